@@ -1,0 +1,60 @@
+"""Contrastive post-training: from prompts to preference pairs to an aligned model."""
+
+from cpt.errors import CptError, Denied, NoPair, Overloaded, Rejected, Unreachable
+from cpt.hookspecs import hookimpl
+from cpt.roles import (
+    NOT_IDENTITY,
+    Component,
+    Evaluator,
+    Judge,
+    Local,
+    Loss,
+    Pairer,
+    Responder,
+    Scheduler,
+    Service,
+)
+from cpt.types import (
+    Ask,
+    Batch,
+    Logps,
+    Message,
+    Pair,
+    Prompt,
+    Response,
+    Score,
+    TokenLogps,
+    Usage,
+    Verdict,
+)
+
+__all__ = [
+    "NOT_IDENTITY",
+    "Ask",
+    "Batch",
+    "Component",
+    "CptError",
+    "Denied",
+    "Evaluator",
+    "Judge",
+    "Local",
+    "Logps",
+    "Loss",
+    "Message",
+    "NoPair",
+    "Overloaded",
+    "Pair",
+    "Pairer",
+    "Prompt",
+    "Rejected",
+    "Responder",
+    "Response",
+    "Scheduler",
+    "Score",
+    "Service",
+    "TokenLogps",
+    "Unreachable",
+    "Usage",
+    "Verdict",
+    "hookimpl",
+]

@@ -1,0 +1,65 @@
+"""What can go wrong, in words that a user can act on."""
+
+from __future__ import annotations
+
+import click
+
+
+class CptError(click.ClickException):
+    """The user's to fix: shown as one line (what, where, how to mend), exit status 2."""
+
+    exit_code = 2
+
+
+class UnknownComponent(CptError):
+    """No component of that role has that name."""
+
+
+class DuplicateComponent(CptError):
+    """Two plugins claim the same name."""
+
+
+class BadOptions(CptError):
+    """Options that do not fit the component they were given to."""
+
+
+class BadData(CptError):
+    """Prompts, responses or pairs that cannot be read as what they should be."""
+
+
+class NoPair(Exception):
+    """Raised by a pairer whose prompt gives no pair; counted by `reason`, never an error."""
+
+    def __init__(self, reason: str, detail: str = "", raw: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        """A short name that is counted: `tie`, `no_identifiers`, `cut_off`."""
+        self.detail = detail
+        """What happened here, in one line."""
+        self.raw = raw
+        """The text that was refused, whole."""
+
+
+class AskError(Exception):
+    """A responder could not answer one request; the kind says what the engine does next."""
+
+
+class Overloaded(AskError):
+    """Too much at once (429, 529): ask again, later and slower."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that the service asked us to wait."""
+
+
+class Unreachable(AskError):
+    """Nothing usable came back (5xx, a time-out, a cut connection, broken JSON): ask again."""
+
+
+class Rejected(AskError):
+    """This request can never succeed (400: too long, not allowed): record it and go on."""
+
+
+class Denied(AskError):
+    """No request can succeed (wrong key, unknown model): stop at once, keep what is there."""

@@ -1,0 +1,180 @@
+"""The parts that a run is made of. Subclass one, give it a name, hand it to a hook."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import attrs
+
+from cpt.types import Ask, Batch, Pair, Prompt, Response, Score, Verdict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NOT_IDENTITY: Mapping[str, Any] = {"identity": False}
+"""Metadata of a field that changes how an answer is fetched, never what it says."""
+
+
+@attrs.frozen
+class Component(ABC):
+    """A named part of a run whose attrs fields are its options.
+
+    The fields are the one source of the Python constructor, the YAML keys and the command-line
+    flags; the string under a field is its help; the first line of the docstring describes the
+    component.
+    """
+
+    role: ClassVar[str]
+    name: ClassVar[str]
+
+    def check(self) -> None:  # noqa: B027
+        """Raise `CptError` if this cannot work here (a missing key, a missing file).
+
+        Called before anything is asked, loaded or written.
+        """
+
+
+@attrs.frozen
+class Responder(Component):
+    """Answers prompts. Subclass `Service` or `Local`."""
+
+    role = "responder"
+    journaled: ClassVar[bool] = True
+    """Whether answers are kept in the run's journal; False where they are on disk already."""
+
+    @property
+    def author(self) -> str:
+        """The name that its answers are signed with."""
+        fields = attrs.fields(type(self))
+        return str(getattr(self, fields[0].name)) if fields else self.name
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that determines an answer, beside the messages and the sample number.
+
+        Two responders of one identity give interchangeable answers. The default is the name and
+        every option not marked `metadata=NOT_IDENTITY`.
+        """
+        kept = attrs.asdict(self, filter=lambda field, _: field.metadata.get("identity", True))
+        return {"responder": self.name, **kept}
+
+
+@attrs.frozen
+class Service(Responder):
+    """A responder that is asked one request at a time, over a network."""
+
+    concurrency: int = attrs.field(default=64, kw_only=True, metadata=NOT_IDENTITY)
+    """Most requests in flight; fewer are used while the service is overloaded."""
+    requests_per_minute: float | None = attrs.field(
+        default=None, kw_only=True, metadata=NOT_IDENTITY
+    )
+    """Most requests started in a minute."""
+    tokens_per_minute: float | None = attrs.field(default=None, kw_only=True, metadata=NOT_IDENTITY)
+    """Most input and output tokens used in a minute."""
+    timeout: float = attrs.field(default=120.0, kw_only=True, metadata=NOT_IDENTITY)
+    """Seconds until a request without an answer is given up and asked again."""
+    attempts: int = attrs.field(default=8, kw_only=True, metadata=NOT_IDENTITY)
+    """Times that a request is asked before it counts as failed."""
+
+    @abstractmethod
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        """Answer once. Raise `Overloaded`, `Unreachable`, `Rejected` or `Denied`; never retry."""
+
+
+@attrs.frozen
+class Local(Responder):
+    """A responder that answers many prompts at once, in this process."""
+
+    @abstractmethod
+    def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+        """Answer every (prompt, sample number), in the order given.
+
+        Which requests come together must not change any answer.
+        """
+
+
+@attrs.frozen
+class Judge(Component):
+    """Says how good answers are."""
+
+    role = "judge"
+
+    @abstractmethod
+    async def judge(self, prompt: Prompt, responses: Sequence[Response], ask: Ask) -> Verdict:
+        """Score each response to the prompt."""
+
+
+@attrs.frozen
+class Pairer(Component):
+    """Turns a prompt into preferences."""
+
+    role = "pairer"
+
+    @abstractmethod
+    async def pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair]:
+        """Make the pairs of one prompt, or raise `NoPair`.
+
+        Core runs many prompts at once and keeps their order; it drops and counts pairs with an
+        empty side or two equal ones.
+        """
+
+
+@attrs.frozen
+class Scheduler(Component):
+    """Decides which pairs are trained on, and in which order."""
+
+    role = "scheduler"
+
+    @abstractmethod
+    def batches(
+        self, pairs: Sequence[Pair], size: int, seed: int, epochs: int
+    ) -> Iterator[Sequence[int]]:
+        """Yield the batches of a whole training as indices into `pairs`.
+
+        The same arguments yield the same batches: a resumed run skips those it has done. Every
+        batch but the last of an epoch has `size` indices.
+        """
+
+
+Need = Literal["rejected", "reference", "tokens", "mismatched"]
+
+
+@attrs.frozen
+class Loss(Component):
+    """Scores a batch of pairs: lower is better, one number for each pair."""
+
+    role = "loss"
+    needs: ClassVar[frozenset[Need]] = frozenset({"rejected", "reference"})
+    """What is computed beside the chosen side; a loss pays for nothing that it does not name."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the loss of each pair. Shape (pairs,)."""
+
+    @property
+    def reward_scale(self) -> float:
+        """What turns a log-ratio into a reward in the metrics: `beta` where there is one."""
+        return float(getattr(self, "beta", 1.0))
+
+
+@attrs.frozen
+class Evaluator(Component):
+    """Measures a trained model."""
+
+    role = "evaluator"
+
+    @abstractmethod
+    async def evaluate(
+        self, model: Responder, prompts: Sequence[Prompt], ask: Ask
+    ) -> Mapping[str, Score]:
+        """Return named scores.
+
+        `model` has a `temperature` option: `attrs.evolve(model, temperature=0.0)` is greedy.
+        """
+
+
+ROLES: dict[str, type[Component]] = {
+    cls.role: cls for cls in (Responder, Judge, Pairer, Scheduler, Loss, Evaluator)
+}

@@ -1,0 +1,221 @@
+"""The records that flow through a run, and the batch that a loss sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+import attrs
+
+from cpt.errors import CptError, NoPair
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cpt.roles import Responder
+
+T = TypeVar("T")
+
+Outcome = Literal[
+    "answered", "cut_off", "refused", "filtered", "empty", "malformed", "failed", "over_budget"
+]
+"""How a request ended. Only `answered` and `cut_off` (by a length limit) carry an answer."""
+
+
+@attrs.frozen
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class Prompt:
+    """What a model is asked."""
+
+    id: str
+    messages: tuple[Message, ...]
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+    """Other columns of the row it came from."""
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens that one request took, as its provider counted them."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    """The part of `input_tokens` that the provider had cached."""
+    output_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """What one responder answered to one prompt, or why it did not."""
+
+    prompt_id: str
+    text: str
+    author: str
+    """Who wrote it: a model's name."""
+    outcome: Outcome = "answered"
+    finish_reason: str = ""
+    """Why the text ended, in the provider's own word."""
+    detail: str = ""
+    """What went wrong, in one line, where `outcome` is not `answered`."""
+    usage: Usage = Usage()
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def expect(self, *allowed: Outcome) -> Response:
+        """Itself if it is an answer (or ended in an `allowed` way), else raise `NoPair`."""
+        if self.outcome == "answered" or self.outcome in allowed:
+            return self
+        raise NoPair(self.outcome, f"{self.author}: {self.detail or self.finish_reason}", self.text)
+
+
+class Ask(Protocol):
+    """How a pairer, a judge or an evaluator asks a responder: paid once, kept for ever."""
+
+    async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
+        """Answer number `sample` of `responder` to `prompt`.
+
+        Numbers keep several answers to one prompt apart; the same number is the same answer.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What a judge found: one score for each response, in the order they were given."""
+
+    scores: tuple[float | None, ...]
+    """Higher is better; None where the judge gave nothing that can be read."""
+    rationale: str = ""
+    raw: tuple[str, ...] = ()
+    """The judge's own words, one text for each time it was asked."""
+
+    @property
+    def ranking(self) -> tuple[tuple[int, ...], ...]:
+        """Indices of the scored responses, best first, ties together."""
+        scored = [(score, index) for index, score in enumerate(self.scores) if score is not None]
+        best_first = sorted(scored, key=lambda each: -each[0])
+        return tuple(
+            tuple(index for _, index in tied)
+            for _, tied in groupby(best_first, key=lambda each: each[0])
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Pair:
+    """A preference: to this prompt, `chosen` rather than `rejected`."""
+
+    prompt: Prompt
+    chosen: Response
+    rejected: Response
+    pairer: str = ""
+    """Which pairer made it."""
+    tier: int = 0
+    """How far apart the two are, in whole steps: 1 is the hardest to tell, 0 is unknown."""
+    margin: float | None = None
+    """How clear the preference is, in the pairer's unit: rungs, judge points, edit distance."""
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    weight: float = 1.0
+    """What its loss is multiplied by."""
+    rationale: str = ""
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+    id: str = attrs.field()
+
+    @id.default
+    def _id(self) -> str:
+        return f"{self.prompt.id}/{self.chosen.author}>{self.rejected.author}"
+
+
+@attrs.frozen(kw_only=True)
+class Score:
+    """One measured quantity, with its uncertainty."""
+
+    value: float
+    low: float
+    """Lower end of the 95% interval."""
+    high: float
+    """Upper end of the 95% interval."""
+    each: Mapping[str, float] = attrs.field(factory=dict, repr=False)
+    """The value of every prompt by its id: what a paired comparison needs."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class TokenLogps:
+    """Log-probabilities token by token, padded to the longest response of the batch."""
+
+    policy: Tensor
+    """Shape (pairs, time)."""
+    reference: Tensor | None = None
+    """Shape (pairs, time)."""
+    mask: Tensor
+    """True where a token belongs to the response. Shape (pairs, time)."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Logps:
+    """Log-probabilities of one side of a batch, summed over the tokens of each response."""
+
+    policy: Tensor
+    """log pi(y|x) under the model being trained. Shape (pairs,)."""
+    length: Tensor
+    """Tokens in each response. Shape (pairs,)."""
+    _reference: Tensor | None = None
+    _tokens: TokenLogps | None = None
+
+    @property
+    def reference(self) -> Tensor:
+        """log pi_ref(y|x) under the frozen reference. Shape (pairs,)."""
+        return _needed(self._reference, "reference")
+
+    @property
+    def ratio(self) -> Tensor:
+        """log pi(y|x) - log pi_ref(y|x). Shape (pairs,)."""
+        return self.policy - self.reference
+
+    @property
+    def mean(self) -> Tensor:
+        """log pi(y|x) per token. Shape (pairs,)."""
+        return self.policy / self.length
+
+    @property
+    def tokens(self) -> TokenLogps:
+        """The same token by token."""
+        return _needed(self._tokens, "tokens")
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Batch:
+    """What a loss sees. It may gain fields; it will not lose any."""
+
+    chosen: Logps
+    _rejected: Logps | None = None
+    margin: Tensor
+    """How clear each preference is; NaN where unknown. Shape (pairs,)."""
+    chosen_score: Tensor
+    """NaN where unknown. Shape (pairs,)."""
+    rejected_score: Tensor
+    """NaN where unknown. Shape (pairs,)."""
+    progress: float = 0.0
+    """How far training has come, from 0 to 1."""
+    _mismatched: Logps | None = None
+
+    @property
+    def rejected(self) -> Logps:
+        """The other side."""
+        return _needed(self._rejected, "rejected")
+
+    @property
+    def mismatched(self) -> Logps:
+        """Each prompt with another prompt's chosen response: what a KL estimate is made of."""
+        return _needed(self._mismatched, "mismatched")
+
+
+def _needed(value: T | None, need: str) -> T:
+    if value is None:
+        raise CptError(f"This loss reads {need!r} but does not name it in its `needs`.")
+    return value
