@@ -75,9 +75,9 @@ def spell_out(value: Any, role: str, registry: Registry) -> dict[str, Any]:
 
 
 def fields(cls: type[Any]) -> tuple[attrs.Attribute[Any], ...]:
-    """The attrs fields of a class that can be given, their annotations resolved."""
+    """The attrs fields of a class that can be given, its own leading ones first, types resolved."""
     found: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
-    return tuple(field for field in found if field.init)
+    return tuple(sorted((field for field in found if field.init), key=lambda each: each.kw_only))
 
 
 def default(field: attrs.Attribute[Any]) -> Any:

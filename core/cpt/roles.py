@@ -47,8 +47,9 @@ class Responder(Component):
     @property
     def author(self) -> str:
         """The name that its answers are signed with."""
-        fields = attrs.fields(type(self))
-        return str(getattr(self, fields[0].name)) if fields else self.name
+        # By position: a base class's keyword-only options come first in `attrs.fields`.
+        leading = [field.name for field in attrs.fields(type(self)) if not field.kw_only]
+        return str(getattr(self, leading[0])) if leading else self.name
 
     @property
     def identity(self) -> Mapping[str, Any]:
