@@ -1,0 +1,70 @@
+"""How a model is trained, whatever the loss."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+from attrs.validators import and_, ge, gt, lt, optional
+
+Schedule = Literal["linear", "cosine", "constant"]
+Precision = Literal["fp32", "bf16"]
+
+
+@attrs.frozen(kw_only=True)
+class Training:
+    """How to train, whatever the loss."""
+
+    learning_rate: float = attrs.field(default=1e-6, validator=gt(0.0))
+    """Highest learning rate; with LoRA, about ten times as much is usual."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls to zero after the warm-up, or that it stays."""
+    warmup: float = attrs.field(default=0.1, validator=and_(ge(0.0), lt(1.0)))
+    """Share of the steps over which the learning rate rises from zero."""
+    epochs: int = attrs.field(default=1, validator=ge(1))
+    """Times that every pair is seen."""
+    batch_size: int = attrs.field(default=64, validator=ge(1))
+    """Pairs in an optimizer step, over all processes together."""
+    micro_tokens: int = attrs.field(default=8192, validator=ge(1))
+    """Most tokens computed at once on one device; changes memory and speed, not the result."""
+    weight_decay: float = attrs.field(default=0.0, validator=ge(0.0))
+    """AdamW's decay of matrices; biases and norms are never decayed."""
+    beta1: float = attrs.field(default=0.9, validator=and_(ge(0.0), lt(1.0)))
+    """AdamW's memory of the gradient."""
+    beta2: float = attrs.field(default=0.999, validator=and_(ge(0.0), lt(1.0)))
+    """AdamW's memory of the squared gradient."""
+    max_grad_norm: float = attrs.field(default=1.0, validator=gt(0.0))
+    """A gradient longer than this is shortened to it."""
+    max_length: int = attrs.field(default=2048, validator=ge(2))
+    """Most tokens in a prompt and one answer together."""
+    max_prompt_length: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Most tokens in a prompt; longer ones are dropped, as a cut prompt is another prompt."""
+    truncate: bool = False
+    """Cut both answers of a pair that are both too long instead of dropping the pair."""
+    precision: Precision = "fp32"
+    """What matrices are multiplied in; weights and optimizer are fp32 either way."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice to keep fewer: less memory, a third slower."""
+    compile: bool = False
+    """Compile the model's layers: minutes at the start, faster steps after."""
+    lora_rank: int = attrs.field(default=0, validator=ge(0))
+    """Rank of LoRA adapters; 0 trains all weights."""
+    lora_alpha: float | None = attrs.field(default=None, validator=optional(gt(0.0)))
+    """Scale of the adapters; twice the rank if not given."""
+    lora_targets: tuple[str, ...] = ()
+    """Names of the layers that get adapters; all linear ones if not given."""
+    reference: str | None = None
+    """Folder of the reference model, if it is not the model that training starts from."""
+    device: Literal["auto", "cpu"] = "auto"
+    """Where to train: an accelerator if there is one, or the CPU in any case."""
+    log_every: int = attrs.field(default=10, validator=ge(1))
+    """Steps between two lines of metrics, each the mean over the steps since the last."""
+    checkpoint_every: int = attrs.field(default=100, validator=ge(0))
+    """Steps between two checkpoints; 0 keeps none."""
+    keep_checkpoints: int = attrs.field(default=2, validator=ge(1))
+    """Checkpoints that are kept, the latest ones."""
+
+    @max_prompt_length.validator
+    def _leaves_room(self, _: attrs.Attribute[Any], value: int | None) -> None:
+        if value is not None and value >= self.max_length:
+            raise ValueError(f"must be below max_length ({self.max_length}) to leave an answer room")
