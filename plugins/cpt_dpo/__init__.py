@@ -1,0 +1,46 @@
+"""Direct preference optimization (Rafailov et al., 2023)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+import cpt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@attrs.frozen
+class Dpo(cpt.Loss):
+    """Widen the gap between chosen and rejected, measured against the reference.
+
+    -log sigmoid(r_w - r_l) with r = beta log(pi(y|x) / pi_ref(y|x)): equation 7 of
+    arXiv 2305.18290. With label smoothing e it is conservative DPO,
+    -(1 - e) log sigmoid(r_w - r_l) - e log sigmoid(r_l - r_w).
+    """
+
+    name = "dpo"
+    beta: float = 0.1
+    """How sharply the gap counts: a larger one keeps the model nearer to the reference."""
+    label_smoothing: float = 0.0
+    """The share of pairs believed to be the wrong way round, below 0.5."""
+
+    def check(self) -> None:
+        if not 0.0 <= self.label_smoothing < 0.5:
+            raise cpt.CptError(
+                f"loss.label_smoothing is {self.label_smoothing}: give a share from 0 to below 0.5."
+            )
+
+    def __call__(self, batch: cpt.Batch) -> Tensor:
+        from torch.nn.functional import logsigmoid
+
+        gap = self.beta * (batch.chosen.ratio - batch.rejected.ratio)
+        right, wrong = -logsigmoid(gap), -logsigmoid(-gap)
+        return (1 - self.label_smoothing) * right + self.label_smoothing * wrong
+
+
+@cpt.hookimpl
+def cpt_losses() -> list[type[cpt.Loss]]:
+    return [Dpo]
