@@ -1,0 +1,89 @@
+"""The `cpt` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from cpt import paths
+from cpt.cli.inspect import plugins, show
+from cpt.cli.stages import COMMANDS
+from cpt.plugins import load_plugins
+from cpt.registry import Registry
+
+INTERRUPTED = 130
+
+
+class Cli(click.Group):
+    """`cpt` with no sub-command is `cpt run`, and a plugin may add sub-commands."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **rest: Any) -> Any:
+        """Run, with one line for every error that is the user's to fix."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **rest)
+        try:
+            status = super().main(*args, standalone_mode=False, **rest)
+        except click.ClickException as error:
+            click.echo(f"cpt: {error.format_message()}", err=True)
+            status = 2
+        except (click.Abort, KeyboardInterrupt):
+            click.echo(
+                "cpt: interrupted; what was done is kept, the same command goes on.", err=True
+            )
+            status = INTERRUPTED
+        sys.exit(status if isinstance(status, int) else 0)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        extra, args = _take_plugins(args)
+        loaded = load_plugins(extra)
+        paths.offer(loaded)
+        ctx.obj = Registry.collect(loaded)
+        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands, *self._offered(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or self._offered(ctx).get(cmd_name)
+
+    def _offered(self, ctx: click.Context) -> dict[str, click.Command]:
+        hook = ctx.obj.plugins.manager.hook
+        return {str(each.name): each for offered in hook.cpt_commands() for each in offered}
+
+
+def _take_plugins(args: list[str]) -> tuple[list[str], list[str]]:
+    """Take every `-p NAME` off the line: plugins must load before anything parses."""
+    taken: list[str] = []
+    left: list[str] = []
+    words = iter(args)
+    for word in words:
+        if word in ("-p", "--plugin"):
+            taken.append(next(words, ""))
+        else:
+            left.append(word)
+    if "" in taken:
+        raise click.UsageError("-p needs a plugin: a module, a FILE.py, or no:NAME to block one.")
+    return taken, left
+
+
+@click.group(
+    cls=Cli,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Options of a command: `cpt COMMAND --help`. "
+    "Plugins: -p MODULE, -p FILE.py, -p no:NAME to block one.",
+)
+@click.version_option(package_name="contrastive-post-training")
+def main() -> None:
+    """Align a language model without human labels.
+
+    Prompts become preference pairs, pairs train a model, and the model is measured. Without a
+    command every stage runs; without arguments that happens in the built-in lab.
+    """
+
+
+for command in (*COMMANDS, plugins, show):
+    main.add_command(command)

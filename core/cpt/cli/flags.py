@@ -1,0 +1,160 @@
+"""The command-line door of the options: flags that grow with the chosen components."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import attrs
+import click
+from click.shell_completion import CompletionItem
+
+from cpt import options
+from cpt.config import Addresses
+from cpt.registry import Registry
+from cpt.roles import ROLES, Component
+
+
+class Pick(click.ParamType[str]):
+    """A component by name, or `NAME:ARGUMENT`."""
+
+    def __init__(self, role: str, registry: Registry) -> None:
+        self.name = "|".join(registry.names(role)) or role
+        self.role = role
+        self.registry = registry
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Raises `UnknownComponent`."""
+        self.registry[self.role, str(value).partition(":")[0]]
+        return str(value)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{self.name}]"
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        names = self.registry.names(self.role)
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class Flag(click.Option):
+    """An option of a component, at its address."""
+
+    def __init__(self, address: str, kind: Any, *, group: str, several: bool, **rest: Any) -> None:
+        spelt = address.replace("_", "-")
+        name = f"--{spelt}/--no-{spelt}" if kind is bool else f"--{spelt}"
+        super().__init__(
+            [name, address.replace(".", "__")],
+            type=None if kind is bool else kind,
+            multiple=several,
+            **rest,
+        )
+        self.address = address
+        self.group = group
+
+
+@attrs.frozen
+class Grower:
+    """What decides which flags there are."""
+
+    registry: Registry
+    picked: Addresses
+    """All that is chosen so far, from every layer."""
+    spoken: Addresses
+    """What the line itself says: only its components show their options in the help."""
+
+    def flags(
+        self, cls: type[Any], under: str = "", *, hidden: bool = False, group: str = ""
+    ) -> Iterator[Flag]:
+        """Every flag of `cls`: a field `beta` under `loss.` is `--loss.beta`.
+
+        A field that holds a component is a flag that picks one by name, followed by the flags of
+        the one that is picked.
+        """
+        for field in options.fields(cls):
+            address = f"{under}{field.name}"
+            kind = options.without_none(field.type)
+            several = get_origin(kind) is tuple
+            inner = get_args(kind)[0] if several else kind
+            if get_origin(kind) is Mapping:
+                yield from self._named(address, get_args(kind)[1])
+            elif attrs.has(inner) and not _is_role(inner):
+                yield from self.flags(inner, f"{address}.", hidden=hidden, group=address)
+            else:
+                yield self._flag(cls, field, address, inner, several, hidden, group)
+                if _is_role(inner):
+                    yield from self._options_of_picked(address, inner, hidden)
+
+    def _options_of_picked(
+        self, address: str, base: type[Component], hidden: bool
+    ) -> Iterator[Flag]:
+        picked = self.picked.get(address)
+        places = (
+            [(f"{address}.{index}", name) for index, name in enumerate(picked)]
+            if isinstance(picked, list)
+            else [(address, picked)]
+        )
+        for place, value in places:
+            name = value.get("name") if isinstance(value, Mapping) else value
+            if isinstance(name, str):
+                name = name.partition(":")[0]
+                silent = hidden or address not in self.spoken
+                chosen = self.registry[base.role, name]
+                group = f"{address} {name}"
+                yield from self.flags(chosen, f"{place}.", hidden=silent, group=group)
+
+    def _named(self, address: str, kind: Any) -> Iterator[Flag]:
+        """Flags of a mapping, for the names that are in use."""
+        if attrs.has(kind):
+            names = (each.removeprefix(f"{address}.") for each in _under(self.picked, address))
+            for name in dict.fromkeys(each.partition(".")[0] for each in names):
+                yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
+
+    def _flag(
+        self,
+        cls: type[Any],
+        field: attrs.Attribute[Any],
+        address: str,
+        kind: Any,
+        several: bool,
+        hidden: bool,
+        group: str,
+    ) -> Flag:
+        default = self.picked.get(address, options.default(field))
+        about = options.descriptions(cls).get(field.name, "")
+        if isinstance(default, str | int | float) and default != "":
+            about += f" [{default}]"
+        elif field.default is attrs.NOTHING:
+            about += " [must be given]"
+        return Flag(
+            address,
+            Pick(kind.role, self.registry) if _is_role(kind) else _click_type(kind),
+            group=group,
+            several=several,
+            default=None,
+            help=about,
+            hidden=hidden,
+        )
+
+
+def given(values: Mapping[str, Any], flags: Iterable[click.Parameter]) -> Addresses:
+    """The values that the line gave, by address."""
+    address_of = {flag.name: flag.address for flag in flags if isinstance(flag, Flag)}
+    return {
+        address_of[name]: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name in address_of and value not in (None, ())
+    }
+
+
+def _under(addresses: Addresses, address: str) -> Iterator[str]:
+    return (each for each in addresses if each.startswith(f"{address}."))
+
+
+def _is_role(kind: Any) -> bool:
+    return kind in ROLES.values()
+
+
+def _click_type(kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    return kind if kind in (bool, int, float) else str

@@ -1,0 +1,86 @@
+"""`cpt plugins` and `cpt show`: what is there, and what it can be told."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import traceback
+from typing import Any
+
+import attrs
+import click
+
+from cpt import options
+from cpt.plugins import Plugin
+from cpt.registry import Registry
+from cpt.roles import ROLES
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print plain data.")
+@click.option("--traceback", "full", is_flag=True, help="Show why a plugin did not load.")
+@click.pass_obj
+def plugins(registry: Registry, as_json: bool, full: bool) -> None:
+    """List the plugins: where each comes from, what it offers, how long it took to load."""
+    found = registry.plugins.found
+    if as_json:
+        click.echo(json.dumps([_plain(plugin) for plugin in found.values()], indent=2))
+        return
+    for key, plugin in found.items():
+        what = repr(plugin.error) if plugin.error else ", ".join(plugin.hooks)
+        took = f"{1000 * plugin.seconds:.0f} ms"
+        source = f"{plugin.source} {plugin.version}".strip()
+        click.echo(f"{key:<14} {plugin.state:<8} {took:>6}  {source:<32} {what}")
+        if full and plugin.error:
+            click.echo("".join(traceback.format_exception(plugin.error)))
+
+
+def _plain(plugin: Plugin) -> dict[str, Any]:
+    record = attrs.asdict(plugin, filter=lambda field, _: field.name != "blocked")
+    return record | {"state": plugin.state, "error": repr(plugin.error) if plugin.error else None}
+
+
+@click.command()
+@click.argument("role", type=click.Choice(list(ROLES)), required=False)
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print plain data.")
+@click.pass_obj
+def show(registry: Registry, role: str | None, name: str | None, as_json: bool) -> None:
+    """List the components of a role, or describe one with its options."""
+    roles = [role] if role else list(ROLES)
+    described = [
+        _described(registry, each, one)
+        for each in roles
+        for one in ([name] if name else registry.names(each))
+    ]
+    if as_json:
+        click.echo(json.dumps(described, indent=2, default=str))
+        return
+    for component in described:
+        label = component["name"] if role else f"{component['role']} {component['name']}"
+        click.echo(f"{label:<24} {component['summary']}")
+        if name:
+            _echo_whole(component)
+
+
+def _described(registry: Registry, role: str, name: str) -> dict[str, Any]:
+    cls = registry[role, name]
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    return {
+        "role": role,
+        "name": name,
+        "summary": doc.partition("\n")[0],
+        "description": doc,
+        "class": f"{cls.__module__}.{cls.__qualname__}",
+        "options": list(options.schema(cls)),
+    }
+
+
+def _echo_whole(component: dict[str, Any]) -> None:
+    rest = component["description"].partition("\n")[2].strip()
+    click.echo(f"\n{rest}\n" if rest else "")
+    for option in component["options"]:
+        flag = f"--{component['role']}.{option['name'].replace('_', '-')}"
+        value = "must be given" if option["required"] else f"default: {option['default']}"
+        click.echo(f"  {flag:<34} {option['type']}  [{value}]")
+        click.echo(f"      {' '.join(option['help'].split())}")

@@ -1,0 +1,149 @@
+"""The commands that walk the road: all of it, or one stage."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cpt import config
+from cpt.cli.flags import Grower, given
+from cpt.cli.tell import tell
+from cpt.config import Addresses, Config, Layer
+from cpt.errors import UnknownComponent
+from cpt.registry import Registry
+from cpt.run.folder import Folder
+from cpt.run.moments import Moments
+from cpt.run.stages import Run
+
+
+class RoadCommand(click.Command):
+    """A command whose flags grow with the components named on its own line."""
+
+    def __init__(self, *args: Any, shows: frozenset[str] = frozenset(), **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.shows = shows
+        """Fields of `Config` that its help speaks of; all if empty."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["line"] = config.glance(args)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The flags of the components chosen so far, made once for each line."""
+        if "flags" not in ctx.meta:
+            ctx.meta["flags"] = self._grown(ctx)
+        return [*ctx.meta["flags"], *super().get_params(ctx)]
+
+    def _grown(self, ctx: click.Context) -> list[click.Parameter]:
+        registry = ctx.find_object(Registry)
+        assert registry is not None
+        line: Addresses = ctx.meta.get("line", {})
+        try:
+            picked = config.merge(layers(line, registry))
+            found = list(Grower(registry, picked, line).flags(Config))
+        except UnknownComponent:
+            if not ctx.resilient_parsing:  # completing a half-typed name is not an error
+                raise
+            found = list(Grower(registry, dict(config.DEFAULTS), {}).flags(Config))
+        for flag in found:
+            flag.hidden = flag.hidden or bool(
+                self.shows and flag.address.partition(".")[0] not in self.shows
+            )
+        return list(found)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The flags under a heading for each component."""
+        groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                groups[getattr(param, "group", "")].append(record)
+        for group, records in groups.items():
+            with formatter.section(f"Options of {group}" if group else "Options"):
+                formatter.write_dl(records)
+
+
+def layers(line: Addresses, registry: Registry) -> list[Layer]:
+    """Everything said about this run, least important first."""
+    above = [config.environment(), Layer("the command line", _without_own(line))]
+    if "config" in line:
+        above.insert(0, config.read(Path(line["config"])))
+    folder = _folder(config.merge(config.stack(above, registry)), line)
+    recorded = dict(config.flatten(folder.options))
+    return config.stack([Layer(str(folder.path / "run.yaml"), recorded), *above], registry)
+
+
+def _folder(picked: Addresses, line: Addresses) -> Folder:
+    """The run folder: as told, or named after the method."""
+    if "output" in line:
+        return Folder(Path(line["output"]))
+    method = [str(picked[role]).partition(":")[0] for role in ("pairer", "loss") if role in picked]
+    return Folder(Path("runs", "-".join(method)))
+
+
+def _without_own(line: Addresses) -> Addresses:
+    """What the line says of the configuration, less the options of the command itself."""
+    return {address: value for address, value in line.items() if address not in OWN}
+
+
+OWN = ("output", "config", "json", "help")
+
+
+def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCommand:
+    """A command that resolves the configuration, walks a part of the road, and tells."""
+
+    @click.pass_context
+    def callback(
+        ctx: click.Context,
+        /,
+        output: str | None,
+        config_file: str | None,
+        as_json: bool,
+        **rest: Any,
+    ) -> None:
+        from cpt.run import road
+
+        run = prepare(ctx, rest)
+        getattr(road, walk)(run)
+        tell(run.folder, as_json)
+
+    return RoadCommand(
+        name,
+        callback=callback,
+        help=summary,
+        shows=frozenset(shows.split()),
+        params=[
+            click.Option(["--output"], metavar="DIR", help="The run folder."),
+            click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+        ],
+    )
+
+
+def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
+    """The run that a command line describes; nothing is written yet."""
+    registry = ctx.find_object(Registry)
+    assert registry is not None
+    line: Addresses = ctx.meta["line"]
+    typed = {each: line[each] for each in OWN if each in line} | given(values, ctx.meta["flags"])
+    stacked = layers(typed, registry)
+    folder = _folder(config.merge(stacked), typed)
+    resolved = config.resolve(stacked, registry)
+    return Run(resolved, folder, registry, Moments(registry.plugins, folder.path))
+
+
+COMMANDS = (
+    road_command("run", "walk", "Every stage, skipping what is done (also plain `cpt`)."),
+    road_command("pair", "pair", "Make pairs from prompts.", "prompts limit pairer asking"),
+    road_command(
+        "train", "train", "Train a model on pairs.", "pairs model scheduler loss train seed"
+    ),
+    road_command(
+        "eval",
+        "evaluate",
+        "Measure the trained model beside the one it came from.",
+        "evaluators eval_prompts generator limit controls",
+    ),
+)

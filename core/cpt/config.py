@@ -1,0 +1,264 @@
+"""What a run is made of, and where its values come from.
+
+Every value has one dotted address (`loss.beta`), the same in a file, in the environment and on
+the command line. Layers lie over each other: defaults, preset, run folder, file, environment,
+flags.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+
+from cpt import options
+from cpt.asking.options import Asking
+from cpt.errors import BadOptions
+from cpt.registry import Registry, nearest
+from cpt.roles import Evaluator, Loss, Pairer, Responder, Scheduler
+from cpt.training.options import Training
+
+DEFAULTS: Mapping[str, Any] = {
+    "scheduler": "shuffle",
+    "loss": "apo_zero",
+    "generator": "transformers:model",
+}
+"""The components of a run that names no others."""
+
+DEFAULT_PRESET = "lab"
+"""What fills in a run that says neither what to ask nor what to train."""
+
+RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
+"""Environment variables that are not options."""
+
+
+@attrs.frozen(kw_only=True)
+class Control:
+    """Something to set beside the method: another training from the same model, or none at all."""
+
+    pairer: Pairer | None = None
+    """Makes its pairs; without one, it trains on the run's own."""
+    loss: Loss | None = None
+    """Trains it; without one, the model stays as it is."""
+    train: Mapping[str, Any] = attrs.field(factory=dict)
+    """Options of `train` in which it differs from the run."""
+    temperature: float | None = None
+    """Temperature at which it answers, if not the run's."""
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """Everything that a run needs to be repeated."""
+
+    prompts: str | None = None
+    """What to ask: a file (jsonl, json, parquet, csv), a folder of such, or a hub id."""
+    limit: int | None = None
+    """Take only the first so many prompts."""
+    responder: Responder | None = None
+    """Who answers in `cpt respond`."""
+    samples: int = 1
+    """Answers to each prompt in `cpt respond`."""
+    pairer: Pairer | None = None
+    """Turns prompts into preferences."""
+    pairs: str | None = None
+    """Pairs to train on instead of making them: a file, a folder or a hub id."""
+    model: str | None = None
+    """What to train: a folder or a hub id that transformers loads."""
+    scheduler: Scheduler
+    """Decides which pairs are trained on, and in which order."""
+    loss: Loss
+    """Scores a batch of pairs."""
+    train: Training = attrs.field(factory=Training)
+    """How to train, whatever the loss."""
+    evaluators: tuple[Evaluator, ...] = ()
+    """Measure the model before and after; repeat the flag for several."""
+    eval_prompts: str | None = None
+    """What the evaluated models are asked; held out from training."""
+    generator: Responder | None = None
+    """How an evaluated model answers; its model is filled in."""
+    controls: Mapping[str, Control] = attrs.field(factory=dict)
+    """What to set beside the trained model, by name."""
+    asking: Asking = attrs.field(factory=Asking)
+    """How responders are asked, whoever they are."""
+    seed: int = 0
+    """What everything random is drawn from."""
+
+
+Addresses = dict[str, Any]
+"""Values by address: `loss` is a name, `loss.beta` an option of the component of that name."""
+
+
+@attrs.frozen
+class Layer:
+    """Values from one place."""
+
+    source: str
+    """How an error names the place."""
+    values: Addresses
+
+
+def resolve(layers: Sequence[Layer], registry: Registry) -> Config:
+    """Lay the layers over each other and build the configuration. Raises `BadOptions`."""
+    try:
+        return options.build(Config, unflatten(merge(layers)), registry)
+    except BadOptions as error:
+        lines = [_with_source(line, layers) for line in error.message.splitlines()]
+        raise BadOptions("; ".join(lines)) from error
+
+
+def stack(given: Sequence[Layer], registry: Registry) -> list[Layer]:
+    """The defaults and the preset under what was given."""
+    known = {name for _, name in registry.components}
+    defaults = {field: pick for field, pick in DEFAULTS.items() if pick.partition(":")[0] in known}
+    above = merge(given)
+    name = above.pop("preset", None)
+    if name is None and not {"prompts", "pairs", "model"} & above.keys():
+        name = DEFAULT_PRESET if DEFAULT_PRESET in presets(registry) else None
+    values = _preset(name, above, registry) if name else {}
+    given = [attrs.evolve(each, values=_without(each.values, "preset")) for each in given]
+    return [Layer("the defaults", defaults), Layer(f"preset {name}", values), *given]
+
+
+def presets(registry: Registry) -> dict[str, Mapping[str, Any]]:
+    """All that the plugins offer, by name."""
+    offered: dict[str, Mapping[str, Any]] = {}
+    for some in registry.plugins.manager.hook.cpt_presets():
+        offered.update(some)
+    return offered
+
+
+def _preset(name: str, above: Addresses, registry: Registry) -> Addresses:
+    offered = presets(registry)
+    if name not in offered:
+        names = sorted(offered)
+        raise BadOptions(
+            f"preset: no preset is called {name!r}.{nearest(name, names)} "
+            f"There are: {', '.join(names) or 'none'}."
+        )
+    tree = dict(offered[name])
+    special: Mapping[str, Mapping[str, Any]] = tree.pop("options", {})
+    values = dict(flatten(tree))
+    for role, by_name in special.items():
+        picked = str(above.get(role, values.get(role, DEFAULTS.get(role, ""))))
+        if picked in by_name:
+            values = _without(values, role) | {role: picked}
+            values |= dict(flatten(by_name[picked], f"{role}."))
+    return values
+
+
+def read(path: Path) -> Layer:
+    """The values in a YAML file. Raises `BadOptions`."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise BadOptions(f"{path}: cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadOptions(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(tree, Mapping):
+        raise BadOptions(f"{path}: expected options by name, got {type(tree).__name__}.")
+    return Layer(str(path), dict(flatten(tree)))
+
+
+def environment() -> Layer:
+    """`CPT_LOSS__BETA=0.1` as `loss.beta: 0.1`."""
+    found = {
+        name.removeprefix("CPT_").lower().replace("__", "."): value
+        for name, value in os.environ.items()
+        if name.startswith("CPT_") and name not in RESERVED
+    }
+    return Layer("the environment (CPT_...)", found)
+
+
+def glance(line: Sequence[str]) -> Addresses:
+    """The values on a command line, before it is known which flags exist."""
+    found: Addresses = {}
+    for word, following in zip(line, [*line[1:], "--"], strict=True):
+        if not word.startswith("--") or word == "--":
+            continue
+        flag, equals, value = word[2:].partition("=")
+        if not equals and following.startswith("--"):
+            continue
+        address = flag.replace("-", "_")
+        value = value if equals else following
+        before = found.get(address)
+        found[address] = value if before is None else [*_listed(before), value]
+    return found
+
+
+def merge(layers: Iterable[Layer]) -> Addresses:
+    """All layers in one, the later winning."""
+    merged: Addresses = {}
+    for layer in layers:
+        merged = over(merged, layer.values)
+    return merged
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Addresses:
+    """Both, `above` winning; another value at an address drops what lay under the old one."""
+    kept = dict(below)
+    for address, value in above.items():
+        if below.get(address, value) != value:
+            kept = _without(kept, address)
+    return {**kept, **above}
+
+
+def flatten(tree: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, Any]]:
+    """`{loss: {name: dpo, beta: 0.1}}` as `loss: dpo, loss.beta: 0.1`."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{under}{key}.")
+        else:
+            yield (under.removesuffix(".") if key == "name" and under else f"{under}{key}"), value
+
+
+def unflatten(addresses: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way round; `rungs.0.beta` is an option of the first of several."""
+    tree: dict[str, Any] = {}
+    for address in sorted(addresses, key=lambda address: address.count(".")):
+        *path, last = address.split(".")
+        node: Any = tree
+        for step in path:
+            node = _enter(node, step, address)
+        node[last] = copy.deepcopy(addresses[address])
+    return tree
+
+
+def _enter(node: Any, step: str, address: str) -> Any:
+    """The options under a step, made if a bare name stands there."""
+    if isinstance(node, list):
+        if not step.isdigit() or int(step) >= len(node):
+            raise BadOptions(f"{address}: {step} is none of 0 to {len(node) - 1}.")
+        key: Any = int(step)
+    else:
+        key = step
+        node.setdefault(key, {})
+    if not isinstance(node[key], dict | list):
+        node[key] = {"name": node[key]}
+    return node[key]
+
+
+def _without(addresses: Mapping[str, Any], dropped: str) -> Addresses:
+    """All but an address and what lies under it."""
+    return {
+        address: value
+        for address, value in addresses.items()
+        if address != dropped and not address.startswith(f"{dropped}.")
+    }
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _with_source(complaint: str, layers: Sequence[Layer]) -> str:
+    """The complaint, and the place that its address comes from."""
+    address = complaint.partition(":")[0]
+    for layer in reversed(layers):
+        if any(f"{each}.".startswith(f"{address}.") for each in layer.values):
+            return f"{complaint} (from {layer.source})"
+    return complaint

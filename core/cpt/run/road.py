@@ -1,0 +1,89 @@
+"""The whole road: which stages there are, and which of them a command walks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from cpt.config import Config, Control
+from cpt.errors import CptError
+from cpt.run import evaluation, pairing, training
+from cpt.run.folder import Folder
+from cpt.run.moments import Moments
+from cpt.run.stages import Run, Stage, Summary, perform
+
+PROMPTS = Stage("prompts", ("prompts", "limit"), ("prompts",), pairing.read_in)
+PAIRS = Stage("pairs", ("pairer",), (), pairing.make)
+TAKEN_PAIRS = Stage("pairs", ("pairs",), ("pairs",), pairing.make)
+MODEL = Stage("model", ("model", "scheduler", "loss", "train", "seed"), (), training.train)
+
+
+def pair(run: Run) -> None:
+    """Prompts to pairs."""
+    perform(_to_pairs(run.config), run)
+
+
+def train(run: Run) -> None:
+    """Pairs to a model; the pairs are those of the folder, or given."""
+    if run.config.pairs:
+        perform([TAKEN_PAIRS, MODEL], run)
+    elif run.folder.is_done("pairs"):
+        perform([MODEL], run)
+    else:
+        raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
+
+
+def evaluate(run: Run) -> None:
+    """A trained model, and its controls, to scores."""
+    if not run.folder.is_done("model"):
+        raise CptError(f"{run.path}: no model yet; run `cpt train` first.")
+    if not run.config.evaluators:
+        raise CptError("--evaluators must be given: what should be measured?")
+    perform([CONTROLS, SCORES], run)
+
+
+def walk(run: Run) -> None:
+    """Every stage."""
+    perform([*_to_pairs(run.config), MODEL, CONTROLS, SCORES], run)
+
+
+def _to_pairs(config: Config) -> list[Stage]:
+    return [TAKEN_PAIRS] if config.pairs else [PROMPTS, PAIRS]
+
+
+def _controls(run: Run) -> Summary:
+    """Stage `controls`: each a run of its own, in a folder of its own."""
+    for name, control in run.config.controls.items():
+        if control.loss:
+            _walk_control(run, name, control)
+    return {"controls": len(run.config.controls)}
+
+
+def _walk_control(run: Run, name: str, control: Control) -> None:
+    config = attrs.evolve(
+        run.config,
+        pairs=None if control.pairer else str(run.path / "pairs.parquet"),
+        pairer=control.pairer,
+        loss=control.loss,
+        train=attrs.evolve(run.config.train, **control.train),
+        controls={},
+        evaluators=(),
+    )
+    folder = Folder(evaluation.control_path(run.path, name))
+    own = Run(config, folder, run.registry, Moments(run.moments.plugins, folder.path))
+    perform([*_to_pairs(config), MODEL], own)
+
+
+CONTROLS = Stage("controls", ("controls",), (), _controls)
+SCORES = Stage(
+    "scores",
+    ("evaluators", "eval_prompts", "generator", "limit"),
+    ("eval_prompts",),
+    evaluation.evaluate,
+)
+
+
+def names() -> Iterator[str]:
+    """Every stage, in order."""
+    yield from (stage.name for stage in (PROMPTS, PAIRS, MODEL, CONTROLS, SCORES))

@@ -1,0 +1,102 @@
+"""The stages of a run, in order, each a function from a configuration and a folder to a summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cpt import options, paths
+from cpt.config import Config
+from cpt.errors import CptError
+from cpt.registry import Registry
+from cpt.roles import Component
+from cpt.run.folder import Folder, digest_of
+from cpt.run.moments import Moments
+
+Summary = Mapping[str, Any]
+
+
+@attrs.frozen
+class Run:
+    """What every stage is given."""
+
+    config: Config
+    folder: Folder
+    registry: Registry
+    moments: Moments
+
+    @property
+    def path(self) -> Path:
+        return self.folder.path
+
+
+@attrs.frozen
+class Stage:
+    """One step of the road."""
+
+    name: str
+    options: tuple[str, ...]
+    """The fields of `Config` that decide what it makes."""
+    sources: tuple[str, ...]
+    """Those of them that name data, whose content counts too."""
+    work: Callable[[Run], Summary]
+
+    def made_from(self, run: Run) -> dict[str, Any]:
+        """All that decides what this stage makes, as plain data."""
+        plain = options.converter(run.registry).unstructure(run.config)
+        made = {name: plain[name] for name in self.options}
+        for name in self.sources:
+            if source := getattr(run.config, name):
+                made[f"{name}_digest"] = _digest(source)
+        return made
+
+
+def perform(stages: Sequence[Stage], run: Run) -> None:
+    """Do every stage that is not done. Raises `CptError` before any of them begins."""
+    check(run.config)
+    made = {stage.name: stage.made_from(run) for stage in stages}
+    for stage in stages:
+        run.folder.refuse_other(stage.name, made[stage.name])
+    run.folder.open(options.converter(run.registry).unstructure(run.config))
+    run.moments("cpt_run_started", options=run.folder.options)
+    for stage in stages:
+        if run.folder.is_done(stage.name):
+            continue
+        run.folder.begin(stage.name, made[stage.name])
+        began = time.perf_counter()
+        summary = stage.work(run)
+        seconds = time.perf_counter() - began
+        run.folder.finish(stage.name, seconds, summary)
+        run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
+
+
+def check(value: Any) -> None:
+    """Ask every component, however deep, whether it can work here. Raises `CptError`."""
+    if isinstance(value, Component):
+        value.check()
+    if attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            check(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            check(inner)
+    elif isinstance(value, tuple):
+        for inner in value:
+            check(inner)
+
+
+def _digest(source: str) -> str:
+    path = Path(paths.resolve(source))
+    return digest_of(path) if path.exists() else source
+
+
+def needed(run: Run, field: str, why: str) -> Any:
+    """An option that a stage cannot do without. Raises `CptError` that names its flag."""
+    value = getattr(run.config, field)
+    if value is None:
+        raise CptError(f"--{field.replace('_', '-')} must be given: {why}.")
+    return value

@@ -1,0 +1,27 @@
+"""Stage `model`: from pairs to a model that transformers loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cpt import paths
+from cpt.data import read_pairs
+from cpt.run.stages import Run, Summary, needed
+
+
+def train(run: Run) -> Summary:
+    """Train, or go on where a killed training stopped."""
+    from cpt.training import train as train_on
+
+    model = needed(run, "model", "what should be trained?")
+    summary: Summary = train_on(
+        read_pairs(run.path / "pairs.parquet"),
+        model=Path(paths.resolve(model)),
+        scheduler=run.config.scheduler,
+        loss=run.config.loss,
+        options=run.config.train,
+        seed=run.config.seed,
+        output=run.path,
+        notify=run.moments,
+    )
+    return summary
