@@ -1,0 +1,167 @@
+"""Curricula: who is shown when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpt import CptError, Pair, Scheduler
+from cpt.testing import SchedulerContract, fake_pairs
+from cpt_curriculum import Curriculum, Shuffle, Staged
+
+
+class TestShuffle(SchedulerContract):
+    component = Shuffle()
+
+
+class TestCurriculum(SchedulerContract):
+    component = Curriculum()
+
+
+class TestConstantMix(SchedulerContract):
+    component = Curriculum(alpha=0.25, reverse=True)
+
+
+class TestStagedByTier(SchedulerContract):
+    component = Staged()
+
+
+class TestStagedByMargin(SchedulerContract):
+    component = Staged(by="margin", reverse=True)
+
+
+def ladder(prompts: int) -> list[Pair]:
+    """Three pairs for each prompt: one of tier 2, two of tier 1."""
+    return fake_pairs(3 * prompts)
+
+
+def tiers(scheduler: Scheduler, pairs: list[Pair], size: int, epochs: int = 1) -> list[list[int]]:
+    batches = scheduler.batches(pairs, size, seed=3, epochs=epochs)
+    return [[pairs[index].tier for index in batch] for batch in batches]
+
+
+def hard_share(batches: Sequence[Sequence[int]]) -> float:
+    return fmean(tier == 1 for batch in batches for tier in batch)
+
+
+@pytest.mark.parametrize("scheduler", [Shuffle(), Staged(), Staged(by="margin")])
+@given(count=st.integers(1, 40), size=st.integers(1, 9), epochs=st.integers(1, 3))
+def test_every_pair_is_shown_once_an_epoch(
+    scheduler: Scheduler, count: int, size: int, epochs: int
+) -> None:
+    batches = list(scheduler.batches(fake_pairs(count), size, 0, epochs))
+    shown = Counter(index for batch in batches for index in batch)
+    assert shown == dict.fromkeys(range(count), epochs)
+    assert len(batches) == epochs * -(-count // size)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    pairs = fake_pairs(40)
+    first, second = (list(batch) for batch in Shuffle().batches(pairs, 40, seed=0, epochs=2))
+    (other,) = Shuffle().batches(pairs, 40, seed=1, epochs=1)
+    assert first != second
+    assert first != list(other)
+
+
+def test_the_curriculum_of_the_paper() -> None:
+    """P(hard) is 0 at the first step, 1 at the last, and grows linearly over the whole run."""
+    batches = tiers(Curriculum(), ladder(4000), size=200, epochs=2)
+    assert len(batches) == 40
+    assert set(batches[0]) == {2}
+    assert set(batches[-1]) == {1}
+    for quarter in range(4):
+        share = hard_share(batches[10 * quarter : 10 * quarter + 10])
+        assert share == pytest.approx((10 * quarter + 4.5) / 39, abs=0.03)
+
+
+def test_the_anticurriculum_is_its_mirror() -> None:
+    batches = tiers(Curriculum(reverse=True), ladder(400), size=100)
+    assert set(batches[0]) == {1}
+    assert set(batches[-1]) == {2}
+
+
+@pytest.mark.parametrize(("reverse", "share"), [(False, 0.3), (True, 0.7)])
+def test_a_constant_mix(reverse: bool, share: float) -> None:
+    batches = tiers(Curriculum(alpha=0.3, reverse=reverse), ladder(4000), size=500)
+    assert hard_share(batches) == pytest.approx(share, abs=0.03)
+    assert hard_share(batches[:4]) == pytest.approx(hard_share(batches[4:]), abs=0.05)
+
+
+def test_one_pair_of_every_prompt_an_epoch() -> None:
+    pairs = ladder(50)
+    shown = [
+        pairs[index].prompt.id
+        for batch in Curriculum().batches(pairs, 8, seed=0, epochs=1)
+        for index in batch
+    ]
+    assert Counter(shown) == {pair.prompt.id: 1 for pair in pairs}
+
+
+def test_every_hard_pair_of_a_prompt_has_its_turn() -> None:
+    pairs = ladder(1)
+    batches = Curriculum(alpha=1.0).batches(pairs, 1, seed=0, epochs=60)
+    hard = {index for index, pair in enumerate(pairs) if pair.tier == 1}
+    assert len(hard) == 2
+    assert {index for batch in batches for index in batch} == hard
+
+
+def test_a_prompt_without_the_tier_gives_its_nearest() -> None:
+    pairs = ladder(2)
+    lonely = [pair for pair in pairs if pair.prompt.id == "p0"]
+    lonely += [pair for pair in pairs if pair.prompt.id == "p1" and pair.tier == 2]
+    batches = tiers(Curriculum(alpha=1.0), lonely, size=2)
+    assert Counter(batches[0]) == {1: 1, 2: 1}
+
+
+def test_the_tiers_can_be_named() -> None:
+    pairs = [
+        attrs.evolve(pair, tier=tier, id=f"{pair.id}{tier}")
+        for pair in ladder(20)
+        for tier in (1, 2, 3)
+    ]
+    batches = tiers(Curriculum(easy=2, hard=1), pairs, size=5)
+    assert {tier for batch in batches for tier in batch} == {1, 2}
+
+
+def test_stages_follow_each_other() -> None:
+    pairs = ladder(20)
+    shown = [tier for batch in tiers(Staged(), pairs, size=7) for tier in batch]
+    assert shown == sorted(shown, reverse=True)
+    shown = [tier for batch in tiers(Staged(reverse=True), pairs, size=7) for tier in batch]
+    assert shown == sorted(shown)
+
+
+def test_margins_fall() -> None:
+    pairs = fake_pairs(30)
+    order = [i for batch in Staged(by="margin").batches(pairs, 4, 0, 1) for i in batch]
+    margins = [pairs[index].margin or 0.0 for index in order]
+    assert margins == sorted(margins, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "change", "message"),
+    [
+        (Curriculum(), {"tier": 0}, "has no tier"),
+        (Staged(), {"tier": 0}, "has no tier"),
+        (Staged(by="margin"), {"margin": None}, "has no margin"),
+        (Curriculum(), {"tier": 1}, "both tier 1 .the pairs have only tier 1"),
+        (Curriculum(easy=5), {}, "scheduler.easy is 5, but the pairs have tiers 1, 2"),
+    ],
+)
+def test_pairs_that_do_not_serve(
+    scheduler: Scheduler, change: dict[str, object], message: str
+) -> None:
+    pairs = [attrs.evolve(pair, **change) for pair in ladder(3)]
+    with pytest.raises(CptError, match=message):
+        list(scheduler.batches(pairs, 2, 0, 1))
+
+
+def test_a_share_is_a_share() -> None:
+    with pytest.raises(CptError, match="alpha"):
+        Curriculum(alpha=1.5).check()
