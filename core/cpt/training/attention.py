@@ -1,0 +1,130 @@
+"""Attention over a packed line: each span sees its own past and its prefix, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from cpt.training.packing import Span
+
+NAME = "cpt_packed"
+"""What transformers knows this attention by."""
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    cpt_spans: Sequence[Span] = (),
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attend within spans, as transformers' attention interface wants it.
+
+    `query` has shape (1, heads, time, width), `key` and `value` may have fewer heads. Returns shape
+    (1, time, heads, width). Without spans it is ordinary attention under `attention_mask`.
+    """
+    if not cpt_spans:
+        return _plain(module, query, key, value, attention_mask, scaling, dropout, softcap, kwargs)
+    lengths = [span.length for span in cpt_spans]
+    queries, keys, values = (torch.split(each, lengths, dim=2) for each in (query, key, value))
+    attended = []
+    for span, q, k, v in zip(cpt_spans, queries, keys, values, strict=True):
+        if span.prefix is not None:
+            k = torch.cat([keys[span.prefix], k], dim=2)
+            v = torch.cat([values[span.prefix], v], dim=2)
+        mask = _mask(q, k, sliding_window)
+        attended.append(_attend(q, k, v, mask, scaling, dropout, softcap))
+    return torch.cat(attended, dim=2).transpose(1, 2), None
+
+
+def _mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:
+    """What each query may see, None where that is simply its own past."""
+    queries, keys = query.shape[2], key.shape[2]
+    if queries == keys and (window is None or keys <= window):
+        return None
+    here = torch.arange(keys - queries, keys, device=query.device)[:, None]
+    there = torch.arange(keys, device=query.device)
+    seen = there <= here
+    return seen if window is None else seen & (there > here - window)
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    softcap: float | None,
+) -> Tensor:
+    if softcap is not None:
+        return _softcapped(query, key, value, mask, scaling, dropout, softcap)
+    return functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=mask is None,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def _softcapped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    softcap: float,
+) -> Tensor:
+    """Attention whose scores are squashed into (-softcap, softcap): no fused kernel has it."""
+    repeat = query.shape[1] // key.shape[1]
+    key, value = (each.repeat_interleave(repeat, dim=1) for each in (key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * (scale / softcap))
+    if mask is None:
+        mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
+    # Not -inf: a padding token may see nothing at all, and must not become NaN.
+    weights = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1)
+    return functional.dropout(weights.to(value.dtype), dropout) @ value
+
+
+def _plain(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
+    dropout: float,
+    softcap: float | None,
+    kwargs: dict[str, Any],
+) -> tuple[Tensor, None]:
+    if softcap is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return plain
+    attended = _softcapped(query, key, value, mask, scaling, dropout, softcap)
+    return attended.transpose(1, 2), None
+
+
+AttentionInterface.register(NAME, packed_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
