@@ -1,0 +1,19 @@
+"""The promises of each role, one module each."""
+
+from cpt.testing.contracts.component import ComponentContract
+from cpt.testing.contracts.evaluator import EvaluatorContract
+from cpt.testing.contracts.judge import JudgeContract
+from cpt.testing.contracts.loss import LossContract
+from cpt.testing.contracts.pairer import PairerContract
+from cpt.testing.contracts.responder import ResponderContract
+from cpt.testing.contracts.scheduler import SchedulerContract
+
+__all__ = [
+    "ComponentContract",
+    "EvaluatorContract",
+    "JudgeContract",
+    "LossContract",
+    "PairerContract",
+    "ResponderContract",
+    "SchedulerContract",
+]

@@ -1,0 +1,46 @@
+"""What every evaluator promises."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from cpt.roles import Evaluator, Responder
+from cpt.testing.contracts.component import ComponentContract
+from cpt.testing.fakes import FakeAsk, Scripted, fake_prompts
+from cpt.types import Ask, Prompt, Score
+
+
+class EvaluatorContract(ComponentContract[Evaluator]):
+    """What every evaluator promises."""
+
+    def model(self) -> Responder:
+        """The model that is measured here."""
+        return Scripted()
+
+    def prompts(self) -> list[Prompt]:
+        """What it is measured on here: override it if the evaluator asks for something special."""
+        return fake_prompts(12)
+
+    def ask(self) -> Ask:
+        """How it asks here, with nothing known yet."""
+        return FakeAsk()
+
+    def test_every_value_lies_in_its_interval(self) -> None:
+        scores = self._scores()
+        assert scores
+        for name, score in scores.items():
+            assert score.low <= score.value <= score.high, name
+
+    def test_single_values_are_by_prompt(self) -> None:
+        ids = {prompt.id for prompt in self.prompts()}
+        assert all(score.each.keys() <= ids for score in self._scores().values())
+
+    def test_the_same_answers_give_the_same_scores(self) -> None:
+        assert self._scores() == self._scores()
+
+    def _scores(self) -> Mapping[str, Score]:
+        return asyncio.run(self._evaluate())
+
+    async def _evaluate(self) -> Mapping[str, Score]:
+        return await self.component.evaluate(self.model(), self.prompts(), self.ask())
