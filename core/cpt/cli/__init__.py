@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -19,12 +20,14 @@ INTERRUPTED = 130
 class Cli(click.Group):
     """`cpt` with no sub-command is `cpt run`, and a plugin may add sub-commands."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **rest: Any) -> Any:
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **rest: Any
+    ) -> Any:
         """Run, with one line for every error that is the user's to fix."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **rest)
+            return super().main(args, standalone_mode=False, **rest)
         try:
-            status = super().main(*args, standalone_mode=False, **rest)
+            status = super().main(args, standalone_mode=False, **rest)
         except click.ClickException as error:
             click.echo(f"cpt: {error.format_message()}", err=True)
             status = 2

@@ -120,7 +120,7 @@ class Grower:
         group: str,
     ) -> Flag:
         default = self.picked.get(address, options.default(field))
-        about = options.descriptions(cls).get(field.name, "")
+        about = options.descriptions(cls).get(field.name, "")  # type: ignore[arg-type]
         if isinstance(default, str | int | float) and default != "":
             about += f" [{default}]"
         elif field.default is attrs.NOTHING:

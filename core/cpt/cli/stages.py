@@ -16,7 +16,7 @@ from cpt.errors import UnknownComponent
 from cpt.registry import Registry
 from cpt.run.folder import Folder
 from cpt.run.moments import Moments
-from cpt.run.stages import Run
+from cpt.run.stages import Run, is_main
 
 
 class RoadCommand(click.Command):
@@ -107,7 +107,8 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
 
         run = prepare(ctx, rest)
         getattr(road, walk)(run)
-        tell(run.folder, as_json)
+        if is_main():
+            tell(run.folder, as_json)
 
     return RoadCommand(
         name,

@@ -8,6 +8,7 @@ import attrs
 
 from cpt.config import Config, Control
 from cpt.errors import CptError
+from cpt.roles import Loss
 from cpt.run import evaluation, pairing, training
 from cpt.run.folder import Folder
 from cpt.run.moments import Moments
@@ -16,7 +17,9 @@ from cpt.run.stages import Run, Stage, Summary, perform
 PROMPTS = Stage("prompts", ("prompts", "limit"), ("prompts",), pairing.read_in)
 PAIRS = Stage("pairs", ("pairer",), (), pairing.make)
 TAKEN_PAIRS = Stage("pairs", ("pairs",), ("pairs",), pairing.make)
-MODEL = Stage("model", ("model", "scheduler", "loss", "train", "seed"), (), training.train)
+MODEL = Stage(
+    "model", ("model", "scheduler", "loss", "train", "seed"), (), training.train, collective=True
+)
 
 
 def pair(run: Run) -> None:
@@ -56,16 +59,16 @@ def _controls(run: Run) -> Summary:
     """Stage `controls`: each a run of its own, in a folder of its own."""
     for name, control in run.config.controls.items():
         if control.loss:
-            _walk_control(run, name, control)
+            _walk_control(run, name, control, control.loss)
     return {"controls": len(run.config.controls)}
 
 
-def _walk_control(run: Run, name: str, control: Control) -> None:
+def _walk_control(run: Run, name: str, control: Control, loss: Loss) -> None:
     config = attrs.evolve(
         run.config,
         pairs=None if control.pairer else str(run.path / "pairs.parquet"),
         pairer=control.pairer,
-        loss=control.loss,
+        loss=loss,
         train=attrs.evolve(run.config.train, **control.train),
         controls={},
         evaluators=(),

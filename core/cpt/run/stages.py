@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,8 @@ class Stage:
     sources: tuple[str, ...]
     """Those of them that name data, whose content counts too."""
     work: Callable[[Run], Summary]
+    collective: bool = False
+    """Whether all processes of a multi-process run take part; else the main one works alone."""
 
     def made_from(self, run: Run) -> dict[str, Any]:
         """All that decides what this stage makes, as plain data."""
@@ -61,6 +64,9 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
     made = {stage.name: stage.made_from(run) for stage in stages}
     for stage in stages:
         run.folder.refuse_other(stage.name, made[stage.name])
+    if not is_main():
+        _follow(stages, run)
+        return
     run.folder.open(options.converter(run.registry).unstructure(run.config))
     run.moments("cpt_run_started", options=run.folder.options)
     for stage in stages:
@@ -72,6 +78,20 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
         seconds = time.perf_counter() - began
         run.folder.finish(stage.name, seconds, summary)
         run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes, of all that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _follow(stages: Sequence[Stage], run: Run) -> None:
+    """What the other processes do: take part where all must, and wait for the main one else."""
+    for stage in stages:
+        if stage.collective:
+            stage.work(run)
+        while not run.folder.is_done(stage.name):
+            time.sleep(0.2)
 
 
 def check(value: Any) -> None:

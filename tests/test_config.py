@@ -1,0 +1,113 @@
+"""Every value of a run has one address, and layers lie over each other."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpt import config
+from cpt.config import Layer
+from cpt.errors import BadOptions
+from cpt.plugins import load_plugins
+from cpt.registry import Registry
+
+TREE = {"loss": {"name": "dpo", "beta": 0.1}, "train": {"epochs": 2}, "model": "tiny"}
+FLAT = {"loss": "dpo", "loss.beta": 0.1, "train.epochs": 2, "model": "tiny"}
+
+keys = st.text("abcdef", min_size=1, max_size=4)
+trees = st.recursive(
+    st.integers() | st.booleans() | st.text(max_size=5) | st.lists(st.integers(), max_size=3),
+    lambda inner: st.dictionaries(keys, inner, min_size=1, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(scope="module")
+def registry():
+    return Registry.collect(load_plugins())
+
+
+def test_there_and_back():
+    assert dict(config.flatten(TREE)) == FLAT
+    assert config.unflatten(FLAT) == TREE
+
+
+@given(st.dictionaries(keys, trees, max_size=3))
+def test_flattening_loses_nothing(tree):
+    assert config.unflatten(dict(config.flatten(tree))) == tree
+
+
+@pytest.mark.parametrize(
+    ("above", "expected"),
+    [
+        ({"loss": "dpo"}, FLAT),
+        ({"loss.beta": 0.5}, FLAT | {"loss.beta": 0.5}),
+        ({"model": "tiny"}, FLAT),
+        ({"loss": "apo_zero"}, {"loss": "apo_zero", "train.epochs": 2, "model": "tiny"}),
+    ],
+)
+def test_the_one_above_wins_and_another_component_drops_the_first_ones_options(above, expected):
+    assert config.over(FLAT, above) == expected
+
+
+def test_an_option_of_one_of_several_is_addressed_by_its_index():
+    tree = config.unflatten({"pairer.rungs": ["a:1", "b:2"], "pairer.rungs.1.seed": 3})
+    assert tree == {"pairer": {"rungs": ["a:1", {"name": "b:2", "seed": 3}]}}
+    with pytest.raises(BadOptions, match=r"pairer\.rungs\.5\.seed: 5 is none of 0 to 0"):
+        config.unflatten({"pairer.rungs": ["a"], "pairer.rungs.5.seed": 3})
+
+
+def test_a_line_is_read_before_its_flags_are_known():
+    line = ["--loss", "dpo", "--loss.label-smoothing=0.1", "--json", "--rungs", "a", "--rungs", "b"]
+    assert config.glance(line) == {
+        "loss": "dpo",
+        "loss.label_smoothing": "0.1",
+        "rungs": ["a", "b"],
+    }
+
+
+def test_the_environment_speaks_in_addresses(monkeypatch):
+    monkeypatch.setenv("CPT_LOSS__BETA", "0.3")
+    monkeypatch.setenv("CPT_PLUGINS", "no:apo")
+    values = config.environment().values
+    assert values["loss.beta"] == "0.3"
+    assert "plugins" not in values
+
+
+def test_later_layers_win(registry):
+    layers = [
+        Layer("the defaults", dict(config.DEFAULTS)),
+        Layer("a.yaml", {"loss": "dpo", "loss.beta": 0.2, "train.epochs": 2}),
+        Layer("the command line", {"loss.beta": "0.3"}),
+    ]
+    resolved = config.resolve(layers, registry)
+    assert (resolved.loss.name, resolved.loss.beta, resolved.train.epochs) == ("dpo", 0.3, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"loss.bta": 1}, r"loss\.bta: no such option\. Did you mean 'beta'\?.*from a\.yaml"),
+        ({"los": "dpo"}, r"los: no such option\. Did you mean 'loss'\?"),
+        ({"loss": "dpoo"}, r"loss: No loss is called 'dpoo'\. Did you mean 'dpo'\?"),
+        ({"loss.beta": "hot"}, r"loss\.beta: could not convert string to float: 'hot'"),
+        ({"train.epochs": 1.5}, r"train\.epochs: expected a whole number, got 1\.5"),
+        ({"train.truncate": "perhaps"}, r"train\.truncate: expected true or false"),
+        ({"loss": ["dpo"]}, r"loss: expected NAME"),
+        ({"scheduler": "shuffle:3"}, r"scheduler: 'shuffle' takes no argument"),
+    ],
+)
+def test_an_error_has_address_culprit_remedy_and_source(registry, values, complaint):
+    layers = [Layer("the defaults", dict(config.DEFAULTS)), Layer("a.yaml", values)]
+    with pytest.raises(BadOptions, match=complaint):
+        config.resolve(layers, registry)
+
+
+def test_a_file_that_is_no_mapping_is_refused(tmp_path):
+    (tmp_path / "run.yaml").write_text("- loss\n")
+    with pytest.raises(BadOptions, match="expected options by name, got list"):
+        config.read(tmp_path / "run.yaml")
+    (tmp_path / "run.yaml").write_text("loss: [\n")
+    with pytest.raises(BadOptions, match="not YAML"):
+        config.read(tmp_path / "run.yaml")
+    with pytest.raises(BadOptions, match="cannot be read"):
+        config.read(tmp_path / "none.yaml")
