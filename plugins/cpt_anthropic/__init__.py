@@ -1,0 +1,90 @@
+"""The `anthropic` responder: Claude, over Anthropic's Messages API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
+
+OFFICIAL = "https://api.anthropic.com"
+
+
+@attrs.frozen
+class Anthropic(Service):
+    """Asks Claude over Anthropic's Messages API, with the official SDK."""
+
+    name = "anthropic"
+
+    model: str
+    """The model's name."""
+    max_tokens: int = attrs.field(default=4096, kw_only=True)
+    """Most tokens in an answer; the service insists on a limit."""
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    """Sampling temperature; the service's own default where none is given."""
+    top_p: float | None = attrs.field(default=None, kw_only=True)
+    """Sample from the smallest set of tokens that has this probability."""
+    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    """Texts that end an answer."""
+    system: str | None = attrs.field(default=None, kw_only=True)
+    """A system prompt for prompts that have none."""
+    base_url: str | None = attrs.field(default=None, kw_only=True)
+    """Where the service is; `ANTHROPIC_BASE_URL` or Anthropic itself where none is given."""
+    api_key_env: str = attrs.field(default="ANTHROPIC_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
+    """The environment variable that holds the key."""
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL in effect."""
+        return self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OFFICIAL
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, "base_url": self.endpoint}
+
+    def check(self) -> None:
+        """A key is needed, except over plain http: servers of one's own."""
+        if urlsplit(self.endpoint).scheme != "http" and not os.environ.get(self.api_key_env):
+            raise CptError(
+                f"anthropic:{self.model} needs a key: set the environment variable "
+                f"{self.api_key_env}, or name another with `api_key_env`."
+            )
+
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        from cpt_anthropic import sdk
+
+        return await sdk.answer(self, prompt)
+
+    async def close(self) -> None:
+        from cpt_anthropic import sdk
+
+        await sdk.close()
+
+    def body(self, prompt: Prompt) -> dict[str, Any]:
+        """The request as it goes over the wire."""
+        system = [turn.content for turn in prompt.messages if turn.role == "system"]
+        options = {
+            "system": "\n\n".join(system) if system else self.system,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "stop_sequences": list(self.stop) or None,
+        }
+        return {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "messages": [
+                {"role": turn.role, "content": turn.content}
+                for turn in prompt.messages
+                if turn.role != "system"
+            ],
+            **{name: value for name, value in options.items() if value is not None},
+        }
+
+
+@hookimpl
+def cpt_responders() -> Iterable[type[Responder]]:
+    return [Anthropic]

@@ -1,0 +1,54 @@
+"""Messages: what an answer says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cpt import Prompt, Response, Unreachable, Usage
+from cpt.types import Outcome
+
+OUTCOMES: Mapping[str, Outcome] = {
+    "max_tokens": "cut_off",
+    "model_context_window_exceeded": "cut_off",
+    "refusal": "refused",
+}
+
+
+def read(body: Any, prompt: Prompt, author: str) -> Response:
+    """The answer in a message. Raises `Unreachable` if it is none."""
+    try:
+        text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
+        reason = str(body.get("stop_reason") or "")
+        usage = _usage(body["usage"])
+    except (AttributeError, KeyError, TypeError):
+        raise Unreachable("what came back is no message") from None
+    outcome = OUTCOMES.get(reason, "answered") if text or reason == "refusal" else "empty"
+    return Response(
+        prompt_id=prompt.id,
+        text=text,
+        author=author,
+        outcome=outcome,
+        finish_reason=reason,
+        detail=_detail(body, outcome),
+        usage=usage,
+    )
+
+
+def _usage(used: Mapping[str, Any]) -> Usage:
+    read = used.get("cache_read_input_tokens") or 0
+    written = used.get("cache_creation_input_tokens") or 0
+    return Usage(
+        # The service counts what it read from and wrote to its cache apart.
+        input_tokens=used["input_tokens"] + read + written,
+        cached_tokens=read,
+        output_tokens=used["output_tokens"],
+    )
+
+
+def _detail(body: Mapping[str, Any], outcome: Outcome) -> str:
+    if outcome == "empty":
+        return f"no text (stop reason {body.get('stop_reason')!r})"
+    if outcome == "refused":
+        return str((body.get("stop_details") or {}).get("explanation") or "")
+    return ""

@@ -1,0 +1,92 @@
+"""The `openai` responder: OpenAI's chat completions, and every endpoint compatible with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
+
+OFFICIAL = "https://api.openai.com/v1"
+
+
+@attrs.frozen
+class OpenAI(Service):
+    """Asks a model over OpenAI's chat completions, with the official SDK."""
+
+    name = "openai"
+
+    model: str
+    """The model's name at the endpoint."""
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    """Sampling temperature; the endpoint's own default where none is given."""
+    top_p: float | None = attrs.field(default=None, kw_only=True)
+    """Sample from the smallest set of tokens that has this probability."""
+    max_tokens: int | None = attrs.field(default=None, kw_only=True)
+    """Most tokens in an answer, reasoning included."""
+    seed: int | None = attrs.field(default=None, kw_only=True)
+    """Asks for repeatable sampling; sample number n is asked with seed + n."""
+    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    """Texts that end an answer."""
+    system: str | None = attrs.field(default=None, kw_only=True)
+    """A system message for prompts that have none."""
+    reasoning_effort: str | None = attrs.field(default=None, kw_only=True)
+    """How long a reasoning model thinks: `low`, `medium`, `high`, or what the model knows."""
+    base_url: str | None = attrs.field(default=None, kw_only=True)
+    """Where the endpoint is; `OPENAI_BASE_URL` or OpenAI itself where none is given."""
+    api_key_env: str = attrs.field(default="OPENAI_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
+    """The environment variable that holds the key."""
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL in effect."""
+        return self.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, "base_url": self.endpoint}
+
+    def check(self) -> None:
+        """A key is needed, except over plain http: servers of one's own."""
+        if urlsplit(self.endpoint).scheme != "http" and not os.environ.get(self.api_key_env):
+            raise CptError(
+                f"openai:{self.model} needs a key: set the environment variable "
+                f"{self.api_key_env}, or name another with `api_key_env`."
+            )
+
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        from cpt_openai import sdk
+
+        return await sdk.answer(self, prompt, sample)
+
+    async def close(self) -> None:
+        from cpt_openai import sdk
+
+        await sdk.close()
+
+    def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
+        """The request as it goes over the wire."""
+        messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+        if self.system is not None and all(turn["role"] != "system" for turn in messages):
+            messages.insert(0, {"role": "system", "content": self.system})
+        # OpenAI's reasoning models refuse the older name; many compatible servers know no other.
+        limit = "max_completion_tokens" if self.endpoint == OFFICIAL else "max_tokens"
+        options = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            limit: self.max_tokens,
+            "seed": None if self.seed is None else self.seed + sample,
+            "stop": list(self.stop) or None,
+            "reasoning_effort": self.reasoning_effort,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return {"model": self.model, "messages": messages, **given}
+
+
+@hookimpl
+def cpt_responders() -> Iterable[type[Responder]]:
+    return [OpenAI]

@@ -1,0 +1,69 @@
+"""One request through the official SDK; its errors in the project's own terms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import openai
+
+from cpt import Prompt, Response, Unreachable
+from cpt.asking.failures import failure
+from cpt_openai.chat import read
+
+if TYPE_CHECKING:
+    from cpt_openai import OpenAI
+
+_Clients = dict[tuple[object, ...], openai.AsyncOpenAI]
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
+
+
+def client(responder: OpenAI) -> openai.AsyncOpenAI:
+    """The SDK's client of this event loop for the responder's endpoint."""
+    key = os.environ.get(responder.api_key_env) or "none"
+    mine = _clients.setdefault(asyncio.get_running_loop(), {})
+    settings = (responder.endpoint, key, responder.timeout)
+    if settings not in mine:
+        mine[settings] = openai.AsyncOpenAI(
+            api_key=key,
+            base_url=responder.endpoint,
+            timeout=responder.timeout,
+            max_retries=0,
+            # Takes a third of the CPU of the default transport.
+            http_client=openai.DefaultAioHttpClient(),
+        )
+    return mine[settings]
+
+
+async def close() -> None:
+    """Close the clients of this event loop."""
+    for each in _clients.pop(asyncio.get_running_loop(), {}).values():
+        await each.close()
+
+
+async def answer(responder: OpenAI, prompt: Prompt, sample: int) -> Response:
+    """Ask once. Raises `Overloaded`, `Unreachable`, `Rejected` or `Denied`."""
+    create = client(responder).chat.completions.with_raw_response.create
+    try:
+        raw = await create(**responder.body(prompt, sample))
+        body = json.loads(raw.content)
+    except openai.APIStatusError as error:
+        secret = os.environ.get(responder.api_key_env, "")
+        raise failure(
+            error.status_code, error.response.headers, error.body, secret=secret
+        ) from None
+    except (openai.APIError, aiohttp.ClientError) as error:
+        raise Unreachable(_cause(error)) from None
+    except ValueError:
+        raise Unreachable("what came back is no JSON") from None
+    return read(body, prompt, responder.author)
+
+
+def _cause(error: BaseException) -> str:
+    # The SDK's own message is "Connection error."; what it wraps says which.
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}"
