@@ -73,9 +73,12 @@ class ResponderContract(ComponentContract[Responder]):
         service = self.component
 
         async def all_at_once() -> Sequence[Response]:
-            return await asyncio.gather(
-                *(service.answer(prompt, sample) for prompt, sample in requests)
-            )
+            try:
+                return await asyncio.gather(
+                    *(service.answer(prompt, sample) for prompt, sample in requests)
+                )
+            finally:
+                await service.close()
 
         return asyncio.run(all_at_once())
 
