@@ -83,7 +83,7 @@ class Service(Responder):
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         """Answer once. Raise `Overloaded`, `Unreachable`, `Rejected` or `Denied`; never retry."""
 
-    async def close(self) -> None:  # noqa: B027
+    async def close(self) -> None:
         """Let go of connections, in the event loop that asked: nothing more will be asked there."""
 
 
