@@ -27,22 +27,22 @@ class PairerContract(ComponentContract[Pairer]):
         return FakeAsk()
 
     def test_it_makes_pairs(self) -> None:
-        assert sum(len(self._pairs(prompt)) for prompt in self.prompts())
+        assert sum(len(self.pairs(prompt)) for prompt in self.prompts())
 
     def test_pairs_belong_to_their_prompt(self) -> None:
         for prompt in self.prompts():
-            for pair in self._pairs(prompt):
+            for pair in self.pairs(prompt):
                 assert pair.prompt == prompt
                 assert {pair.chosen.prompt_id, pair.rejected.prompt_id} == {prompt.id}
                 assert pair.pairer in ("", self.component.name)
 
     def test_pairs_can_be_told_apart(self) -> None:
-        ids = [pair.id for prompt in self.prompts() for pair in self._pairs(prompt)]
+        ids = [pair.id for prompt in self.prompts() for pair in self.pairs(prompt)]
         assert len(set(ids)) == len(ids), "give each pair of a prompt its own id"
 
     def test_numbers_make_sense(self) -> None:
         for prompt in self.prompts():
-            for pair in self._pairs(prompt):
+            for pair in self.pairs(prompt):
                 assert pair.tier >= 0
                 assert pair.weight > 0
                 assert pair.margin is None or isfinite(pair.margin)
@@ -51,14 +51,14 @@ class PairerContract(ComponentContract[Pairer]):
         """The first time they are asked for, and from what was kept."""
         kept = self.ask()
         for prompt in self.prompts():
-            assert self._pairs(prompt, kept) == self._pairs(prompt, kept)
+            assert self.pairs(prompt, kept) == self.pairs(prompt, kept)
 
     def test_no_answers_give_no_pair(self) -> None:
         """Raise `NoPair` (`response.expect()` does), so that the reason is counted."""
         with pytest.raises(NoPair):
             asyncio.run(self._pair(self.prompts()[0], _nobody_answers))
 
-    def _pairs(self, prompt: Prompt, ask: Ask | None = None) -> Sequence[Pair]:
+    def pairs(self, prompt: Prompt, ask: Ask | None = None) -> Sequence[Pair]:
         """The pairs of one prompt: none if it says so, but never an empty list."""
         try:
             pairs = asyncio.run(self._pair(prompt, ask or self.ask()))
