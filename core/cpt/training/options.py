@@ -67,4 +67,4 @@ class Training:
     @max_prompt_length.validator
     def _leaves_room(self, _: attrs.Attribute[Any], value: int | None) -> None:
         if value is not None and value >= self.max_length:
-            raise ValueError(f"must be below max_length ({self.max_length}) to leave an answer room")
+            raise ValueError(f"must be below max_length ({self.max_length})")

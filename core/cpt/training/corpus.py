@@ -1,0 +1,86 @@
+"""The pairs of a training as token ids, every distinct sequence once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from cpt.errors import CptError
+from cpt.training.rows import Row
+from cpt.types import Pair
+
+Indices = NDArray[np.int64]
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Corpus:
+    """Pairs, and where in the list of sequences their two sides are."""
+
+    pairs: Sequence[Pair]
+    sequences: Sequence[Row]
+    """Every distinct prompt with every distinct answer to it."""
+    prompts: Indices
+    """Which distinct prompt each pair has. Shape (pairs,)."""
+    chosen: Indices
+    """Shape (pairs,)."""
+    rejected: Indices
+    """Shape (pairs,)."""
+
+
+def corpus_of(pairs: Sequence[Pair], rows: Sequence[tuple[Row, Row]]) -> Corpus:
+    """Number the distinct sequences among the two rows of each pair."""
+    numbers: dict[tuple[bytes, bytes], int] = {}
+    prompts: dict[bytes, int] = {}
+    sequences: list[Row] = []
+
+    def number(row: Row) -> int:
+        place = numbers.setdefault((row.prompt.tobytes(), row.answer.tobytes()), len(sequences))
+        if place == len(sequences):
+            sequences.append(row)
+        return place
+
+    sides = [(number(chosen), number(rejected)) for chosen, rejected in rows]
+    asked = [prompts.setdefault(row.prompt.tobytes(), len(prompts)) for row, _ in rows]
+    return Corpus(
+        pairs=pairs,
+        sequences=sequences,
+        prompts=np.array(asked, dtype=np.int64),
+        chosen=np.array([chosen for chosen, _ in sides], dtype=np.int64),
+        rejected=np.array([rejected for _, rejected in sides], dtype=np.int64),
+    )
+
+
+def mismatch(corpus: Corpus, order: Sequence[Sequence[int]]) -> tuple[Corpus, list[list[int]]]:
+    """For each place in the order, its prompt with the chosen answer to another prompt.
+
+    The other is the next in the batch that has another prompt, else the first of all pairs.
+    Returns the corpus with these sequences added, and their places. Raises `CptError` if all
+    pairs have one prompt.
+    """
+    sequences = list(corpus.sequences)
+    numbers: dict[tuple[int, int], int] = {}
+
+    def number(pair: int, other: int) -> int:
+        key = (int(corpus.prompts[pair]), int(corpus.chosen[other]))
+        if key not in numbers:
+            numbers[key] = len(sequences)
+            prompt = corpus.sequences[corpus.chosen[pair]].prompt
+            sequences.append(Row(prompt, corpus.sequences[corpus.chosen[other]].answer))
+        return numbers[key]
+
+    placed = [
+        [number(pair, _other(corpus, batch, at)) for at, pair in enumerate(batch)]
+        for batch in order
+    ]
+    return attrs.evolve(corpus, sequences=sequences), placed
+
+
+def _other(corpus: Corpus, batch: Sequence[int], at: int) -> int:
+    prompt = corpus.prompts[batch[at]]
+    for pair in [*batch[at + 1 :], *batch[:at], *range(len(corpus.pairs))]:
+        if corpus.prompts[pair] != prompt:
+            return pair
+    raise CptError("This loss sets a prompt beside the answer to another, but all pairs share one.")

@@ -1,0 +1,120 @@
+"""A model's folder, and the model in it, made ready to be trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cpt.errors import CptError
+from cpt.training.options import Training
+
+
+def model_folder(model: str | Path) -> Path:
+    """The folder of a model: itself, or what the hub has under that id. Raises `CptError`."""
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = _from_hub(str(model))
+    if (folder / "adapter_config.json").exists():
+        raise CptError(f"{folder}: holds an adapter only; merge it into its base model first.")
+    if not (folder / "config.json").exists():
+        raise CptError(f"{folder}: not a model's folder, as it has no config.json.")
+    return folder
+
+
+def vocabulary(folder: Path) -> int:
+    """Number of token ids that a model knows. Raises `CptError`."""
+    return int(_config(folder).get_text_config().vocab_size)
+
+
+def load_model(folder: Path) -> Any:
+    """A causal language model in fp32, without dropout. Raises `CptError` if it is none.
+
+    Dropout stays off in training too, as the reference would otherwise differ from the policy
+    before the first step.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CptError(
+            f"{folder}: no causal language model that can be loaded ({reason})."
+        ) from error
+    return model.eval()
+
+
+def saved_dtype(folder: Path) -> torch.dtype:
+    """What a model's weights are stored in."""
+    dtype = _config(folder).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def made_trainable(model: Any, options: Training) -> Any:
+    """The model with adapters, checkpointing and compiled layers as the options say."""
+    if options.lora_rank:
+        model = _with_lora(model, options)
+    if options.gradient_checkpointing:
+        _checkpoint_activations(model)
+    if options.compile:
+        for layer in _layers(model):
+            layer.compile(dynamic=True)
+    return model
+
+
+def _with_lora(model: Any, options: Training) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=options.lora_rank,
+        lora_alpha=options.lora_alpha or 2 * options.lora_rank,
+        target_modules=list(options.lora_targets) or "all-linear",
+    )
+    try:
+        return get_peft_model(model, config).eval()
+    except ValueError as error:
+        raise CptError(f"train.lora_targets: {' '.join(str(error).split())}") from error
+
+
+def _checkpoint_activations(model: Any) -> None:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            # Its own flag alone: what is inside it stays in eval mode, without dropout.
+            module.training = True
+
+
+def _layers(model: Any) -> list[nn.Module]:
+    """The decoder layers, which are what a compiler is fast on."""
+    names = set(model._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise CptError(f"{folder}: config.json is not of a model known here ({reason}).") from error
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    kept = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=kept))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CptError(
+            f"{name}: neither a folder here nor a model that can be fetched from the hub ({reason})."
+        ) from error
