@@ -200,5 +200,5 @@ def schema(cls: type[Any]) -> Iterator[dict[str, Any]]:
             "type": inspect.formatannotation(field.type).replace("NoneType", "None"),
             "required": field.default is attrs.NOTHING,
             "default": default(field),
-            "help": descriptions(cls).get(field.name, ""),
+            "help": descriptions(cls).get(field.name, ""),  # type: ignore[arg-type]
         }
