@@ -62,7 +62,7 @@ def converter(registry: Registry) -> cattrs.Converter:
 
 def spell_out(value: Any, role: str, registry: Registry) -> dict[str, Any]:
     """`openai:gpt-4.1` as `{name: openai, model: gpt-4.1}`: the argument fills the first field."""
-    given = {"name": value} if isinstance(value, str) else dict(value or {})
+    given = dict(value) if isinstance(value, Mapping) else {"name": value}
     if not isinstance(given.get("name"), str):
         raise CptError(f"expected NAME or {{name: NAME, ...}} of a {role}, got {value!r}")
     name, colon, argument = given["name"].partition(":")
