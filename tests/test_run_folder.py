@@ -1,0 +1,55 @@
+"""A run folder explains itself, and is never mixed."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpt.errors import CptError
+from cpt.run.folder import Folder, digest_of
+
+
+def test_a_stage_is_done_when_the_record_says_so(tmp_path):
+    folder = Folder(tmp_path / "run")
+    folder.open({"loss": {"name": "dpo"}})
+    folder.begin("pairs", {"pairer": "ladder"})
+    assert not folder.is_done("pairs")
+    folder.finish("pairs", 1.5, {"pairs": 3})
+    assert folder.is_done("pairs")
+    record = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    assert record["options"] == {"loss": {"name": "dpo"}}
+    assert record["stages"]["pairs"]["summary"] == {"pairs": 3}
+    assert "torch" in record["versions"]
+
+
+def test_other_options_are_refused_with_what_differs(tmp_path):
+    folder = Folder(tmp_path)
+    folder.open({})
+    folder.begin("model", {"loss": {"name": "dpo", "beta": 0.1}})
+    folder.refuse_other("model", {"loss": {"name": "dpo", "beta": 0.1}})
+    with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
+        folder.refuse_other("model", {"loss": {"name": "dpo", "beta": 0.2}})
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(CptError, match="holds something that is not a run"):
+        Folder(tmp_path).open({})
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("text", ["[", "- a\n", "other: 1\n", "\x00"])
+def test_a_damaged_record_is_one_line(tmp_path, text):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(CptError, match=r"run\.yaml: ") as caught:
+        _ = Folder(tmp_path).record
+    assert "\n" not in caught.value.message
+
+
+@given(content=st.binary(max_size=50), other=st.binary(max_size=50))
+def test_digests_follow_content(tmp_path_factory, content, other):
+    path = tmp_path_factory.mktemp("digest") / "file"
+    path.write_bytes(content)
+    first = digest_of(path)
+    path.write_bytes(other)
+    assert (digest_of(path) == first) == (content == other)
