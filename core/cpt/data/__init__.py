@@ -1,0 +1,19 @@
+"""Prompts, responses and pairs, in and out.
+
+A source is a file (`.jsonl`, `.json`, `.csv`, `.parquet`; the first three also with `.gz`), a
+folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` or
+`OWNER/NAME:SPLIT`).
+"""
+
+from cpt.data.pairs import read_pairs, write_pairs
+from cpt.data.prompts import read_prompts, write_prompts
+from cpt.data.responses import read_responses, write_responses
+
+__all__ = [
+    "read_pairs",
+    "read_prompts",
+    "read_responses",
+    "write_pairs",
+    "write_prompts",
+    "write_responses",
+]

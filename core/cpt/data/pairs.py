@@ -1,0 +1,130 @@
+"""Preference pairs in and out, in the format of the ecosystem with our columns beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cpt.data.conversations import PROMPT_COLUMNS, answers_of, digest_of
+from cpt.data.responses import details_of, response_of
+from cpt.data.rows import Row, read_rows
+from cpt.data.tables import (
+    COUNT,
+    MESSAGES,
+    NUMBER,
+    SCORES,
+    TEXT,
+    packed,
+    plain_messages,
+    write_rows,
+)
+from cpt.types import Message, Pair, Prompt, Response
+
+COLUMNS = {
+    "prompt": MESSAGES,
+    "chosen": MESSAGES,
+    "rejected": MESSAGES,
+    "id": TEXT,
+    "prompt_id": TEXT,
+    "pairer": TEXT,
+    "tier": COUNT,
+    "margin": NUMBER,
+    "chosen_author": TEXT,
+    "rejected_author": TEXT,
+    "rationale": TEXT,
+    "scores": SCORES,
+    "weight": NUMBER,
+    "info": TEXT,
+    "prompt_info": TEXT,
+    "chosen_info": TEXT,
+    "rejected_info": TEXT,
+}
+OTHERS = {"chosen_score": ("score_chosen",), "rejected_score": ("score_rejected",)}
+"""What other data sets call our columns."""
+RATIONALE = ("rationale", "rational")
+USED = {*COLUMNS, *PROMPT_COLUMNS, *OTHERS, *sum(OTHERS.values(), ()), *RATIONALE} - {"info"}
+
+
+def read_pairs(source: str | Path) -> list[Pair]:
+    """Return the pairs of a source.
+
+    A row has `chosen` and `rejected`, as text or messages; the prompt is a column, or what both
+    sides begin with (shared messages, or a transcript of Human and Assistant). Where there are
+    scores but no margin, their difference is the margin. Raises `BadData`.
+    """
+    pairs: dict[str, Pair] = {}
+    for row in read_rows(source, "pairs"):
+        pair = _pair(row)
+        if pair.id in pairs:
+            raise row.bad(f"the id {pair.id!r} was used before")
+        pairs[pair.id] = pair
+    return list(pairs.values())
+
+
+def _pair(row: Row) -> Pair:
+    messages, chosen, rejected = answers_of(row)
+    prompt = Prompt(
+        id=str(row["prompt_id"] or digest_of(messages)),
+        messages=messages,
+        info=row.unpacked("prompt_info"),
+    )
+    better, worse = (_score(row, side) for side in ("chosen", "rejected"))
+    gap = None if better is None or worse is None else better - worse
+    margin, weight = row.number_of("margin"), row.number_of("weight")
+    return Pair(
+        id=str(row["id"] if row["id"] is not None else row.number),
+        prompt=prompt,
+        chosen=_response(row, "chosen", prompt.id, chosen),
+        rejected=_response(row, "rejected", prompt.id, rejected),
+        pairer=str(row["pairer"] or ""),
+        tier=int(row.number_of("tier") or 0),
+        margin=gap if margin is None else margin,
+        chosen_score=better,
+        rejected_score=worse,
+        weight=1.0 if weight is None else weight,
+        rationale=str(row.first(*RATIONALE) or ""),
+        info=row.info(*USED),
+    )
+
+
+def _response(row: Row, side: str, prompt_id: str, text: str) -> Response:
+    author = str(row[f"{side}_author"] or "")
+    return response_of(prompt_id, text, author, row.unpacked(f"{side}_info"))
+
+
+def _score(row: Row, side: str) -> float | None:
+    ours = row["scores"]
+    if isinstance(ours, Mapping):
+        return Row(ours, row.where).number_of(side)
+    return row.number_of(f"{side}_score", *OTHERS[f"{side}_score"])
+
+
+def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
+    """Write a table of pairs (`.parquet` or `.jsonl`) and return how many there were."""
+    return write_rows(path, (_row(pair) for pair in pairs), COLUMNS)
+
+
+def _row(pair: Pair) -> dict[str, Any]:
+    chosen, rejected = (
+        plain_messages([Message("assistant", side.text)]) for side in (pair.chosen, pair.rejected)
+    )
+    return {
+        "prompt": plain_messages(pair.prompt.messages),
+        "chosen": chosen,
+        "rejected": rejected,
+        "id": pair.id,
+        "prompt_id": pair.prompt.id,
+        "pairer": pair.pairer,
+        "tier": pair.tier,
+        "margin": pair.margin,
+        "chosen_author": pair.chosen.author,
+        "rejected_author": pair.rejected.author,
+        "rationale": pair.rationale,
+        "scores": {"chosen": pair.chosen_score, "rejected": pair.rejected_score},
+        "weight": pair.weight,
+        "info": packed(pair.info),
+        "prompt_info": packed(pair.prompt.info),
+        "chosen_info": packed(details_of(pair.chosen)),
+        "rejected_info": packed(details_of(pair.rejected)),
+    }

@@ -1,0 +1,59 @@
+"""Prompts in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cpt.data.conversations import PROMPT_COLUMNS, prompt_messages
+from cpt.data.rows import Row, read_rows
+from cpt.data.tables import MESSAGES, TEXT, packed, plain_messages, write_rows
+from cpt.types import Prompt
+
+COLUMNS = {"id": TEXT, "messages": MESSAGES, "info": TEXT}
+NUMBERED = "row-"
+"""How the id of a prompt begins that its source did not name."""
+
+
+def read_prompts(source: str | Path) -> Iterator[Prompt]:
+    """Yield the prompts of a source, one by one.
+
+    A row has `prompt` (text or messages), `messages`, or `instruction` (with `input`); its `id`,
+    or else its number, names the prompt; other columns become `info`. Raises `BadData` for a
+    broken row, a row without a prompt, an id that occurs twice, and an empty source.
+    """
+    seen: dict[str, str] = {}
+    for row in read_rows(source, "prompts"):
+        prompt = prompt_of(row)
+        if not prompt.messages:
+            columns = ", ".join(row.values) or "none"
+            raise row.bad(
+                f"no prompt: expected a column prompt, messages or instruction, found {columns}"
+            )
+        if prompt.id in seen:
+            raise row.bad(f"the id {prompt.id!r} was used before, in {seen[prompt.id]}")
+        seen[prompt.id] = row.where
+        yield prompt
+
+
+def prompt_of(row: Row, *others: str) -> Prompt:
+    """The prompt of a row, without messages if it asks nothing; columns `others` are not its."""
+    given = row["id"]
+    return Prompt(
+        id=f"{NUMBERED}{row.number}" if given is None else str(given),
+        messages=prompt_messages(row),
+        info=row.info("id", *PROMPT_COLUMNS, *others),
+    )
+
+
+def write_prompts(path: str | Path, prompts: Iterable[Prompt]) -> int:
+    """Write a table of prompts (`.parquet` or `.jsonl`) and return how many there were."""
+    rows = (
+        {
+            "id": prompt.id,
+            "messages": plain_messages(prompt.messages),
+            "info": packed(prompt.info),
+        }
+        for prompt in prompts
+    )
+    return write_rows(path, rows, COLUMNS)

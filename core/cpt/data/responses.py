@@ -1,0 +1,90 @@
+"""Responses in and out, each with the prompt that it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cpt.data.conversations import text_of
+from cpt.data.prompts import prompt_of
+from cpt.data.rows import Row, read_rows
+from cpt.data.tables import MESSAGES, TEXT, packed, plain_messages, write_rows
+from cpt.types import Prompt, Response, Usage
+
+COLUMNS = {
+    "id": TEXT,
+    "prompt": MESSAGES,
+    "response": TEXT,
+    "author": TEXT,
+    "response_info": TEXT,
+    "info": TEXT,
+}
+TEXTS = ("response", "output")
+AUTHORS = ("author", "generator", "model")
+DETAILS = ("outcome", "finish_reason", "detail", "usage", "info")
+
+
+def read_responses(source: str | Path) -> Iterator[tuple[Prompt, Response]]:
+    """Yield the responses of a source, one by one, each with its prompt.
+
+    A row has `response` or `output` (AlpacaEval's), signed by `author`, `generator` or `model`; or
+    `responses`, a table of texts (or lists of them) by author. The prompt is as `read_prompts`
+    takes it; a row with an `id` may leave it out. Raises `BadData`.
+    """
+    for row in read_rows(source, "responses"):
+        prompt = prompt_of(row, *TEXTS, *AUTHORS, "responses", "response_info")
+        if not prompt.messages and row["id"] is None:
+            raise row.bad("no prompt and no id: nobody knows what was answered")
+        for response in _responses(row, prompt.id):
+            yield prompt, response
+
+
+def _responses(row: Row, prompt_id: str) -> Iterator[Response]:
+    table = row["responses"]
+    if isinstance(table, Mapping):
+        for author, texts in table.items():
+            # A table from Parquet has every author in every row, None where one said nothing.
+            for text in texts if isinstance(texts, list) else [texts]:
+                if text is not None:
+                    yield Response(prompt_id=prompt_id, text=text_of(text, row), author=author)
+        return
+    text = next((row.values[name] for name in TEXTS if row.values.get(name) is not None), None)
+    if text is None:
+        raise row.bad("no response: expected a column response, output or responses")
+    yield response_of(
+        prompt_id, text_of(text, row), str(row.first(*AUTHORS) or ""), row.unpacked("response_info")
+    )
+
+
+def response_of(prompt_id: str, text: str, author: str, details: Mapping[str, Any]) -> Response:
+    """A response from what `details_of` kept of it."""
+    given = {name: details[name] for name in DETAILS if name in details}
+    if "usage" in given:
+        given["usage"] = Usage(**given["usage"])
+    return Response(prompt_id=prompt_id, text=text, author=author, **given)
+
+
+def details_of(response: Response) -> dict[str, Any]:
+    """All that a response says beside its text and author, where it says anything."""
+    silent = Response(prompt_id="", text="", author="")
+    said = {name for name in DETAILS if getattr(response, name) != getattr(silent, name)}
+    return {name: value for name, value in attrs.asdict(response).items() if name in said}
+
+
+def write_responses(path: str | Path, responses: Iterable[tuple[Prompt, Response]]) -> int:
+    """Write a table of responses (`.parquet` or `.jsonl`) and return how many there were."""
+    rows = (
+        {
+            "id": prompt.id,
+            "prompt": plain_messages(prompt.messages),
+            "response": response.text,
+            "author": response.author,
+            "response_info": packed(details_of(response)),
+            "info": packed(prompt.info),
+        }
+        for prompt, response in responses
+    )
+    return write_rows(path, rows, COLUMNS)

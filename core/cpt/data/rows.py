@@ -1,0 +1,222 @@
+"""Rows of any source, one by one, each knowing where it stands."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from io import TextIOWrapper
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, cast
+
+import attrs
+
+from cpt.errors import BadData
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+AT_ONCE = 1024
+
+
+@attrs.frozen
+class Row:
+    """One row of a source."""
+
+    values: Mapping[str, Any]
+    where: str
+    """Its file and line, for a person to look at."""
+    number: int = 0
+    """Its place in the whole source; the first is 1."""
+
+    def __getitem__(self, column: str) -> Any:
+        """The value of a column; None if it is empty or not there."""
+        value = self.values.get(column)
+        return None if value == "" else value
+
+    def first(self, *columns: str) -> Any:
+        """The value of the first of these columns that has one."""
+        return next((self[name] for name in columns if self[name] is not None), None)
+
+    def number_of(self, *columns: str) -> float | None:
+        """The first of these columns that has a value, as a number; NaN is no value."""
+        value = self.first(*columns)
+        try:
+            number = None if value is None else float(value)
+        except (TypeError, ValueError):
+            raise self.bad(f"{columns[0]} is {value!r}, not a number") from None
+        return None if number is None or number != number else number
+
+    def info(self, *used: str) -> dict[str, Any]:
+        """The columns not in `used`, those inside a mapping called `info` among them."""
+        inner = _mapping(self["info"])
+        others = used if inner is None else (*used, "info")
+        rest = {name: each for name, each in self.values.items() if name not in others}
+        return {name: each for name, each in rest.items() if each is not None} | (inner or {})
+
+    def unpacked(self, column: str) -> dict[str, Any]:
+        """What a column says that holds a mapping, or one as JSON; empty for anything else."""
+        return _mapping(self[column]) or {}
+
+    def bad(self, why: str) -> BadData:
+        """The error to raise if this row is wrong."""
+        return BadData(f"{self.where}: {why}.")
+
+
+def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
+    """Yield every row of a source; of a run's folder, those of its `table`.
+
+    Raises `BadData` if the source does not exist, cannot be read, or has no row.
+    """
+    found = _plain_rows(source, table)
+    first = next(found, None)
+    if first is None:
+        raise BadData(f"{source}: holds no rows.")
+    for number, (values, where) in enumerate(chain([first], found), start=1):
+        if not isinstance(values, dict):
+            raise BadData(f"{where}: expected an object with named columns, got {_short(values)}.")
+        yield Row(values, where, number)
+
+
+def _plain_rows(source: str | Path, table: str) -> Iterator[tuple[Any, str]]:
+    path = Path(source)
+    if path.is_dir():
+        for file in _files_in(path, table):
+            yield from _rows_of(file)
+    elif path.exists():
+        yield from _rows_of(path)
+    elif HUB_ID.fullmatch(str(source)) and _suffix(path) not in READERS:
+        yield from _hub_rows(str(source))
+    else:
+        raise BadData(f"{source}: no such file or folder.")
+
+
+def _files_in(folder: Path, table: str) -> list[Path]:
+    if (folder / f"{table}.parquet").exists():
+        return [folder / f"{table}.parquet"]
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if _suffix(path) in READERS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not files:
+        raise BadData(f"{folder}: no data file in this folder; expected {', '.join(READERS)}.")
+    return files
+
+
+def _rows_of(path: Path) -> Iterator[tuple[Any, str]]:
+    if _suffix(path) not in READERS:
+        raise BadData(f"{path}: unknown format; expected {', '.join(READERS)}.")
+    try:
+        yield from READERS[_suffix(path)](path)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BadData(f"{path}: cannot be read ({' '.join(str(error).split())}).") from error
+
+
+def _suffix(path: Path) -> str:
+    """What a file's name says of its format, whether compressed or not."""
+    return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _jsonl_rows(path: Path) -> Iterator[tuple[Any, str]]:
+    with _open(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _decoded(line, f"{path}:{number}"), f"{path}:{number}"
+
+
+def _json_rows(path: Path) -> Iterator[tuple[Any, str]]:
+    """A list of rows; a file that begins otherwise is taken for lines of JSON."""
+    with _open(path) as file:
+        begin = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+        if not begin.startswith(b"["):
+            yield from _jsonl_rows(path)
+            return
+        rows = _decoded(begin + file.read(), str(path))
+    for number, values in enumerate(rows, start=1):
+        yield values, f"{path}, item {number}"
+
+
+def _decoded(text: bytes, where: str) -> Any:
+    try:
+        return json.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise BadData(f"{where}: not UTF-8.") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadData(f"{where}: broken JSON ({error}).") from None
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[Any, str]]:
+    csv.field_size_limit(sys.maxsize)
+    with _open(path) as file:
+        reader = csv.DictReader(TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+        try:
+            for values in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in values or None in values.values():
+                    raise BadData(f"{where}: expected {len(reader.fieldnames or ())} columns.")
+                yield values, where
+        except csv.Error as error:
+            raise BadData(f"{path}:{reader.reader.line_num}: broken CSV ({error}).") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[Any, str]]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    number = 0
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=AT_ONCE):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield values, f"{path}, row {number}"
+    except ArrowException as error:
+        raise BadData(f"{path}: broken Parquet ({str(error).splitlines()[0]}).") from None
+
+
+def _hub_rows(source: str) -> Iterator[tuple[Any, str]]:
+    import datasets
+
+    name, _, split = source.partition(":")
+    try:
+        splits = datasets.load_dataset(name)
+    except Exception as error:  # whatever the hub, the network or the data set has to say
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadData(
+            f"{source}: neither a file or folder here nor a data set that can be loaded ({reason})."
+        ) from error
+    split = split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
+    if split not in splits:
+        there = ", ".join(f"{name}:{each}" for each in splits)
+        raise BadData(f"{source}: no such split; there are {there}.")
+    for number, values in enumerate(splits[split], start=1):
+        yield values, f"{name}:{split}, row {number}"
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[tuple[Any, str]]]] = {
+    ".jsonl": _jsonl_rows,
+    ".json": _json_rows,
+    ".csv": _csv_rows,
+    ".parquet": _parquet_rows,
+}
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    """A mapping, or one as JSON; None for anything else."""
+    if isinstance(value, str) and value.startswith("{"):
+        with suppress(json.JSONDecodeError):
+            value = json.loads(value)
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:60]

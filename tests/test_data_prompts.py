@@ -1,0 +1,119 @@
+"""Prompts and responses, in and out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpt import CptError, Message, Prompt
+from cpt.data import read_prompts, read_responses, write_prompts
+
+
+def source(folder: Path, *rows: Any) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def said(*content: str) -> tuple[Message, ...]:
+    return tuple(
+        Message("assistant" if index % 2 else "user", text) for index, text in enumerate(content)
+    )
+
+
+HELLO = {"role": "user", "content": "Hello"}
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        ({"prompt": " Hello\n"}, said(" Hello\n")),
+        ({"prompt": [HELLO]}, said("Hello")),
+        ({"messages": [HELLO]}, said("Hello")),
+        (
+            {"messages": [HELLO, {"role": "assistant", "content": "Hi"}, HELLO]},
+            said("Hello", "Hi", "Hello"),
+        ),
+        ({"messages": [HELLO, {"role": "assistant", "content": "Hi"}]}, said("Hello")),
+        ({"instruction": "Translate.", "input": ""}, said("Translate.")),
+        ({"instruction": "Translate.", "input": "chat"}, said("Translate.\n\nchat")),
+    ],
+)
+def test_the_ways_to_ask(
+    row: dict[str, Any], messages: tuple[Message, ...], tmp_path: Path
+) -> None:
+    (prompt,) = read_prompts(source(tmp_path, row))
+    assert prompt == Prompt(id="row-1", messages=messages)
+
+
+def test_other_columns_are_kept(tmp_path: Path) -> None:
+    row = {"id": 7, "prompt": "Hello", "dataset": "koala", "info": {"level": 3}, "none": None}
+    (prompt,) = read_prompts(source(tmp_path, row))
+    assert prompt.id == "7"
+    assert prompt.info == {"dataset": "koala", "level": 3}
+
+
+def test_a_list_of_alpaca_eval_is_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "model_outputs.json"
+    path.write_text(json.dumps([{"instruction": "Hi", "output": "Hello.", "generator": "gpt4"}]))
+    assert [prompt.messages for prompt in read_prompts(path)] == [said("Hi")]
+    ((prompt, response),) = read_responses(path)
+    assert (prompt.messages, response.text, response.author) == (said("Hi"), "Hello.", "gpt4")
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([{"text": "Hello"}], "rows.jsonl:1: no prompt: expected a column prompt, messages or"),
+        ([{"prompt": "a"}, {"prompt": ""}], "rows.jsonl:2: no prompt"),
+        ([{"prompt": "  "}], "rows.jsonl:1: the prompt is empty"),
+        ([{"prompt": []}], "rows.jsonl:1: the prompt is empty"),
+        ([{"prompt": 3}], "rows.jsonl:1: expected text or a list of messages, got 3"),
+        ([{"prompt": ["Hello"]}], "rows.jsonl:1: expected messages with a role and a content"),
+        ([{"prompt": [{"role": "tool", "content": "x"}]}], "rows.jsonl:1: unknown role 'tool'"),
+        ([{"prompt": [{"role": "user", "content": None}]}], "rows.jsonl:1: expected text, got"),
+        (
+            [{"prompt": [HELLO, {"role": "assistant", "content": "Hi"}]}],
+            "rows.jsonl:1: the prompt does not end with a message of the user",
+        ),
+        ([{"prompt": "\ud83d"}], "rows.jsonl:1: a text holds half of a character"),
+        (
+            [{"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}],
+            "rows.jsonl:2: the id 'a' was used before, in",
+        ),
+    ],
+)
+def test_rows_that_are_no_prompts(rows: list[Any], complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(CptError) as caught:
+        list(read_prompts(source(tmp_path, *rows)))
+    message = caught.value.format_message()
+    assert complaint in message
+    assert "\n" not in message
+
+
+def test_a_table_of_responses(tmp_path: Path) -> None:
+    row = {"id": "a", "prompt": "Hello", "responses": {"x": "Hi", "y": ["1", "2"], "z": None}}
+    found = [(each.author, each.text) for _, each in read_responses(source(tmp_path, row))]
+    assert found == [("x", "Hi"), ("y", "1"), ("y", "2")]
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"response": "Hi"}, "no prompt and no id"),
+        ({"prompt": "Hello"}, "no response: expected a column response, output or responses"),
+        ({"prompt": "Hello", "response": 3}, "expected text, got 3"),
+    ],
+)
+def test_rows_that_are_no_responses(row: Any, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(CptError, match=complaint):
+        list(read_responses(source(tmp_path, row)))
+
+
+def test_an_unwritable_format_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CptError, match=r"name a \.parquet or \.jsonl file"):
+        write_prompts(tmp_path / "prompts.xml", [])
+    assert not list(tmp_path.iterdir())
