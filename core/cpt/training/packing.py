@@ -82,11 +82,11 @@ class Micro:
     def sums(self, flat: Tensor) -> Tensor:
         """Sum over each answer. Shape (answer tokens,) to (rows,)."""
         # Row by row, so that no sum depends on which rows stand beside it.
-        return torch.stack([each.sum() for each in torch.split(flat, self.lengths)])
+        return torch.stack([each.sum() for each in torch.split(flat, list(self.lengths))])
 
     def padded(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Each answer in a line of its own, and where it is. Twice shape (rows, time)."""
-        lines = pad_sequence(list(torch.split(flat, self.lengths)), batch_first=True)
+        lines = pad_sequence(list(torch.split(flat, list(self.lengths))), batch_first=True)
         lengths = torch.tensor(self.lengths, device=flat.device)
         return lines, torch.arange(lines.shape[1], device=flat.device) < lengths[:, None]
 
