@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cpt import paths
+from cpt.cli.doctor import doctor
 from cpt.cli.inspect import plugins, show
 from cpt.cli.stages import COMMANDS
 from cpt.plugins import load_plugins
@@ -88,5 +89,5 @@ def main() -> None:
     """
 
 
-for command in (*COMMANDS, plugins, show):
+for command in (*COMMANDS, doctor, plugins, show):
     main.add_command(command)

@@ -1,0 +1,60 @@
+"""`cpt doctor`: what is wrong with pairs, before anyone trains on them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import click
+
+from cpt import paths
+from cpt.cli.stages import RoadCommand, prepare
+from cpt.errors import CptError
+
+MOST_SHOWN = 5
+
+
+@click.pass_context
+def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
+    from transformers import AutoTokenizer
+
+    from cpt.data import read_pairs
+    from cpt.training.doctor import NOTED, REFUSED, examine
+    from cpt.training.loading import model_folder, vocabulary
+
+    config = prepare(ctx, values).config
+    if config.model is None:
+        raise CptError("--model must be given: whose tokenizer and chat template are meant?")
+    folder = model_folder(paths.resolve(config.model))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    pairs = read_pairs(paths.resolve(source))
+    report = examine(pairs, tokenizer, config.train, vocabulary(folder))
+    if as_json:
+        click.echo(json.dumps(attrs.asdict(report) | {"counts": report.counts}))
+        return
+    click.echo(f"{report.pairs} pairs, {report.kept} can be trained on.")
+    for problem, count in report.counts.items():
+        ids = [each.pair for each in report.findings if each.problem == problem]
+        more = ", ..." if count > MOST_SHOWN else ""
+        what = "dropped" if problem in REFUSED else "kept"
+        meaning = {**REFUSED, **NOTED}[problem]
+        click.echo(f"{count:>7} {what}: {problem} - {meaning}")
+        click.echo(f"{'':>16}{', '.join(ids[:MOST_SHOWN])}{more}")
+    click.echo(
+        f"Tokens: prompt {report.prompt_tokens:.0f}, chosen {report.chosen_tokens:.0f}, "
+        f"rejected {report.rejected_tokens:.0f} on average; longest {report.longest}. "
+        f"The chosen answer is the longer one in {report.chosen_longer:.0%} of the pairs."
+    )
+
+
+doctor = RoadCommand(
+    "doctor",
+    callback=_doctor,
+    help="Say what is wrong with pairs, and which would be dropped from a training.",
+    shows=frozenset({"model", "train"}),
+    params=[
+        click.Argument(["source"], metavar="PAIRS"),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print plain data."),
+    ],
+)
