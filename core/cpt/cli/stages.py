@@ -118,6 +118,7 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
         params=[
             click.Option(["--output"], metavar="DIR", help="The run folder."),
             click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
+            click.Option(["--preset"], metavar="NAME", help="Options that a plugin offers."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
         ],
     )
@@ -128,7 +129,8 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     registry = ctx.find_object(Registry)
     assert registry is not None
     line: Addresses = ctx.meta["line"]
-    typed = {each: line[each] for each in OWN if each in line} | given(values, ctx.meta["flags"])
+    told = {each: line[each] for each in ("preset", *OWN) if each in line}
+    typed = told | given(values, ctx.meta["flags"])
     stacked = layers(typed, registry)
     folder = _folder(config.merge(stacked), typed)
     resolved = config.resolve(stacked, registry)

@@ -1,0 +1,92 @@
+"""The command line, as a user meets it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "datasets", "pyarrow", "openai", "anthropic", "aiohttp"}
+
+
+def test_flags_follow_the_components_named_on_the_line(cpt_cli):
+    shown = cpt_cli("--pairer", "clair", "--loss", "apo_zero", "--help").output
+    assert "--loss.beta FLOAT" in shown
+    assert "--pairer.reviser" in shown
+    assert "--loss.label-smoothing" not in shown
+    assert "--pairer.rungs" not in shown
+    assert "--loss.label-smoothing" in cpt_cli("--loss", "dpo", "--help").output
+
+
+def test_the_help_of_an_option_is_the_string_under_its_field(cpt_cli):
+    shown = " ".join(cpt_cli("--loss", "dpo", "--help").output.split())
+    assert "The share of pairs believed to be the wrong way round" in shown
+
+
+def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
+    assert "--loss.beta" not in cpt_cli("--help").output
+    result = cpt_cli("train", "--loss.beta", "0.3", "--output", "none")
+    assert "no pairs yet" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (["--los", "dpo"], "No such option '--los'"),
+        (["--loss", "dpoo"], "No loss is called 'dpoo'. Did you mean 'dpo'?"),
+        (["--loss", "dpo", "--loss.bta", "1"], "No such option '--loss.bta'"),
+        (["--loss.beta", "hot"], "'hot' is not a valid float"),
+        (["--train.epochs", "0"], "train.epochs"),
+        (["--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["--preset", "labb"], "no preset is called 'labb'. Did you mean 'lab'?"),
+        (["pair", "--prompts", "none.jsonl", "--pairer", "ladder"], "pairer.rungs: must be given"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["-p"], "-p needs a plugin"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(cpt_cli, line, complaint):
+    result = cpt_cli(*line)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "Traceback" not in result.output
+
+
+def test_nothing_is_written_when_the_input_is_bad(cpt_cli, tmp_path):
+    cpt_cli("train", "--pairs", "none.parquet", "--model", "none", "--output", "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from cpt.cli import main; main(['--help'], standalone_mode=False);"
+        f"print(sorted({HEAVY} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_show_says_what_can_be_picked(cpt_cli):
+    every = cpt_cli("show").stdout
+    assert "loss apo_zero" in every
+    described = json.loads(cpt_cli("show", "loss", "apo_zero", "--json").stdout)[0]
+    assert described["options"][0] == {
+        "name": "beta",
+        "type": "float",
+        "required": False,
+        "default": 0.1,
+        "help": "How sharply the log-ratio counts: a larger one keeps the model nearer to the "
+        "reference.",
+    }
+    assert "Did you mean 'apo_zero'" in cpt_cli("show", "loss", "apo_zer").stderr
+
+
+def test_an_unexpected_error_keeps_its_traceback(cpt_cli, tmp_path):
+    (tmp_path / "buggy.py").write_text(
+        "import click, cpt\n"
+        "@click.command()\ndef crash():\n    'Crash.'\n    raise KeyError('bug')\n"
+        "@cpt.hookimpl\ndef cpt_commands():\n    return [crash]\n"
+    )
+    result = cpt_cli("-p", "buggy.py", "crash")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, KeyError)
