@@ -6,10 +6,11 @@ folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` 
 """
 
 from cpt.data.pairs import read_pairs, write_pairs
-from cpt.data.prompts import read_prompts, write_prompts
+from cpt.data.prompts import NUMBERED, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
 
 __all__ = [
+    "NUMBERED",
     "read_pairs",
     "read_prompts",
     "read_responses",

@@ -36,7 +36,6 @@ COLUMNS = {
     "scores": SCORES,
     "weight": NUMBER,
     "info": TEXT,
-    "prompt_info": TEXT,
     "chosen_info": TEXT,
     "rejected_info": TEXT,
 }
@@ -64,11 +63,7 @@ def read_pairs(source: str | Path) -> list[Pair]:
 
 def _pair(row: Row) -> Pair:
     messages, chosen, rejected = answers_of(row)
-    prompt = Prompt(
-        id=str(row["prompt_id"] or digest_of(messages)),
-        messages=messages,
-        info=row.unpacked("prompt_info"),
-    )
+    prompt = Prompt(id=str(row["prompt_id"] or digest_of(messages)), messages=messages)
     better, worse = (_score(row, side) for side in ("chosen", "rejected"))
     gap = None if better is None or worse is None else better - worse
     margin, weight = row.number_of("margin"), row.number_of("weight")
@@ -101,7 +96,10 @@ def _score(row: Row, side: str) -> float | None:
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
-    """Write a table of pairs (`.parquet` or `.jsonl`) and return how many there were."""
+    """Write a table of pairs (`.parquet` or `.jsonl`) and return how many there were.
+
+    The `info` of their prompts is left to the table of prompts.
+    """
     return write_rows(path, (_row(pair) for pair in pairs), COLUMNS)
 
 
@@ -124,7 +122,6 @@ def _row(pair: Pair) -> dict[str, Any]:
         "scores": {"chosen": pair.chosen_score, "rejected": pair.rejected_score},
         "weight": pair.weight,
         "info": packed(pair.info),
-        "prompt_info": packed(pair.prompt.info),
         "chosen_info": packed(details_of(pair.chosen)),
         "rejected_info": packed(details_of(pair.rejected)),
     }

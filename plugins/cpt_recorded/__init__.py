@@ -1,0 +1,114 @@
+"""Answers that are on disk already."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import attrs
+
+import cpt
+from cpt import paths
+from cpt.data import NUMBERED, read_responses
+
+Asked = tuple[cpt.Message, ...]
+
+
+@attrs.frozen
+class Recorded(cpt.Local):
+    """Answers from a file, matched to a prompt by its id, or else by its text.
+
+    The file is AlpacaEval's `model_outputs.json`, or has rows with `prompt` and `response`, or with
+    `prompt` and a table `responses` by author. Several answers to one prompt are samples 0, 1, ...
+    """
+
+    name = "recorded"
+    journaled = False
+    source: str
+    """FILE#AUTHOR. A file with one author needs none; one that names none takes any."""
+
+    @property
+    def author(self) -> str:
+        file, _, author = self.source.rpartition("#")
+        return author if file else Path(author).stem
+
+    def check(self) -> None:
+        self._answers()
+
+    def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
+        answers = self._answers()
+        return [self._answer(answers, prompt, sample) for prompt, sample in requests]
+
+    def _answer(self, answers: Answers, prompt: cpt.Prompt, sample: int) -> cpt.Response:
+        found = answers.to(prompt)
+        if sample < len(found):
+            outcome = found[sample].outcome if found[sample].text.strip() else "empty"
+            return attrs.evolve(
+                found[sample], prompt_id=prompt.id, author=self.author, outcome=outcome
+            )
+        there = f"only {len(found)}" if found else "no"
+        return cpt.Response(
+            prompt_id=prompt.id,
+            text="",
+            author=self.author,
+            outcome="failed",
+            detail=f"{self.source} has {there} answer to prompt {prompt.id!r}",
+        )
+
+    def _answers(self) -> Answers:
+        """What the author said. Raises `CptError` naming the authors that there are."""
+        file, _, author = self.source.rpartition("#")
+        path = Path(paths.resolve(file or author))
+        authors = _load(path, _state(path))
+        if len(authors) == 1 and (not file or "" in authors):
+            return next(iter(authors.values()))
+        if file and author in authors:
+            return authors[author]
+        there = ", ".join(repr(each) for each in sorted(authors))
+        raise cpt.CptError(
+            f"recorded:{self.source}: no such author; write recorded:FILE#AUTHOR, there is {there}."
+        )
+
+
+@attrs.frozen
+class Answers:
+    """What one author said, by the prompt's id and by its text."""
+
+    by_id: dict[str, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
+    by_text: dict[Asked, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
+
+    def add(self, prompt: cpt.Prompt, response: cpt.Response) -> None:
+        """Remember an answer."""
+        if not prompt.id.startswith(NUMBERED):
+            self.by_id[prompt.id].append(response)
+        if prompt.messages:
+            self.by_text[_stripped(prompt)].append(response)
+
+    def to(self, prompt: cpt.Prompt) -> Sequence[cpt.Response]:
+        """The answers to a prompt."""
+        return self.by_id.get(prompt.id) or self.by_text.get(_stripped(prompt)) or []
+
+
+def _stripped(prompt: cpt.Prompt) -> Asked:
+    return tuple(attrs.evolve(each, content=each.content.strip()) for each in prompt.messages)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, state: tuple[int, int] | None) -> Mapping[str, Answers]:
+    """The answers in a file by author, as long as its `state` is the same."""
+    authors: dict[str, Answers] = defaultdict(Answers)
+    for prompt, response in read_responses(path):
+        authors[response.author].add(prompt, response)
+    return authors
+
+
+@cpt.hookimpl
+def cpt_responders() -> list[type[cpt.Responder]]:
+    return [Recorded]
