@@ -12,8 +12,8 @@ import numpy as np
 from cpt.errors import CptError
 from cpt.training.corpus import Corpus, corpus_of
 from cpt.training.options import Training
-from cpt.training.rows import Row, Tokens
-from cpt.training.tokens import Answer, Encoded, encode
+from cpt.training.rows import Row
+from cpt.training.tokens import Encoded, encode
 from cpt.types import Pair
 
 REFUSED: Mapping[str, str] = {

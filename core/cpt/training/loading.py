@@ -108,7 +108,7 @@ def _config(folder: Path) -> Any:
 
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     kept = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
     try:

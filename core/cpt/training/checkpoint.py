@@ -1,0 +1,79 @@
+"""The state of a training on disk, whole or not there: what makes a resumed run the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cpt.errors import CptError
+
+STATE = "state.json"
+
+
+def save(accelerator: Any, folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
+    """Write weights, optimizer, random numbers and `state`, and drop all but `keep` checkpoints.
+
+    Every process calls this. A checkpoint appears under its name only when all of it is on disk.
+    """
+    final = folder / f"step-{step:08d}"
+    temporary = folder / f".{final.name}.tmp"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (temporary / STATE).write_text(json.dumps({"step": step, **state}), encoding="utf-8")
+        shutil.rmtree(final, ignore_errors=True)
+        publish(temporary, final)
+        for old in _finished(folder)[:-keep]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+    return final
+
+
+def latest(folder: Path, digest: str) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint and its state; None if there is none.
+
+    Raises `CptError` if it belongs to a training with another `digest`.
+    """
+    found = _finished(folder)
+    if not found:
+        return None
+    state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
+    if state["digest"] != digest:
+        raise CptError(
+            f"{found[-1]}: belongs to a training with other pairs, loss, model or options; "
+            "choose another --output, or delete it to train anew."
+        )
+    return found[-1], state
+
+
+def load(accelerator: Any, checkpoint: Path) -> None:
+    """Bring back weights, optimizer and random numbers."""
+    accelerator.load_state(str(checkpoint))
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a written folder its name, once all that is in it is on the disk."""
+    for path in [*temporary.rglob("*"), temporary]:
+        _sync(path)
+    temporary.rename(final)
+    _sync(final.parent)
+
+
+def _finished(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

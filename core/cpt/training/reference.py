@@ -1,0 +1,146 @@
+"""Log-probabilities under the reference model: computed once for a sequence, found ever after.
+
+They are kept token by token, so that one artefact serves every loss. A value is found again only
+under the same token ids, weights, precision and kind of device; nothing else it could depend on
+(a template, a truncation, a tokenizer) acts other than through the token ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cpt.errors import CptError
+from cpt.files import atomic, write_text
+from cpt.training.rows import Row
+
+FORM = "1"
+"""Changed whenever the same weights and token ids would give other values than before."""
+
+Values = NDArray[np.float32]
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what runs can share: `CPT_CACHE`, else under `~/.cache`."""
+    given = os.environ.get("CPT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(base) / "cpt"
+
+
+def identity(folder: Path, precision: str, device: str) -> str:
+    """What names the values of a model: its weights and how it is computed."""
+    parts = "\n".join([FORM, fingerprint(folder), precision, device])
+    return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+def fingerprint(folder: Path) -> str:
+    """A digest of a model's weights and configuration.
+
+    A file is read once, and again only if its size, its times or its inode change.
+    """
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    if len(files) == 1:
+        files += sorted(folder.glob("pytorch_model*.bin"))
+    known_at = cache_folder() / "fingerprints.json"
+    known: dict[str, str] = json.loads(known_at.read_text()) if known_at.exists() else {}
+    found = {_stamp(file): known.get(_stamp(file)) or _digest(file) for file in files}
+    if not found.keys() <= known.keys():
+        write_text(known_at, json.dumps(known | found))
+    return hashlib.blake2b("".join(found.values()).encode(), digest_size=16).hexdigest()
+
+
+def _stamp(file: Path) -> str:
+    stat = file.resolve().stat()
+    return f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "blake2b").hexdigest()[:32]
+
+
+def key(row: Row) -> bytes:
+    """What a sequence is found by: a digest of its token ids, 16 bytes."""
+    state = hashlib.blake2b(len(row.prompt).to_bytes(8, "little"), digest_size=16)
+    state.update(row.prompt)
+    state.update(row.answer)
+    return state.digest()
+
+
+@attrs.frozen(kw_only=True)
+class Store:
+    """Where values of one identity are kept: files that are added, never changed.
+
+    The run's own folder is enough for the run to be taken elsewhere; the cache is what all runs on
+    this machine share.
+    """
+
+    run: Path
+    cache: Path
+
+    def read(self, wanted: Iterable[bytes]) -> dict[bytes, Values]:
+        """What there is of the wanted keys. Raises `CptError` for a damaged file."""
+        found: dict[bytes, Values] = {}
+        for folder in (self.run, self.cache):
+            found |= _read_all(folder, set(wanted) - found.keys())
+        return found
+
+    def add(self, values: Mapping[bytes, Values]) -> None:
+        """Keep what was computed, where every run finds it."""
+        _write(self.cache, values)
+
+    def keep(self, values: Mapping[bytes, Values]) -> None:
+        """Copy to the run what it does not have yet."""
+        here = _read_all(self.run, set(values))
+        _write(self.run, {name: each for name, each in values.items() if name not in here})
+
+
+def store(output: Path, name: str) -> Store:
+    """The store of an `identity`, for a run in the folder `output`."""
+    return Store(run=output / "reference" / name, cache=cache_folder() / "reference" / name)
+
+
+def _write(folder: Path, values: Mapping[bytes, Values]) -> None:
+    if not values:
+        return
+    tensors = {
+        "keys": np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 16),
+        "lengths": np.array([len(each) for each in values.values()], dtype=np.int64),
+        "values": np.concatenate(list(values.values())),
+    }
+    with atomic(folder / f"{uuid.uuid4().hex}.safetensors") as temporary:
+        save_file(tensors, temporary)
+
+
+def _read_all(folder: Path, wanted: set[bytes]) -> dict[bytes, Values]:
+    found: dict[bytes, Values] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            found |= _read(file, wanted - found.keys())
+        except (SafetensorError, OSError) as error:
+            raise CptError(f"{file}: damaged ({error}); delete it.") from error
+    return found
+
+
+def _read(file: Path, wanted: set[bytes]) -> dict[bytes, Values]:
+    with safe_open(file, framework="numpy") as content:
+        keys = [bytes(each) for each in content.get_tensor("keys")]
+        if wanted.isdisjoint(keys):
+            return {}
+        ends = np.cumsum(content.get_tensor("lengths"))
+        values = content.get_tensor("values")
+    return {
+        name: values[end - length : end].copy()
+        for name, length, end in zip(keys, np.diff(ends, prepend=0), ends, strict=True)
+        if name in wanted
+    }
