@@ -84,6 +84,7 @@ SCORES = Stage(
     ("evaluators", "eval_prompts", "generator", "limit"),
     ("eval_prompts",),
     evaluation.evaluate,
+    unchecked=frozenset({"generator"}),
 )
 
 

@@ -45,8 +45,14 @@ class Stage:
     sources: tuple[str, ...]
     """Those of them that name data, whose content counts too."""
     work: Callable[[Run], Summary]
+    unchecked: frozenset[str] = frozenset()
+    """Those whose components are not complete before the stage runs."""
     collective: bool = False
     """Whether all processes of a multi-process run take part; else the main one works alone."""
+
+    @property
+    def checked(self) -> list[str]:
+        return [name for name in self.options if name not in self.unchecked]
 
     def made_from(self, run: Run) -> dict[str, Any]:
         """All that decides what this stage makes, as plain data."""
@@ -60,10 +66,11 @@ class Stage:
 
 def perform(stages: Sequence[Stage], run: Run) -> None:
     """Do every stage that is not done. Raises `CptError` before any of them begins."""
-    check(run.config)
     made = {stage.name: stage.made_from(run) for stage in stages}
     for stage in stages:
         run.folder.refuse_other(stage.name, made[stage.name])
+        if not run.folder.is_done(stage.name):
+            check([getattr(run.config, name) for name in stage.checked])
     if not is_main():
         _follow(stages, run)
         return
@@ -104,7 +111,7 @@ def check(value: Any) -> None:
     elif isinstance(value, Mapping):
         for inner in value.values():
             check(inner)
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple | list):
         for inner in value:
             check(inner)
 
