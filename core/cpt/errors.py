@@ -40,6 +40,12 @@ class NoPair(Exception):
         """The text that was refused, whole."""
 
 
+class Stopped(CptError):
+    """The run could not go on (a dead service, a full disk); what it has is kept."""
+
+    exit_code = 1
+
+
 class AskError(Exception):
     """A responder could not answer one request; the kind says what the engine does next."""
 

@@ -83,6 +83,11 @@ class Service(Responder):
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         """Answer once. Raise `Overloaded`, `Unreachable`, `Rejected` or `Denied`; never retry."""
 
+    @property
+    def endpoint(self) -> str:
+        """Where it is asked: requests to one author at one endpoint share their limits."""
+        return self.name
+
     async def close(self) -> None:
         """Let go of connections, in the event loop that asked: nothing more will be asked there."""
 
@@ -90,6 +95,11 @@ class Service(Responder):
 @attrs.frozen
 class Local(Responder):
     """A responder that answers many prompts at once, in this process."""
+
+    @property
+    def at_once(self) -> int:
+        """Most requests that `answer_all` is given together."""
+        return 256
 
     @abstractmethod
     def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:

@@ -1,0 +1,51 @@
+"""One switch that stops everything that has not been sent yet."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Halt:
+    """Once thrown, nothing more is begun: all that waits ends with the error it was thrown with.
+
+    What is in flight is not touched.
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def throw(self, error: Exception) -> None:
+        """Stop with this error; the first one counts."""
+        if self.error is None:
+            self.error = error
+            for each in tuple(self._waiting):
+                if not each.done():
+                    each.set_exception(error)
+
+    def check(self) -> None:
+        """Raise the error, if there is one."""
+        if self.error:
+            raise self.error
+
+    def future(self) -> asyncio.Future[None]:
+        """Something to wait for that fails when the switch is thrown."""
+        self.check()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        waiter.add_done_callback(self._waiting.discard)
+        return waiter
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until the switch is thrown."""
+        waiter = self.future()
+        timer = asyncio.get_running_loop().call_later(seconds, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

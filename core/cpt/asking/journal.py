@@ -1,0 +1,155 @@
+"""The journal: every request that was paid for, and its answer, in one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cpt.asking import schema
+from cpt.asking.keys import Request
+from cpt.asking.writer import Writer
+from cpt.errors import CptError
+from cpt.types import Response, Usage
+
+FIND = """SELECT text, author, outcome, finish_reason, detail, input_tokens, cached_tokens,
+    output_tokens, info FROM answers WHERE key = ?"""
+BEGIN = """INSERT INTO requests
+    (key, responder, prompt_id, sample, messages, stage, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET asked_at = excluded.asked_at, failure = NULL"""
+KEEP = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+GIVE_UP = "UPDATE requests SET failure = ? WHERE key = ?"
+DOUBTFUL = """SELECT key, prompt_id, asked_at FROM requests LEFT JOIN answers USING (key)
+    WHERE failure IS NULL AND outcome IS NULL ORDER BY asked_at"""
+
+
+class Journal:
+    """Reads and writes the journal of one run folder; one process at a time holds it.
+
+    Raises `CptError` if another run holds it, or if the file is damaged or of a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock(path)
+        try:
+            self._reader = schema.connect(path)
+            self._connection = schema.connect(path)
+        except CptError:
+            self._lock.release()
+            raise
+        self._writer = Writer(self._connection, lambda error: schema.explain(path, error))
+        self._responders: dict[str, int] = dict(
+            self._read("SELECT identity, id FROM responders", ())
+        )
+
+    def find(self, request: Request) -> Response | None:
+        """The answer to a request, if it was ever paid for."""
+        found = self._read(FIND, (request.key,))
+        return _response(found[0], request.prompt_id) if found else None
+
+    async def begin(self, request: Request, stage: str = "") -> None:
+        """Say, durably, that a request is about to be sent."""
+        responder = await self._responder(request.identity)
+        await self._writer.write(
+            BEGIN,
+            (
+                request.key,
+                responder,
+                request.prompt_id,
+                request.sample,
+                request.messages,
+                stage,
+                time.time(),
+            ),
+        )
+
+    async def keep(
+        self, request: Request, response: Response, cost: float | None = None, calls: int = 1
+    ) -> None:
+        """Make an answer durable. It is there once this returns."""
+        usage = response.usage
+        await self._writer.write(
+            KEEP,
+            (
+                request.key,
+                response.text,
+                response.author,
+                response.outcome,
+                response.finish_reason,
+                response.detail,
+                usage.input_tokens,
+                usage.cached_tokens,
+                usage.output_tokens,
+                cost,
+                calls,
+                time.time(),
+                json.dumps(dict(response.info), ensure_ascii=False, default=str),
+            ),
+        )
+
+    async def give_up(self, request: Request, why: str) -> None:
+        """Say that a request was sent, came to nothing, and may be sent again."""
+        await self._writer.write(GIVE_UP, (why, request.key))
+
+    def doubtful(self) -> list[tuple[str, str, float]]:
+        """Requests that a crash caught in flight: (key, prompt id, time), perhaps paid for."""
+        return self._read(DOUBTFUL, ())
+
+    def spent(self) -> float:
+        """US dollars for all answers whose price is known."""
+        return float(self._read("SELECT total(cost) FROM answers", ())[0][0])
+
+    def close(self) -> None:
+        """Write what waits, and let go of the file."""
+        self._writer.close()
+        self._reader.close()
+        self._connection.close()
+        self._lock.release()
+
+    async def _responder(self, identity: str) -> int:
+        if identity not in self._responders:
+            number = self._responders[identity] = len(self._responders) + 1
+            await self._writer.write("INSERT INTO responders VALUES (?, ?)", (number, identity))
+        return self._responders[identity]
+
+    def _read(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        try:
+            return self._reader.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise schema.explain(self.path, error) from error
+
+
+def _lock(path: Path) -> FileLock:
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CptError(
+            f"{path}: another run is using it; wait for that run, or choose another --output."
+        ) from None
+    except OSError as error:
+        raise CptError(
+            f"{path.parent}: cannot be written ({error.strerror}); choose another --output."
+        ) from error
+    return lock
+
+
+def _response(row: Sequence[Any], prompt_id: str) -> Response:
+    text, author, outcome, finish_reason, detail, given, cached, made, info = row
+    return Response(
+        prompt_id=prompt_id,
+        text=text,
+        author=author,
+        outcome=outcome,
+        finish_reason=finish_reason,
+        detail=detail,
+        usage=Usage(input_tokens=given, cached_tokens=cached, output_tokens=made),
+        info=json.loads(info) if info != "{}" else {},
+    )

@@ -1,0 +1,22 @@
+"""How responders are asked, whoever they are."""
+
+from __future__ import annotations
+
+import attrs
+from attrs.validators import ge, gt, optional
+
+
+@attrs.frozen(kw_only=True)
+class Asking:
+    """How responders are asked, whoever they are."""
+
+    at_once: int = attrs.field(default=256, validator=ge(1))
+    """Most prompts under way; each service's own `concurrency` bounds what it is sent."""
+    budget: float | None = attrs.field(default=None, validator=optional(gt(0.0)))
+    """Most US dollars that this run folder may cost; asking stops before it is passed."""
+    prices: str | None = None
+    """A price table of yours (YAML), whose models come before the built-in ones."""
+    batch: bool = False
+    """Use the provider's batch endpoint, where it has one: cheaper, and done within a day."""
+    patience: float = attrs.field(default=120.0, validator=gt(0.0))
+    """Seconds for which a service that worked may answer nothing, until the run stops."""

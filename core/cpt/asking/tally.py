@@ -1,0 +1,56 @@
+"""What was asked, what came back, what it took."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import attrs
+
+from cpt.types import Response, Usage
+
+
+@attrs.define
+class Tally:
+    """Counts of one run, kept as it goes."""
+
+    found: int = 0
+    """Answers that were in the journal already."""
+    sent: int = 0
+    """Requests that went out, retries among them."""
+    retries: int = 0
+    """Requests that had to be sent again, by how often."""
+    in_flight: int = 0
+    outcomes: Counter[str] = attrs.field(factory=Counter)
+    """New answers by how they ended."""
+    errors: Counter[str] = attrs.field(factory=Counter)
+    """Attempts that came to nothing, by kind."""
+    unfinished: int = 0
+    """Requests without a final outcome: the next run asks them again."""
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    """US dollars for new answers whose price is known."""
+    unpriced: int = 0
+    """New answers whose price is unknown."""
+
+    @property
+    def done(self) -> int:
+        return self.found + self.outcomes.total()
+
+    def count(self, response: Response, cost: float | None) -> None:
+        """Add a new answer."""
+        self.outcomes[response.outcome] += 1
+        self.add(response.usage)
+        self.cost += cost or 0.0
+        self.unpriced += cost is None
+
+    def add(self, usage: Usage) -> None:
+        self.input_tokens += usage.input_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.output_tokens += usage.output_tokens
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, for a summary."""
+        return attrs.asdict(self)
