@@ -93,7 +93,12 @@ def ladder(prompts: int, rungs: int = 3, seed: int = 0) -> list[Pair]:
     for number, base in enumerate(pairs(prompts, seed)):
         answers = [f"{base.chosen.text} {'abcd' * rung}{rung}" for rung in range(rungs)]
         made += [
-            pair(f"{number} of {base.id}", answers[better], answers[worse], id=f"{number}/{better}{worse}")
+            pair(
+                f"{number} of {base.id}",
+                answers[better],
+                answers[worse],
+                id=f"{number}/{better}{worse}",
+            )
             for better in range(rungs)
             for worse in range(better + 1, rungs)
         ]
@@ -170,9 +175,7 @@ class ByToken(Loss):
         def ratio(side: Any) -> Tensor:
             return ((side.policy - side.reference) * side.mask).sum(1)
 
-        return -logsigmoid(
-            self.beta * (ratio(batch.chosen.tokens) - ratio(batch.rejected.tokens))
-        )
+        return -logsigmoid(self.beta * (ratio(batch.chosen.tokens) - ratio(batch.rejected.tokens)))
 
 
 @attrs.frozen

@@ -6,8 +6,8 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"Summary", "train"}:  # imported late: help must not load torch
-        from cpt.training import loop
+    if name == "train":  # imported late: help must not load torch
+        from cpt.training.loop import train
 
-        return getattr(loop, name)
+        return train
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -80,7 +80,8 @@ def mismatch(corpus: Corpus, order: Sequence[Sequence[int]]) -> tuple[Corpus, li
 
 def _other(corpus: Corpus, batch: Sequence[int], at: int) -> int:
     prompt = corpus.prompts[batch[at]]
-    for pair in [*batch[at + 1 :], *batch[:at], *range(len(corpus.pairs))]:
-        if corpus.prompts[pair] != prompt:
-            return pair
+    elsewhere = np.flatnonzero(corpus.prompts != prompt)[:1].tolist()
+    for other in [*batch[at + 1 :], *batch[:at], *elsewhere]:
+        if corpus.prompts[other] != prompt:
+            return int(other)
     raise CptError("This loss sets a prompt beside the answer to another, but all pairs share one.")

@@ -13,7 +13,7 @@ from cpt.errors import CptError
 from cpt.training.corpus import Corpus, corpus_of
 from cpt.training.options import Training
 from cpt.training.rows import Row
-from cpt.training.tokens import Encoded, encode
+from cpt.training.tokens import Encoded, encode, with_template
 from cpt.types import Pair
 
 REFUSED: Mapping[str, str] = {
@@ -84,6 +84,11 @@ class Report:
         """Dropped pairs by reason."""
         return {name: count for name, count in self.counts.items() if name in REFUSED}
 
+    @property
+    def noted(self) -> dict[str, int]:
+        """Kept pairs by what they were kept in spite of."""
+        return {name: count for name, count in self.counts.items() if name in NOTED}
+
 
 def examine(
     pairs: Sequence[Pair], tokenizer: Any, options: Training, vocabulary: int | None = None
@@ -96,6 +101,7 @@ def prepare(
     pairs: Sequence[Pair], tokenizer: Any, options: Training, vocabulary: int | None = None
 ) -> tuple[Corpus, Report]:
     """Encode pairs, drop those that cannot be trained on, and say which and why."""
+    tokenizer = with_template(tokenizer)
     findings: list[Finding] = []
     kept: list[Pair] = []
     rows: list[tuple[Row, Row]] = []

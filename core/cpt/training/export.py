@@ -16,19 +16,23 @@ from torch import Tensor
 
 from cpt.roles import Component
 from cpt.training.checkpoint import publish
+from cpt.training.loading import saved_dtype
 from cpt.training.plan import Plan
+from cpt.training.tokens import special_ids
 
 PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
 
 
 def export(
-    accelerator: Any, prepared: Any, tokenizer: Any, output: Path, *, dtype: torch.dtype, card: str
+    accelerator: Any, prepared: Any, plan: Plan, output: Path, *, metrics: Mapping[str, Any]
 ) -> None:
     """Write `output/model`, and `output/adapter` if there is one. Every process calls this.
 
     `prepared` is the wrapped `SequenceLogps`. The model is written merged with its adapter, in
-    the `dtype` that the starting model was stored in, with tokenizer, chat template and `card`.
+    the number format that the starting model was stored in, with tokenizer, chat template and a
+    card; its generation ends where the answers that it was trained on do.
     """
+    dtype = saved_dtype(plan.folder)
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
     weights = accelerator.get_state_dict(prepared) if sharded else None
     model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).model
@@ -37,11 +41,12 @@ def export(
             _publish(output / "adapter", model.save_pretrained)
         model = model.merge_and_unload()
     model.to(dtype)
+    _stop_at(model.generation_config, plan)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder, state_dict=weights and _cast(weights, dtype))
-        tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        plan.tokenizer.save_pretrained(folder)
+        (folder / "README.md").write_text(model_card(plan, metrics), encoding="utf-8")
 
     if accelerator.is_main_process:
         _publish(output / "model", write)
@@ -55,6 +60,17 @@ def _publish(final: Path, write: Callable[[Path], object]) -> None:
     temporary.mkdir(parents=True)
     write(temporary)
     publish(temporary, final)
+
+
+def _stop_at(generation: Any, plan: Plan) -> None:
+    """Let generation stop at the token that ends an answer, if it does not yet."""
+    special = special_ids(plan.tokenizer)
+    answer = plan.corpus.sequences[plan.corpus.chosen[0]].answer.tolist()
+    end = next((each for each in reversed(answer) if each in special), None)
+    known = generation.eos_token_id
+    stops = [] if known is None else known if isinstance(known, list) else [known]
+    if end is not None and end not in stops:
+        generation.eos_token_id = [*stops, end] if stops else end
 
 
 def _cast(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

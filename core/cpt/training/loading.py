@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,8 @@ def load_model(folder: Path) -> Any:
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise CptError(
-            f"{folder}: no causal language model that can be loaded ({reason})."
+            f"{folder}: no causal language model that can be loaded ({_one_line(error)})."
         ) from error
     return model.eval()
 
@@ -77,13 +77,15 @@ def _with_lora(model: Any, options: Training) -> Any:
     try:
         return get_peft_model(model, config).eval()
     except ValueError as error:
-        raise CptError(f"train.lora_targets: {' '.join(str(error).split())}") from error
+        raise CptError(f"train.lora_targets: {_one_line(error)}.") from error
 
 
 def _checkpoint_activations(model: Any) -> None:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # The name that newer versions of transformers give it; the other one warns there.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             # Its own flag alone: what is inside it stays in eval mode, without dropout.
@@ -102,19 +104,25 @@ def _config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise CptError(f"{folder}: config.json is not of a model known here ({reason}).") from error
+        raise CptError(
+            f"{folder}: config.json is not of a model known here ({_one_line(error)})."
+        ) from error
 
 
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise CptError(f"{name}: there is no such folder, and it is not a hub id (OWNER/NAME).")
     kept = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
     try:
         return Path(snapshot_download(name, allow_patterns=kept))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except (HfHubHTTPError, OSError) as error:
         raise CptError(
-            f"{name}: neither a folder here nor a model that can be fetched from the hub ({reason})."
+            f"{name}: there is no such folder, and the hub does not give it ({_one_line(error)})."
         ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

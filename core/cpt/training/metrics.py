@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cpt.files import write_text
 from cpt.roles import Loss
-from cpt.types import Batch
+from cpt.types import Batch, Logps
 
 TIMING = ("seconds", "tokens_per_second")
 """Metrics that differ between two runs of the same training."""
@@ -24,17 +24,20 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     """One value for each pair. Shape (pairs,).
 
     A reward is `loss.reward_scale` times the log-ratio to the reference, or times the
-    log-probability itself for a loss without a reference.
+    log-probability itself for a loss that compares two sides without a reference.
     """
     values = {"loss": losses, "logps/chosen": batch.chosen.policy}
-    relative = "reference" in loss.needs
-    chosen = loss.reward_scale * (batch.chosen.ratio if relative else batch.chosen.policy)
-    values["rewards/chosen"] = chosen
+    if not {"reference", "rejected"} & loss.needs:
+        return values
+
+    def reward(side: Logps) -> Tensor:
+        return loss.reward_scale * (side.ratio if "reference" in loss.needs else side.policy)
+
+    values["rewards/chosen"] = chosen = reward(batch.chosen)
     if "rejected" in loss.needs:
-        side = batch.rejected
-        rejected = loss.reward_scale * (side.ratio if relative else side.policy)
+        rejected = reward(batch.rejected)
         values |= {
-            "logps/rejected": side.policy,
+            "logps/rejected": batch.rejected.policy,
             "rewards/rejected": rejected,
             "rewards/margins": chosen - rejected,
             "rewards/accuracies": (chosen > rejected).float(),
@@ -48,7 +51,7 @@ class Meter:
 
     sums: dict[str, Tensor] = attrs.field(factory=dict)
     before: dict[str, float] = attrs.field(factory=dict)
-    """Sums taken over from a checkpoint, of all processes."""
+    """Sums that were folded before; the same on every process."""
     counts: dict[str, float] = attrs.field(factory=dict)
     """Sums that never were on the device."""
 
@@ -63,30 +66,29 @@ class Meter:
             self.counts[name] = self.counts.get(name, 0.0) + number
 
     def fold(self, accelerator: Any) -> dict[str, float]:
-        """All sums of all processes, and the meter as if it had begun with them."""
-        names = sorted(self.sums)
-        device = torch.stack([self.sums[name] for name in names]).tolist() if names else []
-        own = dict(zip(names, device, strict=True)) | self.counts
-        names = sorted(own)
+        """All sums of all processes, which the meter then begins with: what a checkpoint keeps."""
+        read = torch.stack(list(self.sums.values())).tolist() if self.sums else []
+        own = dict(zip(self.sums, read, strict=True)) | self.counts
         if accelerator.num_processes > 1:
-            stacked = torch.tensor([own[name] for name in names], device=accelerator.device)
-            own = dict(zip(names, accelerator.reduce(stacked).tolist(), strict=True))
-        for name in names:
-            self.before[name] = self.before.get(name, 0.0) + own[name]
-        self.sums, self.counts = {}, {}
-        return dict(self.before)
+            numbers = list(own.values())
+            stacked = torch.tensor(numbers, device=accelerator.device, dtype=torch.float64)
+            own = dict(zip(own, accelerator.reduce(stacked).tolist(), strict=True))
+        total = self.before | {name: self.before.get(name, 0.0) + own[name] for name in own}
+        self.sums, self.counts, self.before = {}, {}, total
+        return total
 
     def means(self, accelerator: Any) -> dict[str, float]:
         """Everything by pair, or by what it is counted by; the meter begins anew."""
         total = self.fold(accelerator)
         self.before = {}
         pairs, tokens = total.pop("pairs"), total.pop("tokens")
-        slots, seconds = total.pop("slots"), total.pop("seconds")
+        read, slots = total.pop("read"), total.pop("slots")
+        seconds = total.pop("seconds")
         steps, norms = total.pop("steps"), total.pop("grad_norms")
         return {
             **{name: value / pairs for name, value in total.items()},
             "grad_norm": norms / steps,
-            "padding": 1 - tokens / slots,
+            "padding": 1 - read / slots,
             "tokens_per_second": tokens / seconds * accelerator.num_processes,
         }
 

@@ -12,6 +12,7 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cpt import paths
 from cpt.errors import CptError
 from cpt.files import atomic, write_text
 from cpt.roles import Component, Loss, Scheduler
@@ -64,7 +65,7 @@ def make_plan(
 ) -> Plan:
     """Check everything that can be wrong without loading the model. Raises `CptError`."""
     folder = model_folder(model)
-    reference = model_folder(options.reference) if options.reference else folder
+    reference = model_folder(paths.resolve(options.reference)) if options.reference else folder
     tokenizer = load_tokenizer(folder)
     corpus, report = doctor.prepare(pairs, tokenizer, options, vocabulary(folder))
     doctor.refuse_none_left(report)

@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -72,8 +73,8 @@ def _digest(file: Path) -> str:
 def key(row: Row) -> bytes:
     """What a sequence is found by: a digest of its token ids, 16 bytes."""
     state = hashlib.blake2b(len(row.prompt).to_bytes(8, "little"), digest_size=16)
-    state.update(row.prompt)
-    state.update(row.answer)
+    state.update(row.prompt.tobytes())
+    state.update(row.answer.tobytes())
     return state.digest()
 
 
@@ -113,7 +114,7 @@ def store(output: Path, name: str) -> Store:
 def _write(folder: Path, values: Mapping[bytes, Values]) -> None:
     if not values:
         return
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "keys": np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 16),
         "lengths": np.array([len(each) for each in values.values()], dtype=np.int64),
         "values": np.concatenate(list(values.values())),

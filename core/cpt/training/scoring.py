@@ -35,8 +35,17 @@ class References:
 
     def flat(self, places: Iterable[int], device: torch.device) -> Tensor:
         """Those of some sequences, one after the other. Shape (answer tokens,)."""
-        some = np.concatenate([self.values[place] for place in places])  # type: ignore[misc]
+        some = np.concatenate([self._at(place) for place in places])
         return torch.from_numpy(some).to(device, non_blocking=True)
+
+    def sum(self, place: int) -> float:
+        """That of a whole answer."""
+        return float(self._at(place).sum())
+
+    def _at(self, place: int) -> Values:
+        values = self.values[place]
+        assert values is not None, "the order came by a sequence that was not scored"
+        return values
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -63,9 +72,10 @@ class Scorer:
             flat = self._forward((micros[at : at + 1] or spare)[0])
             if at < len(micros):
                 places = [each for index in micros[at].groups for each in groups[index]]
-                answers = flat.float().cpu().split(micros[at].lengths)
+                ends = np.cumsum(micros[at].lengths)[:-1]
+                answers = np.split(flat.float().cpu().numpy(), ends)
                 for place, answer in zip(places, answers, strict=True):
-                    scored[place] = answer.numpy()
+                    scored[place] = answer
         return [each for each in scored if each is not None]
 
     def _cut(self, groups: Sequence[Sequence[Row]]) -> list[Micro]:

@@ -167,7 +167,7 @@ def _answers(continued: Sequence[_Continuation], tokenizer: Any) -> list[Answer]
     ]
     alone = _numbered(text for (_, text), whole in zip(behind, begins, strict=True) if not whole)
     alone_ids = _encode(list(alone), tokenizer)
-    special = _special(tokenizer)
+    special = special_ids(tokenizer)
 
     def answer(each: _Continuation) -> Answer:
         if each.problem:
@@ -206,7 +206,7 @@ def _encode(texts: Sequence[str], tokenizer: Any) -> list[Tokens]:
     return [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
 
 
-def _special(tokenizer: Any) -> set[int]:
+def special_ids(tokenizer: Any) -> set[int]:
     """Ids that can end a turn."""
     added = tokenizer.added_tokens_decoder.items()
     return {tokenizer.eos_token_id, *(id_ for id_, token in added if token.special)}

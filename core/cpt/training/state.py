@@ -1,0 +1,130 @@
+"""A training under way: what is loaded, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+from cpt.training import checkpoint, metrics
+from cpt.training.loading import load_model, made_trainable
+from cpt.training.logps import SequenceLogps
+from cpt.training.options import Training
+from cpt.training.plan import Plan
+from cpt.training.reference import identity, store
+from cpt.training.scoring import References, Scorer, references
+
+
+@attrs.define(eq=False, kw_only=True)
+class State:
+    """All that changes while a model is trained, beside what it is trained with."""
+
+    plan: Plan
+    accelerator: Accelerator
+    module: Any
+    """The `SequenceLogps` as accelerate wrapped it."""
+    scorer: Scorer
+    optimizer: Any
+    references: References | None
+    """None if the loss compares with none."""
+    meter: metrics.Meter = attrs.field(factory=metrics.Meter)
+    done: int = 0
+    """Optimizer steps so far."""
+
+    @property
+    def policy_is_reference(self) -> bool:
+        """Nothing has been learned yet, and the starting model is what it is compared with."""
+        return self.done == 0 and self.plan.reference == self.plan.folder
+
+
+def make_accelerator(options: Training) -> Accelerator:
+    """What places models on devices and speaks between processes."""
+    if not torch.distributed.is_initialized():
+        # Trainings in one process, one after the other, may differ in device and precision.
+        PartialState._reset_state()
+    AcceleratorState._reset_state()
+    return Accelerator(
+        cpu=options.device == "cpu",
+        mixed_precision="no" if options.precision == "fp32" else options.precision,
+    )
+
+
+def begin(plan: Plan, accelerator: Accelerator, output: Path) -> State:
+    """Load the model, compute what references are missing, go on from the last checkpoint."""
+    resumed = checkpoint.latest(output / "checkpoints", plan.digest)
+    compared = "reference" in plan.loss.needs
+    own = plan.reference == plan.folder
+    values = _references_of_another(plan, accelerator, output) if compared and not own else None
+    module = SequenceLogps(made_trainable(load_model(plan.folder), plan.options))
+    scorer = _scorer(plan, accelerator, module)
+    prepared, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
+    if compared and own:
+        with getattr(module.model, "disable_adapter", nullcontext)():
+            values = _references(plan, scorer, output)
+    state = State(
+        plan=plan,
+        accelerator=accelerator,
+        module=prepared,
+        scorer=scorer,
+        optimizer=optimizer,
+        references=values,
+    )
+    if resumed:
+        _resume(state, *resumed)
+    if accelerator.is_main_process:
+        metrics.keep_until(output / "metrics.jsonl", state.done)
+    return state
+
+
+def save(state: State, output: Path) -> Path:
+    """Write a checkpoint. Every process calls this."""
+    accelerator, options = state.accelerator, state.plan.options
+    kept = {"digest": state.plan.digest, "sums": state.meter.fold(accelerator)}
+    folder = output / "checkpoints"
+    return checkpoint.save(accelerator, folder, state.done, kept, options.keep_checkpoints)
+
+
+def _resume(state: State, folder: Path, kept: Mapping[str, Any]) -> None:
+    checkpoint.load(state.accelerator, folder)
+    state.done = kept["step"]
+    state.meter.before = kept["sums"]
+
+
+def _references_of_another(plan: Plan, accelerator: Accelerator, output: Path) -> References:
+    module = SequenceLogps(load_model(plan.reference).to(accelerator.device))
+    return _references(plan, _scorer(plan, accelerator, module), output)
+
+
+def _references(plan: Plan, scorer: Scorer, output: Path) -> References:
+    """Of all sequences that the order comes by."""
+    corpus = plan.corpus
+    pairs = {pair for batch in plan.order for pair in batch}
+    sides = [corpus.chosen, *([corpus.rejected] if "rejected" in plan.loss.needs else [])]
+    places = sorted({int(side[pair]) for side in sides for pair in pairs}.union(*plan.mismatched))
+    device = scorer.accelerator.device.type
+    kept = store(output, identity(plan.reference, plan.options.precision, device))
+    values = references([corpus.sequences[place] for place in places], scorer, kept)
+    of = dict(zip(places, values, strict=True))
+    return References([of.get(place) for place in range(len(corpus.sequences))])
+
+
+def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:
+    return Scorer(accelerator=accelerator, module=module, tokens=plan.options.micro_tokens)
+
+
+def _optimizer(module: torch.nn.Module, options: Training) -> torch.optim.Optimizer:
+    trained = [each for each in module.parameters() if each.requires_grad]
+    matrices = [each for each in trained if each.ndim >= 2]
+    others = [each for each in trained if each.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": options.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    betas = (options.beta1, options.beta2)
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=betas, fused=True)
