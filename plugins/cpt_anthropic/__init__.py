@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 
-from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
+from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
+from cpt.asking.batchable import BatchService, Item
+from cpt.errors import AskError
 
 OFFICIAL = "https://api.anthropic.com"
 
 
 @attrs.frozen
-class Anthropic(Service):
+class Anthropic(BatchService):
     """Asks Claude over Anthropic's Messages API, with the official SDK."""
 
     name = "anthropic"
+    batch_items = 100_000
+    batch_bytes = 256_000_000
 
     model: str
     """The model's name."""
@@ -63,6 +67,28 @@ class Anthropic(Service):
         from cpt_anthropic import sdk
 
         await sdk.close()
+
+    async def batch_submit(self, name: str, items: Sequence[Item]) -> str:
+        from cpt_anthropic import batch
+
+        return await batch.submit(self, items)
+
+    async def batch_find(self, name: str, count: int, since: float) -> Sequence[str]:
+        from cpt_anthropic import batch
+
+        return await batch.find(self, count, since)
+
+    async def batch_ended(self, remote: str) -> bool:
+        from cpt_anthropic import batch
+
+        return await batch.ended(self, remote)
+
+    def batch_results(
+        self, remote: str, items: Mapping[str, Item]
+    ) -> AsyncIterator[tuple[str, Response | AskError]]:
+        from cpt_anthropic import batch
+
+        return batch.results(self, remote, items)
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """The request as it goes over the wire."""

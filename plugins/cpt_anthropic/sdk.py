@@ -1,10 +1,12 @@
-"""One request through the official SDK; its errors in the project's own terms."""
+"""The official SDK's client, one request through it, and its errors in the project's own terms."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -33,7 +35,7 @@ def client(responder: Anthropic) -> anthropic.AsyncAnthropic:
             base_url=responder.endpoint,
             timeout=responder.timeout,
             max_retries=0,
-            # Takes a third of the CPU of the default transport.
+            # Takes half of the CPU of the default transport.
             http_client=anthropic.DefaultAioHttpClient(),
         )
     return mine[settings]
@@ -47,26 +49,27 @@ async def close() -> None:
 
 async def answer(responder: Anthropic, prompt: Prompt) -> Response:
     """Ask once. Raises `Overloaded`, `Unreachable`, `Rejected` or `Denied`."""
-    create = client(responder).messages.with_raw_response.create
     body = responder.body(prompt)
     known = {name: body.pop(name) for name in ("model", "max_tokens", "messages")}
-    try:
+    with translated(responder):
+        create = client(responder).messages.with_raw_response.create
         # Newer SDKs no longer name the sampling options, which older models still take.
         raw = await create(**known, extra_body=body)
-        found = json.loads(await raw.read())
+        return read(json.loads(await raw.read()), prompt, responder.author)
+
+
+@contextmanager
+def translated(responder: Anthropic) -> Iterator[None]:
+    """The SDK's errors as the engine's, with nothing of the request in them."""
+    try:
+        yield
     except anthropic.APIStatusError as error:
         secret = os.environ.get(responder.api_key_env, "")
-        raise failure(
-            error.status_code, error.response.headers, error.body, secret=secret
-        ) from None
+        headers = error.response.headers
+        raise failure(error.status_code, headers, error.body, secret=secret) from None
     except (anthropic.APIError, aiohttp.ClientError) as error:
-        raise Unreachable(_cause(error)) from None
+        # The SDK's own words are "Connection error."; what it wraps says which.
+        cause = error.__cause__ or error
+        raise Unreachable(f"{type(cause).__name__}: {cause}") from None
     except ValueError:
         raise Unreachable("what came back is no JSON") from None
-    return read(found, prompt, responder.author)
-
-
-def _cause(error: BaseException) -> str:
-    # The SDK's own message is "Connection error."; what it wraps says which.
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {cause}"

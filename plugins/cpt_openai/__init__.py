@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 
-from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
+from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
+from cpt.asking.batchable import BatchService, Item
+from cpt.errors import AskError
 
 OFFICIAL = "https://api.openai.com/v1"
 
 
 @attrs.frozen
-class OpenAI(Service):
+class OpenAI(BatchService):
     """Asks a model over OpenAI's chat completions, with the official SDK."""
 
     name = "openai"
+    batch_items = 50_000
+    batch_bytes = 200_000_000
 
     model: str
     """The model's name at the endpoint."""
@@ -67,6 +71,28 @@ class OpenAI(Service):
         from cpt_openai import sdk
 
         await sdk.close()
+
+    async def batch_submit(self, name: str, items: Sequence[Item]) -> str:
+        from cpt_openai import batch
+
+        return await batch.submit(self, name, items)
+
+    async def batch_find(self, name: str, count: int, since: float) -> Sequence[str]:
+        from cpt_openai import batch
+
+        return await batch.find(self, name, since)
+
+    async def batch_ended(self, remote: str) -> bool:
+        from cpt_openai import batch
+
+        return await batch.ended(self, remote)
+
+    def batch_results(
+        self, remote: str, items: Mapping[str, Item]
+    ) -> AsyncIterator[tuple[str, Response | AskError]]:
+        from cpt_openai import batch
+
+        return batch.results(self, remote, items)
 
     def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
         """The request as it goes over the wire."""

@@ -74,10 +74,9 @@ class Prices:
         hosts = {*table, *own}
         return cls({host: {**table.get(host, {}), **own.get(host, {})} for host in hosts})
 
-    def of(self, responder: Responder) -> Price | None:
+    def of(self, responder: Service) -> Price | None:
         """The price of what a service answers, None where it is unknown."""
-        host = urlsplit(str(responder.identity.get("base_url", ""))).netloc
-        name = str(responder.identity.get("model", responder.author))
+        host, name = urlsplit(responder.endpoint).netloc, responder.author
         for lines in (self.table.get(host, {}), self.table.get(ANY, {})):
             for each in (name, _DATED.sub("", name), ANY):
                 if each in lines:

@@ -1,0 +1,61 @@
+"""What a service has to do for its provider's batch endpoint to be used."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import ClassVar
+
+import attrs
+
+from cpt.errors import AskError
+from cpt.roles import Service
+from cpt.types import Prompt, Response
+
+
+@attrs.frozen
+class Item:
+    """One request of a batch."""
+
+    key: str
+    """32 hexadecimal digits that its answer is told by."""
+    prompt: Prompt
+    sample: int
+
+
+@attrs.frozen
+class BatchService(Service):
+    """A service whose provider has a batch endpoint too.
+
+    The methods raise what `answer` raises, and never retry.
+    """
+
+    batch_items: ClassVar[int]
+    """Most requests that the provider takes in one batch."""
+    batch_bytes: ClassVar[int]
+    """Most bytes that it takes in one batch."""
+
+    @abstractmethod
+    async def batch_submit(self, name: str, items: Sequence[Item]) -> str:
+        """Send a batch, with `name` on it if the provider can keep one; return its id there."""
+
+    @abstractmethod
+    async def batch_find(self, name: str, count: int, since: float) -> Sequence[str]:
+        """Ids of the batches that may be the one of this name and so many requests.
+
+        Asked when `batch_submit` was cut short, no earlier than `since` (seconds since 1970). None:
+        it never arrived. A provider that keeps no name returns all that fit.
+        """
+
+    @abstractmethod
+    async def batch_ended(self, remote: str) -> bool:
+        """Whether nothing more will come. Raise `Rejected` if the provider has no such batch."""
+
+    @abstractmethod
+    def batch_results(
+        self, remote: str, items: Mapping[str, Item]
+    ) -> AsyncIterator[tuple[str, Response | AskError]]:
+        """Yield the key and the answer, or the error, of each request in `items` that was tried.
+
+        `Rejected` is final; what ends in another error, or is missing, is asked again.
+        """

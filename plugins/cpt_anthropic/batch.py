@@ -1,0 +1,98 @@
+"""Anthropic's Message Batches: requests go up in one call, results come down in one file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+from anthropic.types.messages import MessageBatch
+
+from cpt import Rejected, Response, Unreachable
+from cpt.asking.batchable import Item
+from cpt.asking.failures import failure
+from cpt.errors import AskError
+from cpt_anthropic.messages import read
+from cpt_anthropic.sdk import client, translated
+
+if TYPE_CHECKING:
+    from cpt_anthropic import Anthropic
+
+CLOCKS_DIFFER = 600.0
+"""Seconds."""
+UPLOAD = 600.0
+"""Seconds that a whole batch may take to be sent."""
+STATUS = {
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "invalid_request_error": 400,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""What the type of an error inside a batch would have been outside."""
+
+
+async def submit(responder: Anthropic, items: Sequence[Item]) -> str:
+    """Send a batch; its id."""
+    requests: Any = [
+        {"custom_id": item.key, "params": responder.body(item.prompt)} for item in items
+    ]
+    with translated(responder):
+        made = await client(responder).messages.batches.create(requests=requests, timeout=UPLOAD)
+    return made.id
+
+
+async def find(responder: Anthropic, count: int, since: float) -> list[str]:
+    """Batches of so many requests that are not older: none bears a name, their results tell."""
+    found = []
+    with translated(responder):
+        async for batch in client(responder).messages.batches.list(limit=100):
+            if batch.created_at.timestamp() < since - CLOCKS_DIFFER:
+                break
+            counts = batch.request_counts.model_dump().values()
+            if sum(each for each in counts if isinstance(each, int)) == count:
+                found.append(batch.id)
+    return found
+
+
+async def ended(responder: Anthropic, remote: str) -> bool:
+    """Whether nothing more will come. Raises `Rejected` if there is no such batch."""
+    return (await _retrieve(responder, remote)).processing_status == "ended"
+
+
+async def _retrieve(responder: Anthropic, remote: str) -> MessageBatch:
+    with translated(responder):
+        try:
+            batch = await client(responder).messages.batches.retrieve(remote)
+        except anthropic.NotFoundError:
+            raise Rejected(f"the provider knows no batch {remote}") from None
+    if batch.archived_at:
+        raise Rejected(f"the provider kept the results of batch {remote} no longer")
+    return batch
+
+
+async def results(
+    responder: Anthropic, remote: str, items: Mapping[str, Item]
+) -> AsyncIterator[tuple[str, Response | AskError]]:
+    """What became of each request of the batch."""
+    with translated(responder):
+        async for line in await client(responder).messages.batches.results(remote):
+            if line.custom_id in items:
+                result = line.result.model_dump(mode="json")
+                yield line.custom_id, _result(responder, result, items[line.custom_id])
+
+
+def _result(responder: Anthropic, result: Mapping[str, Any], item: Item) -> Response | AskError:
+    if result["type"] == "errored":
+        error = result["error"]
+        return failure(STATUS.get(error["error"]["type"], 500), {}, error)
+    if result["type"] != "succeeded":
+        return Unreachable(f"{result['type']} before it was answered")
+    try:
+        return read(result["message"], item.prompt, responder.author)
+    except Unreachable as error:
+        return error

@@ -1,0 +1,112 @@
+"""OpenAI's batch endpoint: requests go up in a file, answers and errors come down in two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import openai
+from openai.types import Batch
+
+from cpt import Denied, Overloaded, Rejected, Response, Unreachable
+from cpt.asking.batchable import Item
+from cpt.asking.failures import failure
+from cpt.errors import AskError
+from cpt_openai.chat import read
+from cpt_openai.sdk import client, translated
+
+if TYPE_CHECKING:
+    from cpt_openai import OpenAI
+
+URL: Final = "/v1/chat/completions"
+MARK = "cpt"
+"""The metadata that a batch is found again by."""
+OVER = frozenset({"completed", "failed", "expired", "cancelled"})
+CLOCKS_DIFFER = 600.0
+"""Seconds."""
+UPLOAD = 600.0
+"""Seconds that a file may take."""
+
+
+async def submit(responder: OpenAI, name: str, items: Sequence[Item]) -> str:
+    """Send a batch; its id."""
+    lines = "".join(_line(responder, item) for item in items)
+    with translated(responder):
+        sdk = client(responder)
+        content = f"{name}.jsonl", lines.encode()
+        file = await sdk.files.create(file=content, purpose="batch", timeout=UPLOAD)
+        made = await sdk.batches.create(
+            input_file_id=file.id, endpoint=URL, completion_window="24h", metadata={MARK: name}
+        )
+    return made.id
+
+
+def _line(responder: OpenAI, item: Item) -> str:
+    body = responder.body(item.prompt, item.sample)
+    request = {"custom_id": item.key, "method": "POST", "url": URL, "body": body}
+    return json.dumps(request, ensure_ascii=False) + "\n"
+
+
+async def find(responder: OpenAI, name: str, since: float) -> list[str]:
+    """The id of the batch that bears this name, if it arrived."""
+    with translated(responder):
+        async for batch in client(responder).batches.list(limit=100):
+            if (batch.metadata or {}).get(MARK) == name:
+                return [batch.id]
+            if batch.created_at < since - CLOCKS_DIFFER:
+                break
+    return []
+
+
+async def ended(responder: OpenAI, remote: str) -> bool:
+    """Whether nothing more will come. Raises `Rejected` if there is no such batch."""
+    return (await _retrieve(responder, remote)).status in OVER
+
+
+async def _retrieve(responder: OpenAI, remote: str) -> Batch:
+    with translated(responder):
+        try:
+            return await client(responder).batches.retrieve(remote)
+        except openai.NotFoundError:
+            raise Rejected(f"the provider knows no batch {remote}") from None
+
+
+async def results(
+    responder: OpenAI, remote: str, items: Mapping[str, Item]
+) -> AsyncIterator[tuple[str, Response | AskError]]:
+    """What became of each request that the batch got to."""
+    batch = await _retrieve(responder, remote)
+    if batch.status == "failed":
+        for key, error in _refused(batch, list(items)):
+            yield key, error
+    for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+        with translated(responder):
+            content = await client(responder).files.content(file)
+            lines = [json.loads(line) for line in content.text.splitlines() if line.strip()]
+        for line in lines:
+            if line["custom_id"] in items:
+                yield line["custom_id"], _result(responder, line, items[line["custom_id"]])
+
+
+def _result(responder: OpenAI, line: Mapping[str, Any], item: Item) -> Response | AskError:
+    reply = line.get("response")
+    if not reply:
+        return Unreachable(str((line.get("error") or {}).get("message", "no answer")))
+    if reply["status_code"] >= 400:
+        return failure(reply["status_code"], {}, reply.get("body"))
+    try:
+        return read(reply["body"], item.prompt, responder.author)
+    except Unreachable as error:
+        return error
+
+
+def _refused(batch: Batch, keys: Sequence[str]) -> list[tuple[str, AskError]]:
+    """A batch that the provider would not start: some lines are at fault, or none."""
+    errors = (batch.errors and batch.errors.data) or []
+    if any(error.code == "token_limit_exceeded" for error in errors):
+        return [(key, Overloaded(str(errors[0].message))) for key in keys]
+    if not errors or any(error.line is None for error in errors):
+        words = "; ".join(str(error.message) for error in errors) or "no reason given"
+        raise Denied(f"batch {batch.id} was refused: {words}")
+    return [(keys[error.line - 1], Rejected(str(error.message))) for error in errors if error.line]
