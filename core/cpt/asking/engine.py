@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import attrs
 
 from cpt.asking import keys
+from cpt.asking.batchable import BatchService
+from cpt.asking.batches import Batches
 from cpt.asking.halt import Halt
 from cpt.asking.journal import Journal
 from cpt.asking.keys import Request
 from cpt.asking.local import Batcher
 from cpt.asking.options import Asking
-from cpt.asking.service import Endpoint, GivenUp
+from cpt.asking.secrets import scrub
+from cpt.asking.service import Endpoint, GivenUp, failed
 from cpt.asking.tally import Tally
+from cpt.errors import CptError, Denied, Overloaded, Rejected, Unreachable
 from cpt.roles import Local, Responder, Service
 from cpt.types import Prompt, Response, Usage
 
-Price = Callable[[Responder, Usage], float | None]
-"""US dollars for what one answer took; None where no price is known."""
+
+class Price(Protocol):
+    """US dollars for what one answer took; None where no price is known."""
+
+    def __call__(
+        self, responder: Responder, usage: Usage, *, batch: bool = False
+    ) -> float | None: ...
 
 
 class Asker:
@@ -48,6 +57,7 @@ class Asker:
         self._price = price
         self._path = journal
         self._journal: Journal | None = None
+        self._batches: Batches | None = None
         self._halt = Halt()
         self._flights: dict[str, asyncio.Task[Response]] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
@@ -59,6 +69,8 @@ class Asker:
     async def __aenter__(self) -> Asker:
         if self._path:
             self._journal = Journal(self._path)
+            if self._options.batch:
+                self._batches = Batches(self._path, self._keep_batched, self._halt)
         return self
 
     async def __aexit__(
@@ -71,6 +83,8 @@ class Asker:
             self._halt.throw(error)
         while self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        if self._batches:
+            await self._batches.close()
         self._threads.shutdown(wait=True)
         for service in self._services.values():
             await service.close()
@@ -103,26 +117,54 @@ class Asker:
 
     async def _fetch(self, responder: Responder, prompt: Prompt, request: Request) -> Response:
         try:
+            if self._batches and isinstance(responder, BatchService):
+                return await self._ask_in_batch(self._batches, responder, prompt, request)
             response, calls = await self._ask(responder, prompt, request)
         except GivenUp as error:
             self.tally.unfinished += 1
             if self._journal and responder.journaled:
                 await self._journal.give_up(request, str(error))
-            response = Response(
-                prompt_id=prompt.id,
-                text="",
-                author=responder.author,
-                outcome="failed",
-                detail=str(error),
-            )
+            response = failed(responder, prompt, error)
             self.tally.outcomes[response.outcome] += 1
             return response
-        cost = self._cost(responder, response)
+        return await self._keep(responder, request, response, calls)
+
+    async def _keep(
+        self,
+        responder: Responder,
+        request: Request,
+        response: Response,
+        calls: int = 1,
+        *,
+        batch: bool = False,
+    ) -> Response:
+        cost = self._cost(responder, response, batch)
         if self._journal and responder.journaled:
             await self._journal.keep(request, response, cost, calls)
         self.tally.retries += calls - 1
         self.tally.count(response, cost)
         return response
+
+    async def _keep_batched(
+        self, responder: Responder, request: Request, response: Response
+    ) -> None:
+        await self._keep(responder, request, response, batch=True)
+
+    async def _ask_in_batch(
+        self, batches: Batches, service: BatchService, prompt: Prompt, request: Request
+    ) -> Response:
+        assert self._journal
+        await self._journal.begin(request, self._stage)
+        self._services[id(service)] = service
+        try:
+            return await batches.answer(service, request)
+        except Rejected as error:
+            return await self._keep(service, request, failed(service, prompt, error), batch=True)
+        except (Overloaded, Unreachable) as error:
+            raise GivenUp(scrub(str(error))) from None
+        except Denied as error:
+            self._halt.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
+            raise self._halt.error or error from None
 
     async def _ask(
         self, responder: Responder, prompt: Prompt, request: Request
@@ -142,10 +184,10 @@ class Asker:
             self._batchers[request.identity] = batcher
         return await batcher.answer(prompt, request.sample), 1
 
-    def _cost(self, responder: Responder, response: Response) -> float | None:
+    def _cost(self, responder: Responder, response: Response, batch: bool) -> float | None:
         if isinstance(responder, Local):
             return 0.0
-        return self._price(responder, response.usage) if self._price else None
+        return self._price(responder, response.usage, batch=batch) if self._price else None
 
     def _endpoint(self, service: Service) -> Endpoint:
         key = service.name, service.endpoint, service.author

@@ -11,7 +11,7 @@ from cpt.asking.retries import retried
 from cpt.asking.secrets import scrub
 from cpt.asking.tally import Tally
 from cpt.errors import AskError, CptError, Denied, Overloaded, Rejected, Stopped, Unreachable
-from cpt.roles import Service
+from cpt.roles import Responder, Service
 from cpt.types import Prompt, Response
 
 BEFORE_THE_FIRST = 8
@@ -58,7 +58,7 @@ class Endpoint:
         try:
             return await retried(once, service.attempts, self._halt.sleep), calls
         except Rejected as error:
-            return _failed(service, prompt, error), calls
+            return failed(service, prompt, error), calls
         except (Overloaded, Unreachable) as error:
             raise GivenUp(f"asked {calls} times, last: {scrub(str(error))}") from None
 
@@ -104,11 +104,11 @@ class Endpoint:
             )
 
 
-def _failed(service: Service, prompt: Prompt, error: Exception) -> Response:
+def failed(responder: Responder, prompt: Prompt, error: Exception) -> Response:
     return Response(
         prompt_id=prompt.id,
         text="",
-        author=service.author,
+        author=responder.author,
         outcome="failed",
         detail=scrub(str(error)),
     )
