@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
+from math import inf, sqrt
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import attrs
@@ -39,6 +41,13 @@ class Prompt:
     messages: tuple[Message, ...]
     info: Mapping[str, Any] = attrs.field(factory=dict)
     """Other columns of the row it came from."""
+
+    @property
+    def text(self) -> str:
+        """What is asked, as one text: the only message, or a transcript of several."""
+        if len(self.messages) == 1:
+            return self.messages[0].content
+        return "\n\n".join(f"{each.role.capitalize()}: {each.content}" for each in self.messages)
 
 
 @attrs.frozen(kw_only=True)
@@ -142,6 +151,14 @@ class Score:
     """Upper end of the 95% interval."""
     each: Mapping[str, float] = attrs.field(factory=dict, repr=False)
     """The value of every prompt by its id: what a paired comparison needs."""
+
+    @classmethod
+    def mean(cls, each: Mapping[str, float]) -> Score:
+        """The mean over prompts, with its normal interval; one value alone has no end to it."""
+        values = list(each.values())
+        middle = fmean(values)
+        half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
+        return cls(value=middle, low=middle - half, high=middle + half, each=each)
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -1,0 +1,58 @@
+"""How good a judge finds a model's answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+import cpt
+
+
+@attrs.frozen
+class Judged(cpt.Evaluator):
+    """The mean score that a judge gives the model's answers, sampled and greedy.
+
+    A prompt counts if the model answered (or was cut off) and the judge's score can be read. The
+    interval is that of the mean over prompts, at 95%.
+    """
+
+    name = "judged"
+    judge: cpt.Judge
+    """Who scores the answers."""
+    temperatures: tuple[float, ...] = ()
+    """At which the model is sampled; without it, at its own and greedily (0)."""
+
+    async def evaluate(
+        self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
+    ) -> Mapping[str, cpt.Score]:
+        speakers = {
+            "greedy" if temperature == 0 else f"T={temperature:g}": attrs.evolve(
+                model, **{"temperature": temperature}
+            )
+            for temperature in self.temperatures
+        } or {"sampled": model, "greedy": attrs.evolve(model, **{"temperature": 0.0})}
+        return {name: await self._mean(each, prompts, ask) for name, each in speakers.items()}
+
+    async def _mean(
+        self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
+    ) -> cpt.Score:
+        scores = await asyncio.gather(*(self._score(model, prompt, ask) for prompt in prompts))
+        each = {
+            prompt.id: score
+            for prompt, score in zip(prompts, scores, strict=True)
+            if score is not None
+        }
+        if not each:
+            raise cpt.CptError(
+                f"evaluators.judged: {self.judge.name} scored none of the {len(prompts)} answers."
+            )
+        return cpt.Score.mean(each)
+
+    async def _score(self, model: cpt.Responder, prompt: cpt.Prompt, ask: cpt.Ask) -> float | None:
+        try:
+            answer = (await ask(model, prompt)).expect("cut_off", "empty")
+            return (await self.judge.judge(prompt, [answer], ask)).scores[0]
+        except cpt.NoPair:
+            return None

@@ -1,0 +1,72 @@
+"""Pairs from a judge's preference among a model's own answers (RLAIF)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import attrs
+
+import cpt
+
+
+@attrs.frozen
+class Rlaif(cpt.Pairer):
+    """Prefer the best of several answers of one model to the worst, as a judge scores them.
+
+    y_w, y_l = Judge(x, y_1, ..., y_n) with y_i = M(x): the on-policy judge of arXiv 2408.06266,
+    equation 2, for n answers. The margin is the gap between their scores.
+    """
+
+    name = "rlaif"
+    responder: cpt.Responder
+    """Whose answers are compared: the model to be trained."""
+    judge: cpt.Judge
+    """Who scores them."""
+    samples: int = 4
+    """Answers to each prompt."""
+    minimum_gap: float = 0.0
+    """Scores that lie less than this apart give no pair; equal ones never do."""
+
+    def check(self) -> None:
+        if self.samples < 2:
+            raise cpt.CptError(f"pairer.samples is {self.samples}: a pair takes 2 answers or more.")
+
+    async def pair(self, prompt: cpt.Prompt, ask: cpt.Ask) -> Sequence[cpt.Pair]:
+        answers = await asyncio.gather(
+            *(ask(self.responder, prompt, sample) for sample in range(self.samples))
+        )
+        usable = [answer for answer in answers if answer.outcome == "answered"]
+        if len(usable) < 2:
+            next(answer for answer in answers if answer.outcome != "answered").expect()
+        verdict = await self.judge.judge(prompt, usable, ask)
+        return [self._pair(prompt, usable, verdict)]
+
+    def _pair(
+        self, prompt: cpt.Prompt, answers: Sequence[cpt.Response], verdict: cpt.Verdict
+    ) -> cpt.Pair:
+        scores = [score for score in verdict.scores if score is not None]
+        if len(scores) < 2:
+            detail = f"{len(answers) - len(scores)} of {len(answers)} scores cannot be read"
+            raise cpt.NoPair("unparsed", detail, "\n\n".join(verdict.raw))
+        best, worst = max(scores), min(scores)
+        if best == worst:
+            raise cpt.NoPair("tie", f"all {len(scores)} answers scored {best:g}")
+        if best - worst < self.minimum_gap:
+            raise cpt.NoPair("small_gap", f"{best:g} and {worst:g} are too close")
+        return cpt.Pair(
+            prompt=prompt,
+            chosen=answers[verdict.scores.index(best)],
+            rejected=answers[verdict.scores.index(worst)],
+            pairer=self.name,
+            margin=best - worst,
+            chosen_score=best,
+            rejected_score=worst,
+            rationale=verdict.rationale,
+            info={"judge": self.judge.name, "scores": list(verdict.scores)},
+        )
+
+
+@cpt.hookimpl
+def cpt_pairers() -> list[type[cpt.Pairer]]:
+    return [Rlaif]

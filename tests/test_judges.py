@@ -1,0 +1,355 @@
+"""Judges, and the pairs that come of their scores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
+
+from cpt import CptError, NoPair, Prompt, Response, Verdict
+from cpt.asking import Asker
+from cpt.testing import (
+    EvaluatorContract,
+    FakeAsk,
+    JudgeContract,
+    PairerContract,
+    Scripted,
+    fake_prompts,
+)
+from cpt_judges import Judged, Llm, RewardModel
+from cpt_judges.llm import read_score
+from cpt_judges.reward_model import Scorer, answered
+from cpt_rlaif import Rlaif
+
+PROMPT = fake_prompts(1)[0]
+
+
+@attrs.frozen
+class Grading(Scripted):
+    """Says its first text about an answer that holds `s0`, its second about one with `s1`, ..."""
+
+    name = "grading"
+
+    def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+        return [
+            Response(prompt_id=prompt.id, text=self._grade(prompt.text), author="judge")
+            for prompt, _ in requests
+        ]
+
+    def _grade(self, asked: str) -> str:
+        return next(said for number, said in enumerate(self.says) if f"s{number}" in asked)
+
+
+def grades(*said: str) -> Llm:
+    return Llm(responder=Grading(says=said))
+
+
+def answers(count: int) -> list[Response]:
+    return [
+        Response(prompt_id=PROMPT.id, text=f"The answer s{number}.", author="m")
+        for number in range(count)
+    ]
+
+
+class TestLlm(JudgeContract):
+    component = Llm(responder=Scripted(says=("It is good.\nScore: 7",)))
+
+
+async def test_each_answer_is_graded_by_itself() -> None:
+    verdict = await grades("Good.\nScore: 8", "Score: 3", "I cannot say.").judge(
+        PROMPT, answers(3), FakeAsk()
+    )
+    assert verdict.scores == (8.0, 3.0, None)
+    assert verdict.raw == ("Good.\nScore: 8", "Score: 3", "I cannot say.")
+    assert verdict.ranking == ((0,), (1,))
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("Score: 7", 7.0),
+        ("Clear.\n**Score:** 8.5", 8.5),
+        ("**Score: 9/10**", 9.0),
+        ("### score = [[4]]", 4.0),
+        ("`Score: 10 / 10`", 10.0),
+        ("Score: 3\nNo, better:\nScore: 6.", 6.0),
+        ("Score: 4/5", None),
+        ("Score: 11", None),
+        ("Score: 0", None),
+        ("Score: -3", None),
+        ("I would score this 7.", None),
+        ("7", None),
+        ("", None),
+    ],
+)
+def test_scores_are_read_or_refused(text: str, score: float | None) -> None:
+    assert read_score(text, 10) == score
+
+
+async def test_a_judge_that_is_not_there_is_no_bad_grade() -> None:
+    @attrs.frozen
+    class Absent(Scripted):
+        def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+            said = Scripted().answer_all(requests)
+            return [attrs.evolve(each, outcome="over_budget") for each in said]
+
+    with pytest.raises(NoPair, match="over_budget"):
+        await Llm(responder=Absent()).judge(PROMPT, answers(1), FakeAsk())
+
+
+def test_a_scale_has_two_ends() -> None:
+    with pytest.raises(CptError, match="scale is 1"):
+        Llm(responder=Scripted(), scale=1).check()
+
+
+FOUR = Scripted(says=("s0", "s1", "s2", "s3"))
+
+
+class TestRlaif(PairerContract):
+    component = Rlaif(responder=FOUR, judge=grades("Score: 3", "Score: 9", "Score: 2", "Score: 5"))
+
+
+async def test_the_best_is_preferred_to_the_worst() -> None:
+    (pair,) = await TestRlaif.component.pair(PROMPT, FakeAsk())
+    assert (pair.chosen.text, pair.rejected.text) == ("s1", "s2")
+    assert (pair.chosen_score, pair.rejected_score, pair.margin) == (9.0, 2.0, 7.0)
+    assert pair.info == {"judge": "llm", "scores": [3.0, 9.0, 2.0, 5.0]}
+
+
+@pytest.mark.parametrize(
+    ("said", "gap", "reason"),
+    [
+        (("Score: 5",) * 4, 0.0, "tie"),
+        (("Score: 5", "Score: 6", "Score: 5", "Score: 6"), 2.0, "small_gap"),
+        (("Score: 5", "good", "bad", "fine"), 0.0, "unparsed"),
+    ],
+)
+async def test_no_preference_says_why(said: tuple[str, ...], gap: float, reason: str) -> None:
+    with pytest.raises(NoPair) as caught:
+        await Rlaif(responder=FOUR, judge=grades(*said), minimum_gap=gap).pair(PROMPT, FakeAsk())
+    assert caught.value.reason == reason
+
+
+async def test_an_unreadable_score_leaves_the_others() -> None:
+    judge = grades("Score: 5", "?", "Score: 6", "?")
+    (pair,) = await Rlaif(responder=FOUR, judge=judge).pair(PROMPT, FakeAsk())
+    assert (pair.chosen.text, pair.rejected.text) == ("s2", "s0")
+
+
+def test_one_answer_is_no_choice() -> None:
+    with pytest.raises(CptError, match="samples is 1"):
+        Rlaif(responder=FOUR, judge=grades("Score: 1"), samples=1).check()
+
+
+class TestJudged(EvaluatorContract):
+    component = Judged(judge=Llm(responder=Scripted(says=("Score: 7",))))
+
+
+@attrs.frozen
+class Moody(Scripted):
+    """Says something else when it is sampled."""
+
+    name = "moody"
+
+    def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+        said = "s1 by {id}" if self.temperature else "s0 by {id}"
+        return Scripted(says=(said,)).answer_all(requests)
+
+
+@attrs.frozen
+class Table(Scripted):
+    """Grades what `Moody` says."""
+
+    name = "table"
+
+    def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+        grade = {"p0": 2, "p1": 4, "p2": 6}
+        return [
+            Response(
+                prompt_id=prompt.id,
+                text=f"Score: {9 if 's0' in prompt.text else grade[prompt.id]}",
+                author="judge",
+            )
+            for prompt, _ in requests
+        ]
+
+
+async def test_the_mean_and_its_interval() -> None:
+    judged = Judged(judge=Llm(responder=Table()))
+    found = await judged.evaluate(Moody(), fake_prompts(3), FakeAsk())
+    sampled, greedy = found["sampled"], found["greedy"]
+    assert sampled.each == {"p0": 2.0, "p1": 4.0, "p2": 6.0}
+    assert sampled.value == 4.0
+    assert sampled.high - sampled.value == pytest.approx(1.96 * 2 / 3**0.5)
+    assert (greedy.low, greedy.value, greedy.high) == (9.0, 9.0, 9.0)
+    warm = attrs.evolve(judged, temperatures=(0.7, 0.0))
+    assert (await warm.evaluate(Moody(), fake_prompts(3), FakeAsk())).keys() == {"T=0.7", "greedy"}
+
+
+async def test_a_judge_that_says_nothing_is_an_error() -> None:
+    judged = Judged(judge=Llm(responder=Scripted(says=("No idea.",))))
+    with pytest.raises(CptError, match="scored none of the 3 answers"):
+        await judged.evaluate(Scripted(), fake_prompts(3), FakeAsk())
+
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'][0] }} {{ m['content'] }} {{ eos_token }}{% endfor %}"
+)
+
+
+def reward_model(folder: Path, *, pad: int | None = None, labels: int = 1) -> Path:
+    """A tiny classifier with a tokenizer of words, whose pad token is EOS."""
+    words = [
+        "<unk>",
+        "</s>",
+        *[
+            "u",
+            "a",
+            "What",
+            "is",
+            "plus",
+            "?",
+            ".",
+            "The",
+            "answer",
+            "to",
+            "Answer",
+            "0",
+            "1",
+            "2",
+            "s0",
+            "s1",
+        ],
+    ]
+    core = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, "<unk>"))
+    core.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="</s>", pad_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_labels=labels,
+        pad_token_id=pad,
+        eos_token_id=1,
+        bos_token_id=None,
+        initializer_range=0.5,
+    )
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return reward_model(tmp_path_factory.mktemp("models") / "reward")
+
+
+class TestRewardModel(JudgeContract):
+    @pytest.fixture(autouse=True)
+    def _component(self, classifier: Path) -> None:
+        self.component = RewardModel(model=str(classifier))
+
+
+VARIED = [
+    "0",
+    "The answer to 0 plus 1 is 1 .",
+    "The answer . " * 9,
+    "2 2 2",
+    "a u What is ?",
+]
+
+
+def conversations() -> list[tuple[Prompt, int]]:
+    said = [Response(prompt_id="p0", text=text, author="m") for text in VARIED]
+    return [(answered(PROMPT, each), 0) for each in said]
+
+
+def scores(model: Path, batch_tokens: int = 4096) -> list[float]:
+    scorer = Scorer(model=str(model), dtype="auto", device="cpu", batch_tokens=batch_tokens)
+    return [float(each.text) for each in scorer.answer_all(conversations())]
+
+
+@pytest.mark.parametrize("pad", [None, 1, 0])
+def test_company_changes_no_score(pad: int | None, tmp_path: Path) -> None:
+    """Neither padding nor batches count, whatever the model pads with: none, EOS or its own."""
+    model = reward_model(tmp_path / "model", pad=pad)
+    together = scores(model)
+    assert scores(model, batch_tokens=1) == pytest.approx(together, abs=1e-5)
+    assert scores(model, batch_tokens=60) == pytest.approx(together, abs=1e-5)
+    assert len(set(together)) == len(VARIED)
+
+
+def test_the_score_is_the_models_own(classifier: Path) -> None:
+    """As the classifier gives it for one conversation, without padding, at its last token."""
+    tokenizer = AutoTokenizer.from_pretrained(classifier)
+    model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
+    for (prompt, _), found in zip(conversations(), scores(classifier), strict=True):
+        chat = [attrs.asdict(turn) for turn in prompt.messages]
+        text = tokenizer.apply_chat_template(chat, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+        with torch.no_grad():
+            assert found == pytest.approx(model(input_ids=ids).logits.item(), abs=1e-5)
+
+
+async def test_calls_at_once_are_computed_together_and_never_again(
+    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    original = Scorer.answer_all
+
+    def counted(self: Scorer, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+        sizes.append(len(requests))
+        return original(self, requests)
+
+    monkeypatch.setattr(Scorer, "answer_all", counted)
+    judge, prompts = RewardModel(model=str(classifier)), fake_prompts(20)
+
+    async def verdicts() -> list[Verdict]:
+        async with Asker(tmp_path / "journal.sqlite") as ask:
+            return await asyncio.gather(
+                *(judge.judge(prompt, answers(2), ask) for prompt in prompts)
+            )
+
+    first = await verdicts()
+    assert sum(sizes) == 40
+    assert len(sizes) <= 4
+    assert await verdicts() == first
+    assert sum(sizes) == 40, "a score that is in the journal was computed again"
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda folder: reward_model(folder, labels=3), "has 3 outputs"),
+        (Path.mkdir, r"no config\.json"),
+    ],
+)
+async def test_what_is_no_reward_model(
+    make: Callable[[Path], Any], complaint: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "model")
+    judge = RewardModel(model=str(tmp_path / "model"))
+    with pytest.raises(CptError, match=complaint):
+        judge.check()
+        await judge.judge(PROMPT, answers(1), FakeAsk())
