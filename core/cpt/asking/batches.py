@@ -95,6 +95,8 @@ class _Road:
     """Keys in batches at the provider."""
     _waiting: dict[str, asyncio.Future[Response]] = attrs.field(factory=dict)
     _queue: dict[str, Request] = attrs.field(factory=dict)
+    _held: list[Request] = attrs.field(factory=list)
+    """Refused while the provider was full."""
     _failures: Counter[str] = attrs.field(factory=Counter)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
     _beginning: asyncio.Task[None] | None = None
@@ -116,7 +118,7 @@ class _Road:
             # Whoever waited may have been cancelled: an error that nobody hears is no news.
             waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
             if not self.covered[request.key]:
-                self._enqueue(request)
+                self._enqueue([request])
         return await asyncio.shield(self._waiting[request.key])
 
     async def close(self) -> None:
@@ -131,10 +133,10 @@ class _Road:
             for found in [batch] if batch.remote else await self._find(batch):
                 self._follow(found)
 
-    def _enqueue(self, request: Request) -> None:
-        if not self._queue:
+    def _enqueue(self, requests: Sequence[Request]) -> None:
+        if requests and not self._queue:
             self._spawn(self._send())
-        self._queue[request.key] = request
+        self._queue.update({each.key: each for each in requests})
 
     async def _send(self) -> None:
         """Send what is in the queue, once it grows no more."""
@@ -173,19 +175,21 @@ class _Road:
                 self._follow(each)
             self._again([] if found else batch.requests, error)
         except (Overloaded, Rejected) as error:
-            log.warning("a batch of %d was refused (%s)", len(batch.requests), error)
             self.ledger.over(batch.name, "lost")
-            await self.halt.sleep(self.pace.poll)
-            self._shrink(batch, error)
+            await self._refused(batch.requests, error)
 
-    def _shrink(self, batch: Batch, error: AskError) -> None:
-        """Ask again in smaller batches: the provider did not take one of this size."""
-        if len(batch.requests) == 1:
-            return self._again(batch.requests, error)
-        self._size = len(batch.requests) // 2
-        for request in batch.requests:
-            self._enqueue(request)
-        return None
+    async def _refused(self, requests: Sequence[Request], error: AskError) -> None:
+        """Send later or less at a time what the provider did not take together."""
+        log.warning("a batch of %d was refused (%s)", len(requests), error)
+        if isinstance(error, Overloaded) and self.covered.total():
+            # What is at the provider fills its queue: there is room when some of that has ended.
+            self._held += requests
+            return
+        await self.halt.sleep(self.pace.poll)
+        if len(requests) == 1:
+            return self._again(requests, error)
+        self._size = len(requests) // 2
+        self._enqueue(requests)
 
     async def _find(self, batch: Batch) -> list[Batch]:
         """At the provider: what may be this batch, whose id was never noted."""
@@ -221,6 +225,10 @@ class _Road:
             state = "lost"
         self.ledger.over(batch.name, state)
         self.covered.subtract(each.key for each in batch.requests)
+        held, self._held = self._held, []
+        self._enqueue(held)
+        if missing and all(isinstance(errors.get(key), Overloaded) for key in missing):
+            return await self._refused(list(missing.values()), errors[next(iter(missing))])
         for key, request in missing.items():
             self._again([request], errors.get(key) or Unreachable("its batch did not answer it"))
 
@@ -261,7 +269,7 @@ class _Road:
             if final or self._failures[request.key] >= self.responder.attempts:
                 self._waiting.pop(request.key).set_exception(error)
             else:
-                self._enqueue(request)
+                self._enqueue([request])
 
     async def _patiently(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Call until the provider answers, or has not for too long."""

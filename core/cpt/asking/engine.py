@@ -12,7 +12,7 @@ import attrs
 
 from cpt.asking import keys
 from cpt.asking.batchable import BatchService
-from cpt.asking.batches import Batches
+from cpt.asking.batches import Batches, Pace
 from cpt.asking.halt import Halt
 from cpt.asking.journal import Journal
 from cpt.asking.keys import Request
@@ -50,11 +50,13 @@ class Asker:
         total: int | None = None,
         stage: str = "",
         price: Price | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.tally = Tally()
         self._options = options or Asking()
         self._stage = stage
         self._price = price
+        self._pace = pace
         self._path = journal
         self._journal: Journal | None = None
         self._batches: Batches | None = None
@@ -70,7 +72,7 @@ class Asker:
         if self._path:
             self._journal = Journal(self._path)
             if self._options.batch:
-                self._batches = Batches(self._path, self._keep_batched, self._halt)
+                self._batches = Batches(self._path, self._keep_batched, self._halt, self._pace)
         return self
 
     async def __aexit__(

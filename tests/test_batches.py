@@ -1,0 +1,181 @@
+"""The batch road: paid once through any crash, partial failures asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from cpt import Message, Prompt, Response
+from cpt.asking import Asker
+from cpt.asking.batchable import BatchService
+from cpt.asking.batches import Pace
+from cpt.asking.options import Asking
+from cpt_anthropic import Anthropic
+from cpt_openai import OpenAI
+
+from .batch_stub import Provider, providing
+
+QUICK = Pace(quiet=0.02, poll=0.02)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    async with providing() as made:
+        yield made
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def service(request: pytest.FixtureRequest, provider: Provider) -> BatchService:
+    if request.param == "openai":
+        return OpenAI("m", base_url=f"{provider.url}/v1")
+    return Anthropic("m", base_url=provider.url)
+
+
+def prompts(*texts: str) -> list[Prompt]:
+    return [Prompt(id=text, messages=(Message("user", text),)) for text in texts]
+
+
+async def ask_all(
+    journal: Path, service: BatchService, asked: Sequence[Prompt], *, batch: bool = True
+) -> tuple[list[Response], Asker]:
+    async with Asker(journal, options=Asking(batch=batch), pace=QUICK) as ask:
+        return await asyncio.gather(*(ask(service, prompt) for prompt in asked)), ask
+
+
+async def test_a_batch_answers_everything_at_once(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    asked = prompts(*(f"question {number}" for number in range(30)))
+    answers, ask = await ask_all(tmp_path / "j.sqlite", service, asked)
+    assert [each.text for each in answers] == [f"To question {number}" for number in range(30)]
+    assert [each.prompt_id for each in answers] == [each.id for each in asked]
+    assert len(provider.batches) == 1 and provider.online == 0
+    assert ask.tally.outcomes == {"answered": 30}
+    assert ask.tally.output_tokens == 150
+
+
+async def test_from_online_to_batch_and_back_only_what_is_new_is_asked(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    journal = tmp_path / "j.sqlite"
+    await ask_all(journal, service, prompts("a", "b"), batch=False)
+    await ask_all(journal, service, prompts("b", "c", "a"))
+    await ask_all(journal, service, prompts("c", "d"), batch=False)
+    assert provider.paid == {"a": 1, "b": 1, "c": 1, "d": 1}
+    assert provider.online == 3 and len(provider.batches) == 1
+
+
+async def test_partial_errors_are_asked_again_and_refusals_kept(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    journal, asked = tmp_path / "j.sqlite", prompts("fine", "invalid", "flaky", "slow")
+    answers, _ = await ask_all(journal, service, asked)
+    assert [each.outcome for each in answers] == ["answered", "failed", "answered", "answered"]
+    assert "invalid request" in answers[1].detail
+    assert provider.tried == {"fine": 1, "invalid": 1, "flaky": 2, "slow": 2}
+    assert provider.paid == {"fine": 1, "invalid": 0, "flaky": 1, "slow": 1}
+    await ask_all(journal, service, asked)
+    assert provider.tried.total() == 6, "a recorded outcome was asked again"
+
+
+async def test_a_batch_too_large_is_sent_in_parts(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    provider.most = 3
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts(*"abcdefghij"))
+    assert [each.text for each in answers] == [f"To {letter}" for letter in "abcdefghij"]
+    assert provider.paid == dict.fromkeys("abcdefghij", 1)
+
+
+async def test_a_batch_that_the_provider_lost_is_asked_again(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    provider.held = True
+    running = asyncio.create_task(ask_all(tmp_path / "j.sqlite", service, prompts("a")))
+    await provider.polled.wait()
+    provider.batches.clear()
+    provider.held = False
+    answers, _ = await running
+    assert answers[0].text == "To a"
+
+
+async def test_a_reply_that_never_came_is_no_second_payment(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    provider.mute = True
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
+    assert [each.text for each in answers] == ["To a", "To b"]
+    assert provider.paid == {"a": 1, "b": 1}
+
+
+RUN = """
+import asyncio, sys
+from pathlib import Path
+from tests.test_batches import ask_all, prompts
+from cpt_anthropic import Anthropic
+from cpt_openai import OpenAI
+kind, url, journal, *texts = sys.argv[1:]
+service = OpenAI("m", base_url=f"{url}/v1") if kind == "openai" else Anthropic("m", base_url=url)
+asyncio.run(ask_all(Path(journal), service, prompts(*texts)))
+"""
+
+
+async def killed(
+    provider: Provider, service: BatchService, journal: Path, when: asyncio.Event, *texts: str
+) -> None:
+    """Run in a process of its own until `when`, then kill that."""
+    root = Path(__file__).parents[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUN, service.name, provider.url, str(journal), *texts,
+        cwd=root, env={**os.environ, "PYTHONPATH": f"{root}/core:{root}/plugins"},
+    )  # fmt: skip
+    await when.wait()
+    process.kill()
+    assert await process.wait() == -signal.SIGKILL
+
+
+async def test_killed_between_submit_and_reply(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    """The batch arrived, its id is nowhere: it is found by its name, or by what it brings."""
+    provider.speaking.clear()
+    await killed(provider, service, tmp_path / "j.sqlite", provider.arrived, "a", "b")
+    provider.speaking.set()
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b", "c"))
+    assert [each.text for each in answers] == ["To a", "To b", "To c"]
+    assert provider.paid == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_killed_between_reply_and_results(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    provider.held = True
+    await killed(provider, service, tmp_path / "j.sqlite", provider.polled, "a", "b")
+    provider.held = False
+    answers, ask = await ask_all(tmp_path / "j.sqlite", service, prompts("b", "c"))
+    assert [each.text for each in answers] == ["To b", "To c"]
+    assert provider.paid == {"a": 1, "b": 1, "c": 1}
+    assert ask.tally.outcomes["answered"] == 3, "what nobody asked for any more was not kept"
+
+
+async def test_a_batch_of_others_is_not_taken_for_ours(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    """Killed before the batch went out, while a colleague sent one just as large."""
+    provider.speaking.clear()
+    await killed(provider, service, tmp_path / "j.sqlite", provider.arrived, "a", "b")
+    provider.speaking.set()
+    ours = provider.batches.pop()
+    provider.paid.clear()
+    theirs = [("x", ours.requests[0][1]), ("y", ours.requests[1][1])]
+    provider.take(theirs, {"cpt": "another"})
+    provider.paid.clear()
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
+    assert [each.text for each in answers] == ["To a", "To b"]
+    assert provider.paid == {"a": 1, "b": 1}
