@@ -164,6 +164,16 @@ async def test_killed_between_reply_and_results(
     assert ask.tally.outcomes["answered"] == 3, "what nobody asked for any more was not kept"
 
 
+async def test_what_is_in_a_batch_is_not_paid_for_online(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    provider.held = True
+    await killed(provider, service, tmp_path / "j.sqlite", provider.polled, "a", "b")
+    provider.held = False
+    await ask_all(tmp_path / "j.sqlite", service, prompts("b", "c"), batch=False)
+    assert provider.paid == {"a": 1, "b": 1, "c": 1} and provider.online == 1
+
+
 async def test_a_batch_of_others_is_not_taken_for_ours(
     provider: Provider, service: BatchService, tmp_path: Path
 ) -> None:

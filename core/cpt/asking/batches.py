@@ -60,9 +60,9 @@ class Batches:
         """The answer, durable already. Raises what the service raised when it last gave up."""
         return await (await self._road(responder)).answer(request)
 
-    async def resume(self, responder: BatchService) -> int:
-        """Go on with the batches of an earlier run; how many requests they hold."""
-        return (await self._road(responder)).covered.total()
+    async def hold(self, responder: BatchService, request: Request) -> bool:
+        """Whether a request is in a batch at the provider, paid for or about to be."""
+        return (await self._road(responder)).covered[request.key] > 0
 
     async def close(self) -> None:
         """Stop looking; what is at a provider stays there for the next run."""

@@ -16,6 +16,7 @@ from cpt.asking.batches import Batches, Pace
 from cpt.asking.halt import Halt
 from cpt.asking.journal import Journal
 from cpt.asking.keys import Request
+from cpt.asking.ledger import pending
 from cpt.asking.local import Batcher
 from cpt.asking.options import Asking
 from cpt.asking.secrets import scrub
@@ -71,7 +72,7 @@ class Asker:
     async def __aenter__(self) -> Asker:
         if self._path:
             self._journal = Journal(self._path)
-            if self._options.batch:
+            if self._options.batch or pending(self._path):
                 self._batches = Batches(self._path, self._keep_batched, self._halt, self._pace)
         return self
 
@@ -119,7 +120,12 @@ class Asker:
 
     async def _fetch(self, responder: Responder, prompt: Prompt, request: Request) -> Response:
         try:
-            if self._batches and isinstance(responder, BatchService):
+            # What an earlier run put in a batch is not paid for again, whatever this one says.
+            if (
+                self._batches
+                and isinstance(responder, BatchService)
+                and (self._options.batch or await self._batches.hold(responder, request))
+            ):
                 return await self._ask_in_batch(self._batches, responder, prompt, request)
             response, calls = await self._ask(responder, prompt, request)
         except GivenUp as error:

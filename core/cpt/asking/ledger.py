@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import attrs
@@ -32,6 +32,7 @@ TABLES = (
 )
 OPEN = """SELECT name, remote, created_at FROM batches WHERE identity = ? AND state = 'open'
     ORDER BY created_at"""
+ANY_OPEN = "SELECT 1 FROM batches WHERE state = 'open' LIMIT 1"
 INSIDE = """SELECT key, prompt_id, sample, messages FROM batched JOIN requests USING (key)
     WHERE batch = ? ORDER BY place"""
 
@@ -60,12 +61,26 @@ def item(request: Request) -> Item:
     return Item(request.key, Prompt(id=request.prompt_id, messages=messages), request.sample)
 
 
+def pending(journal: Path) -> bool:
+    """Whether batches of an earlier run may still bring answers."""
+    with closing(_connect(journal)) as connection:
+        there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone()
+        return bool(there and connection.execute(ANY_OPEN).fetchone())
+
+
+def _connect(journal: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(journal, isolation_level=None, timeout=10.0)
+    # Only FULL syncs the log at every commit.
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
 class Ledger:
     """The batches of one journal. Everything is on the disk when a method returns."""
 
     def __init__(self, journal: Path) -> None:
         self._path = journal
-        self._connection = schema.connect(journal)
+        self._connection = _connect(journal)
         with self._writing() as write:
             for table in TABLES:
                 write.execute(table)
