@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup test demo fix freeze clean
+.PHONY: setup test demo fix docs freeze clean
 
 setup: $(READY)
 
@@ -30,6 +30,9 @@ demo: setup
 fix: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: setup
+	$(BIN)/python docs/generate.py
 
 # Takes the versions that are installed now; the CPU build of torch has a tag that PyPI does not.
 freeze: setup

@@ -11,11 +11,12 @@ from typing import Any
 import attrs
 
 import cpt
-from cpt import errors, hookspecs, options, roles, types
+from cpt import errors, hookspecs, options, roles, testing, types
 from cpt.config import Config
 from cpt.plugins import load_plugins
 from cpt.registry import Registry, plural
 from cpt.roles import ROLES
+from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
 ROAD = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator")
@@ -84,6 +85,32 @@ def api() -> str:
         for cls in sorted(classes, key=lambda cls: inspect.getsourcelines(cls)[1]):
             lines += [f"### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
     return "\n".join(lines)
+
+
+def kit() -> str:
+    """Every promise of every contract, and what else a plugin's tests can use."""
+    lines = ["# Contract kit", "", BY, "", _doc(testing), ""]
+    contracts = [getattr(testing, name) for name in testing.__all__ if "Contract" in name]
+    for cls in sorted(contracts, key=lambda cls: cls is not testing.ComponentContract):
+        lines += [f"## {cls.__name__}", "", _doc(cls), "", *_promises(cls), ""]
+    lines += ["## Stand-ins", ""]
+    for name in (name for name in testing.__all__ if "Contract" not in name):
+        thing = getattr(testing, name)
+        shown = name if inspect.isclass(thing) else _signature(thing)
+        lines += [f"```python\n{shown}\n```", "", _doc(thing), ""]
+    fixture = plugin.cpt_cli
+    return "\n".join([*lines, "## Fixtures", "", "### cpt_cli", "", _doc(fixture), ""])
+
+
+def _promises(cls: type[Any]) -> Iterator[str]:
+    """The tests of a contract as sentences, then what its user may override."""
+    for name, test in vars(cls).items():
+        if name.startswith("test_"):
+            promise = name.removeprefix("test_").replace("_", " ").capitalize()
+            yield f"- **{promise}.** {' '.join(_doc(test).split())}".rstrip()
+    for name, member in vars(cls).items():
+        if inspect.isfunction(member) and _is_public(name, member) and "test_" not in name:
+            yield from ("", f"```python\n{_signature(member)}\n```", "", _doc(member))
 
 
 def _members(cls: type[Any]) -> Iterator[str]:
@@ -160,6 +187,7 @@ def pages() -> Iterable[tuple[Path, str]]:
         ("components", components(registry)),
         ("options", run_options()),
         ("api", api()),
+        ("testing", kit()),
     ):
         yield REFERENCE / f"{name}.md", text.rstrip() + "\n"
 

@@ -13,12 +13,13 @@ MINIMAL = ROOT / "examples" / "minimal-plugin"
 
 
 @pytest.fixture(scope="module")
-def with_plugin(installed: Environment, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def with_plugin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """A fresh environment with cpt and the example plugin, the latter from a copy."""
-    copy = tmp_path_factory.mktemp("copy") / "minimal-plugin"
-    shutil.copytree(MINIMAL, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    installed.install(copy)
-    return installed
+    folder = tmp_path_factory.mktemp("example")
+    shutil.copytree(MINIMAL, folder / "plugin", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    environment = Environment.make(folder / "environment")
+    environment.install(wheel, folder / "plugin")
+    return environment
 
 
 def test_the_plugin_is_found_by_name(with_plugin: Environment, tmp_path: Path) -> None:

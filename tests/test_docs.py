@@ -1,0 +1,203 @@
+"""What the documentation says is what happens.
+
+A fenced block is run if its first line says so:
+
+    ```bash run            a script; it must succeed
+    ```console run         `$ command` and what it prints; `...` stands for anything
+    ```python run          a script for the Python that cpt is installed in
+    ```toml file=NAME      a file that later blocks use, in any language
+
+The blocks of a page run in order, in one folder, in a fresh environment. The folder holds a model
+in `student/` and the examples; `openai` talks to a server here that revises whatever it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from queue import Queue
+from threading import Event, Thread
+from typing import Any
+
+import attrs
+import pytest
+
+from cpt import hookspecs
+
+from .fresh import ROOT, Environment
+from .scripted import Reply, serving
+
+PAGES = sorted(
+    [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
+FENCE = re.compile(r"^```(\w+) ([^\n]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+REVISION = "{teacher_reasoning}\nBe clear.\n{corrected_student_solution}\nIt is four."
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+
+
+@attrs.frozen
+class Block:
+    """A fenced block that is more than text."""
+
+    language: str
+    rest: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    return [Block(*found) for found in FENCE.findall(page.read_text())]
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from .tiny import folder
+
+    return folder(tmp_path_factory.mktemp("model"), max_position_embeddings=2048)
+
+
+@pytest.fixture(scope="module")
+def reviser() -> Iterator[str]:
+    """The address of an endpoint that gives the same revision to everything."""
+    message = {"role": "assistant", "content": REVISION}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 60, "completion_tokens": 12, "total_tokens": 72}
+    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "usage": usage}
+    address: Queue[str] = Queue()
+
+    async def serve() -> None:
+        async with serving() as server:
+            server.reply = Reply(body | {"choices": [choice]})
+            address.put(f"{server.url}/v1")
+            await asyncio.to_thread(finished.wait)
+
+    finished = Event()
+    thread = Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    yield address.get()
+    finished.set()
+    thread.join()
+
+
+@attrs.frozen
+class Reader:
+    """Someone who does what a page says."""
+
+    folder: Path
+    variables: Mapping[str, str]
+
+    def follow(self, block: Block) -> None:
+        if block.rest.startswith("file="):
+            file = self.folder / block.rest.removeprefix("file=")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text)
+        else:
+            assert block.rest == "run", f"what is {block.rest!r}?"
+            {"bash": self.bash, "console": self.console, "python": self.python}[block.language](
+                block.text
+            )
+
+    def bash(self, script: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.folder,
+            env=dict(self.variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}"
+        return done.stdout
+
+    def python(self, script: str) -> None:
+        (self.folder / "block.py").write_text(script)
+        self.bash("python block.py && rm block.py")
+
+    def console(self, text: str) -> None:
+        """Give every command, and see that it prints what stands below it."""
+        for command, expected in commands(text):
+            printed = self.bash(command)
+            same = not expected or says(printed, expected)
+            assert same, f"$ {command}\n{printed}\n--- the page says ---\n{expected}"
+
+
+@pytest.fixture
+def reader(tmp_path: Path, wheel: Path, student: Path, reviser: str) -> Reader:
+    environment = Environment.make(tmp_path / "environment")
+    environment.install(wheel)
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    (desk / "student").symlink_to(student)
+    (desk / "examples").symlink_to(ROOT / "examples")
+    more = {
+        "COLUMNS": "100",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENAI_BASE_URL": reviser,
+        "OPENAI_API_KEY": "unused",
+        "CPT_CACHE": str(tmp_path / "cache"),
+    }
+    return Reader(desk, environment.variables | more)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
+def test_the_page_runs(page: Path, reader: Reader) -> None:
+    for block in blocks(page):
+        reader.follow(block)
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Each `$ command`, continued by a backslash at its end, with the text below it."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        match = re.match(r"((?:[^\n]*\\\n)*[^\n]*)\n?(.*)", part, re.DOTALL)
+        assert match is not None
+        yield match[1], match[2].strip("\n") + "\n" if match[2].strip() else ""
+
+
+def says(printed: str, expected: str) -> bool:
+    """Whether these are the same words, `...` standing for any."""
+    parts = (r"\s+".join(map(re.escape, part.split())) for part in expected.split("..."))
+    return re.fullmatch(r"\s*" + r"\s*.*\s*".join(parts) + r"\s*", printed, re.DOTALL) is not None
+
+
+def generator() -> Any:
+    """The module that writes the reference."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_says_what_the_code_says() -> None:
+    stale = [path.name for path, text in generator().pages() if path.read_text() != text]
+    assert not stale, "run `make docs`"
+
+
+def test_the_index_leads_to_every_page() -> None:
+    docs = ROOT / "docs"
+    linked = {
+        (docs / target).resolve() for target in LINK.findall((docs / "README.md").read_text())
+    }
+    pages = {page for page in docs.rglob("*.md") if page.name != "README.md"}
+    assert pages <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    targets = LINK.findall(page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_hooks_say_what_they_are_for() -> None:
+    hooks = [each for name, each in vars(hookspecs).items() if name.startswith("cpt_")]
+    assert len(hooks) > 10
+    assert all(hook.__doc__ for hook in hooks)
