@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cpt.plugins import load_plugins
 from cpt.registry import Registry
-from cpt.testing import LossContract
+from cpt.testing import LossContract, ResponderContract
+from cpt_anthropic import Anthropic
 from cpt_apo import ApoDown, ApoZero
 from cpt_dpo import Dpo
+from cpt_openai import OpenAI
 from cpt_slic import Sft, Slic
+
+from .threaded import completion, served
 
 
 def test_every_bundled_component_has_a_contract() -> None:
-    """Here or beside its other tests: a class that sets `component`."""
-    sources = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
-    held = set(re.findall(r"\bcomponent = (\w+)\(", "\n".join(sources)))
+    """Here or beside its other tests."""
+    sources = (path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    held = {
+        made for text in sources if "Contract):" in text for made in re.findall(r"(\w+)\(", text)
+    }
     components = Registry.collect(load_plugins()).components.values()
     bundled = {cls.__name__ for cls in components if cls.__module__.startswith("cpt_")}
     assert bundled - held == set()
@@ -55,3 +62,34 @@ class TestSlic(LossContract):
 
 class TestSlicOfMeans(LossContract):
     component = Slic(delta=0.5, over="mean")
+
+
+class TestOpenAI(ResponderContract):
+    secrets = ("OPENAI_API_KEY",)
+
+    @pytest.fixture(autouse=True)
+    def _component(self) -> Iterator[None]:
+        with served(completion("Four.")) as address:
+            self.component = OpenAI("m", base_url=f"{address}/v1")
+            yield
+
+
+class TestAnthropic(ResponderContract):
+    secrets = ("ANTHROPIC_API_KEY",)
+
+    @pytest.fixture(autouse=True)
+    def _component(self) -> Iterator[None]:
+        with served(MESSAGE) as address:
+            self.component = Anthropic("m", base_url=address)
+            yield
+
+
+MESSAGE = {
+    "id": "1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [{"type": "text", "text": "Four."}],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 4, "output_tokens": 3},
+}

@@ -13,14 +13,11 @@ in `student/` and the examples; `openai` talks to a server here that revises wha
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from queue import Queue
-from threading import Event, Thread
 from typing import Any
 
 import attrs
@@ -29,7 +26,7 @@ import pytest
 from cpt import hookspecs
 
 from .fresh import ROOT, Environment
-from .scripted import Reply, serving
+from .threaded import completion, served
 
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
@@ -66,24 +63,8 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reviser() -> Iterator[str]:
     """The address of an endpoint that gives the same revision to everything."""
-    message = {"role": "assistant", "content": REVISION}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 60, "completion_tokens": 12, "total_tokens": 72}
-    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "usage": usage}
-    address: Queue[str] = Queue()
-
-    async def serve() -> None:
-        async with serving() as server:
-            server.reply = Reply(body | {"choices": [choice]})
-            address.put(f"{server.url}/v1")
-            await asyncio.to_thread(finished.wait)
-
-    finished = Event()
-    thread = Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    yield address.get()
-    finished.set()
-    thread.join()
+    with served(completion(REVISION)) as address:
+        yield f"{address}/v1"
 
 
 @attrs.frozen
