@@ -1,0 +1,45 @@
+"""What a journal's answers cost."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+
+from cpt.asking import schema
+
+BILL = """SELECT stage, author, count(*), sum(input_tokens), sum(cached_tokens),
+    sum(output_tokens), total(cost), sum(cost IS NULL AND input_tokens + output_tokens > 0)
+    FROM answers JOIN requests USING (key) GROUP BY stage, author ORDER BY stage, author"""
+MEAN = """SELECT avg(output_tokens) FROM answers
+    WHERE author = ? AND output_tokens > 0 AND outcome IN ('answered', 'cut_off')"""
+
+
+@attrs.frozen
+class Charge:
+    """One line of a bill: what a stage asked one author."""
+
+    stage: str
+    author: str
+    answers: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    dollars: float
+    """For the answers whose price is known."""
+    unpriced: int
+    """Answers whose price is unknown: the bill is that much short."""
+
+
+def bill(journal: Path) -> list[Charge]:
+    """Every stage and author, in alphabetical order. Raises `CptError` if it is no journal."""
+    with closing(schema.connect(journal, readonly=True)) as connection:
+        return [Charge(*line) for line in connection.execute(BILL)]
+
+
+def mean_output_tokens(journal: Path, author: str) -> float | None:
+    """How long an author's answers are, None where there is none yet."""
+    with closing(schema.connect(journal, readonly=True)) as connection:
+        mean: float | None = connection.execute(MEAN, (author,)).fetchone()[0]
+        return mean
