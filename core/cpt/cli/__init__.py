@@ -11,7 +11,7 @@ import click
 from cpt import paths
 from cpt.cli.doctor import doctor
 from cpt.cli.inspect import plugins, show
-from cpt.cli.stages import COMMANDS
+from cpt.cli.stages import COMMANDS, report
 from cpt.plugins import load_plugins
 from cpt.registry import Registry
 
@@ -89,5 +89,5 @@ def main() -> None:
     """
 
 
-for command in (*COMMANDS, doctor, plugins, show):
+for command in (*COMMANDS, report, doctor, plugins, show):
     main.add_command(command)

@@ -10,9 +10,10 @@ import click
 
 from cpt import config
 from cpt.cli.flags import Grower, given
+from cpt.cli.progress import Progress
 from cpt.cli.tell import tell
 from cpt.config import Addresses, Config, Layer
-from cpt.errors import UnknownComponent
+from cpt.errors import CptError, UnknownComponent
 from cpt.registry import Registry
 from cpt.run.folder import Folder
 from cpt.run.moments import Moments
@@ -134,6 +135,7 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     stacked = layers(typed, registry)
     folder = _folder(config.merge(stacked), typed)
     resolved = config.resolve(stacked, registry)
+    registry.plugins.manager.register(Progress(), "progress")
     return Run(resolved, folder, registry, Moments(registry.plugins, folder.path))
 
 
@@ -150,3 +152,14 @@ COMMANDS = (
         "evaluators eval_prompts generator limit controls",
     ),
 )
+
+
+@click.command()
+@click.option("--output", metavar="DIR", required=True, type=Path, help="The run folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def report(output: Path, as_json: bool) -> None:
+    """Say again what a run made."""
+    folder = Folder(output)
+    if not folder.record:
+        raise CptError(f"--output {output}: there is no run in this folder.")
+    tell(folder, as_json)

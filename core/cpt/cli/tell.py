@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
 from cpt.run.folder import Folder
+
+MOST_NAMED = 3
+
+
+SHOWN = {
+    "loss": "loss",
+    "rewards/accuracies": "accuracy",
+    "rewards/margins": "margin",
+    "tokens_per_second": "tokens/s",
+}
+"""Metrics that a line has room for."""
 
 
 def tell(folder: Folder, as_json: bool) -> None:
@@ -20,7 +32,9 @@ def tell(folder: Folder, as_json: bool) -> None:
         click.echo(json.dumps({"output": str(folder.path), "stages": done, **scores}))
         return
     for name, stage in stages.items():
-        click.echo(f"{name:<9} {_listed(stage.get('summary', {}))}")
+        click.echo(f"{name:<9} {summed_up(stage.get('summary', {}))}")
+    for line in _names_of_dropped(folder):
+        click.echo(f"{'dropped':<9} {line}")
     if scores:
         table(scores)
     click.echo(f"{'in':<9} {folder.path}")
@@ -64,11 +78,33 @@ def _interval(score: Mapping[str, float], sign: str) -> str:
     return f"{score['value']:{sign}.3f} ± {half:.3f}"
 
 
-def _listed(summary: Mapping[str, Any]) -> str:
-    parts = []
-    for name, value in summary.items():
-        if isinstance(value, Mapping):
-            inner = ", ".join(f"{count} {reason}" for reason, count in value.items())
-            value = f"({inner})" if inner else "none"
-        parts.append(f"{name} {value}")
-    return ", ".join(parts)
+def summed_up(summary: Mapping[str, Any]) -> str:
+    """A stage's summary in one line: counts, with the reasons behind a count in brackets."""
+    counts = ", ".join(
+        f"{name} {_short(value)}" for name, value in summary.items() if name != "metrics"
+    )
+    return "; ".join(filter(None, (counts, in_short(summary.get("metrics", {})))))
+
+
+def in_short(metrics: Mapping[str, float]) -> str:
+    """The metrics that a line has room for."""
+    return "  ".join(f"{SHOWN[name]} {metrics[name]:.4g}" for name in SHOWN if name in metrics)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{name} {_short(each)}" for name, each in value.items())
+        return f"({inner})" if inner else "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _names_of_dropped(folder: Folder) -> Iterator[str]:
+    """Pairs that were left out, by reason, a few of each by name."""
+    file = folder.path / "fates.jsonl"
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for line in file.open(encoding="utf-8") if file.exists() else ():
+        for pair, reason in json.loads(line)["dropped"]:
+            by_reason[reason].append(pair)
+    for reason, pairs in by_reason.items():
+        more = f" and {len(pairs) - MOST_NAMED} more" if len(pairs) > MOST_NAMED else ""
+        yield f"{reason}: {', '.join(pairs[:MOST_NAMED])}{more} (all in {file})"

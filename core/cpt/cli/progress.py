@@ -1,0 +1,49 @@
+"""What a command says on standard error while it works: bars on a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from cpt.cli.tell import in_short, summed_up
+from cpt.hookspecs import hookimpl
+
+
+class Progress:
+    """An observer like any plugin's."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    @hookimpl
+    def cpt_step_ended(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        if sys.stderr.isatty():
+            self._draw(step, steps, metrics)
+        elif metrics:
+            click.echo(f"step {step}/{steps}  {in_short(metrics)}", err=True)
+
+    @hookimpl
+    def cpt_stage_ended(self, stage: str, seconds: float, summary: Mapping[str, Any]) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+        click.echo(f"{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
+
+    def _draw(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        if not self._bar:
+            columns = ("steps", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            said = TextColumn("{task.fields[said]}")
+            self._bar = Bar(*columns, said, console=Console(stderr=True))
+            self._task = self._bar.add_task("", total=steps, said="")
+            self._bar.start()
+        self._bar.update(self._task, completed=step)
+        if metrics:
+            self._bar.update(self._task, said=in_short(metrics))
