@@ -15,6 +15,7 @@ from cpt import Message, Prompt, Response
 from cpt.asking import Asker
 from cpt.asking.batchable import BatchService
 from cpt.asking.batches import Pace
+from cpt.asking.bills import bill
 from cpt.asking.options import Asking
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
@@ -82,6 +83,19 @@ async def test_partial_errors_are_asked_again_and_refusals_kept(
     assert provider.paid == {"fine": 1, "invalid": 0, "flaky": 1, "slow": 1}
     await ask_all(journal, service, asked)
     assert provider.tried.total() == 6, "a recorded outcome was asked again"
+
+
+async def test_batches_are_billed_at_their_own_price(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    own = tmp_path / "prices.yaml"
+    host = provider.url.removeprefix("http://")
+    own.write_text(f"{host}: {{m: {{input: 2, output: 8, batch_input: 1, batch_output: 4}}}}")
+    options = Asking(batch=True, prices=str(own))
+    async with Asker(tmp_path / "j.sqlite", options=options, pace=QUICK) as ask:
+        await asyncio.gather(*(ask(service, prompt) for prompt in prompts("a", "invalid")))
+    (line,) = bill(tmp_path / "j.sqlite")
+    assert line.dollars == pytest.approx((10 * 1 + 5 * 4) / 1e6) and line.unpriced == 0
 
 
 async def test_a_batch_too_large_is_sent_in_parts(

@@ -51,6 +51,7 @@ def test_an_unknown_price_is_none_and_not_zero() -> None:
     # The same name on somebody else's machine is billed by somebody else.
     assert prices.cost(OpenAI("gpt-4.1", base_url="http://127.0.0.1:8000/v1"), used) is None
     assert Price(input=1, output=1).cost(used, batch=True) is None
+    assert prices.cost(OpenAI("gpt-4.1"), Usage()) is None, "no tokens reported is not no tokens"
 
 
 def test_what_runs_here_costs_nothing() -> None:

@@ -10,7 +10,7 @@ import attrs
 from cpt.asking import schema
 
 BILL = """SELECT stage, author, count(*), sum(input_tokens), sum(cached_tokens),
-    sum(output_tokens), total(cost), sum(cost IS NULL AND input_tokens + output_tokens > 0)
+    sum(output_tokens), total(cost), sum(cost IS NULL)
     FROM answers JOIN requests USING (key) GROUP BY stage, author ORDER BY stage, author"""
 MEAN = """SELECT avg(output_tokens) FROM answers
     WHERE author = ? AND output_tokens > 0 AND outcome IN ('answered', 'cut_off')"""

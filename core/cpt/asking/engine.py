@@ -19,10 +19,12 @@ from cpt.asking.keys import Request
 from cpt.asking.ledger import pending
 from cpt.asking.local import Batcher
 from cpt.asking.options import Asking
+from cpt.asking.prices import Prices
 from cpt.asking.secrets import scrub
 from cpt.asking.service import Endpoint, GivenUp, failed
 from cpt.asking.tally import Tally
 from cpt.errors import CptError, Denied, Overloaded, Rejected, Unreachable
+from cpt.paths import resolve
 from cpt.roles import Local, Responder, Service
 from cpt.types import Prompt, Response, Usage
 
@@ -56,7 +58,7 @@ class Asker:
         self.tally = Tally()
         self._options = options or Asking()
         self._stage = stage
-        self._price = price
+        self._price = price or _price(self._options)
         self._pace = pace
         self._path = journal
         self._journal: Journal | None = None
@@ -193,9 +195,10 @@ class Asker:
         return await batcher.answer(prompt, request.sample), 1
 
     def _cost(self, responder: Responder, response: Response, batch: bool) -> float | None:
-        if isinstance(responder, Local):
+        # No provider bills a request that it refused.
+        if response.outcome == "failed":
             return 0.0
-        return self._price(responder, response.usage, batch=batch) if self._price else None
+        return self._price(responder, response.usage, batch=batch)
 
     def _endpoint(self, service: Service) -> Endpoint:
         key = service.name, service.endpoint, service.author
@@ -208,3 +211,8 @@ class Asker:
         if id(responder) not in self._identities:
             self._identities[id(responder)] = responder, keys.canonical(responder.identity)
         return self._identities[id(responder)][1]
+
+
+def _price(options: Asking) -> Price:
+    own = Path(resolve(options.prices)) if options.prices else None
+    return Prices.load(own).cost

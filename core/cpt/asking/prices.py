@@ -88,7 +88,9 @@ class Prices:
         if not isinstance(responder, Service):
             return 0.0
         price = self.of(responder)
-        return price.cost(usage, batch=batch) if price else None
+        # Every request takes tokens: if none are reported, nobody knows how many.
+        reported = usage.input_tokens or usage.output_tokens
+        return price.cost(usage, batch=batch) if price and reported else None
 
 
 def _own(path: Path) -> dict[str, dict[str, Price]]:
