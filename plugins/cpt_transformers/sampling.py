@@ -1,0 +1,86 @@
+"""Sampling that depends on the request alone, not on the batch that it is in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import attrs
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from cpt import Message
+
+GOLDEN = -0x61C8864680B583EB
+FIRST, SECOND = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+"""The constants of splitmix64, as signed integers."""
+
+
+def key(messages: Sequence[Message], sample: int, seed: int) -> int:
+    """What tells the randomness of one request from another's: 64 bits, signed."""
+    said = [[message.role, message.content] for message in messages]
+    text = json.dumps([seed, sample, said])
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def sampler(
+    keys: Sequence[int], start: int, *, temperature: float, top_k: int, top_p: float
+) -> LogitsProcessorList:
+    """What turns logits so that their maximum is a sample; at temperature 0 they stay.
+
+    `start` is the position at which answers begin; the row of a batch has the key of its request.
+    """
+    if temperature == 0:
+        return LogitsProcessorList()
+    steps: list[LogitsProcessor] = [TemperatureLogitsWarper(temperature)]
+    if top_k:
+        steps.append(TopKLogitsWarper(top_k))
+    if top_p < 1:
+        steps.append(TopPLogitsWarper(top_p))
+    return LogitsProcessorList([*steps, Noise(torch.tensor(keys), start)])
+
+
+@attrs.define(eq=False)
+class Noise(LogitsProcessor):  # type: ignore[misc]
+    """Adds Gumbel noise: the largest of the sums is distributed as the softmax of the logits."""
+
+    keys: Tensor
+    """Shape (rows,)."""
+    start: int
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Shapes (rows, time) and (rows, vocabulary)."""
+        self.keys = self.keys.to(scores.device)
+        step = input_ids.shape[1] - self.start
+        return scores + gumbel(self.keys, step, scores.shape[1])
+
+
+def gumbel(keys: Tensor, step: int, vocabulary: int) -> Tensor:
+    """Standard Gumbel noise, a function of key, step and token. Shape (rows, vocabulary)."""
+    tokens = torch.arange(1, vocabulary + 1, device=keys.device)
+    # As tensors, because their products wrap around.
+    streams = _mixed(_mixed(keys) + torch.tensor(step + 1, device=keys.device) * GOLDEN)
+    bits = _mixed(streams.unsqueeze(1) + tokens * GOLDEN) >> 32 & 0xFFFFFFFF
+    # The largest noise is where `uniform` is smallest: floats are finest there.
+    uniform = ((bits.float() + 0.5) * 2.0**-32).clamp(max=1 - 2.0**-24)
+    return -torch.log(-torch.log1p(-uniform))
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    """The finalizer of splitmix64 (Steele et al., 2014), in place of what it is given."""
+    bits = (bits ^ _shifted(bits, 30)) * FIRST
+    bits = (bits ^ _shifted(bits, 27)) * SECOND
+    return bits ^ _shifted(bits, 31)
+
+
+def _shifted(bits: Tensor, by: int) -> Tensor:
+    """To the right, as if unsigned."""
+    return bits >> by & ((1 << 64 - by) - 1)
