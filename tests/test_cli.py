@@ -36,7 +36,7 @@ def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
         (["--loss", "dpoo"], "No loss is called 'dpoo'. Did you mean 'dpo'?"),
         (["--loss", "dpo", "--loss.bta", "1"], "No such option '--loss.bta'"),
         (["--loss.beta", "hot"], "'hot' is not a valid float"),
-        (["--train.epochs", "0"], "train.epochs"),
+        (["--train.epochs", "0"], "train: 'epochs' must be >= 1: 0"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
         (["--preset", "labb"], "no preset is called 'labb'. Did you mean 'lab'?"),
         (["pair", "--prompts", "none.jsonl", "--pairer", "ladder"], "pairer.rungs: must be given"),

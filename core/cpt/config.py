@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def environment() -> Layer:
 def glance(line: Sequence[str]) -> Addresses:
     """The values on a command line, before it is known which flags exist."""
     found: Addresses = {}
-    for word, following in zip(line, [*line[1:], "--"], strict=True):
+    for word, following in pairwise([*line, "--"]):
         if not word.startswith("--") or word == "--":
             continue
         flag, equals, value = word[2:].partition("=")

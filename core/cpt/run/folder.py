@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,18 @@ class Folder:
     def finish(self, name: str, seconds: float, summary: Mapping[str, Any]) -> None:
         done = {"state": "done", "seconds": round(seconds, 2), "summary": dict(summary)}
         self._record(name, self.stage(name) | done)
+
+    def forget(self, name: str, traces: Sequence[str]) -> None:
+        """Let a stage that failed begin anew with other options, unless it left one of `traces`."""
+        if any((self.path / trace).exists() for trace in traces):
+            return
+        record = self.record
+        record["stages"].pop(name, None)
+        if not record["stages"] and len(list(self.path.iterdir())) == 1:
+            (self.path / "run.yaml").unlink()
+            self.path.rmdir()
+        else:
+            self._write(record)
 
     def _record(self, name: str, stage: Mapping[str, Any]) -> None:
         record = self.record

@@ -18,7 +18,12 @@ PROMPTS = Stage("prompts", ("prompts", "limit"), ("prompts",), pairing.read_in)
 PAIRS = Stage("pairs", ("pairer",), (), pairing.make)
 TAKEN_PAIRS = Stage("pairs", ("pairs",), ("pairs",), pairing.make)
 MODEL = Stage(
-    "model", ("model", "scheduler", "loss", "train", "seed"), (), training.train, collective=True
+    "model",
+    ("model", "scheduler", "loss", "train", "seed"),
+    (),
+    training.train,
+    traces=("order.parquet", "checkpoints"),
+    collective=True,
 )
 
 
@@ -78,7 +83,7 @@ def _walk_control(run: Run, name: str, control: Control, loss: Loss) -> None:
     perform([*_to_pairs(config), MODEL], own)
 
 
-CONTROLS = Stage("controls", ("controls",), (), _controls)
+CONTROLS = Stage("controls", ("controls",), (), _controls, traces=("controls",))
 SCORES = Stage(
     "scores",
     ("evaluators", "eval_prompts", "generator", "limit"),

@@ -47,6 +47,8 @@ class Stage:
     work: Callable[[Run], Summary]
     unchecked: frozenset[str] = frozenset()
     """Those whose components are not complete before the stage runs."""
+    traces: tuple[str, ...] = ()
+    """Files that a half-done stage leaves, which other options must not go on from."""
     collective: bool = False
     """Whether all processes of a multi-process run take part; else the main one works alone."""
 
@@ -81,10 +83,18 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
             continue
         run.folder.begin(stage.name, made[stage.name])
         began = time.perf_counter()
-        summary = stage.work(run)
+        summary = _worked(stage, run)
         seconds = time.perf_counter() - began
         run.folder.finish(stage.name, seconds, summary)
         run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
+
+
+def _worked(stage: Stage, run: Run) -> Summary:
+    try:
+        return stage.work(run)
+    except CptError:
+        run.folder.forget(stage.name, stage.traces)
+        raise
 
 
 def is_main() -> bool:
