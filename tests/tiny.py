@@ -15,12 +15,23 @@ from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cpt import Batch, Loss, Message, Pair, Prompt, Response, Scheduler
+from cpt.training.options import Training
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+OPTIONS: dict[str, Any] = {
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "micro_tokens": 256,
+    "log_every": 1,
+    "checkpoint_every": 0,
+    "device": "cpu",
+}
+"""A training that is over in a second, and logs every step."""
+
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<s>"]
 MERGES = [("a", "b"), ("c", "d"), ("ab", "cd"), ("Ċ", "Ċ"), ("Ġ", "a")]
 
@@ -103,6 +114,22 @@ def ladder(prompts: int, rungs: int = 3, seed: int = 0) -> list[Pair]:
             for worse in range(better + 1, rungs)
         ]
     return made
+
+
+def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Sequence[Any]:
+    """Train in this process; returns the lines of metrics. `asked` are options, `loss`, `seed`."""
+    from cpt.training import metrics
+    from cpt.training import train as train_on
+
+    parts = {
+        "loss": asked.pop("loss", Sigmoid()),
+        "scheduler": asked.pop("scheduler", InOrder()),
+        "seed": asked.pop("seed", 0),
+        "notify": asked.pop("notify", lambda moment, **facts: None),
+    }
+    options = Training(**{**OPTIONS, **asked})
+    train_on(given, model=model, options=options, output=output, **parts)
+    return metrics.read(output / "metrics.jsonl")
 
 
 @attrs.frozen

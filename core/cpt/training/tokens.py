@@ -93,7 +93,9 @@ def encode(pairs: Sequence[Pair], tokenizer: Any) -> list[Encoded]:
         for pair in pairs
         for text in (pair.chosen.text, pair.rejected.text)
     )
-    chats = [[attrs.asdict(each) for each in messages] for messages in prompts]
+    chats = [
+        [{"role": each.role, "content": each.content} for each in messages] for messages in prompts
+    ]
     texts = _render(chats, tokenizer, add_generation_prompt=True)
     replies = [[*chats[prompt], {"role": "assistant", "content": text}] for prompt, text in asked]
     wholes = _render(replies, tokenizer, add_generation_prompt=False)

@@ -1,0 +1,144 @@
+"""What is wrong with pairs, and that none of it is trained on silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from cpt import CptError
+from cpt.training.doctor import NOTED, REFUSED, examine, prepare, refuse_none_left
+from cpt.training.options import Training
+
+from . import tiny
+
+TOKENIZER = tiny.tokenizer()
+GOOD = tiny.pair("good", "abab", "cdcd", id="good")
+
+
+def lengths(pair: Any) -> tuple[int, int, int]:
+    corpus, _ = prepare([pair], TOKENIZER, Training())
+    chosen, rejected = (corpus.sequences[int(side[0])] for side in (corpus.chosen, corpus.rejected))
+    return len(chosen.prompt), len(chosen.answer), len(rejected.answer)
+
+
+def found(*pairs: Any, vocabulary: int | None = None, **options: Any) -> list[tuple[str, str]]:
+    report = examine([GOOD, *pairs], TOKENIZER, Training(**options), vocabulary)
+    refused = sum(report.refused.values())
+    assert report.kept == report.pairs - refused == len(pairs) + 1 - refused
+    return [(each.pair, each.problem) for each in report.findings]
+
+
+def test_a_good_pair_is_good() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "pair", "options"),
+    [
+        ("identical", tiny.pair("q", "same", "same", id="bad"), {}),
+        ("empty", tiny.pair("q", " \n", "ab", id="bad"), {}),
+        ("empty", tiny.pair("q", "ab", "", id="bad"), {}),
+        ("prompt_too_long", tiny.pair("q" * 60, "a", "b", id="bad"), {"max_prompt_length": 60}),
+        ("prompt_too_long", tiny.pair("q" * 99, "a", "b", id="bad"), {"max_length": 90}),
+        ("answer_too_long", tiny.pair("q", "a" * 90, "b", id="bad"), {"max_length": 90}),
+        ("answer_too_long", tiny.pair("q", "b", "a" * 90, id="bad"), {"max_length": 90}),
+        (
+            "one_side_too_long",
+            tiny.pair("q", "a" * 90, "b", id="bad"),
+            {"max_length": 90, "truncate": True},
+        ),
+        ("outside_vocabulary", tiny.pair("q", "abcd", "b", id="bad"), {"vocabulary": 261}),
+    ],
+)
+def test_a_pair_that_cannot_be_trained_on_is_dropped_and_named(
+    problem: str, pair: Any, options: Any
+) -> None:
+    assert found(pair, **options) == [("bad", problem)]
+    kept = [each for each in prepare([GOOD, pair], TOKENIZER, Training())[0].pairs]
+    assert GOOD in kept
+
+
+def test_a_pair_that_the_template_refuses_is_dropped() -> None:
+    strict = "{% if 'z' in messages[-1].content %}{{ raise_exception('No z.') }}{% endif %}"
+    tokenizer = tiny.tokenizer(template=strict + tiny.CHATML)
+    bad = tiny.pair("q", "z", "b", id="bad")
+    report = examine([GOOD, bad], tokenizer, Training())
+    assert [(each.pair, each.problem, each.detail) for each in report.findings] == [
+        ("bad", "template", "the chat template refuses it (No z)")
+    ]
+
+
+def test_two_answers_that_are_too_long_are_cut_alike_if_asked() -> None:
+    pair = tiny.pair("q", "a" * 90, "b" * 99, id="long")
+    assert found(pair, max_length=90, truncate=True) == [("long", "truncated")]
+    corpus, _ = prepare([pair], TOKENIZER, Training(max_length=90, truncate=True))
+    assert {len(row.prompt) + len(row.answer) for row in corpus.sequences} == {90}
+
+
+def test_two_answers_that_differ_only_behind_the_cut_are_one() -> None:
+    pair = tiny.pair("q", "a" * 90 + "b", "a" * 90 + "c", id="bad")
+    assert found(pair, max_length=90, truncate=True) == [("bad", "identical")]
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    pair = tiny.pair("q", "a" * 20, "b", id="long")
+    prompt, chosen, _ = lengths(pair)
+    assert found(pair, max_length=prompt + chosen) == []
+    assert found(pair, max_length=prompt + chosen - 1) == [("long", "answer_too_long")]
+    assert found(pair, max_prompt_length=prompt + len("good") - len("q")) == []
+
+
+def test_what_a_pair_is_kept_in_spite_of() -> None:
+    merged = tiny.pair("q", "\nab", "b", id="merged")
+    cut_off = tiny.pair("q", "ab", "b", id="cut")
+    cut_off = attrs.evolve(cut_off, chosen=attrs.evolve(cut_off.chosen, outcome="cut_off"))
+    assert found(merged, cut_off) == [("merged", "boundary_merge"), ("cut", "cut_off")]
+
+
+def test_pairs_that_are_wrong_only_together() -> None:
+    again = attrs.evolve(GOOD, id="again")
+    other_way = tiny.pair("good", "cdcd", "abab", id="other")
+    assert found(again) == [("again", "repeated")]
+    assert sorted(found(other_way)) == [("good", "contradicted"), ("other", "contradicted")]
+
+
+def test_bos_twice_and_an_end_that_is_missing() -> None:
+    tokenizer = tiny.tokenizer(template="<s><s>{% for m in messages %}{{ m.content }}:{% endfor %}")
+    tokenizer.bos_token = "<s>"
+    report = examine([GOOD], tokenizer, Training())
+    assert report.noted == {"eos_added": 1, "double_bos": 1}
+
+
+def test_lengths_are_those_of_the_tokens() -> None:
+    longer = tiny.pair("q", "a" * 9, "b" * 3)
+    shorter = tiny.pair("q", "a" * 3, "b" * 5)
+    report = examine([longer, shorter], TOKENIZER, Training())
+    sizes = [lengths(longer), lengths(shorter)]
+    chat = [{"role": "user", "content": "q"}]
+    asked = TOKENIZER.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    assert report.prompt_tokens == len(asked)
+    assert report.chosen_tokens == sum(size[1] for size in sizes) / 2
+    assert report.rejected_tokens == sum(size[2] for size in sizes) / 2
+    assert report.chosen_longer == 0.5
+    assert report.longest == max(size[0] + max(size[1:]) for size in sizes)
+
+
+def test_no_pair_left_is_an_error_that_says_why() -> None:
+    bad = [tiny.pair("q", "same", "same", id="first"), tiny.pair("q", "", "b")]
+    report = examine([*bad, tiny.pair("p", "x", "x")], TOKENIZER, Training())
+    with pytest.raises(CptError, match=r"None of the 3 pairs.*empty 1, identical 2.*pair first"):
+        refuse_none_left(report)
+    with pytest.raises(CptError, match="no pairs"):
+        refuse_none_left(examine([], TOKENIZER, Training()))
+
+
+def test_every_problem_is_explained_once() -> None:
+    assert not REFUSED.keys() & NOTED.keys()
+
+
+@pytest.mark.parametrize("options", [{"max_prompt_length": 2048}, {"batch_size": 0}])
+def test_options_that_cannot_work_are_refused(options: Any) -> None:
+    with pytest.raises(ValueError, match=next(iter(options)).split("_prompt")[0]):
+        Training(**options)
