@@ -73,4 +73,6 @@ class _Window(Generic[Result]):
     def _end(self, task: asyncio.Future[Result]) -> None:
         self.room.release()
         self.running.discard(task)
-        self.failed = self.failed or task.cancelled() or task.exception() is not None
+        # Each is looked at: an exception that nobody retrieves is printed when it is collected.
+        failed = task.cancelled() or task.exception() is not None
+        self.failed = self.failed or failed
