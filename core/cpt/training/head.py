@@ -92,7 +92,8 @@ class _TokenLogps(torch.autograd.Function):
         needs_hidden, *needs_head = (gradient and need for need in ctx.needs_input_grad[:3])
         call = _Call.of(hidden, weight, bias, targets, head)
         kept = call.room() if any(needs_head) else None
-        logps, pull = torch.empty(2, len(hidden), device=hidden.device)
+        logps = torch.empty(len(hidden), device=hidden.device)
+        pull = torch.empty_like(logps)
         slope = torch.empty(hidden.shape, device=hidden.device) if needs_hidden else None
         for part in call.chunks:
             if gradient:
@@ -117,7 +118,7 @@ class _TokenLogps(torch.autograd.Function):
         return to_hidden, to_weight, to_bias, None, None, None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class _Call:
     """What one call works on, in the precision that its matrices are multiplied in."""
 

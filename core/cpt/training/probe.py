@@ -52,12 +52,13 @@ def find_layout(model: Any, score: Callable[[Micro], Tensor]) -> Layout:
     reason = _cannot_pack(model)
     if reason is None:
         before = model.config._attn_implementation
+        alone = None if _is_meta(model) else _alone(model, score)
         model.set_attn_implementation(attention.NAME)
         layout = _layout(model)
-        if _is_meta(model) or _agrees(model, score, layout):
+        if alone is None or _same(model, _together(model, score, layout), alone):
             return layout
         layout = attrs.evolve(layout, shared=False)
-        if _agrees(model, score, layout):
+        if _same(model, _together(model, score, layout), alone):
             log.warning("%s: answers cannot share a prompt, so that none do.", _name(model))
             return layout
         model.set_attn_implementation(before)
@@ -113,22 +114,28 @@ def _layout(model: Any) -> Layout:
     )
 
 
-def _agrees(model: Any, score: Callable[[Micro], Tensor], layout: Layout) -> bool:
-    """Whether rows together give what each gives alone."""
-    prompts = [_line(model, start, 5).cpu().numpy() for start in (1, 3)]
-    answers = [_line(model, start, 2 + start).cpu().numpy() for start in range(3)]
-    first, second, third = (
-        Row(prompts[number // 2], answer) for number, answer in enumerate(answers)
-    )
-    # Nothing must keep the cost model from sharing so short a prompt.
-    layout = attrs.evolve(layout, per_token=1.0, per_key=0.0, per_span=0.0)
+def _alone(model: Any, score: Callable[[Micro], Tensor]) -> Tensor:
+    """Log-probabilities of the rows of `_rows`, one call for each."""
     with _quiet(model):
-        device = model.device
-        alone = [microbatches([[row]], 1, Layout())[0] for row in (first, second, third)]
-        wanted = torch.cat([score(micro.to(device)) for micro in alone])
-        (packed,) = microbatches([[first, second], [third]], 99, layout)
-        found = score(packed.to(device))
-    return _same(model, found, wanted)
+        micros = [microbatches([[row]], 1, Layout())[0] for row in _rows(model)]
+        return torch.cat([score(micro.to(model.device)) for micro in micros])
+
+
+def _together(model: Any, score: Callable[[Micro], Tensor], layout: Layout) -> Tensor:
+    """The same in one call."""
+    first, second, third = _rows(model)
+    # Nothing must keep the cost model from sharing so short a prompt.
+    layout = attrs.evolve(layout, per_key=0.0, per_span=0.0)
+    (micro,) = microbatches([[first, second], [third]], 99, layout)
+    with _quiet(model):
+        return score(micro.to(model.device))
+
+
+def _rows(model: Any) -> list[Row]:
+    """Two answers to one prompt, and one to another."""
+    prompts = [_line(model, start, 5).cpu().numpy() for start in (1, 1, 3)]
+    answers = [_line(model, start, 2 + start).cpu().numpy() for start in (0, 1, 2)]
+    return [Row(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def _line(model: Any, start: int, length: int) -> Tensor:

@@ -1,0 +1,350 @@
+"""Whatever way log-probabilities are computed, they and their gradients are the model's own."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+from collections.abc import Iterator
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Cohere2Config,
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GptOssConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    PhiConfig,
+    Qwen3Config,
+)
+
+from cpt.training import head as heads
+from cpt.training import probe
+from cpt.training.logps import SequenceLogps
+from cpt.training.packing import Layout, microbatches
+from cpt.training.rows import Row
+
+VOCABULARY = 97
+SMALL = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+WINDOW = {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]}
+FAMILIES = {
+    "llama": LlamaConfig(**SMALL),
+    "qwen3": Qwen3Config(**SMALL, head_dim=8, tie_word_embeddings=True),
+    "gemma2": Gemma2Config(**SMALL, head_dim=8, sliding_window=5, final_logit_softcapping=2.0),
+    "gemma3": Gemma3TextConfig(**SMALL, head_dim=8, **WINDOW),
+    "cohere": CohereConfig(**SMALL, logit_scale=0.25),
+    "cohere2": Cohere2Config(**SMALL, **WINDOW),
+    "granite": GraniteConfig(**SMALL, logits_scaling=3.0, attention_multiplier=0.3),
+    "mistral": MistralConfig(**SMALL, sliding_window=5),
+    "phi": PhiConfig(**SMALL),  # Its head has a bias.
+    "gpt2": GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=64,
+        bos_token_id=1,
+        eos_token_id=2,
+    ),
+    "bloom": BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4),
+    "mamba": MambaConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=4, eos_token_id=2
+    ),
+    "gpt_oss": GptOssConfig(
+        **SMALL,
+        head_dim=8,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        sliding_window=5,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+}
+PACKED = sorted(FAMILIES.keys() - {"bloom", "mamba", "gpt_oss"})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """More threads than these small matrices need only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
+def original(family: str) -> nn.Module:
+    """A model with the attention that it came with."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(FAMILIES[family]))
+    for parameter in model.parameters():
+        # Larger than at initialisation, so that what one token does to another shows.
+        parameter.data.normal_(0, 0.15 if parameter.ndim > 1 else 0.5)
+    return model.eval()
+
+
+@functools.cache
+def scored(family: str) -> SequenceLogps:
+    return SequenceLogps(copy.deepcopy(original(family)))
+
+
+def plain(model: nn.Module, row: Row) -> Tensor:
+    """The definition: a row alone, all logits, log-softmax, the answer's tokens picked."""
+    ids = torch.from_numpy(np.concatenate([row.prompt, row.answer]))[None]
+    logps = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+    answer = torch.from_numpy(row.answer)[:, None]
+    return logps[len(row.prompt) - 1 : -1].gather(1, answer)[:, 0]
+
+
+def gradients(model: nn.Module) -> Tensor:
+    found = [each.grad for each in model.parameters() if each.grad is not None]
+    return torch.cat([each.flatten() for each in found])
+
+
+def through(module: SequenceLogps, groups: list[list[Row]], tokens: int, layout: Layout) -> Tensor:
+    """All rows' log-probabilities by micro-batches, back in the order of `groups`."""
+    found: dict[int, Tensor] = {}
+    for micro in microbatches(groups, tokens, layout):
+        answers = iter(torch.split(module(micro), list(micro.lengths)))
+        for group in micro.groups:
+            found[group] = torch.cat([next(answers) for _ in groups[group]])
+    return torch.cat([found[group] for group in range(len(groups))])
+
+
+ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14)
+shared_prompt = st.builds(
+    lambda prompt, answers: [Row(prompt, answer) for answer in answers],
+    ids,
+    st.lists(ids, min_size=1, max_size=3),
+)
+mixed = st.lists(st.builds(Row, ids, ids), min_size=1, max_size=3)
+groups_of_rows = st.lists(st.one_of(shared_prompt, mixed), min_size=1, max_size=4)
+ways = st.sampled_from(["padded", "packed", "shared"])
+
+
+def allowed(layout: Layout, way: str) -> Layout:
+    if way == "padded" or not layout.packed:
+        return Layout()
+    # No overhead, so that even the shortest prompt is shared.
+    return attrs.evolve(layout, shared=way == "shared", per_key=0.0, per_span=0.0)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@settings(max_examples=6, deadline=None)
+@given(data=st.data())
+def test_every_way_is_the_plain_way(family: str, data: st.DataObject) -> None:
+    module = scored(family)
+    groups = data.draw(groups_of_rows)
+    rows = [row for group in groups for row in group]
+    weights = torch.linspace(-1.0, 1.5, sum(len(row.answer) for row in rows))
+
+    model = original(family)
+    model.zero_grad()
+    wanted = torch.cat([plain(model, row) for row in rows])
+    (wanted * weights).sum().backward()
+    wanted_gradients = gradients(model)
+
+    module.zero_grad()
+    layout = allowed(module.layout, data.draw(ways))
+    found = through(module, groups, data.draw(st.integers(1, 90)), layout)
+    (found * weights).sum().backward()
+
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=2e-5)
+    scale = float(wanted_gradients.abs().max())
+    torch.testing.assert_close(
+        gradients(module.model), wanted_gradients, rtol=1e-4, atol=1e-5 * max(scale, 1.0)
+    )
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_these_are_packed_and_share_prompts(family: str) -> None:
+    assert scored(family).layout.packed
+    assert scored(family).layout.shared
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [("bloom", "cannot be replaced"), ("mamba", "recurrent"), ("gpt_oss", "results change")],
+)
+def test_these_are_padded_and_it_is_said(
+    family: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scored.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert not scored(family).layout.packed
+    assert why in caplog.text
+
+
+def test_a_model_that_ignores_positions_is_padded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = copy.deepcopy(original("gpt2"))
+    forward = model.base_model.forward
+    monkeypatch.setattr(
+        model.base_model,
+        "forward",
+        lambda *args, **kwargs: forward(*args, **(kwargs | {"position_ids": None})),
+    )
+    with caplog.at_level(logging.WARNING):
+        assert not SequenceLogps(model).layout.packed
+    assert "results change" in caplog.text
+
+
+def test_an_unknown_head_is_asked_for_its_logits(caplog: pytest.LogCaptureFixture) -> None:
+    class Odd(type(scored("llama").model)):  # type: ignore[misc]
+        def forward(self, *args: object, **kwargs: object) -> object:
+            output = super().forward(*args, **kwargs)
+            output.logits = output.logits.sin()
+            return output
+
+    model = Odd(FAMILIES["llama"])
+    with caplog.at_level(logging.WARNING):
+        module = SequenceLogps(model)
+    assert "head is unknown" in caplog.text
+    row = Row([3, 4], [5, 6, 7])
+    (micro,) = microbatches([[row]], 99, module.layout)
+    torch.testing.assert_close(module(micro), plain(model, row))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "phi"])
+@pytest.mark.parametrize("keep", [0, 2**30], ids=["recomputed", "kept"])
+def test_chunks_and_what_is_kept_change_nothing(
+    family: str, keep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = scored(family)
+    rng = np.random.default_rng(0)
+    rows = [Row(rng.integers(0, 97, 5), rng.integers(0, 97, 23)) for _ in range(3)]
+    (micro,) = microbatches([rows], 999, module.layout)
+    results = []
+    for chunk in (2**27, 4 * VOCABULARY * 8):
+        monkeypatch.setitem(heads.CHUNK, "cpu", chunk)
+        monkeypatch.setattr(heads, "KEEP", keep if chunk < 2**27 else 2**30)
+        module.zero_grad()
+        flat = module(micro)
+        (flat * torch.linspace(-1, 1, len(flat))).sum().backward()
+        results.append((flat.detach(), gradients(module.model)))
+    (whole, whole_gradients), (cut, cut_gradients) = results
+    torch.testing.assert_close(cut, whole)
+    torch.testing.assert_close(cut_gradients, whole_gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_head_keeps_nothing_and_gets_no_gradient() -> None:
+    linear = nn.Linear(8, VOCABULARY, bias=False).requires_grad_(False)
+    hidden = torch.randn(6, 8, requires_grad=True)
+    targets = torch.arange(6)
+    found = heads.token_logps(hidden, targets, heads.Head(output=linear))
+    shapes = [each.shape for each in found.grad_fn.saved_tensors if each is not None]
+    assert all(VOCABULARY not in shape or shape == linear.weight.shape for shape in shapes)
+    found.sum().backward()
+    given = hidden.grad
+    hidden.grad = None
+    linear(hidden).log_softmax(-1).gather(1, targets[:, None]).sum().backward()
+    torch.testing.assert_close(given, hidden.grad)
+    assert linear.weight.grad is None
+
+
+def test_nothing_is_kept_without_gradients() -> None:
+    linear = nn.Linear(8, VOCABULARY)
+    with torch.no_grad():
+        found = heads.token_logps(
+            torch.randn(6, 8), torch.arange(6), heads.Head(output=linear, softcap=3.0)
+        )
+    assert found.grad_fn is None
+
+
+def test_a_head_with_an_adapter_is_differentiated_as_it_is() -> None:
+    class Adapted(nn.Linear):
+        def forward(self, hidden: Tensor) -> Tensor:
+            return super().forward(hidden) + hidden.sum(-1, keepdim=True)
+
+    layer = Adapted(8, VOCABULARY)
+    hidden = torch.randn(6, 8, requires_grad=True)
+    targets = torch.arange(6)
+    heads.token_logps(hidden, targets, heads.Head(output=layer, scale=0.5)).sum().backward()
+    given = hidden.grad
+    hidden.grad = None
+    (layer(hidden) * 0.5).log_softmax(-1).gather(1, targets[:, None]).sum().backward()
+    torch.testing.assert_close(given, hidden.grad)
+
+
+def test_the_gradient_can_be_asked_for_twice() -> None:
+    module = scored("llama")
+    (micro,) = microbatches([[Row([3], [4, 5])]], 99, module.layout)
+    total = module(micro).sum()
+    (weight,) = [module.model.lm_head.weight]
+    once = torch.autograd.grad(total, weight, retain_graph=True)[0]
+    torch.testing.assert_close(torch.autograd.grad(total, weight)[0], once)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma3"])
+def test_bf16_is_near(family: str) -> None:
+    module = scored(family)
+    rng = np.random.default_rng(0)
+    rows = [Row(rng.integers(0, 97, 9), rng.integers(0, 97, 40)) for _ in range(2)]
+    (micro,) = microbatches([rows], 999, module.layout)
+    module.zero_grad()
+    exact = module(micro)
+    exact.sum().backward()
+    exact_gradients = gradients(module.model)
+    module.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        near = module(micro)
+    assert near.dtype == torch.float32
+    near.sum().backward()
+    assert float((near - exact).detach().abs().max()) < 0.2
+    cosine = torch.cosine_similarity(gradients(module.model), exact_gradients, dim=0)
+    assert float(cosine) > 0.998
+
+
+def test_a_row_has_the_same_bits_in_any_company() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(FAMILIES["qwen3"])
+    module = SequenceLogps(model)
+    rng = np.random.default_rng(0)
+    row = Row(rng.integers(0, 97, 40), rng.integers(0, 97, 80))
+    others = [Row(rng.integers(0, 97, 30), rng.integers(0, 97, size)) for size in (90, 120)]
+    layout = attrs.evolve(module.layout, shared=False)
+    with torch.no_grad():
+        (alone,) = microbatches([[row]], 999, layout)
+        (together,) = microbatches([[others[0]], [row], [others[1]]], 999, layout)
+        answers = torch.split(module(together), list(together.lengths))
+        assert torch.equal(answers[together.groups.index(1)], module(alone))
+
+
+def test_ordinary_use_of_the_model_stays_ordinary() -> None:
+    module = scored("gemma2")
+    ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12], [0, 0, 0, 5, 6, 7, 8, 9]])
+    mask = ids != 0
+    both = module.model(input_ids=ids, attention_mask=mask).logits[1, 3:]
+    alone = module.model(input_ids=ids[1:, 3:]).logits[0]
+    torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_on_meta_is_taken_at_its_word() -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(FAMILIES["granite"])
+    head = probe.find_head(model)
+    assert head is not None
+    assert head.scale == pytest.approx(1 / 3)
