@@ -1,0 +1,111 @@
+"""A reviser for CLAIR who knows the right answers and mends most of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from random import Random
+
+import attrs
+
+import cpt
+from cpt_lab.world import Task, read
+
+REVISION = """\
+{{teacher_reasoning}}
+{reasoning}
+
+{{corrected_student_solution}}
+{solution}"""
+
+
+@attrs.frozen
+class Reviser(cpt.Local):
+    """Mend the flaws of a student's answer to a prompt of the lab, each with a probability.
+
+    What it is asked for is a revision of the kind that `clair` wants: the prompt has a line with
+    the task and, below it, one with the answer. It turns the answer into the nearest right one and
+    leaves out some of the changes. The same answer is always mended in the same way.
+    """
+
+    name = "lab_reviser"
+    journaled = False  # To ask again is as fast as to look it up.
+    mends: float = 0.8
+    """Probability that a flaw is mended."""
+    seed: int = attrs.field(default=0, kw_only=True)
+    """Decides which flaws are."""
+
+    @property
+    def author(self) -> str:
+        return self.name
+
+    def check(self) -> None:
+        if not 0 <= self.mends <= 1:
+            raise cpt.CptError(f"lab_reviser.mends is {self.mends}: a probability is from 0 to 1.")
+
+    def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
+        return [self._answer(prompt, sample) for prompt, sample in requests]
+
+    def _answer(self, prompt: cpt.Prompt, sample: int) -> cpt.Response:
+        found = _task_and_answer(prompt.text)
+        if found is None:
+            return cpt.Response(
+                prompt_id=prompt.id,
+                text="",
+                author=self.author,
+                outcome="refused",
+                detail="there is no line with a task of the lab and one with an answer below it",
+            )
+        task, answer = found
+        random = Random(f"{self.seed} {sample} {prompt.text}")
+        reasoning, solution = mend(answer, nearest(task, answer), self.mends, random)
+        return cpt.Response(
+            prompt_id=prompt.id,
+            text=REVISION.format(reasoning=reasoning, solution=solution),
+            author=self.author,
+        )
+
+
+def _task_and_answer(text: str) -> tuple[Task, str] | None:
+    """The first task among the lines of a text, and what looks most like an answer below it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for number, line in enumerate(lines, start=1):
+        if (task := read(line)) and lines[number:]:
+            return task, max(lines[number:], key=lambda each: _likeness(task, each))
+    return None
+
+
+def nearest(task: Task, answer: str) -> str:
+    """The right answer that is most like the one given."""
+    from rapidfuzz.distance.Levenshtein import distance
+
+    return min(task.right_answers, key=lambda right: distance(answer, right))
+
+
+def _likeness(task: Task, line: str) -> float:
+    from rapidfuzz.distance.Levenshtein import normalized_similarity
+
+    return normalized_similarity(line, nearest(task, line))
+
+
+def mend(answer: str, right: str, mends: float, random: Random) -> tuple[str, str]:
+    """What is said about each change that is made, and the answer with these changes."""
+    before, after = answer.split(), right.split()
+    remarks: list[str] = []
+    words: list[str] = []
+    for change, old, new in _changes(before, after):
+        if change and random.random() < mends:
+            remarks.append(f"- {' '.join(old) or 'nothing'!r} should be {' '.join(new)!r}")
+            words += new
+        else:
+            words += old
+    return "\n".join(remarks) or "Nothing needs to be changed.", " ".join(words)
+
+
+def _changes(
+    before: Sequence[str], after: Sequence[str]
+) -> Iterator[tuple[bool, Sequence[str], Sequence[str]]]:
+    """Stretches of words: whether they differ, how they were and how they should be."""
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    for kind, i, j, m, n in matcher.get_opcodes():
+        yield kind != "equal", before[i:j], after[m:n]
