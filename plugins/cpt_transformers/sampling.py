@@ -22,6 +22,8 @@ from cpt import Message
 GOLDEN = -0x61C8864680B583EB
 FIRST, SECOND = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 """The constants of splitmix64, as signed integers."""
+IN_CACHE = 1 << 17
+"""Numbers that a CPU makes at once: fresh memory costs it more than the arithmetic."""
 
 
 def key(messages: Sequence[Message], sample: int, seed: int) -> int:
@@ -65,20 +67,31 @@ class Noise(LogitsProcessor):  # type: ignore[misc]
 
 def gumbel(keys: Tensor, step: int, vocabulary: int) -> Tensor:
     """Standard Gumbel noise, a function of key, step and token. Shape (rows, vocabulary)."""
-    tokens = torch.arange(1, vocabulary + 1, device=keys.device)
-    # As tensors, because their products wrap around.
-    streams = _mixed(_mixed(keys) + torch.tensor(step + 1, device=keys.device) * GOLDEN)
-    bits = _mixed(streams.unsqueeze(1) + tokens * GOLDEN) >> 32 & 0xFFFFFFFF
-    # The largest noise is where `uniform` is smallest: floats are finest there.
-    uniform = ((bits.float() + 0.5) * 2.0**-32).clamp(max=1 - 2.0**-24)
-    return -torch.log(-torch.log1p(-uniform))
+    tokens = torch.arange(1, vocabulary + 1, device=keys.device) * GOLDEN
+    # As a tensor, because the product wraps around.
+    place = torch.tensor(step + 1, device=keys.device) * GOLDEN
+    streams = _mixed(_mixed(keys.clone()) + place)
+    at_once = IN_CACHE if keys.device.type == "cpu" else len(keys) * vocabulary
+    few = streams.split(max(1, at_once // vocabulary))
+    return torch.cat([_noise(_mixed(each.unsqueeze(1) + tokens)) for each in few])
+
+
+def _noise(bits: Tensor) -> Tensor:
+    """Random bits as Gumbel noise: -log(-log(1 - u)), as floats are finest where u is small."""
+    bits >>= 32
+    bits &= 0xFFFFFFFF
+    uniform = bits.float().add_(0.5).mul_(2.0**-32).clamp_(max=1 - 2.0**-24)
+    return uniform.neg_().log1p_().neg_().log_().neg_()
 
 
 def _mixed(bits: Tensor) -> Tensor:
-    """The finalizer of splitmix64 (Steele et al., 2014), in place of what it is given."""
-    bits = (bits ^ _shifted(bits, 30)) * FIRST
-    bits = (bits ^ _shifted(bits, 27)) * SECOND
-    return bits ^ _shifted(bits, 31)
+    """The finalizer of splitmix64 (Steele et al., 2014), in place."""
+    bits ^= _shifted(bits, 30)
+    bits *= FIRST
+    bits ^= _shifted(bits, 27)
+    bits *= SECOND
+    bits ^= _shifted(bits, 31)
+    return bits
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
