@@ -22,6 +22,9 @@ CHATML = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# Two threads on a matrix this small wait for each other longer than they work.
+torch.set_num_threads(1)
+
 OPTIONS: dict[str, Any] = {
     "batch_size": 8,
     "learning_rate": 1e-3,
