@@ -72,7 +72,7 @@ def gumbel(keys: Tensor, step: int, vocabulary: int) -> Tensor:
     place = torch.tensor(step + 1, device=keys.device) * GOLDEN
     streams = _mixed(_mixed(keys.clone()) + place)
     at_once = IN_CACHE if keys.device.type == "cpu" else len(keys) * vocabulary
-    few = streams.split(max(1, at_once // vocabulary))
+    few = torch.split(streams, max(1, at_once // vocabulary))
     return torch.cat([_noise(_mixed(each.unsqueeze(1) + tokens)) for each in few])
 
 
