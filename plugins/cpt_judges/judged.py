@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -38,7 +37,9 @@ class Judged(cpt.Evaluator):
     async def _mean(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
     ) -> cpt.Score:
-        scores = await asyncio.gather(*(self._score(model, prompt, ask) for prompt in prompts))
+        from asyncio import gather
+
+        scores = await gather(*(self._score(model, prompt, ask) for prompt in prompts))
         each = {
             prompt.id: score
             for prompt, score in zip(prompts, scores, strict=True)

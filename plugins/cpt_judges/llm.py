@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 
@@ -52,7 +51,9 @@ class Llm(cpt.Judge):
     async def judge(
         self, prompt: cpt.Prompt, responses: Sequence[cpt.Response], ask: cpt.Ask
     ) -> cpt.Verdict:
-        said = await asyncio.gather(*(self._ask(prompt, each, ask) for each in responses))
+        from asyncio import gather
+
+        said = await gather(*(self._ask(prompt, each, ask) for each in responses))
         return cpt.Verdict(
             scores=tuple(read_score(text, self.scale) for text in said),
             rationale=said[0] if len(said) == 1 else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import count
@@ -47,12 +46,12 @@ class RewardModel(cpt.Judge):
     async def judge(
         self, prompt: cpt.Prompt, responses: Sequence[cpt.Response], ask: cpt.Ask
     ) -> cpt.Verdict:
+        from asyncio import gather
+
         scorer = Scorer(
             model=self.model, dtype=self.dtype, device=self.device, batch_tokens=self.batch_tokens
         )
-        said = await asyncio.gather(
-            *(ask(scorer, answered(prompt, response)) for response in responses)
-        )
+        said = await gather(*(ask(scorer, answered(prompt, response)) for response in responses))
         return cpt.Verdict(
             scores=tuple(float(each.expect().text) for each in said),
             raw=tuple(each.text for each in said),

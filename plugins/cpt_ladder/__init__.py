@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -31,7 +30,9 @@ class Ladder(cpt.Pairer):
         list(self._meetings())
 
     async def pair(self, prompt: cpt.Prompt, ask: cpt.Ask) -> Sequence[cpt.Pair]:
-        answers = await asyncio.gather(*(ask(rung, prompt) for rung in self.rungs))
+        from asyncio import gather
+
+        answers = await gather(*(ask(rung, prompt) for rung in self.rungs))
         made = [
             self._pair(prompt, answers, better, worse)
             for better, worse in self._meetings()

@@ -11,7 +11,6 @@ import attrs
 
 import cpt
 from cpt import paths
-from cpt.data import NUMBERED, read_responses
 
 Asked = tuple[cpt.Message, ...]
 
@@ -79,9 +78,9 @@ class Answers:
     by_id: dict[str, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
     by_text: dict[Asked, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
 
-    def add(self, prompt: cpt.Prompt, response: cpt.Response) -> None:
-        """Remember an answer."""
-        if not prompt.id.startswith(NUMBERED):
+    def add(self, prompt: cpt.Prompt, response: cpt.Response, numbered: bool) -> None:
+        """Remember an answer, but not by the id of a prompt that is only `numbered`."""
+        if not numbered:
             self.by_id[prompt.id].append(response)
         if prompt.messages:
             self.by_text[_stripped(prompt)].append(response)
@@ -103,9 +102,11 @@ def _state(path: Path) -> tuple[int, int] | None:
 @lru_cache(maxsize=8)
 def _load(path: Path, state: tuple[int, int] | None) -> Mapping[str, Answers]:
     """The answers in a file by author, as long as its `state` is the same."""
+    from cpt.data import NUMBERED, read_responses
+
     authors: dict[str, Answers] = defaultdict(Answers)
     for prompt, response in read_responses(path):
-        authors[response.author].add(prompt, response)
+        authors[response.author].add(prompt, response, prompt.id.startswith(NUMBERED))
     return authors
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import attrs
@@ -33,7 +32,9 @@ class Rlaif(cpt.Pairer):
             raise cpt.CptError(f"pairer.samples is {self.samples}: a pair takes 2 answers or more.")
 
     async def pair(self, prompt: cpt.Prompt, ask: cpt.Ask) -> Sequence[cpt.Pair]:
-        answers = await asyncio.gather(
+        from asyncio import gather
+
+        answers = await gather(
             *(ask(self.responder, prompt, sample) for sample in range(self.samples))
         )
         usable = [answer for answer in answers if answer.outcome == "answered"]
