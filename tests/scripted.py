@@ -27,17 +27,21 @@ class Server:
 
     url: str = ""
     reply: Reply = attrs.field(factory=Reply)
+    replies: Mapping[str, Reply] = attrs.field(factory=dict)
+    """Those to requests with a word in them."""
     asked: list[tuple[str, Any, Mapping[str, str]]] = attrs.field(factory=list)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.path, json.loads(await request.read()), dict(request.headers)))
-        if self.reply.cut:
+        raw = await request.text()
+        self.asked.append((request.path, json.loads(raw), dict(request.headers)))
+        fitting = [reply for word, reply in self.replies.items() if word in raw]
+        reply = fitting[0] if fitting else self.reply
+        if reply.cut:
             assert request.transport is not None
             request.transport.close()
-        data = self.reply.body
-        raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-        headers = {"content-type": "application/json", **self.reply.headers}
-        return web.Response(body=raw, status=self.reply.status, headers=headers)
+        data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        headers = {"content-type": "application/json", **reply.headers}
+        return web.Response(body=data, status=reply.status, headers=headers)
 
 
 @asynccontextmanager
