@@ -14,7 +14,7 @@ import pytest
 from cpt import Message, Prompt, Response
 from cpt.asking import Asker
 from cpt.asking.batchable import BatchService
-from cpt.asking.batches import Pace
+from cpt.asking.batches import Timing
 from cpt.asking.bills import bill
 from cpt.asking.options import Asking
 from cpt_anthropic import Anthropic
@@ -22,7 +22,7 @@ from cpt_openai import OpenAI
 
 from .batch_stub import Provider, providing
 
-QUICK = Pace(quiet=0.02, poll=0.02)
+QUICK = Timing(quiet=0.02, poll=0.02)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def prompts(*texts: str) -> list[Prompt]:
 async def ask_all(
     journal: Path, service: BatchService, asked: Sequence[Prompt], *, batch: bool = True
 ) -> tuple[list[Response], Asker]:
-    async with Asker(journal, options=Asking(batch=batch), pace=QUICK) as ask:
+    async with Asker(journal, options=Asking(batch=batch), timing=QUICK) as ask:
         return await asyncio.gather(*(ask(service, prompt) for prompt in asked)), ask
 
 
@@ -92,7 +92,7 @@ async def test_batches_are_billed_at_their_own_price(
     host = provider.url.removeprefix("http://")
     own.write_text(f"{host}: {{m: {{input: 2, output: 8, batch_input: 1, batch_output: 4}}}}")
     options = Asking(batch=True, prices=str(own))
-    async with Asker(tmp_path / "j.sqlite", options=options, pace=QUICK) as ask:
+    async with Asker(tmp_path / "j.sqlite", options=options, timing=QUICK) as ask:
         await asyncio.gather(*(ask(service, prompt) for prompt in prompts("a", "invalid")))
     (line,) = bill(tmp_path / "j.sqlite")
     assert line.dollars == pytest.approx((10 * 1 + 5 * 4) / 1e6) and line.unpriced == 0

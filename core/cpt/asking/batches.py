@@ -37,7 +37,7 @@ TOGETHER = 512
 
 
 @attrs.frozen(kw_only=True)
-class Pace:
+class Timing:
     """How batches are timed."""
 
     quiet: float = 1.0
@@ -49,11 +49,11 @@ class Pace:
 class Batches:
     """Answers requests by their providers' batch endpoints."""
 
-    def __init__(self, journal: Path, keep: Keep, halt: Halt, pace: Pace | None = None) -> None:
+    def __init__(self, journal: Path, keep: Keep, halt: Halt, timing: Timing | None = None) -> None:
         self._ledger = Ledger(journal)
         self._keep = keep
         self._halt = halt
-        self._pace = pace or Pace()
+        self._timing = timing or Timing()
         self._roads: dict[str, _Road] = {}
 
     async def answer(self, responder: BatchService, request: Request) -> Response:
@@ -74,7 +74,7 @@ class Batches:
         identity = canonical(responder.identity)
         if identity not in self._roads:
             self._roads[identity] = _Road(
-                responder, identity, self._ledger, self._keep, self._halt, self._pace
+                responder, identity, self._ledger, self._keep, self._halt, self._timing
             )
         road = self._roads[identity]
         await road.begin()
@@ -90,7 +90,7 @@ class _Road:
     ledger: Ledger
     keep: Keep
     halt: Halt
-    pace: Pace
+    timing: Timing
     covered: Counter[str] = attrs.field(factory=Counter)
     """Keys in batches at the provider."""
     _waiting: dict[str, asyncio.Future[Response]] = attrs.field(factory=dict)
@@ -143,7 +143,7 @@ class _Road:
         before = 0
         while before < len(self._queue) < self._size:
             before = len(self._queue)
-            await self.halt.sleep(self.pace.quiet)
+            await self.halt.sleep(self.timing.quiet)
         while self._queue:
             name = f"cpt-{uuid.uuid4().hex}"
             batch = Batch(name, self.identity, self._take(), time.time())
@@ -169,7 +169,7 @@ class _Road:
             self._follow(attrs.evolve(batch, remote=remote))
         except Unreachable as error:
             log.warning("a batch could not be sent (%s); looking whether it arrived", error)
-            await self.halt.sleep(self.pace.poll)
+            await self.halt.sleep(self.timing.poll)
             found = await self._find(batch)
             for each in found:
                 self._follow(each)
@@ -185,7 +185,7 @@ class _Road:
             # What is at the provider fills its queue: there is room when some of that has ended.
             self._held += requests
             return
-        await self.halt.sleep(self.pace.poll)
+        await self.halt.sleep(self.timing.poll)
         if len(requests) == 1:
             return self._again(requests, error)
         self._size = len(requests) // 2
@@ -218,7 +218,7 @@ class _Road:
         state = "ended"
         try:
             while not await self._patiently(lambda: self.responder.batch_ended(remote)):
-                await self.halt.sleep(self.pace.poll)
+                await self.halt.sleep(self.timing.poll)
             await self._patiently(lambda: self._collect(batch, remote, missing, errors))
         except Rejected as error:
             log.warning("batch %s brings nothing (%s)", remote, error)
@@ -280,7 +280,7 @@ class _Road:
                 if attempt == self.responder.attempts:
                     raise
                 log.warning("%s; looking again", error)
-                await self.halt.sleep(self.pace.poll)
+                await self.halt.sleep(self.timing.poll)
         raise AssertionError("attempts is at least 1")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ import attrs
 
 from cpt.asking import keys
 from cpt.asking.batchable import BatchService
-from cpt.asking.batches import Batches, Pace
+from cpt.asking.batches import Batches, Timing
 from cpt.asking.halt import Halt
 from cpt.asking.journal import Journal
 from cpt.asking.keys import Request
@@ -53,13 +53,13 @@ class Asker:
         total: int | None = None,
         stage: str = "",
         price: Price | None = None,
-        pace: Pace | None = None,
+        timing: Timing | None = None,
     ) -> None:
         self.tally = Tally()
         self._options = options or Asking()
         self._stage = stage
         self._price = price or _price(self._options)
-        self._pace = pace
+        self._timing = timing
         self._path = journal
         self._journal: Journal | None = None
         self._batches: Batches | None = None
@@ -75,7 +75,7 @@ class Asker:
         if self._path:
             self._journal = Journal(self._path)
             if self._options.batch or pending(self._path):
-                self._batches = Batches(self._path, self._keep_batched, self._halt, self._pace)
+                self._batches = Batches(self._path, self._keep_batched, self._halt, self._timing)
         return self
 
     async def __aexit__(
