@@ -5,6 +5,9 @@ from __future__ import annotations
 import attrs
 from attrs.validators import ge, gt, optional
 
+IN_BATCHES = 10_000
+"""Prompts under way where they are asked in batches."""
+
 
 @attrs.frozen(kw_only=True)
 class Asking:
@@ -20,3 +23,8 @@ class Asking:
     """Use the provider's batch endpoint, where it has one: cheaper, and done within a day."""
     patience: float = attrs.field(default=120.0, validator=gt(0.0))
     """Seconds for which a service that worked may answer nothing, until the run stops."""
+
+    @property
+    def under_way(self) -> int:
+        """Most prompts under way: what waits for a batch costs little, and all of it goes out."""
+        return max(self.at_once, IN_BATCHES) if self.batch else self.at_once

@@ -6,6 +6,7 @@ from cpt.asking import Asker
 from cpt.run.stages import Run
 
 
-def asker(run: Run, total: int | None = None) -> Asker:
-    """The engine over this run's journal; `total` prompts are expected, if known."""
-    return Asker(run.path / "journal.sqlite", options=run.config.asking, total=total)
+def asker(run: Run, stage: str, total: int | None = None) -> Asker:
+    """The engine over this run's journal, asking for a stage; `total` prompts, if known."""
+    journal = run.path / "journal.sqlite"
+    return Asker(journal, options=run.config.asking, stage=stage, total=total)

@@ -47,7 +47,7 @@ def evaluate(run: Run) -> Summary:
 
 async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> Scores:
     scores: Scores = {}
-    async with asker(run) as ask:
+    async with asker(run, "scores") as ask:
         for who, model in _models(run):
             scores[who] = await _measure(run, model, prompts, ask)
     return scores

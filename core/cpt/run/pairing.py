@@ -99,8 +99,8 @@ async def _make(run: Run, pairer: Pairer) -> Summary:
     total = run.folder.stage("prompts")["summary"]["prompts"]
     pairs: list[Pair] = []
     fates: list[Fate] = []
-    async with asker(run, total=total) as ask:
-        at_once = run.config.asking.at_once
+    async with asker(run, "pairs", total) as ask:
+        at_once = run.config.asking.under_way
         async for kept, fate in in_order(prompts, lambda one: pair_one(pairer, one, ask), at_once):
             pairs += kept
             fates.append(fate)
