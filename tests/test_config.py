@@ -111,3 +111,11 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path):
         config.read(tmp_path / "run.yaml")
     with pytest.raises(BadOptions, match="cannot be read"):
         config.read(tmp_path / "none.yaml")
+
+
+def test_an_option_of_an_only_one_needs_no_index():
+    values = {"evaluators": ["judged"], "evaluators.judge": "llm", "evaluators.judge.scale": 5}
+    tree = {"evaluators": [{"name": "judged", "judge": {"name": "llm", "scale": 5}}]}
+    assert config.unflatten(values) == tree
+    with pytest.raises(BadOptions, match="which of the 2 is meant"):
+        config.unflatten({"rungs": ["recorded:a", "recorded:b"], "rungs.source": "c"})

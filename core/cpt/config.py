@@ -224,9 +224,19 @@ def unflatten(addresses: Mapping[str, Any]) -> dict[str, Any]:
         *path, last = address.split(".")
         node: Any = tree
         for step in path:
-            node = _enter(node, step, address)
+            node = _enter(_only(node, step), step, address)
+        node = _only(node, last)
+        if isinstance(node, list):
+            raise BadOptions(f"{address}: say which of the {len(node)} is meant, by number from 0.")
         node[last] = copy.deepcopy(addresses[address])
     return tree
+
+
+def _only(node: Any, step: str) -> Any:
+    """The one member of a list of one, where a step names none."""
+    if isinstance(node, list) and len(node) == 1 and not step.isdigit():
+        return _enter(node, "0", step)
+    return node
 
 
 def _enter(node: Any, step: str, address: str) -> Any:
