@@ -47,12 +47,17 @@ def hooks() -> str:
 def components(registry: Registry) -> str:
     """Every bundled component with its options."""
     lines = ["# Components", "", BY, ""]
-    lines += ["`cpt show ROLE NAME` prints the same, of your own plugins too.", ""]
+    lines += [
+        "`cpt show ROLE NAME` prints the same, of your own plugins too. An option's address is its",
+        "name under that of its component: `loss.beta`, `pairer.student.model`; where there are",
+        "several, with their number: `pairer.rungs.0.model`.",
+        "",
+    ]
     for role in ROAD:
         lines += [f"## {plural(role).capitalize()}", "", _doc(ROLES[role]), ""]
         for name in registry.names(role):
             cls = registry[role, name]
-            lines += [f"### {name}", "", _doc(cls), "", *_table(cls, f"{role}.")]
+            lines += [f"### {name}", "", _doc(cls), "", *_table(cls, "")]
     return "\n".join(lines)
 
 
