@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -16,18 +20,17 @@ from .fresh import ROOT, Environment, build
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").glob("cpt_*"))
-CACHES = ("__pycache__", ".pyc")
 HEAVY = ("torch", "transformers", "accelerate", "datasets", "openai", "anthropic", "pyarrow")
 
 
 def shipped(folder: str) -> set[str]:
     """Every file below `folder` as it should lie in the wheel."""
     root = ROOT / folder
-    files = (path for path in root.rglob("*") if path.is_file())
+    files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
     return {
-        path.relative_to(root).as_posix()
+        path.as_posix()
         for path in files
-        if not any(cache in path.as_posix() for cache in CACHES)
+        if not any(part.startswith((".", "__pycache__")) for part in path.parts)
     }
 
 
@@ -91,17 +94,41 @@ def test_help_imports_nothing_heavy(line: str, tmp_path: Path) -> None:
     assert done.stdout.decode().endswith("heavy: []\n"), done.stderr.decode()
 
 
+def test_what_is_imported_is_declared() -> None:
+    """And the other way round; pytest comes with whoever tests a plugin."""
+    declared = {_name(each) for each in PROJECT["project"]["dependencies"]}
+    assert _imported() - {"pytest"} == declared
+
+
+def _imported() -> set[str]:
+    """The distributions that core and the plugins import from."""
+    provider = packages_distributions()
+    trees = (
+        ast.parse(path.read_text())
+        for folder in ("core", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    modules = {module.partition(".")[0] for tree in trees for module in _modules(tree)}
+    foreign = modules - sys.stdlib_module_names - {"cpt", *PLUGINS}
+    return {_name(provider[module][0]) for module in foreign}
+
+
+def _modules(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
 def test_every_dependency_is_pinned_for_development() -> None:
     """Those that `make setup` installs: an unpinned one could change under a green suite."""
-    pinned = {
-        _normal(line.partition("==")[0])
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    }
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {_name(line) for line in lines if line and not line.startswith("#")}
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
-    names = {_normal(each.partition(">=")[0]) for each in wanted}
-    assert names <= pinned
+    assert {_name(each) for each in wanted} <= pinned
 
 
-def _normal(name: str) -> str:
-    return name.strip().lower().replace("_", "-")
+def _name(requirement: str) -> str:
+    """The name in a requirement, as package indexes spell it."""
+    return re.split(r"[=<>~ ]", requirement)[0].lower().replace("_", "-")
