@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,13 @@ from cpt_judges.reward_model import Scorer, answered
 from cpt_rlaif import Rlaif
 
 PROMPT = fake_prompts(1)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @attrs.frozen
