@@ -125,15 +125,17 @@ def openai_batch(provider: Provider, sent: Sent) -> dict[str, Any]:
     }  # fmt: skip
     if sent.refused is not None:
         return {**body, "status": "failed", "errors": {"object": "list", "data": sent.refused}}
-    if status != "in_progress":
-        kinds = {"answered": "output_file_id", "invalid": "error_file_id"}
-        for custom_id, fate in sent.fates.items():
-            kind = kinds.get(fate, "error_file_id")
-            body[kind] = f"{kind}-{sent.id}"
-            line = openai_line(custom_id, fate, dict(sent.requests)[custom_id])
-            known = provider.files.setdefault(body[kind], b"")
-            if line not in known:
-                provider.files[body[kind]] = line + known  # in no order
+    if status == "in_progress":
+        return body
+    bodies = dict(sent.requests)
+    for kind, wanted in (("output_file_id", True), ("error_file_id", False)):
+        fates = [each for each in sent.fates.items() if (each[1] == "answered") == wanted]
+        if fates:
+            body[kind] = name = f"{kind}-{sent.id}"
+            # Backwards: the order of results is nobody's promise.
+            lines = (openai_line(key, fate, bodies[key]) for key, fate in reversed(fates))
+            if name not in provider.files:
+                provider.files[name] = b"".join(lines)
     return body
 
 
