@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
 from cpt import Ask, Message, Pair, Pairer, Prompt, Responder, Response, Service, Usage
 from cpt.asking import Asker
@@ -14,6 +16,7 @@ from cpt.asking.bills import Charge, bill
 from cpt.asking.estimates import PER_TURN, TYPICAL, DryRun, Estimate, input_tokens
 from cpt.asking.options import Asking
 from cpt.asking.prices import Prices
+from cpt.cli import main
 from cpt_openai import OpenAI
 
 
@@ -86,9 +89,8 @@ async def test_what_the_journal_has_is_neither_asked_nor_guessed(tmp_path: Path)
     journal, talker = tmp_path / "j.sqlite", Talker("gpt-4.1")
     async with Asker(journal) as ask:
         await ask(talker, prompts("a")[0])
-    dry = DryRun(journal)
-    answers = [await dry(talker, prompt) for prompt in prompts("a", "b", "b")]
-    dry.close()
+    with DryRun(journal) as dry:
+        answers = [await dry(talker, prompt) for prompt in prompts("a", "b", "b")]
     assert answers[0].text == "yes"
     estimate = dry.estimates["talker:gpt-4.1"]
     assert (estimate.known, estimate.requests, estimate.output_tokens) == (1, 1, 20)
@@ -103,6 +105,19 @@ def test_a_model_in_a_folder_has_its_tokens_counted(tmp_path: Path) -> None:
     (prompt,) = prompts("one two one two one")
     assert input_tokens(str(tmp_path), prompt) == (5 + PER_TURN, True)
     assert input_tokens("a-remote-model", prompt) == (5 + PER_TURN, False)
+
+
+def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "prompts.jsonl"
+    source.write_text('{"prompt": "One?", "response": "1"}\n{"prompt": "Two?", "response": "2"}\n')
+    line = f"pair --dry-run --json --prompts {source} --output {tmp_path / 'out'} --pairer clair"
+    roles = f"--pairer.student recorded:{source} --pairer.reviser openai:gpt-4.1"
+    done = CliRunner().invoke(main, f"{line} {roles}".split(), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)
+    assert list(told["estimates"]) == ["openai:gpt-4.1"]
+    assert told["total"]["requests"] == 2 and told["total"]["dollars"] > 0
+    assert not (tmp_path / "out").exists()
 
 
 async def test_the_bill_is_by_stage_and_model_and_says_what_it_does_not_know(

@@ -12,7 +12,7 @@ from cpt.asking import keys
 from cpt.asking.bills import mean_output_tokens
 from cpt.asking.journal import Journal
 from cpt.asking.prices import Prices
-from cpt.roles import Responder
+from cpt.roles import Local, Responder
 from cpt.types import Prompt, Response, Usage
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ def _sum(one: Number | None, other: Number | None) -> Number | None:
 
 
 class DryRun:
-    """An `Ask` that asks nobody and counts what would be asked.
+    """An `Ask` that asks nobody and counts what would be asked; a context manager.
 
-    What the journal has it answers from there. Everything else gets a stand-in of likely length,
-    so that whoever puts an answer into the next question has that counted too.
+    What is recorded, or in the journal, it answers from there. Everything else gets a stand-in of
+    likely length, so that whoever puts an answer into the next question has that counted too.
     """
 
     def __init__(
@@ -87,18 +87,22 @@ class DryRun:
 
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """The kept answer, or a stand-in that was counted."""
+        if isinstance(responder, Local) and not responder.journaled:
+            return responder.answer_all([(prompt, sample)])[0]
         request = keys.request(responder, prompt, sample)
         if self._journal and (found := self._journal.find(request)):
             self._add(responder, Estimate(known=1))
             return found
         expected = self._expected(responder)
-        if responder.journaled and request.key not in self._asked:
+        if request.key not in self._asked:
             self._asked.add(request.key)
             self._add(responder, self._estimate(responder, prompt, expected))
         return Response(prompt_id=prompt.id, text="word " * expected, author=responder.author)
 
-    def close(self) -> None:
-        """Let go of the journal."""
+    def __enter__(self) -> DryRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._journal:
             self._journal.close()
 

@@ -10,7 +10,7 @@ import click
 
 from cpt import config
 from cpt.cli.flags import Grower, given
-from cpt.cli.progress import Progress
+from cpt.cli.progress import Progress, keep_quiet
 from cpt.cli.tell import tell
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
@@ -89,7 +89,14 @@ def _without_own(line: Addresses) -> Addresses:
     return {address: value for address, value in line.items() if address not in OWN}
 
 
-OWN = ("output", "config", "json", "help")
+OWN = ("output", "config", "json", "help", "dry_run")
+
+
+ASKING = ("run", "pair")
+"""Commands that ask models."""
+DRY_RUN = click.Option(
+    ["--dry-run"], is_flag=True, help="Say what asking would take and cost; ask nothing."
+)
 
 
 def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCommand:
@@ -102,14 +109,18 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
         output: str | None,
         config_file: str | None,
         as_json: bool,
+        dry_run: bool = False,
         **rest: Any,
     ) -> None:
-        from cpt.run import road
+        from cpt.run import dry, road
 
         run = prepare(ctx, rest)
+        if dry_run:
+            return dry.tell(dry.estimate(run), as_json)
         getattr(road, walk)(run)
         if is_main():
             tell(run.folder, as_json)
+        return None
 
     return RoadCommand(
         name,
@@ -121,6 +132,7 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
             click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
             click.Option(["--preset"], metavar="NAME", help="Options that a plugin offers."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+            *([DRY_RUN] if name in ASKING else []),
         ],
     )
 
@@ -136,6 +148,7 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     folder = _folder(config.merge(stacked), typed)
     resolved = config.resolve(stacked, registry)
     registry.plugins.manager.register(Progress(), "progress")
+    keep_quiet()
     return Run(resolved, folder, registry, Moments(registry.plugins, folder.path))
 
 

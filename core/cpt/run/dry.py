@@ -1,0 +1,71 @@
+"""What a run would ask and pay, found out without asking or paying."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+
+import attrs
+import click
+
+from cpt import paths
+from cpt.asking.estimates import DryRun, Estimate
+from cpt.asking.prices import Prices
+from cpt.data import read_prompts
+from cpt.errors import NoPair
+from cpt.run.stages import Run, needed
+from cpt.types import Prompt
+
+
+def estimate(run: Run) -> dict[str, Estimate]:
+    """What making the pairs would take, by whom it asks; nothing is written."""
+    return asyncio.run(_estimate(run))
+
+
+async def _estimate(run: Run) -> dict[str, Estimate]:
+    pairer = needed(run, "pairer", "how should pairs be made?")
+    asking = run.config.asking
+    own = Path(paths.resolve(asking.prices)) if asking.prices else None
+    journal = run.path / "journal.sqlite"
+    with DryRun(journal, prices=Prices.load(own), batch=asking.batch) as dry:
+        for prompt in _prompts(run):
+            try:
+                await pairer.pair(prompt, dry)
+            except NoPair:
+                # Stand-ins make no pair; what was asked for them is counted all the same.
+                continue
+        return dry.estimates
+
+
+def _prompts(run: Run) -> Iterator[Prompt]:
+    source = needed(run, "prompts", "what should be asked?")
+    return islice(read_prompts(paths.resolve(source)), run.config.limit)
+
+
+def tell(estimates: Mapping[str, Estimate], as_json: bool) -> None:
+    """Say it, one line for each who is asked, and the sum."""
+    total = sum(estimates.values(), Estimate())
+    if as_json:
+        plain = {who: attrs.asdict(each) for who, each in estimates.items()}
+        click.echo(json.dumps({"estimates": plain, "total": attrs.asdict(total)}))
+        return
+    for who, each in estimates.items():
+        click.echo(f"{who}  {_line(each)}")
+    click.echo(f"in all  {_line(total)}")
+
+
+def _line(each: Estimate) -> str:
+    known = f" ({each.known:,} more are in the journal)" if each.known else ""
+    about = "" if each.counted else "about "
+    tokens = f"{about}{each.input_tokens:,} tokens in, likely {each.output_tokens:,} out"
+    return f"{each.requests:,} requests{known}: {tokens}; {_dollars(each)}"
+
+
+def _dollars(each: Estimate) -> str:
+    if each.dollars is None:
+        return "price unknown (a table of yours goes into --asking.prices)"
+    most = f", at most ${each.most_dollars:,.2f}" if each.most_dollars is not None else ""
+    return f"likely ${each.dollars:,.2f}{most}"
