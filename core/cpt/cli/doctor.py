@@ -17,19 +17,17 @@ MOST_SHOWN = 5
 
 @click.pass_context
 def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
-    from transformers import AutoTokenizer
-
     from cpt.data import read_pairs
     from cpt.training.doctor import NOTED, REFUSED, examine
     from cpt.training.loading import model_folder, vocabulary
+    from cpt.training.tokens import load_tokenizer
 
     config = prepare(ctx, values).config
     if config.model is None:
         raise CptError("--model must be given: whose tokenizer and chat template are meant?")
     folder = model_folder(paths.resolve(config.model))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     pairs = read_pairs(paths.resolve(source))
-    report = examine(pairs, tokenizer, config.train, vocabulary(folder))
+    report = examine(pairs, load_tokenizer(folder), config.train, vocabulary(folder))
     if as_json:
         click.echo(json.dumps(attrs.asdict(report) | {"counts": report.counts}))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,16 @@ import click
 
 from cpt.cli.tell import in_short, summed_up
 from cpt.hookspecs import hookimpl
+
+BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
+"""What the libraries underneath read once, when they are imported."""
+
+
+def keep_quiet() -> None:
+    """No bars where they cannot be seen."""
+    if not sys.stderr.isatty():
+        for name in BARS:
+            os.environ.setdefault(name, "1")
 
 
 class Progress:
