@@ -165,6 +165,17 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
     OpenAI("m").check()
 
 
+def test_an_option_that_is_not_given_is_no_part_of_the_identity() -> None:
+    """Else every option that a later version adds would have all answers paid for again."""
+    given = OpenAI("m", temperature=0.0, base_url="http://x/v1").identity
+    assert given == {
+        "responder": "openai",
+        "model": "m",
+        "temperature": 0.0,
+        "base_url": "http://x/v1",
+    }
+
+
 def test_what_changes_an_answer_changes_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = OpenAI("m").identity
     for options in (

@@ -56,9 +56,14 @@ class Responder(Component):
         """All that determines an answer, beside the messages and the sample number.
 
         Two responders of one identity give interchangeable answers. The default is the name and
-        every option not marked `metadata=NOT_IDENTITY`.
+        every option that has a value and is not marked `metadata=NOT_IDENTITY`; so an option that
+        a later version adds does not lose the answers that were paid for without it.
         """
-        kept = attrs.asdict(self, filter=lambda field, _: field.metadata.get("identity", True))
+
+        def counts(field: attrs.Attribute[Any], value: Any) -> bool:
+            return field.metadata.get("identity", True) and value not in (None, ())
+
+        kept = attrs.asdict(self, filter=counts)
         return {"responder": self.name, **kept}
 
 
