@@ -45,7 +45,9 @@ class Provider:
     speaking: asyncio.Event = attrs.field(factory=asyncio.Event)
     """Replies to arrived batches wait for it."""
     most: int = 10_000
-    """Requests that fit in a batch."""
+    """Requests that fit in a batch, and in all that are in progress."""
+    denied: bool = False
+    """No key is good enough."""
     batches: list[Sent] = attrs.field(factory=list)
     files: dict[str, bytes] = attrs.field(factory=dict)
     tried: Counter[str] = attrs.field(factory=Counter)
@@ -67,6 +69,10 @@ class Provider:
         self.batches.append(sent)
         self.arrived.set()
         return sent
+
+    @property
+    def in_progress(self) -> int:
+        return sum(len(each.requests) for each in self.batches) if self.held else 0
 
     def batch(self, request: web.Request) -> Sent:
         found = [each for each in self.batches if each.id == request.match_info["id"]]
@@ -167,7 +173,7 @@ async def openai_create(request: web.Request) -> web.Response:
     provider, asked = request.app[STATE], await request.json()
     lines = [json.loads(line) for line in provider.files[asked["input_file_id"]].splitlines()]
     assert all(line["url"] == asked["endpoint"] and line["method"] == "POST" for line in lines)
-    if len(lines) > provider.most:
+    if len(lines) + provider.in_progress > provider.most:
         sent = Sent(f"batch_{len(provider.batches)}", [], asked["metadata"])
         sent.refused = [
             {"code": "token_limit_exceeded", "message": "too many tokens", "line": None}
@@ -298,11 +304,18 @@ ROUTES = [
 ]
 
 
+@web.middleware
+async def doorman(request: web.Request, handler: Any) -> Any:
+    if request.app[STATE].denied:
+        return web.json_response({"error": {"message": "bad key", "type": "x"}}, status=401)
+    return await handler(request)
+
+
 @asynccontextmanager
 async def providing() -> AsyncIterator[Provider]:
     provider = Provider()
     provider.speaking.set()
-    app = web.Application(client_max_size=1 << 28)
+    app = web.Application(client_max_size=1 << 28, middlewares=[doorman])
     app[STATE] = provider
     app.add_routes(ROUTES)
     runner = web.AppRunner(app)

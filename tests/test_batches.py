@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cpt import Message, Prompt, Response
+from cpt import CptError, Message, Prompt, Response
 from cpt.asking import Asker
 from cpt.asking.batchable import BatchService
 from cpt.asking.batches import Timing
@@ -105,6 +105,33 @@ async def test_a_batch_too_large_is_sent_in_parts(
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts(*"abcdefghij"))
     assert [each.text for each in answers] == [f"To {letter}" for letter in "abcdefghij"]
     assert provider.paid == dict.fromkeys("abcdefghij", 1)
+
+
+async def test_a_full_queue_is_waited_for(provider: Provider, tmp_path: Path) -> None:
+    """While batches are in progress, a smaller one would be refused as well."""
+    service = OpenAI("m", base_url=f"{provider.url}/v1")
+    provider.held, provider.most = True, 3
+    async with Asker(tmp_path / "j.sqlite", options=Asking(batch=True), timing=QUICK) as ask:
+        first = [asyncio.create_task(ask(service, prompt)) for prompt in prompts(*"abc")]
+        await provider.polled.wait()
+        second = [asyncio.create_task(ask(service, prompt)) for prompt in prompts(*"de")]
+        while len(provider.batches) < 2:
+            await asyncio.sleep(0.01)
+        provider.held = False
+        answers = await asyncio.gather(*first, *second)
+    assert [each.text for each in answers] == [f"To {letter}" for letter in "abcde"]
+    assert [len(each.requests) for each in provider.batches] == [3, 0, 2]
+
+
+async def test_a_wrong_key_stops_the_run_in_one_line(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    provider.denied = True
+    with pytest.raises(CptError, match=f"^{service.name}:m: HTTP 401: bad key$"):
+        await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
+    provider.denied = False
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
+    assert [each.text for each in answers] == ["To a", "To b"]
 
 
 async def test_a_batch_that_the_provider_lost_is_asked_again(
