@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -13,13 +15,16 @@ import attrs
 from cpt.asking import keys
 from cpt.asking.batchable import BatchService
 from cpt.asking.batches import Batches, Timing
+from cpt.asking.budget import BYTES_PER_TOKEN, Purse
 from cpt.asking.halt import Halt
+from cpt.asking.interrupts import interruptible
 from cpt.asking.journal import Journal
 from cpt.asking.keys import Request
 from cpt.asking.ledger import pending
 from cpt.asking.local import Batcher
 from cpt.asking.options import Asking
 from cpt.asking.prices import Prices
+from cpt.asking.progress import Progress
 from cpt.asking.secrets import scrub
 from cpt.asking.service import Endpoint, GivenUp, failed
 from cpt.asking.tally import Tally
@@ -42,7 +47,7 @@ class Asker:
 
     `await asker(responder, prompt, sample)` is the answer: from the journal if it is there, else
     from the responder, durable before it is returned. What is in flight when the block ends, for
-    whatever reason, is awaited and kept.
+    whatever reason, is awaited and kept. Ctrl-C ends the block so, a second one leaves at once.
     """
 
     def __init__(
@@ -54,8 +59,11 @@ class Asker:
         stage: str = "",
         price: Price | None = None,
         timing: Timing | None = None,
+        progress: bool = True,
     ) -> None:
         self.tally = Tally()
+        self._total = total
+        self._progress = progress
         self._options = options or Asking()
         self._stage = stage
         self._price = price or _price(self._options)
@@ -63,7 +71,9 @@ class Asker:
         self._path = journal
         self._journal: Journal | None = None
         self._batches: Batches | None = None
+        self._purse: Purse | None = None
         self._halt = Halt()
+        self._exit = AsyncExitStack()
         self._flights: dict[str, asyncio.Task[Response]] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._services: dict[int, Service] = {}
@@ -72,10 +82,23 @@ class Asker:
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cpt-local")
 
     async def __aenter__(self) -> Asker:
-        if self._path:
-            self._journal = Journal(self._path)
-            if self._options.batch or pending(self._path):
-                self._batches = Batches(self._path, self._keep_batched, self._halt, self._timing)
+        async with AsyncExitStack() as opened:
+            if self._path:
+                self._journal = Journal(self._path)
+                opened.callback(self._journal.close)
+                if self._options.batch or pending(self._path):
+                    self._batches = Batches(
+                        self._path, self._keep_batched, self._halt, self._timing
+                    )
+            if self._options.budget is not None:
+                spent = self._journal.spent() if self._journal else 0.0
+                self._purse = Purse(self._options.budget, spent)
+            if self._progress:
+                telling = Progress(self.tally, self._total, self._stage)
+                opened.push_async_callback(telling.close)
+            opened.push_async_callback(self._finish)
+            opened.enter_context(interruptible(self._halt, lambda: self.tally.in_flight))
+            self._exit = opened.pop_all()
         return self
 
     async def __aexit__(
@@ -88,13 +111,18 @@ class Asker:
             self._halt.throw(error)
         while self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
+        await self._exit.aclose()
+
+    async def _finish(self) -> None:
         if self._batches:
             await self._batches.close()
         self._threads.shutdown(wait=True)
         for service in self._services.values():
             await service.close()
-        if self._journal:
-            self._journal.close()
+
+    def advance(self, items: int = 1) -> None:
+        """Say that so many of the `total` are done, for whoever looks at the progress."""
+        self.tally.items += items
 
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """Answer number `sample` of `responder` to `prompt`."""
@@ -122,14 +150,10 @@ class Asker:
 
     async def _fetch(self, responder: Responder, prompt: Prompt, request: Request) -> Response:
         try:
-            # What an earlier run put in a batch is not paid for again, whatever this one says.
-            if (
-                self._batches
-                and isinstance(responder, BatchService)
-                and (self._options.batch or await self._batches.hold(responder, request))
-            ):
-                return await self._ask_in_batch(self._batches, responder, prompt, request)
-            response, calls = await self._ask(responder, prompt, request)
+            async with self._paid(responder, request) as paid:
+                if not paid:
+                    return self._over_budget(responder, prompt)
+                return await self._ask_somehow(responder, prompt, request)
         except GivenUp as error:
             self.tally.unfinished += 1
             if self._journal and responder.journaled:
@@ -137,7 +161,63 @@ class Asker:
             response = failed(responder, prompt, error)
             self.tally.outcomes[response.outcome] += 1
             return response
+
+    async def _ask_somehow(
+        self, responder: Responder, prompt: Prompt, request: Request
+    ) -> Response:
+        # What an earlier run put in a batch is not paid for again, whatever this one says.
+        if (
+            self._batches
+            and isinstance(responder, BatchService)
+            and (self._options.batch or await self._batches.hold(responder, request))
+        ):
+            return await self._ask_in_batch(self._batches, responder, prompt, request)
+        response, calls = await self._ask(responder, prompt, request)
         return await self._keep(responder, request, response, calls)
+
+    @asynccontextmanager
+    async def _paid(self, responder: Responder, request: Request) -> AsyncIterator[bool]:
+        """Whether there is money for it, which is set aside until the block ends."""
+        if self._purse is None:
+            yield True
+            return
+        most = self._most(responder, request, self._purse.longest)
+        if not await self._purse.reserve(most):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._purse.release(most)
+
+    def _most(self, responder: Responder, request: Request, longest: int) -> float:
+        """Dollars that an answer may cost. Raises `CptError` where no price is known."""
+        usage = Usage(
+            input_tokens=len(request.messages.encode()) // BYTES_PER_TOKEN,
+            output_tokens=getattr(responder, "max_tokens", None) or longest,
+        )
+        most = self._price(responder, usage, batch=self._options.batch)
+        if most is None:
+            error = CptError(
+                f"{responder.name}:{responder.author}: no price is known, so no budget can be "
+                "kept. Write its price in a file and give that as --asking.prices, or ask without "
+                "--asking.budget."
+            )
+            self._halt.throw(error)
+            raise error
+        return most
+
+    def _over_budget(self, responder: Responder, prompt: Prompt) -> Response:
+        assert self._purse
+        self.tally.unfinished += 1
+        self.tally.outcomes["over_budget"] += 1
+        return Response(
+            prompt_id=prompt.id,
+            text="",
+            author=responder.author,
+            outcome="over_budget",
+            detail=f"${self._purse.spent:.4f} of ${self._purse.budget:g} are spent",
+        )
 
     async def _keep(
         self,
@@ -151,8 +231,9 @@ class Asker:
         cost = self._cost(responder, response, batch)
         if self._journal and responder.journaled:
             await self._journal.keep(request, response, cost, calls)
-        self.tally.retries += calls - 1
         self.tally.count(response, cost)
+        if self._purse:
+            self._purse.pay(cost or 0.0, response.usage.output_tokens)
         return response
 
     async def _keep_batched(

@@ -13,7 +13,7 @@ class Halt:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: set[asyncio.Future[float]] = set()
 
     def throw(self, error: Exception) -> None:
         """Stop with this error; the first one counts."""
@@ -28,10 +28,10 @@ class Halt:
         if self.error:
             raise self.error
 
-    def future(self) -> asyncio.Future[None]:
+    def future(self) -> asyncio.Future[float]:
         """Something to wait for that fails when the switch is thrown."""
         self.check()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.add(waiter)
         waiter.add_done_callback(self._waiting.discard)
         return waiter
@@ -46,6 +46,6 @@ class Halt:
             timer.cancel()
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
+def _wake(waiter: asyncio.Future[float]) -> None:
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(0.0)

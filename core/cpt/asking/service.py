@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from cpt.asking.halt import Halt
+from cpt.asking.headers import Refill, listen
 from cpt.asking.limits import Throttle
 from cpt.asking.retries import retried
 from cpt.asking.secrets import scrub
 from cpt.asking.tally import Tally
 from cpt.errors import AskError, CptError, Denied, Overloaded, Rejected, Stopped, Unreachable
 from cpt.roles import Responder, Service
-from cpt.types import Prompt, Response
+from cpt.types import Prompt, Response, Usage
 
 BEFORE_THE_FIRST = 8
 """A service that never answered gets this part of the patience: it is likely not there."""
+TYPICAL_TOKENS = 500.0
+"""Tokens of a request and its answer, until we have seen some."""
 
 
 class GivenUp(Exception):
@@ -33,6 +36,12 @@ class Endpoint:
         self._patience = patience
         self._answered = False
         self._failing_since: float | None = None
+        self._refill = Refill()
+        self._limits = Refill(
+            _a_second(service.requests_per_minute), _a_second(service.tokens_per_minute)
+        )
+        self._tokens = TYPICAL_TOKENS
+        self._set_ceiling()
 
     async def ask(
         self,
@@ -49,11 +58,11 @@ class Endpoint:
 
         async def once() -> Response:
             nonlocal calls
-            async with self.throttle.slot():
+            async with self.throttle.slot(again=calls > 0) as began:
                 if not calls:
                     await begin()
                 calls += 1
-                return await self._call(service, prompt, sample)
+                return await self._call(service, prompt, sample, began)
 
         try:
             return await retried(once, service.attempts, self._halt.sleep), calls
@@ -61,50 +70,88 @@ class Endpoint:
             return failed(service, prompt, error), calls
         except (Overloaded, Unreachable) as error:
             raise GivenUp(f"asked {calls} times, last: {scrub(str(error))}") from None
+        finally:
+            self._tally.retries += max(0, calls - 1)
 
-    async def _call(self, service: Service, prompt: Prompt, sample: int) -> Response:
+    async def _call(self, service: Service, prompt: Prompt, sample: int, began: float) -> Response:
         self._tally.sent += 1
         self._tally.in_flight += 1
+        listen(self._hear)
         try:
             async with asyncio.timeout(service.timeout):
                 response = await service.answer(prompt, sample)
         except TimeoutError:
             error = Unreachable(f"no answer within {service.timeout:g} s")
-            self._fail(error)
+            self._fail(error, began)
             raise error from None
         except AskError as error:
-            self._fail(error)
+            self._fail(error, began)
             raise
         finally:
             self._tally.in_flight -= 1
-        self._answered, self._failing_since = True, None
+        self._succeed(began)
+        self._learn(response.usage)
         return response
 
-    def _fail(self, error: AskError) -> None:
-        self._tally.errors[type(error).__name__.lower()] += 1
-        if isinstance(error, Denied):
-            self._halt.throw(CptError(f"{self.name}: {scrub(str(error))}"))
-            self._halt.check()
-        if isinstance(error, Overloaded | Unreachable):
-            self._break(error)
+    def _succeed(self, began: float) -> None:
+        self.throttle.accept(began)
+        self._answered, self._failing_since = True, None
 
-    def _break(self, error: AskError) -> None:
+    def _learn(self, usage: Usage) -> None:
+        used = usage.input_tokens + usage.output_tokens
+        self._tokens += (used - self._tokens) / 20
+        if self._limits.tokens or self._refill.tokens:
+            self._set_ceiling()
+
+    def _fail(self, error: AskError, began: float) -> None:
+        self._tally.errors[type(error).__name__.lower()] += 1
+        if isinstance(error, Rejected):
+            self._succeed(began)
+        elif isinstance(error, Denied):
+            self._halt.throw(
+                CptError(
+                    f"{self.name}: {scrub(str(error))}. Mend the key, the model's name or the "
+                    "address, then run again: all answers are kept."
+                )
+            )
+            self._halt.check()
+        elif isinstance(error, Overloaded):
+            self.throttle.refuse(began, error.retry_after)
+            self._lose_patience(error, error.retry_after or 0.0)
+        else:
+            self._lose_patience(error)
+
+    def _lose_patience(self, error: AskError, told_to_wait: float = 0.0) -> None:
         """Stop the run if nothing has succeeded for too long."""
         now = asyncio.get_running_loop().time()
         if self._failing_since is None:
             self._failing_since = now
-        patience = self._patience if self._answered else self._patience / BEFORE_THE_FIRST
-        if now - self._failing_since > patience:
+        # A service that says when to come back is there, even if it never answered.
+        there = self._answered or told_to_wait
+        patience = self._patience if there else self._patience / BEFORE_THE_FIRST
+        failing = now - self._failing_since
+        if failing > patience + told_to_wait:
             self._halt.throw(
                 Stopped(
-                    f"{self.name}: no answer for {now - self._failing_since:.0f} s "
-                    f"({scrub(str(error))}). See to the service, then run again: "
-                    "all answers are kept."
+                    f"{self.name}: no answer for {failing:.0f} s ({scrub(str(error))}). "
+                    "See to the service, then run again: all answers are kept."
                 )
             )
 
+    def _hear(self, refill: Refill) -> None:
+        if refill != self._refill:
+            self._refill = refill
+            self._set_ceiling()
+
+    def _set_ceiling(self) -> None:
+        requests = [each.requests for each in (self._limits, self._refill)]
+        tokens = [each.tokens for each in (self._limits, self._refill)]
+        rates = [*filter(None, requests), *(each / self._tokens for each in tokens if each)]
+        self.throttle.pace.ceiling = min(rates, default=None)
+
 
 def failed(responder: Responder, prompt: Prompt, error: Exception) -> Response:
+    """What stands where an answer would."""
     return Response(
         prompt_id=prompt.id,
         text="",
@@ -112,3 +159,7 @@ def failed(responder: Responder, prompt: Prompt, error: Exception) -> Response:
         outcome="failed",
         detail=scrub(str(error)),
     )
+
+
+def _a_second(a_minute: float | None) -> float | None:
+    return a_minute / 60 if a_minute else None

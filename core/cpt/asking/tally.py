@@ -14,6 +14,8 @@ from cpt.types import Response, Usage
 class Tally:
     """Counts of one run, kept as it goes."""
 
+    items: int = 0
+    """What the answers are for (prompts, say), as far as it is done."""
     found: int = 0
     """Answers that were in the journal already."""
     sent: int = 0

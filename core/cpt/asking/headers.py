@@ -1,0 +1,79 @@
+"""What a service's headers say of its limits."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import datetime
+
+import attrs
+
+PREFIXES = ("x-ratelimit-{what}-{kind}", "anthropic-ratelimit-{kind}-{what}")
+"""How OpenAI (and those compatible with it) and Anthropic name them."""
+KINDS = ("requests", "tokens")
+NEARLY_USED = 0.1
+"""A limit with less than this part left is kept from now on."""
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"([\d.]+)(ms|s|m|h|d)")
+
+
+@attrs.frozen
+class Refill:
+    """How fast a service lets us go on, where we have nearly used up what it gave."""
+
+    requests: float | None = None
+    """Requests a second."""
+    tokens: float | None = None
+    """Tokens a second."""
+
+
+Listener = Callable[[Refill], None]
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+def listen(listener: Listener) -> None:
+    """Have it called in this task by whoever calls `heard`."""
+    _listener.set(listener)
+
+
+def heard(headers: Mapping[str, str]) -> None:
+    """Called by a service's `answer` with the headers of what came back; the engine listens."""
+    if (listener := _listener.get()) and (refill := refills(headers)):
+        listener(refill)
+
+
+def refills(headers: Mapping[str, str], now: float | None = None) -> Refill | None:
+    """What the headers say, None if nothing. `now` is in seconds since 1970."""
+    when = time.time() if now is None else now
+    for prefix in PREFIXES:
+        names = [prefix.format(what="limit", kind=kind) for kind in KINDS]
+        if any(name in headers for name in names):
+            return Refill(*(_refill(headers, prefix, kind, when) for kind in KINDS))
+    return None
+
+
+def _refill(headers: Mapping[str, str], prefix: str, kind: str, now: float) -> float | None:
+    try:
+        limit, left = (
+            float(headers[prefix.format(what=what, kind=kind)]) for what in ("limit", "remaining")
+        )
+        if left >= NEARLY_USED * limit:
+            return None
+        seconds = _seconds(headers[prefix.format(what="reset", kind=kind)], now)
+    except (KeyError, ValueError):
+        return None
+    # All of it is back at the reset, so what is used comes back at this rate.
+    return (limit - left) / seconds if seconds > 0 else None
+
+
+def _seconds(reset: str, now: float) -> float:
+    """`6m0s`, `20ms`, `1.5`, or a point in time."""
+    parts = _PART.findall(reset)
+    if parts and "".join(f"{number}{unit}" for number, unit in parts) == reset:
+        return sum(float(number) * UNITS[unit] for number, unit in parts)
+    try:
+        return float(reset)
+    except ValueError:
+        return datetime.fromisoformat(reset.replace("Z", "+00:00")).timestamp() - now

@@ -1,0 +1,105 @@
+"""What a person sees while models are asked: a live line on a terminal, else a line at times."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import deque
+from typing import Any
+
+from cpt.asking.tally import Tally
+
+LIVE, PLAIN = 0.25, 10.0
+"""Seconds between two looks, on a terminal and elsewhere."""
+RECENT = 30.0
+"""Seconds over which speed is measured."""
+
+
+class Progress:
+    """Tells how far asking has come, on standard error, until it is closed."""
+
+    def __init__(self, tally: Tally, total: int | None, stage: str) -> None:
+        self._tally = tally
+        self._total = total
+        self._stage = stage or "asking"
+        self._began = time.monotonic()
+        self._seen: deque[tuple[float, int, int]] = deque()
+        self._bar: Any = None
+        self._task = asyncio.create_task(self._tell())
+
+    async def close(self) -> None:
+        """Say where it ended, if anything was said before."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._bar:
+            self._bar.update(self.line())
+            self._bar.stop()
+        elif time.monotonic() - self._began > PLAIN:
+            self._say()
+
+    async def _tell(self) -> None:
+        live = sys.stderr.isatty()
+        while True:
+            await asyncio.sleep(LIVE if live else PLAIN)
+            if live:
+                self._draw()
+            else:
+                self._say()
+
+    def _say(self) -> None:
+        print(self.line(), file=sys.stderr, flush=True)
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.status import Status
+
+            self._bar = Status("", console=Console(stderr=True))
+            self._bar.start()
+        self._bar.update(self.line())
+
+    def line(self) -> str:
+        """Done, in flight, failed by reason, speed, tokens, cost, time left."""
+        tally = self._tally
+        answers, items = self._speeds()
+        of = f"/{self._total}" if self._total else ""
+        parts = [
+            f"{tally.items}{of} done" if tally.items else "",
+            f"{tally.done} answers" + (f" ({tally.found} from the journal)" if tally.found else ""),
+            f"{tally.in_flight} in flight",
+            _listed({k: n for k, n in tally.outcomes.items() if k != "answered"}),
+            f"asked again: {_listed(tally.errors)}" if tally.retries else "",
+            f"{answers:.1f}/s",
+            f"{tally.input_tokens + tally.output_tokens:,} tokens",
+            _money(tally),
+        ]
+        if self._total and items:
+            parts.append(f"{_clock((self._total - tally.items) / items)} left")
+        return f"{self._stage}: {' · '.join(filter(None, parts))}"
+
+    def _speeds(self) -> tuple[float, float]:
+        """Answers and finished items a second, lately."""
+        now = time.monotonic()
+        self._seen.append((now, self._tally.done, self._tally.items))
+        while self._seen[0][0] < now - RECENT:
+            self._seen.popleft()
+        then, done, items = self._seen[0] if len(self._seen) > 1 else (self._began, 0, 0)
+        span = max(1e-9, now - then)
+        return (self._tally.done - done) / span, (self._tally.items - items) / span
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()) if count)
+
+
+def _money(tally: Tally) -> str:
+    known = f"${tally.cost:.4f}" if tally.cost else ""
+    unknown = f"{tally.unpriced} of unknown price" if tally.unpriced else ""
+    return " + ".join(filter(None, (known, unknown)))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
