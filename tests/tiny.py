@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cpt import Batch, Loss, Message, Pair, Prompt, Response, Scheduler
+from cpt.training import metrics
 from cpt.training.options import Training
 
 CHATML = (
@@ -121,7 +122,6 @@ def ladder(prompts: int, rungs: int = 3, seed: int = 0) -> list[Pair]:
 
 def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Sequence[Any]:
     """Train in this process; returns the lines of metrics. `asked` are options, `loss`, `seed`."""
-    from cpt.training import metrics
     from cpt.training import train as train_on
 
     parts = {
@@ -132,6 +132,11 @@ def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Seq
     }
     options = Training(**{**OPTIONS, **asked})
     train_on(given, model=model, options=options, output=output, **parts)
+    return read(output)
+
+
+def read(output: Path) -> list[dict[str, Any]]:
+    """The lines of metrics in a run's folder."""
     return metrics.read(output / "metrics.jsonl")
 
 

@@ -39,7 +39,8 @@ class Trainings:
         """Exit status of each process, negative for a signal.
 
         `processes` is how many share the training; `die` how it ends, as `[signal, moment, step]`
-        or `[signal, "publish", step]` for the middle of writing a checkpoint; the rest are options.
+        or `[signal, "publish", step]` for the middle of writing a checkpoint; `loss` and `pairs`
+        what is trained on; the rest are options.
         """
         request = {"model": str(model), "output": str(output), **asked}
         assert self._server.stdin and self._server.stdout
@@ -84,7 +85,12 @@ def _fork(asked: dict[str, Any], rank: int, processes: int, port: int) -> int:
 
 
 def _train(
-    model: str, output: str, loss: str = "Sigmoid", die: list[Any] | None = None, **options: Any
+    model: str,
+    output: str,
+    loss: str = "Sigmoid",
+    pairs: int = 21,
+    die: list[Any] | None = None,
+    **options: Any,
 ) -> None:
     how, where, step = die or [None, None, None]
 
@@ -101,7 +107,7 @@ def _train(
 
         checkpoint.publish = publish
     train(
-        [*tiny.pairs(21), *tiny.ladder(3)],
+        [*tiny.pairs(pairs), *tiny.ladder(2)],
         model=Path(model),
         scheduler=tiny.Mixed(),
         loss=getattr(tiny, loss)(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 from cpt.errors import CptError
 
@@ -56,7 +58,25 @@ def latest(folder: Path, digest: str) -> tuple[Path, dict[str, Any]] | None:
 
 def load(accelerator: Any, checkpoint: Path) -> None:
     """Bring back weights, optimizer and random numbers."""
-    accelerator.load_state(str(checkpoint))
+    accelerator.load_state(str(checkpoint), strict=not any(map(_frozen, accelerator._models)))
+
+
+def leave_out_frozen(models: Sequence[nn.Module], weights: list[dict[str, Tensor]], _: str) -> None:
+    """Drop from what is saved the weights that are never trained: the model's folder has them.
+
+    Sharded models come without `weights`, and are saved whole.
+    """
+    for model, state in zip(models, weights, strict=False):
+        for name in _frozen(model):
+            state.pop(name, None)
+
+
+def _frozen(model: nn.Module) -> set[str]:
+    return {
+        name
+        for name, each in model.named_parameters(remove_duplicate=False)
+        if not each.requires_grad
+    }
 
 
 def publish(temporary: Path, final: Path) -> None:

@@ -47,35 +47,41 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
 
 @attrs.define(eq=False)
 class Meter:
-    """Sums since the last line: on the device, and read from it once a line."""
+    """Sums since the last line: what is on the device is read from it once a line.
 
-    sums: dict[str, Tensor] = attrs.field(factory=dict)
+    Numbers are added up one after the other, in the order they came in, so that a sum does not
+    depend on whether a checkpoint was written in between.
+    """
+
     before: dict[str, float] = attrs.field(factory=dict)
-    """Sums that were folded before; the same on every process."""
-    counts: dict[str, float] = attrs.field(factory=dict)
-    """Sums that never were on the device."""
+    """Sums that were folded; the same on every process."""
+    _values: list[dict[str, Tensor]] = attrs.field(factory=list)
+    _counts: list[dict[str, float]] = attrs.field(factory=list)
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add one value for each pair."""
-        for name, each in values.items():
-            total = each.sum()
-            self.sums[name] = self.sums[name] + total if name in self.sums else total
+        self._values.append({name: each.sum() for name, each in values.items()})
 
     def count(self, **numbers: float) -> None:
-        for name, number in numbers.items():
-            self.counts[name] = self.counts.get(name, 0.0) + number
+        """Add what never was on the device."""
+        self._counts.append(numbers)
 
     def fold(self, accelerator: Any) -> dict[str, float]:
         """All sums of all processes, which the meter then begins with: what a checkpoint keeps."""
-        read = torch.stack(list(self.sums.values())).tolist() if self.sums else []
-        own = dict(zip(self.sums, read, strict=True)) | self.counts
-        if accelerator.num_processes > 1:
-            numbers = list(own.values())
-            stacked = torch.tensor(numbers, device=accelerator.device, dtype=torch.float64)
-            own = dict(zip(own, accelerator.reduce(stacked).tolist(), strict=True))
-        total = self.before | {name: self.before.get(name, 0.0) + own[name] for name in own}
-        self.sums, self.counts, self.before = {}, {}, total
-        return total
+        alone = accelerator.num_processes == 1
+        total = dict(self.before) if alone else {}
+        for numbers in [*_read(self._values), *self._counts]:
+            for name, number in numbers.items():
+                total[name] = total.get(name, 0.0) + number
+        if not alone:
+            here = torch.tensor(
+                list(total.values()), device=accelerator.device, dtype=torch.float64
+            )
+            everywhere = zip(total, accelerator.reduce(here).tolist(), strict=True)
+            total = {name: self.before.get(name, 0.0) + number for name, number in everywhere}
+            total = self.before | total
+        self.before, self._values, self._counts = total, [], []
+        return dict(total)
 
     def means(self, accelerator: Any) -> dict[str, float]:
         """Everything by pair, or by what it is counted by; the meter begins anew."""
@@ -91,6 +97,14 @@ class Meter:
             "padding": 1 - read / slots,
             "tokens_per_second": tokens / seconds * accelerator.num_processes,
         }
+
+
+def _read(values: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
+    """The numbers, in one copy from the device."""
+    if not values:
+        return []
+    rows = torch.stack([torch.stack(list(each.values())) for each in values]).tolist()
+    return [dict(zip(each, row, strict=True)) for each, row in zip(values, rows, strict=True)]
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:

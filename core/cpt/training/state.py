@@ -64,6 +64,7 @@ def begin(plan: Plan, accelerator: Accelerator, output: Path) -> State:
     module = SequenceLogps(made_trainable(load_model(plan.folder), plan.options))
     scorer = _scorer(plan, accelerator, module)
     prepared, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
+    accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
     if compared and own:
         with getattr(module.model, "disable_adapter", nullcontext)():
             values = _references(plan, scorer, output)

@@ -1,0 +1,192 @@
+"""A training that is killed and taken up again is the training that was never killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cpt import CptError
+from cpt.training.metrics import TIMING
+
+from . import tiny
+from .training_process import Trainings
+
+OPTIONS = {"epochs": 2, "batch_size": 5, "log_every": 2, "checkpoint_every": 3}
+"""27 pairs twice are 12 steps; no multiple of 3 and 2 but 6 and 12 is both logged and saved."""
+STEPS = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("CPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "base"
+    return tiny.folder(folder, tie_word_embeddings=True)
+
+
+@pytest.fixture(scope="module")
+def trainings(cache: None) -> Iterator[Trainings]:
+    made = Trainings()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def unbroken(trainings: Trainings, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    assert trainings(model, folder, **OPTIONS) == [0]
+    return folder
+
+
+def trace(folder: Path) -> list[str]:
+    """The lines of metrics to the last bit, without what a clock measured."""
+    lines = tiny.read(folder)
+    return [
+        json.dumps({name: value for name, value in line.items() if name not in TIMING})
+        for line in lines
+    ]
+
+
+def steps(folder: Path) -> list[int]:
+    return [line["step"] for line in tiny.read(folder)]
+
+
+def assert_same(run: Path, other: Path) -> None:
+    assert trace(run) == trace(other)
+    weights = load_file(run / "model" / "model.safetensors")
+    for name, each in load_file(other / "model" / "model.safetensors").items():
+        assert torch.equal(weights[name], each), name
+
+
+def test_killed_at_random_steps(
+    tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path
+) -> None:
+    random_ = random.Random(11)
+    deaths = sorted(random_.sample(range(1, STEPS), 3))
+    for step in deaths:
+        die = [signal.SIGKILL, "cpt_step_ended", step]
+        assert trainings(model, tmp_path, die=die, **OPTIONS) == [-signal.SIGKILL]
+        assert not (tmp_path / "model").exists()
+    assert trainings(model, tmp_path, **OPTIONS) == [0]
+    assert len(trace(unbroken)) == STEPS / 2
+    assert_same(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("moment", ["publish", "cpt_checkpoint_saved"])
+def test_killed_while_a_checkpoint_is_written(
+    tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, moment: str
+) -> None:
+    die = [signal.SIGKILL, moment, 6]
+    assert trainings(model, tmp_path, die=die, **OPTIONS) == [-signal.SIGKILL]
+    there = [each.name for each in (tmp_path / "checkpoints").glob("step-*")]
+    assert ("step-00000006" in there) is (moment == "cpt_checkpoint_saved")
+    assert trainings(model, tmp_path, **OPTIONS) == [0]
+    assert_same(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_stopped_politely_it_saves_what_it_has(
+    tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, name: str
+) -> None:
+    die = [signal.Signals[name], "cpt_step_ended", 5]
+    assert trainings(model, tmp_path, die=die, **OPTIONS) == [130]
+    assert sorted((tmp_path / "checkpoints").iterdir())[-1].name == "step-00000005"
+    assert trainings(model, tmp_path, **OPTIONS) == [0]
+    assert_same(tmp_path, unbroken)
+
+
+def test_two_processes_are_killed_and_taken_up_by_two(
+    tmp_path: Path, trainings: Trainings, model: Path
+) -> None:
+    small = {**OPTIONS, "pairs": 4, "epochs": 1, "processes": 2}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert trainings(model, whole, **small) == [0, 0]
+    die = [signal.SIGINT, "cpt_step_ended", 1]
+    assert trainings(model, broken, **small, die=die) == [130, 130]
+    assert trainings(model, broken, **small) == [0, 0]
+    assert steps(broken) == steps(whole)
+    for line, other in zip(tiny.read(broken), tiny.read(whole), strict=True):
+        assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
+
+
+def test_lines_behind_the_checkpoint_and_half_ones_are_dropped(
+    tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path
+) -> None:
+    die = [signal.SIGKILL, "cpt_step_ended", 5]
+    trainings(model, tmp_path, die=die, **OPTIONS)
+    assert steps(tmp_path) == [2, 4]
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    die = [signal.SIGKILL, "cpt_step_ended", 4]
+    trainings(model, tmp_path, die=die, **OPTIONS)
+    assert steps(tmp_path) == [2, 4]
+    assert trace(tmp_path) == trace(unbroken)[:2]
+
+
+def test_only_so_many_checkpoints_are_kept(
+    tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path
+) -> None:
+    assert sorted(each.name for each in (unbroken / "checkpoints").iterdir()) == [
+        "step-00000009",
+        "step-00000012",
+    ]
+    few = {**OPTIONS, "epochs": 1, "pairs": 9, "checkpoint_every": 1, "keep_checkpoints": 1}
+    assert trainings(model, tmp_path, **few) == [0]
+    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"loss": tiny.Sigmoid(beta=0.2)},
+        {"loss": tiny.ByToken()},
+        {"given": tiny.pairs(7)},
+        {"seed": 1, "scheduler": tiny.Mixed()},
+        {"learning_rate": 1e-4},
+    ],
+    ids=str,
+)
+def test_another_training_in_the_same_folder_is_refused(
+    tmp_path: Path, model: Path, other: dict[str, Any]
+) -> None:
+    def stop(moment: str, **facts: Any) -> None:
+        if facts["step"] == 2:
+            raise InterruptedError
+
+    given = tiny.pairs(8)
+    asked = {"batch_size": 2, "checkpoint_every": 1}
+    with pytest.raises(InterruptedError):
+        tiny.train(tmp_path, model, given, notify=stop, **asked)
+    with pytest.raises(CptError, match="belongs to a training with other"):
+        tiny.train(tmp_path, model, other.pop("given", given), **asked, **other)
+    harmless = {"log_every": 2, "micro_tokens": 100, "keep_checkpoints": 1}
+    assert len(tiny.train(tmp_path, model, given, **{**asked, **harmless})) > 1
+
+
+def test_lora_is_taken_up_again(tmp_path: Path, model: Path) -> None:
+    def stop(moment: str, **facts: Any) -> None:
+        if facts["step"] == 3:
+            raise InterruptedError
+
+    asked: dict[str, Any] = {"batch_size": 2, "checkpoint_every": 2, "lora_rank": 2}
+    whole = tmp_path / "whole"
+    tiny.train(whole, model, tiny.pairs(8), **asked)
+    with pytest.raises(InterruptedError):
+        tiny.train(tmp_path / "run", model, tiny.pairs(8), notify=stop, **asked)
+    tiny.train(tmp_path / "run", model, tiny.pairs(8), **asked)
+    assert_same(tmp_path / "run", whole)
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("*2/model.safetensors")
+    assert all("lora" in name for name in load_file(saved))

@@ -1,0 +1,468 @@
+"""The loop: what is learned, what is measured, what is written, what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cpt import Batch, CptError, Loss
+from cpt.training import objective, step
+from cpt.training.loop import _factor
+from cpt.training.options import Training
+
+from . import tiny
+from .training_process import Trainings
+
+PAIRS = [*tiny.pairs(11), *tiny.ladder(2)]
+MEASURED = {
+    *("loss", "logps/chosen", "logps/rejected", "grad_norm", "padding"),
+    *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.folder(tmp_path_factory.mktemp("model") / "base")
+
+
+@pytest.fixture(scope="module")
+def trainings() -> Iterator[Trainings]:
+    made = Trainings()
+    yield made
+    made.close()
+
+
+def measured(line: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in line.items() if name in MEASURED}
+
+
+def same(lines: Any, others: Any, rel: float = 1e-4) -> None:
+    assert len(lines) == len(others)
+    for line, other in zip(lines, others, strict=True):
+        assert measured(line) == pytest.approx(measured(other), rel=rel, abs=1e-5)
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    with safe_open(folder / "model.safetensors", framework="pt") as content:
+        return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+
+
+# What is learned
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"precision": "bf16"},
+        {"lora_rank": 8, "learning_rate": 1e-2},
+        {"gradient_checkpointing": True},
+        {"loss": tiny.Anchored()},
+    ],
+    ids=str,
+)
+def test_rewards_begin_at_zero_exactly_and_the_margin_grows(
+    tmp_path: Path, model: Path, options: dict[str, Any]
+) -> None:
+    lines = tiny.train(tmp_path, model, PAIRS, epochs=12, **options)
+    first, last = lines[0], lines[-1]
+    for name in ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"):
+        assert first[name] == 0.0
+    assert first["loss"] == pytest.approx(1.0 if "loss" in options else math.log(2), rel=1e-6)
+    assert last["rewards/accuracies"] == 1.0
+    assert last["rewards/margins"] > 1.0
+
+
+@pytest.mark.parametrize("loss", [tiny.Sigmoid(), tiny.ByToken(), tiny.Anchored()], ids=str)
+def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, model: Path, loss: Loss) -> None:
+    whole = tiny.train(tmp_path / "whole", model, PAIRS, loss=loss, micro_tokens=10_000)
+    cut = tiny.train(tmp_path / "cut", model, PAIRS, loss=loss, micro_tokens=60)
+    same(whole, cut)
+
+
+def test_what_saves_memory_changes_nothing(tmp_path: Path, model: Path) -> None:
+    plain = tiny.train(tmp_path / "plain", model, PAIRS)
+    same(plain, tiny.train(tmp_path / "twice", model, PAIRS, gradient_checkpointing=True))
+    same(plain, tiny.train(tmp_path / "token", model, PAIRS, loss=tiny.ByToken()))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"pairs": 8, "batch_size": 9, "micro_tokens": 150},
+        {"pairs": 0, "batch_size": 4, "loss": "Anchored", "checkpoint_every": 1},
+        {"pairs": 2, "batch_size": 1},  # one process has nothing to do
+    ],
+    ids=str,
+)
+def test_two_processes_learn_what_one_does(
+    tmp_path: Path, model: Path, trainings: Trainings, asked: dict[str, Any]
+) -> None:
+    assert trainings(model, tmp_path / "one", **asked) == [0]
+    assert trainings(model, tmp_path / "two", processes=2, **asked) == [0, 0]
+    same(tiny.read(tmp_path / "one"), tiny.read(tmp_path / "two"))
+    one, two = (weights_of(tmp_path / run / "model") for run in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=0, atol=2e-4)
+
+
+def test_a_weight_multiplies_the_loss_of_its_pair(tmp_path: Path, model: Path) -> None:
+    def first(weights: list[float]) -> dict[str, Any]:
+        weighted = [
+            attrs.evolve(pair, weight=weight)
+            for pair, weight in zip(PAIRS[:3], weights, strict=True)
+        ]
+        folder = tmp_path / str(weights)
+        line: dict[str, Any] = tiny.train(folder, model, weighted, batch_size=3)[0]
+        return line
+
+    zero, one, two = first([0.0] * 3), first([1.0] * 3), first([2.0] * 3)
+    assert zero["loss"] == zero["grad_norm"] == 0.0
+    assert two["loss"] == pytest.approx(2 * one["loss"])
+    assert two["grad_norm"] == pytest.approx(2 * one["grad_norm"], rel=1e-4)
+    mixed = first([1.0, 0.0, 0.0])
+    alone = tiny.train(tmp_path / "alone", model, PAIRS[:1], batch_size=1)[0]
+    assert mixed["grad_norm"] == pytest.approx(alone["grad_norm"] / 3, rel=1e-4)
+
+
+def test_metrics_are_what_their_names_say(tmp_path: Path, model: Path) -> None:
+    lines = tiny.train(tmp_path, model, PAIRS[:6], batch_size=3, scheduler=tiny.InOrder())
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    before = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+
+    def logp(pair: Any, text: str) -> float:
+        asked = [{"role": "user", "content": pair.prompt.messages[0].content}]
+        chat = [*asked, {"role": "assistant", "content": text}]
+        ids = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=False)
+        start = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        with torch.no_grad():
+            logps = before(ids).logits[0, :-1].log_softmax(-1)
+        return float(logps.gather(1, ids[0, 1:, None])[len(start) - 1 :].sum())
+
+    chosen = [logp(pair, pair.chosen.text) for pair in PAIRS[:3]]
+    rejected = [logp(pair, pair.rejected.text) for pair in PAIRS[:3]]
+    assert lines[0]["logps/chosen"] == pytest.approx(sum(chosen) / 3, rel=1e-5)
+    assert lines[0]["logps/rejected"] == pytest.approx(sum(rejected) / 3, rel=1e-5)
+    assert lines[1]["rewards/margins"] == pytest.approx(
+        lines[1]["rewards/chosen"] - lines[1]["rewards/rejected"], rel=1e-4
+    )
+    assert [line["step"] for line in lines] == [1, 2]
+    assert [line["epoch"] for line in lines] == [0.5, 1.0]
+    assert all(line["tokens_per_second"] > 0 and 0 <= line["padding"] < 1 for line in lines)
+
+
+def test_a_line_is_the_mean_over_its_steps(tmp_path: Path, model: Path) -> None:
+    each = tiny.train(tmp_path / "each", model, PAIRS[:12], batch_size=3)
+    some = tiny.train(tmp_path / "some", model, PAIRS[:12], batch_size=3, log_every=3)
+    assert [line["step"] for line in some] == [3, 4]
+    for name in MEASURED - {"padding"}:
+        mean = sum(line[name] for line in each[:3]) / 3
+        assert some[0][name] == pytest.approx(mean, rel=1e-4, abs=1e-6)
+
+
+# What is computed
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> list[step.Part]:
+    """The parts that went through the model."""
+    seen: list[step.Part] = []
+    forward = objective.weighted_losses
+
+    def noting(state: Any, part: step.Part, *rest: Any, **named: Any) -> Tensor:
+        seen.append(part)
+        return forward(state, part, *rest, **named)
+
+    monkeypatch.setattr("cpt.training.loop.weighted_losses", noting)
+    return seen
+
+
+def test_an_answer_that_pairs_of_a_batch_share_is_computed_once(
+    tmp_path: Path, model: Path, parts: list[step.Part]
+) -> None:
+    ladder = tiny.ladder(prompts=2, rungs=4)
+    tiny.train(tmp_path, model, ladder, batch_size=len(ladder), micro_tokens=10_000)
+    assert len(ladder) == 12 and sum(len(part.sequences) for part in parts) == 8
+    assert sum(len(part.pairs) for part in parts) == 12
+
+
+def test_a_prompt_with_many_pairs_is_cut_to_the_budget(
+    tmp_path: Path, model: Path, parts: list[step.Part]
+) -> None:
+    ladder = tiny.ladder(prompts=1, rungs=5)
+    lines = tiny.train(tmp_path / "cut", model, ladder, batch_size=10, micro_tokens=250)
+    assert len(parts) > 1 and sum(len(part.pairs) for part in parts) == 10
+    same(lines, tiny.train(tmp_path / "whole", model, ladder, batch_size=10, micro_tokens=9999))
+
+
+def test_a_loss_pays_only_for_what_it_needs(
+    tmp_path: Path, model: Path, parts: list[step.Part]
+) -> None:
+    line = tiny.train(tmp_path, model, PAIRS[:3], loss=tiny.Imitate())[0]
+    assert sum(len(part.sequences) for part in parts) == 3
+    assert "logps/chosen" in line
+    assert not [name for name in line if name.startswith("rewards") or "rejected" in name]
+
+
+def test_a_pair_may_come_twice_in_a_batch(tmp_path: Path, model: Path) -> None:
+    @attrs.frozen
+    class Twice(tiny.InOrder):
+        def batches(self, pairs: Any, size: int, seed: int, epochs: int) -> Iterator[list[int]]:
+            yield [0, 0, 1]
+
+    line = tiny.train(tmp_path / "a", model, PAIRS[:2], scheduler=Twice())[0]
+    again = [attrs.evolve(PAIRS[0], id="again"), *PAIRS[:2]]
+    same([line], tiny.train(tmp_path / "b", model, again, batch_size=3))
+
+
+# What is written
+
+
+def test_the_model_is_one_that_transformers_loads_and_stops(tmp_path: Path, model: Path) -> None:
+    tiny.train(tmp_path, model, PAIRS, epochs=2)
+    made = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer.chat_template == tiny.CHATML
+    assert made.config.attention_dropout == 0.1
+    assert tokenizer.eos_token_id in made.generation_config.eos_token_id
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], return_tensors="pt")
+    assert made.generate(**ids, max_new_tokens=4).shape[1] > ids["input_ids"].shape[1]
+    changed = weights_of(tmp_path / "model")
+    assert any(not torch.equal(changed[name], each) for name, each in weights_of(model).items())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_card_says_what_the_model_is(tmp_path: Path, model: Path) -> None:
+    given_ = [attrs.evolve(pair, pairer="ladder") for pair in [*PAIRS, tiny.pair("a", "b", "b")]]
+    tiny.train(tmp_path, model, given_, loss=tiny.Sigmoid(beta=0.25))
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert card.startswith("---\nbase_model: ")
+    for said in (
+        "`sigmoid` with beta = 0.25",
+        "arXiv:2305.18290",
+        "Takes the pairs as they come",
+        "17 pairs made by `ladder`; 1 identical dropped",
+        f"`{model}`",
+        "`rewards/margins`",
+        f"torch {torch.__version__}",
+    ):
+        assert said in card
+
+
+def test_a_model_stays_in_the_number_format_it_came_in(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    tiny.model(tie_word_embeddings=True).to(torch.bfloat16).save_pretrained(base)
+    tiny.tokenizer().save_pretrained(base)
+    tiny.train(tmp_path / "run", base, PAIRS)
+    made = weights_of(tmp_path / "run" / "model")
+    assert {each.dtype for each in made.values()} == {torch.bfloat16}
+    assert made.keys() == weights_of(base).keys() and "lm_head.weight" not in made
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").dtype == torch.bfloat16
+
+
+def test_lora_leaves_a_merged_model_and_the_adapter(tmp_path: Path, model: Path) -> None:
+    from peft import PeftModel
+
+    targets = ("q_proj", "down_proj")
+    tiny.train(tmp_path, model, PAIRS, lora_rank=4, lora_targets=targets, learning_rate=1e-2)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    base = AutoModelForCausalLM.from_pretrained(model)
+    adapted = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    ids = torch.arange(30)[None]
+    torch.testing.assert_close(merged(ids).logits, adapted(ids).logits, rtol=0, atol=1e-4)
+    before, after = weights_of(model), weights_of(tmp_path / "model")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(any(target in name for target in targets) for name in changed)
+
+
+def test_the_order_is_the_schedulers_and_is_written(tmp_path: Path, model: Path) -> None:
+    scheduler = tiny.Mixed()
+    tiny.train(tmp_path, model, PAIRS, scheduler=scheduler, seed=4, epochs=2)
+    written = pq.read_table(tmp_path / "order.parquet").to_pydict()
+    batches = [list(batch) for batch in scheduler.batches(PAIRS, 8, 4, 2)]
+    assert written["pair"] == [PAIRS[place].id for batch in batches for place in batch]
+    assert written["step"] == [at for at, batch in enumerate(batches, 1) for _ in batch]
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path, model: Path) -> None:
+    from cpt.training import train
+
+    parts_ = {"scheduler": tiny.InOrder(), "loss": tiny.Sigmoid(), "seed": 0, "output": tmp_path}
+    options = Training(**tiny.OPTIONS)
+    first = train([*PAIRS, tiny.pair("a", "b", "b")], model=model, options=options, **parts_)
+    assert first["pairs"] == 17 and first["dropped"] == {"identical": 1} and first["steps"] == 3
+    assert train([], model=Path("nowhere"), options=options, **parts_) == first
+
+
+def test_moments_are_told(tmp_path: Path, model: Path) -> None:
+    told: list[tuple[str, Any]] = []
+    tiny.train(
+        tmp_path,
+        model,
+        PAIRS[:8],
+        batch_size=2,
+        log_every=2,
+        checkpoint_every=3,
+        notify=lambda moment, **facts: told.append((moment, facts)),
+    )
+    steps = [facts for moment, facts in told if moment == "cpt_step_ended"]
+    assert [(facts["step"], facts["steps"]) for facts in steps] == [(n, 4) for n in (1, 2, 3, 4)]
+    assert [bool(facts["metrics"]) for facts in steps] == [False, True, False, True]
+    (saved,) = (facts for moment, facts in told if moment == "cpt_checkpoint_saved")
+    assert saved["step"] == 3 and saved["path"].is_dir()
+
+
+# What is refused
+
+
+@attrs.frozen
+class Broken(Loss):
+    """Breaks at one pair."""
+
+    name = "broken"
+    needs: ClassVar = frozenset({"rejected"})
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return (batch.rejected.policy - batch.chosen.policy) / (batch.margin != 13)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_its_pairs(tmp_path: Path, model: Path) -> None:
+    bad = [attrs.evolve(pair, margin=float(at)) for at, pair in enumerate(PAIRS)]
+    with pytest.raises(CptError, match=rf"Step 7: the loss is not finite for {PAIRS[13].id}\."):
+        tiny.train(tmp_path, model, bad, loss=Broken(), batch_size=2, checkpoint_every=3)
+    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == [
+        "step-00000003",
+        "step-00000006",
+    ]
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_loss_of_the_wrong_shape_is_named(tmp_path: Path, model: Path) -> None:
+    @attrs.frozen
+    class Mean(tiny.Sigmoid):
+        name = "mean"
+
+        def __call__(self, batch: Batch) -> Tensor:
+            return super().__call__(batch).mean()
+
+    with pytest.raises(CptError, match=r"Loss 'mean' returned shape \(\) for \d pairs"):
+        tiny.train(tmp_path, model, PAIRS, loss=Mean())
+
+
+def test_a_scheduler_that_asks_for_what_there_is_not_is_named(tmp_path: Path, model: Path) -> None:
+    @attrs.frozen
+    class Beyond(tiny.InOrder):
+        def batches(self, pairs: Any, size: int, seed: int, epochs: int) -> Iterator[list[int]]:
+            yield [len(pairs)]
+
+    with pytest.raises(CptError, match="'in_order' asks for pair 3 of 3"):
+        tiny.train(tmp_path, model, PAIRS[:3], scheduler=Beyond())
+
+
+def test_mismatched_pairs_need_two_prompts(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(CptError, match="all pairs share one"):
+        tiny.train(tmp_path, model, tiny.ladder(prompts=1), loss=tiny.Anchored())
+
+
+def make_empty(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def make_adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def take_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def take_tokenizer(folder: Path) -> None:
+    for file in folder.glob("token*"):
+        file.unlink()
+
+
+def break_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "nothing_known"}')
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (make_empty, "not a model's folder"),
+        (make_adapter, "merge it"),
+        (take_weights, "no causal language model that can be loaded"),
+        (take_tokenizer, "no tokenizer that can be loaded"),
+        (break_config, "config.json is not of a model known here"),
+    ],
+)
+def test_a_folder_that_holds_no_model_is_named(tmp_path: Path, damage: Any, said: str) -> None:
+    folder = tiny.folder(tmp_path / "base")
+    damage(folder)
+    with pytest.raises(CptError, match=said) as raised:
+        tiny.train(tmp_path / "run", folder, PAIRS)
+    assert str(folder) in raised.value.message and "\n" not in raised.value.message
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CptError, match=r"nowhere: there is no such folder"):
+        tiny.train(tmp_path, tmp_path / "nowhere", PAIRS)
+
+
+def test_a_model_that_does_not_know_the_tokenizers_ids(tmp_path: Path) -> None:
+    folder = tiny.folder(tmp_path / "base", vocab_size=200)
+    with pytest.raises(CptError, match=r"None of the 17 pairs.*outside_vocabulary"):
+        tiny.train(tmp_path / "run", folder, PAIRS)
+
+
+def test_lora_targets_that_the_model_does_not_have(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(CptError, match=r"train\.lora_targets: .*nowhere_proj"):
+        tiny.train(tmp_path, model, PAIRS, lora_rank=2, lora_targets=("nowhere_proj",))
+
+
+# The learning rate
+
+
+@given(
+    steps=st.integers(1, 300),
+    warmup=st.floats(0, 0.9),
+    schedule=st.sampled_from(["linear", "cosine", "constant"]),
+)
+def test_the_learning_rate_rises_then_falls_and_is_never_zero(
+    steps: int, warmup: float, schedule: Any
+) -> None:
+    options = Training(warmup=warmup, schedule=schedule)
+    rates = [_factor(number, steps, options) for number in range(steps)]
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(1.0) and min(rates) > 0
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert top <= max(0, round(warmup * steps))
+
+
+def test_the_schedules_are_those_of_their_names() -> None:
+    def factors(schedule: Any) -> list[float]:
+        options = Training(warmup=0.2, schedule=schedule)
+        return [round(_factor(number, 10, options), 4) for number in range(10)]
+
+    assert factors("constant") == [0.5] + [1.0] * 9
+    assert factors("linear") == [0.5, 1.0, *(round(1 - at / 8, 4) for at in range(8))]
+    half = [round((1 + math.cos(math.pi * at / 8)) / 2, 4) for at in range(8)]
+    assert factors("cosine") == [0.5, 1.0, *half]
