@@ -8,132 +8,114 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 
-MODELS: dict[str, dict[str, Any]] = {
-    "40m": {
-        "vocab_size": 32_000,
-        "hidden_size": 512,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 64,
-    },
-    "90m": {
-        "vocab_size": 128_256,
-        "hidden_size": 512,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 64,
-    },
-    "135m": {
-        "vocab_size": 49_152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "head_dim": 64,
-    },
-    "500m": {
-        "vocab_size": 151_936,
-        "hidden_size": 896,
-        "intermediate_size": 4864,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 14,
-        "num_key_value_heads": 2,
-        "head_dim": 64,
-    },
-    "8b": {
-        "vocab_size": 128_256,
-        "hidden_size": 4096,
-        "intermediate_size": 14_336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-    },
+from cpt.types import Message, Pair, Prompt, Response
+
+
+def _shape(
+    vocabulary: int, width: int, inner: int, layers: int, heads: int, groups: int, head: int = 64
+) -> dict[str, int]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": groups,
+        "head_dim": head,
+    }
+
+
+MODELS = {
+    "40m": _shape(32_000, 512, 1536, 8, 8, 4),
+    "90m": _shape(128_256, 512, 1536, 8, 8, 4),
+    "135m": _shape(49_152, 576, 1536, 30, 9, 3),
+    "500m": _shape(151_936, 896, 4864, 24, 14, 2),
+    "8b": _shape(128_256, 4096, 14_336, 32, 32, 8, 128),
 }
 """Shapes by name. The first three are for a CPU, the last two for an accelerator."""
 
-USER, ANSWER, END, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
+END, PAD = "<|end|>", "<|pad|>"
+ROLES = ("<|user|>", "<|assistant|>")
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 
 
-@attrs.frozen
-class Texts:
-    """One pair as text; the prompt ends where the answer begins."""
-
-    prompt: str
-    chosen: str
-    rejected: str
-
-
-def read(path: Path) -> list[Texts]:
-    """Pairs of a jsonl file: a ladder's, CLAIR's, or rows of prompt, chosen and rejected."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [_texts(row) for row in rows if len(set(_sides(row))) == 2]
-
-
-def ladder(path: Path, authors: Sequence[str]) -> list[Texts]:
-    """Every pair of a ladder, prompt by prompt: each author over all the later ones."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+def read(path: Path, authors: Sequence[str]) -> list[Pair]:
+    """Pairs of a jsonl file: a ladder's (each author over all later ones), or CLAIR's."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        Texts(_asked(row["prompt"]), row["responses"][better], row["responses"][worse])
-        for row in rows
-        for at, better in enumerate(authors)
-        for worse in authors[at + 1 :]
+        pair
+        for number, row in enumerate(rows)
+        for pair in _pairs(str(number), row, authors)
+        if pair.chosen.text != pair.rejected.text
     ]
 
 
-def joined(texts: Sequence[Texts], words: int) -> list[Texts]:
-    """The same pairs with long prompts: earlier pairs stand before as turns of one conversation."""
-    found: list[Texts] = []
-    turns: list[str] = []
-    for each in texts:
-        prompt = "".join([*turns, each.prompt])
-        if len(prompt.split()) >= words:
-            found.append(attrs.evolve(each, prompt=prompt))
-            turns = []
-        else:
-            turns.append(f"{each.prompt}{each.rejected}{END}")
+def _pairs(name: str, row: dict[str, Any], authors: Sequence[str]) -> Iterable[Pair]:
+    prompt = Prompt(id=name, messages=(Message("user", row["prompt"]),))
+    if "responses" not in row:
+        row["responses"] = {"revision": row["revision"], "rejected": row["rejected"]}
+        authors = ("revision", "rejected")
+    answers = [Response(prompt_id=name, text=row["responses"][by], author=by) for by in authors]
+    for at, better in enumerate(answers):
+        for worse in answers[at + 1 :]:
+            yield Pair(prompt=prompt, chosen=better, rejected=worse)
+
+
+def joined(pairs: Sequence[Pair], words: int) -> list[Pair]:
+    """Pairs with prompts of `words` words and more: those skipped stand before, as turns."""
+    found: list[Pair] = []
+    before: tuple[Message, ...] = ()
+    for pair in pairs:
+        messages = (*before, *pair.prompt.messages)
+        before = (*messages, Message("assistant", pair.rejected.text))
+        if sum(len(message.content.split()) for message in messages) >= words:
+            prompt = attrs.evolve(pair.prompt, messages=messages)
+            found.append(attrs.evolve(pair, prompt=prompt))
+            before = ()
     return found
 
 
-def _sides(row: dict[str, Any]) -> tuple[str, str]:
-    if "responses" in row:
-        return row["responses"]["gpt4"], row["responses"]["text_davinci_003"]
-    return row.get("revision") or row["chosen"], row["rejected"]
+def repeated(pairs: Sequence[Pair], times: int) -> list[Pair]:
+    """The same pairs again, under other names."""
+    return [
+        attrs.evolve(
+            pair,
+            id=f"{pair.id}#{time}",
+            prompt=attrs.evolve(pair.prompt, id=f"{pair.prompt.id}#{time}"),
+        )
+        for time in range(times)
+        for pair in pairs
+    ]
 
 
-def _texts(row: dict[str, Any]) -> Texts:
-    return Texts(_asked(row["prompt"]), *_sides(row))
-
-
-def _asked(prompt: str) -> str:
-    return f"{USER}{prompt}{ANSWER}"
-
-
-def make_tokenizer(texts: Iterable[Texts], vocabulary: int, folder: Path) -> Any:
-    """A byte-level tokenizer trained on the texts, saved; it may be smaller than the vocabulary."""
+def make_tokenizer(pairs: Iterable[Pair], vocabulary: int, folder: Path) -> None:
+    """A byte-level tokenizer trained on the pairs; it may turn out smaller than `vocabulary`."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
     trained = ByteLevelBPETokenizer()
-    each = (text for pair in texts for text in (pair.prompt, pair.chosen, pair.rejected))
-    special = [PAD, END, USER, ANSWER]
-    trained.train_from_iterator(each, vocabulary, special_tokens=special, show_progress=False)
+    texts = (
+        text
+        for pair in pairs
+        for text in (pair.prompt.messages[-1].content, pair.chosen.text, pair.rejected.text)
+    )
+    trained.train_from_iterator(
+        texts, vocabulary, special_tokens=[PAD, END, *ROLES], show_progress=False
+    )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=trained._tokenizer, eos_token=END, pad_token=PAD
     )
+    tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
-    return tokenizer
 
 
 def make_model(name: str, folder: Path) -> None:
-    """A model of random weights, tied, in fp32, saved."""
+    """A model of random weights with tied embeddings, in fp32."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -149,19 +131,17 @@ def make_model(name: str, folder: Path) -> None:
     Qwen3ForCausalLM(config).save_pretrained(folder)
 
 
-def tokenised(
-    tokenizer: Any, texts: Sequence[Texts], longest: int
-) -> tuple[list[Texts], list[tuple[Any, Any, Any]]]:
-    """The pairs that fit into `longest` tokens, and their ids: prompt, chosen and rejected."""
-    kept: list[Texts] = []
-    ids: list[tuple[Any, Any, Any]] = []
-    sides = [
-        tokenizer([getattr(each, side) for each in texts], add_special_tokens=False)["input_ids"]
-        for side in ("prompt", "chosen", "rejected")
+def fitting(pairs: Sequence[Pair], folder: Path, longest: int) -> list[Pair]:
+    """The pairs of which no side has more than `longest` tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def size(pair: Pair, answer: Response) -> int:
+        messages = [attrs.asdict(message) for message in pair.prompt.messages]
+        messages.append({"role": "assistant", "content": answer.text})
+        return len(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"])
+
+    return [
+        pair for pair in pairs if max(size(pair, pair.chosen), size(pair, pair.rejected)) <= longest
     ]
-    for text, prompt, chosen, rejected in zip(texts, *sides, strict=True):
-        if len(prompt) + max(len(chosen), len(rejected)) < longest:
-            kept.append(text)
-            end = [tokenizer.eos_token_id]
-            ids.append((np.array(prompt), np.array(chosen + end), np.array(rejected + end)))
-    return kept, ids

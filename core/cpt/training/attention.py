@@ -12,6 +12,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from cpt.training.blockwise import blockwise_attention
 from cpt.training.packing import Span
 
 NAME = "cpt_packed"
@@ -46,8 +47,7 @@ def packed_attention(
         if span.prefix is not None:
             k = torch.cat([keys[span.prefix], k], dim=2)
             v = torch.cat([values[span.prefix], v], dim=2)
-        mask = _mask(q, k, sliding_window)
-        attended.append(_attend(q, k, v, mask, scaling, dropout, softcap))
+        attended.append(_attend(q, k, v, sliding_window, scaling, dropout, softcap))
     return torch.cat(attended, dim=2).transpose(1, 2), None
 
 
@@ -66,11 +66,16 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
+    window: int | None,
     scaling: float | None,
     dropout: float,
     softcap: float | None,
 ) -> Tensor:
+    if _is_blockwise(query, dropout, softcap):
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        q, k, v = (each.to(torch.bfloat16) for each in (query, key, value))
+        return blockwise_attention(q, k, v, scale, window)
+    mask = _mask(query, key, window)
     if softcap is not None:
         return _softcapped(query, key, value, mask, scaling, dropout, softcap)
     return functional.scaled_dot_product_attention(
@@ -83,6 +88,13 @@ def _attend(
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+
+def _is_blockwise(query: Tensor, dropout: float, softcap: float | None) -> bool:
+    """Whether plain matrix products are faster than the fused kernel: on a CPU in bf16."""
+    autocast = query.is_cpu and torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if autocast else query.dtype
+    return query.is_cpu and dtype == torch.bfloat16 and not dropout and softcap is None
 
 
 def _softcapped(

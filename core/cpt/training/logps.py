@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cpt.training.head import token_logps
+from cpt.training.memory import keep_freed_memory
 from cpt.training.packing import Micro
 from cpt.training.probe import find_head, find_layout
 
@@ -17,11 +18,13 @@ class SequenceLogps(nn.Module):
 
     `layout` is what `packing.microbatches` needs to know of the model. Both it and the head are
     found by trying the model, so its weights must be there. Whatever PEFT put around the model
-    may stay.
+    may stay. On a CPU this process keeps the memory that it frees from then on.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        if model.device.type == "cpu":
+            keep_freed_memory()
         self.model = model
         self._head = find_head(self._causal)
         self.layout = find_layout(self._causal, self)

@@ -1,0 +1,158 @@
+"""This project and TRL train the same model on the same pairs, step by step in turn.
+
+Both are children of one process, have the same weights, pairs, order, precision and threads, and
+take their steps alternately. Losses and gradient norms are compared, then the costs.
+
+    pip install '.[benchmarks]'
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/training.py --pairs ladder.jsonl --model 40m
+
+On a CPU all costs are CPU seconds, so that other work on the machine does not count; idle OpenMP
+threads must then sleep (OMP_WAIT_POLICY=PASSIVE), as waiting ones would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import material
+from trainers import TRAINERS, Report, Task
+
+from cpt.types import Pair
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pairs = _pairs(options, folder / "model")
+        task = Task(
+            model=folder / "model",
+            pairs=pairs,
+            output=folder / "run",
+            loss=options.loss,
+            beta=options.beta,
+            batch=options.batch,
+            steps=len(pairs) // options.batch,
+            longest=options.max_length,
+            precision=options.precision,
+            device=options.device,
+            threads=options.threads,
+            micro_tokens=options.micro_tokens,
+            checkpointing=options.flags == "default",
+            cached=options.flags == "best",
+            compile=options.compile,
+        )
+        reports = run(task, options.only or list(TRAINERS))
+    _print(task, reports, options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--pairs", type=Path, required=True, help="jsonl: a ladder's rows or CLAIR's")
+    add("--authors", nargs="+", default=["gpt4", "text_davinci_003"], help="best first")
+    add("--prompt-words", type=int, default=0, help="join rows until prompts are as long")
+    add("--model", choices=material.MODELS, default="40m")
+    add("--loss", choices=["dpo", "apo_zero", "apo_down"], default="dpo")
+    add("--beta", type=float, default=0.1)
+    add("--batch", type=int, default=4, help="pairs a step")
+    add("--steps", type=int, default=4, help="the first one is not counted")
+    add("--max-length", type=int, default=512)
+    add("--precision", choices=["fp32", "bf16"], default="fp32")
+    add("--flags", choices=["default", "eager", "best"], default="default", help="TRL's")
+    add("--micro-tokens", type=int, default=8192, help="ours")
+    add("--compile", action="store_true", help="ours")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--threads", type=int, default=2)
+    add("--only", nargs="+", choices=TRAINERS, help="leave the others out")
+    return parser.parse_args()
+
+
+def _pairs(options: argparse.Namespace, model: Path) -> list[Pair]:
+    """As many pairs as the steps need, none too long; the model and its tokenizer beside."""
+    pairs = material.read(options.pairs, options.authors)
+    material.make_model(options.model, model)
+    vocabulary = min(material.MODELS[options.model]["vocab_size"], 50_000)
+    material.make_tokenizer(pairs, vocabulary, model)
+    if options.prompt_words:
+        pairs = material.joined(pairs, options.prompt_words)
+    pairs = material.fitting(pairs, model, options.max_length)
+    wanted = options.steps * options.batch
+    return material.repeated(pairs, -(-wanted // len(pairs)))[:wanted]
+
+
+def run(task: Task, names: Sequence[str]) -> dict[str, list[Report]]:
+    """What each trainer reports: its reference pass, then its steps."""
+    context = multiprocessing.get_context("spawn")
+    ends: dict[str, Connection] = {}
+    children = []
+    for name in names:
+        here, there = context.Pipe()
+        ends[name] = here
+        children.append(context.Process(target=TRAINERS[name], args=(task, there), daemon=True))
+        children[-1].start()
+        there.close()
+    reports: dict[str, list[Report]] = {name: [] for name in names}
+    for _ in range(1 + task.steps):
+        for name, end in ends.items():
+            if reports[name]:
+                end.send("go on")
+            reports[name].append(end.recv())
+    for child in children:
+        child.kill()
+    return reports
+
+
+def _print(task: Task, reports: dict[str, list[Report]], options: argparse.Namespace) -> None:
+    print(" ".join(f"{name}={value}" for name, value in vars(options).items()))
+    names = list(reports)
+    for step in range(1, 1 + task.steps):
+        row = [f"{each[step].loss:.6f} {each[step].grad_norm:10.4f}" for each in reports.values()]
+        print(f"step {step}", " | ".join(row))
+    info = reports["cpt"][0].info
+    share = (task.steps - 1) / task.steps
+    seconds = {name: _seconds(task, each, name) for name, each in reports.items()}
+    forwards = 3 if task.cached else 4
+    floor = forwards * share * sum(info[f"{part}_flops"] / info[part] for part in ("body", "head"))
+    count = (task.steps - 1) * task.batch
+    titles = ["", "pairs/s", "tokens/s", "seconds", "reference", "floors", "MB"]
+    print("{:4}{:>10}{:>10}{:>10}{:>10}{:>8}{:>8}".format(*titles))
+    for name, each in reports.items():
+        taken, reference = seconds[name], each[0].seconds if name == "cpt" else 0.0
+        speed = f"{count / taken:10.3f}{share * info['tokens'] / taken:10.0f}"
+        print(
+            f"{name:4}{speed}{taken:10.2f}{reference:10.2f}{taken / floor:8.2f}{each[-1].peak:8.0f}"
+        )
+    rates = ", ".join(f"{info[part] / 1e9:.0f} ({part})" for part in ("body", "head"))
+    print(f"floor {floor:.2f} s at {rates} GFLOP/s")
+    if len(names) == 2:
+        memory = reports["cpt"][-1].peak / reports["trl"][-1].peak
+        print(
+            f"speed {seconds['trl'] / seconds['cpt']:.2f} times TRL's, memory {memory:.2f} of its"
+        )
+        _compare(reports["cpt"][1:], reports["trl"][1:], task)
+
+
+def _seconds(task: Task, reports: Sequence[Report], name: str) -> float:
+    """Of all counted steps; ours with their share of the reference, where TRL's have theirs."""
+    steps = sum(report.seconds for report in reports[2:])
+    if name == "trl" or task.cached:
+        return steps
+    return steps + reports[0].seconds * (task.steps - 1) / task.steps
+
+
+def _compare(ours: Sequence[Report], theirs: Sequence[Report], task: Task) -> None:
+    loss = max(abs(a.loss - b.loss) / abs(b.loss) for a, b in zip(ours, theirs, strict=True))
+    norm = max(abs(a.grad_norm / b.grad_norm - 1) for a, b in zip(ours, theirs, strict=True))
+    print(f"largest relative difference: loss {loss:.1e}, gradient norm {norm:.1e}")
+    if task.precision == "fp32" and (loss > 1e-4 or norm > 1e-3):
+        raise SystemExit("They do not compute the same.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Attention by matrix products is attention, for any lengths, windows and groups of heads."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from cpt.training.blockwise import BLOCK, blockwise_attention
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    queries=st.integers(1, 2 * BLOCK + 20),
+    before=st.integers(0, 60),
+    window=st.none() | st.integers(1, 2 * BLOCK),
+    groups=st.sampled_from([1, 2, 4]),
+)
+def test_it_is_causal_attention(queries: int, before: int, window: int | None, groups: int) -> None:
+    torch.manual_seed(queries)
+    shapes = [(1, 4, queries, 8), *[(1, groups, before + queries, 8)] * 2]
+    inputs = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    here = torch.arange(before, before + queries)[:, None]
+    there = torch.arange(before + queries)
+    seen = (there <= here) & (there > here - (window or before + queries))
+    wanted = functional.scaled_dot_product_attention(
+        *inputs, attn_mask=seen, scale=0.3, enable_gqa=True
+    )
+    found = blockwise_attention(*inputs, 0.3, window)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    grad = torch.randn(wanted.shape)
+    for mine, right in zip(
+        torch.autograd.grad(found, inputs, grad),
+        torch.autograd.grad(wanted, inputs, grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, right, rtol=1e-4, atol=2e-5)
