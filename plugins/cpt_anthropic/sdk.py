@@ -15,6 +15,7 @@ import anthropic
 
 from cpt import Prompt, Response, Unreachable
 from cpt.asking.failures import failure
+from cpt.asking.headers import heard
 from cpt_anthropic.messages import read
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ async def answer(responder: Anthropic, prompt: Prompt) -> Response:
         create = client(responder).messages.with_raw_response.create
         # Newer SDKs no longer name the sampling options, which older models still take.
         raw = await create(**known, extra_body=body)
+        heard(raw.headers)
         return read(json.loads(await raw.read()), prompt, responder.author)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
+from cpt.asking import chat
 from cpt.asking.batchable import BatchService, Item
 from cpt.errors import AskError
 
@@ -96,21 +97,16 @@ class OpenAI(BatchService):
 
     def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
         """The request as it goes over the wire."""
-        messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-        if self.system is not None and all(turn["role"] != "system" for turn in messages):
-            messages.insert(0, {"role": "system", "content": self.system})
         # OpenAI's reasoning models refuse the older name; many compatible servers know no other.
         limit = "max_completion_tokens" if self.endpoint == OFFICIAL else "max_tokens"
         options = {
             "temperature": self.temperature,
             "top_p": self.top_p,
             limit: self.max_tokens,
-            "seed": None if self.seed is None else self.seed + sample,
             "stop": list(self.stop) or None,
             "reasoning_effort": self.reasoning_effort,
         }
-        given = {name: value for name, value in options.items() if value is not None}
-        return {"model": self.model, "messages": messages, **given}
+        return chat.body(self.model, prompt, sample, system=self.system, seed=self.seed, **options)
 
 
 @hookimpl

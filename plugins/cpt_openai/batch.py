@@ -11,9 +11,9 @@ from openai.types import Batch
 
 from cpt import Denied, Overloaded, Rejected, Response, Unreachable
 from cpt.asking.batchable import Item
+from cpt.asking.chat import read
 from cpt.asking.failures import failure
 from cpt.errors import AskError
-from cpt_openai.chat import read
 from cpt_openai.sdk import client, translated
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import aiohttp
 import openai
 
 from cpt import Prompt, Response, Unreachable
+from cpt.asking.chat import read
 from cpt.asking.failures import failure
-from cpt_openai.chat import read
+from cpt.asking.headers import heard
 
 if TYPE_CHECKING:
     from cpt_openai import OpenAI
@@ -52,6 +53,7 @@ async def answer(responder: OpenAI, prompt: Prompt, sample: int) -> Response:
     with translated(responder):
         create = client(responder).chat.completions.with_raw_response.create
         raw = await create(**responder.body(prompt, sample))
+        heard(raw.headers)
         return read(json.loads(raw.content), prompt, responder.author)
 
 

@@ -1,0 +1,93 @@
+"""The `server` responder: any endpoint that speaks OpenAI's chat completions, at little cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
+from cpt.asking import chat
+
+
+@attrs.frozen
+class Server(Service):
+    """Asks a model that a server of yours serves: vLLM, SGLang, llama.cpp, transformers serve.
+
+    An answer belongs to the model, wherever it is served: another address asks nothing again.
+    """
+
+    name = "server"
+
+    model: str
+    """The name under which the model is served."""
+    base_url: tuple[str, ...] = attrs.field(
+        default=("http://127.0.0.1:8000/v1",), kw_only=True, metadata=NOT_IDENTITY
+    )
+    """Where it is served; repeat the flag to share the load between several."""
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    """Sampling temperature; the server's own default where none is given."""
+    top_p: float | None = attrs.field(default=None, kw_only=True)
+    """Sample from the smallest set of tokens that has this probability."""
+    max_tokens: int | None = attrs.field(default=None, kw_only=True)
+    """Most tokens in an answer."""
+    seed: int | None = attrs.field(default=None, kw_only=True)
+    """Asks for repeatable sampling; sample number n is asked with seed + n."""
+    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    """Texts that end an answer."""
+    system: str | None = attrs.field(default=None, kw_only=True)
+    """A system message for prompts that have none."""
+    api_key_env: str | None = attrs.field(default=None, kw_only=True, metadata=NOT_IDENTITY)
+    """The environment variable that holds the key, if the server wants one."""
+
+    @property
+    def endpoint(self) -> str:
+        """All addresses: they share one set of limits."""
+        return " ".join(sorted(self.base_url))
+
+    def check(self) -> None:
+        import os
+
+        for url in self.base_url:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+                raise CptError(
+                    f"server:{self.model}: {url!r} is no address; write base_url like "
+                    "http://127.0.0.1:8000/v1."
+                )
+        if not self.base_url:
+            raise CptError(f"server:{self.model} needs at least one base_url.")
+        if self.api_key_env and not os.environ.get(self.api_key_env):
+            raise CptError(
+                f"server:{self.model} needs a key: set the environment variable {self.api_key_env}."
+            )
+
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        from cpt_server import http
+
+        return await http.answer(self, prompt, sample)
+
+    async def close(self) -> None:
+        from cpt_server import http
+
+        await http.close()
+
+    def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
+        """The request as it goes over the wire."""
+        return chat.body(
+            self.model,
+            prompt,
+            sample,
+            system=self.system,
+            seed=self.seed,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            stop=list(self.stop) or None,
+        )
+
+
+@hookimpl
+def cpt_responders() -> Iterable[type[Responder]]:
+    return [Server]
