@@ -15,6 +15,7 @@ from cpt_anthropic import Anthropic
 from cpt_apo import ApoDown, ApoZero
 from cpt_dpo import Dpo
 from cpt_openai import OpenAI
+from cpt_server import Server
 from cpt_slic import Sft, Slic
 
 from .threaded import completion, served
@@ -71,6 +72,14 @@ class TestOpenAI(ResponderContract):
     def _component(self) -> Iterator[None]:
         with served(completion("Four.")) as address:
             self.component = OpenAI("m", base_url=f"{address}/v1")
+            yield
+
+
+class TestServer(ResponderContract):
+    @pytest.fixture(autouse=True)
+    def _component(self) -> Iterator[None]:
+        with served(completion("Four.")) as address:
+            self.component = Server("m", base_url=(f"{address}/v1",))
             yield
 
 
