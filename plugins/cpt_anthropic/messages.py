@@ -23,7 +23,8 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
         usage = _usage(body["usage"])
     except (AttributeError, KeyError, TypeError):
         raise Unreachable("what came back is no message") from None
-    outcome = OUTCOMES.get(reason, "answered") if text or reason == "refusal" else "empty"
+    says = text.strip() or reason == "refusal"
+    outcome = OUTCOMES.get(reason, "answered") if says else "empty"
     return Response(
         prompt_id=prompt.id,
         text=text,
