@@ -131,4 +131,4 @@ def test_every_dependency_is_pinned_for_development() -> None:
 
 def _name(requirement: str) -> str:
     """The name in a requirement, as package indexes spell it."""
-    return re.split(r"[=<>~ ]", requirement)[0].lower().replace("_", "-")
+    return re.split(r"[=<>~\[ ]", requirement)[0].lower().replace("_", "-")
