@@ -18,6 +18,7 @@ from cpt_clair.revision import parse
 from cpt_clair.template import TEMPLATE, fill
 from cpt_lab.checker import Checker, credit
 from cpt_lab.families import FAMILIES
+from cpt_lab.ignorant import Ignorant
 from cpt_lab.reviser import Reviser, mend, nearest
 from cpt_lab.world import Task, ask, draw, read, write
 
@@ -194,6 +195,10 @@ class Student(cpt.Local):
 
     def answer_all(self, requests):  # type: ignore[no-untyped-def]
         raise AssertionError
+
+
+class TestIgnorant(ResponderContract):
+    component = Ignorant()
 
 
 class TestReviser(ResponderContract):

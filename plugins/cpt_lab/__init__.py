@@ -8,6 +8,7 @@ from typing import Any
 
 import cpt
 from cpt_lab.checker import Checker
+from cpt_lab.ignorant import Ignorant
 from cpt_lab.presets import PRESETS
 from cpt_lab.recipes import make
 from cpt_lab.reviser import Reviser
@@ -15,7 +16,7 @@ from cpt_lab.reviser import Reviser
 
 @cpt.hookimpl
 def cpt_responders() -> list[type[cpt.Responder]]:
-    return [Reviser]
+    return [Ignorant, Reviser]
 
 
 @cpt.hookimpl

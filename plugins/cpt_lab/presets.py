@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-STUDENT = "transformers:lab:policy"
-RUNGS = [f"transformers:lab:care/{rung}" for rung in ("strong", "middle", "weak")]
+
+def _model(name: str) -> dict[str, Any]:
+    """A model of the lab as a responder; no answer in the lab has 48 tokens."""
+    return {"name": "transformers", "model": name, "max_tokens": 48}
+
+
+STUDENT = _model("lab:policy")
+RUNGS = [_model(f"lab:care/{rung}") for rung in ("strong", "middle", "weak")]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "lab": {
@@ -16,10 +22,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "pairer": "clair",
         "loss": "apo_zero",
         "train": {"learning_rate": 3e-4, "batch_size": 32, "epochs": 1},
+        "generator": _model("model"),
         "evaluators": [{"name": "judged", "judge": "lab_checker"}],
         "controls": {
             "sft_strong": {
-                "pairer": {"name": "ladder", "rungs": [RUNGS[0], RUNGS[-1]]},
+                "pairer": {"name": "ladder", "rungs": [RUNGS[0], "lab_ignorant"]},
                 "loss": "sft",
             },
             "sft_chosen": {"loss": "sft"},

@@ -14,7 +14,7 @@ from cpt import CptError
 
 CARE = {"strong": 0.25, "middle": 0.5, "weak": 0.8}
 """How often the writers that the care rungs learn from are careless."""
-SKILL = {"strong": 1.0, "middle": 0.56, "weak": 0.44}
+SKILL = {"strong": 1.0, "middle": 0.42, "weak": 0.28}
 """At which share of the pretraining the skill rungs stop."""
 PROMPTS = ("train", "dev", "test")
 MODELS = ("base", "policy", *(f"{kind}/{rung}" for kind in ("care", "skill") for rung in CARE))
