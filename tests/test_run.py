@@ -1,0 +1,200 @@
+"""The whole road on a small ladder: pairs, five losses, a model that loads, a folder that holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from . import tiny
+
+AUTHORS = ("large", "middle", "small")
+PUBLISHED = Path(__file__).parents[1] / "../shared/data/ladder_805.jsonl"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def ladder(tmp_path):
+    """Twelve prompts, each answered by three authors; on one of them two agree."""
+    rows = [
+        {
+            "id": str(row),
+            "prompt": f"question {row}",
+            "responses": {author: f"{author} says {row}" for author in AUTHORS},
+        }
+        for row in range(12)
+    ]
+    rows[3]["responses"]["small"] = rows[3]["responses"]["middle"]
+    path = tmp_path / "ladder.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def line(ladder, *more):
+    rungs = [
+        word for author in AUTHORS for word in ("--pairer.rungs", f"recorded:{ladder}#{author}")
+    ]
+    return ["--prompts", ladder, "--pairer", "ladder", *rungs, "--output", "run", *more]
+
+
+def training(model, *more):
+    return ["--model", model, "--train.batch-size", "4", "--train.learning-rate", "1e-3", *more]
+
+
+def test_pairs_of_a_ladder_are_labelled_by_rank_and_counted(cpt_cli, ladder):
+    result = cpt_cli("pair", *line(ladder, "--json"))
+    assert result.exit_code == 0, result.stderr
+    stages = json.loads(result.stdout)["stages"]
+    assert stages["pairs"] == {"pairs": 35, "dropped": {"identical": 1}, "fates": {"kept": 12}}
+    rows = pq.read_table("run/pairs.parquet").to_pylist()
+    assert [row["tier"] for row in rows].count(2) == 12
+    assert {(row["chosen_author"], row["rejected_author"]) for row in rows if row["tier"] == 2} == {
+        ("large", "small")
+    }
+    assert "3/middle>small" in cpt_cli("pair", *line(ladder)).stdout
+
+
+@pytest.mark.parametrize("loss", ["sft", "slic", "dpo", "apo_zero", "apo_down"])
+def test_every_loss_writes_a_model_that_loads_and_speaks(cpt_cli, ladder, model, loss):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    more = ("--scheduler", "curriculum", "--loss", loss)
+    result = cpt_cli(*line(ladder, *training(model, *more)))
+    assert result.exit_code == 0, result.stderr
+    trained = AutoModelForCausalLM.from_pretrained("run/model")
+    tokenizer = AutoTokenizer.from_pretrained("run/model")
+    ids = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "question 1"}], return_tensors="pt", add_generation_prompt=True
+    )
+    assert trained.generate(**ids, max_new_tokens=3).shape[1] > ids["input_ids"].shape[1]
+    before = AutoModelForCausalLM.from_pretrained(model).state_dict()
+    assert any((trained.state_dict()[name] != before[name]).any() for name in before)
+    metrics = [json.loads(each) for each in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["step"] == 3  # twelve prompts, one pair each
+
+
+def test_stages_one_by_one_are_the_whole_road(cpt_cli, ladder, model):
+    assert cpt_cli("pair", *line(ladder)).exit_code == 0
+    result = cpt_cli("train", "--output", "run", *training(model, "--loss", "dpo"))
+    assert result.exit_code == 0, result.stderr
+    record = yaml.safe_load(Path("run/run.yaml").read_text())
+    assert {name: stage["state"] for name, stage in record["stages"].items()} == {
+        "prompts": "done",
+        "pairs": "done",
+        "model": "done",
+    }
+    assert record["options"]["loss"]["name"] == "dpo"
+    assert record["options"]["pairer"]["name"] == "ladder"
+
+
+def test_what_is_done_is_not_done_again(cpt_cli, ladder, model):
+    cpt_cli(*line(ladder, *training(model)))
+    made = {path: path.stat().st_mtime_ns for path in Path("run").rglob("*.parquet")}
+    assert made
+    result = cpt_cli(*line(ladder, *training(model)))
+    assert result.exit_code == 0
+    assert "done in" not in result.stderr
+    assert made == {path: path.stat().st_mtime_ns for path in Path("run").rglob("*.parquet")}
+
+
+def test_other_options_or_other_data_are_refused_with_what_differs(cpt_cli, ladder, model):
+    cpt_cli(*line(ladder, *training(model, "--loss", "dpo")))
+    other = cpt_cli("train", "--output", "run", "--loss", "dpo", "--loss.beta", "0.5")
+    assert other.exit_code == 2
+    assert "loss.beta 0.1, not 0.5" in other.stderr
+    ladder.write_text(ladder.read_text().replace("question 0", "another question"))
+    changed = cpt_cli(*line(ladder, *training(model, "--loss", "dpo")))
+    assert changed.exit_code == 2
+    assert "prompts_digest" in changed.stderr
+
+
+def test_a_failed_try_does_not_bind_the_next(cpt_cli, ladder, model, tmp_path):
+    missing = cpt_cli("train", "--pairs", "none.parquet", "--model", model, "--output", "run")
+    assert missing.exit_code == 2
+    assert not (tmp_path / "run").exists()
+    no_model = cpt_cli(*line(ladder, *training(tmp_path / "none")))
+    assert no_model.exit_code == 2
+    assert len(no_model.stderr.splitlines()[-1:]) == 1
+    again = cpt_cli(*line(ladder, *training(model)))
+    assert again.exit_code == 0, again.stderr
+
+
+def test_pairs_come_from_elsewhere_too(cpt_cli, model, tmp_path):
+    rows = [
+        {"prompt": f"q {row}", "chosen": f"good {row}", "rejected": f"bad {row}"}
+        for row in range(4)
+    ]
+    rows.append({"prompt": "q", "chosen": "same", "rejected": "same"})
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = cpt_cli("train", "--pairs", "pairs.jsonl", "--output", "run", *training(model))
+    assert result.exit_code == 0, result.stderr
+    assert "pairs 4, dropped (identical 1)" in result.stdout
+
+
+def test_a_killed_run_goes_on(ladder, model, tmp_path):
+    """SIGKILL in the middle of a training; the same command ends it, pairs untouched."""
+    more = ("--train.epochs", "40", "--train.checkpoint-every", "3", "--train.log-every", "1")
+    command = [sys.executable, "-m", "cpt", *map(str, line(ladder, *training(model, *more)))]
+    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for said in running.stderr:
+        if said.startswith("step 7/"):
+            os.kill(running.pid, signal.SIGKILL)
+            break
+    running.wait()
+    running.stderr.close()
+    run = tmp_path / "run"
+    assert not (run / "model").exists()
+    pairs = (run / "pairs.parquet").stat().st_mtime_ns
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "prompts done" not in done.stderr
+    assert (run / "pairs.parquet").stat().st_mtime_ns == pairs
+    steps = [json.loads(each)["step"] for each in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, len(steps) + 1))
+    assert (run / "model" / "model.safetensors").exists()
+
+
+def test_two_processes_share_one_training(ladder, model, tmp_path):
+    more = ("--train.log-every", "1", "--train.device", "cpu")
+    told = list(map(str, line(ladder, *training(model, *more))))
+    alone = subprocess.run(
+        [sys.executable, "-m", "cpt", *told[:-1], told[-1]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert alone.returncode == 0, alone.stderr
+    (tmp_path / "run").rename(tmp_path / "alone")
+    together = subprocess.run(
+        [sys.executable, *["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]]
+        + ["-m", "cpt", *told],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert together.returncode == 0, together.stderr
+    losses = [
+        [json.loads(each)["loss"] for each in (tmp_path / run / "metrics.jsonl").open()]
+        for run in ("alone", "run")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published ladder is not beside the project")
+def test_the_published_ladder(cpt_cli):
+    rungs = ("gpt4", "gpt-3.5-turbo-0301", "text_davinci_003")
+    told = [word for rung in rungs for word in ("--pairer.rungs", f"recorded:{PUBLISHED}#{rung}")]
+    result = cpt_cli("pair", "--prompts", PUBLISHED, "--pairer", "ladder", *told, "--output", "run")
+    assert "pairs 2392, dropped (identical 23)" in result.stdout
+    tiers = pq.read_table("run/pairs.parquet")["tier"].to_pylist()
+    assert (tiers.count(2), tiers.count(1)) == (793, 1599)
