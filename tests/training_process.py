@@ -73,7 +73,7 @@ def _fork(asked: dict[str, Any], rank: int, processes: int, port: int) -> int:
     if processes > 1:
         launched = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
         os.environ |= {name: str(value) for name, value in launched.items()}
-        os.environ["MASTER_ADDR"] = "127.0.0.1"
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     try:
         _train(**asked)
     except KeyboardInterrupt:

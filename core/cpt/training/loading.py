@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cpt.errors import CptError
 from cpt.training.options import Training
@@ -54,15 +53,25 @@ def saved_dtype(folder: Path) -> torch.dtype:
 
 
 def made_trainable(model: Any, options: Training) -> Any:
-    """The model with adapters, checkpointing and compiled layers as the options say."""
+    """The model with adapters and checkpointing as the options say."""
     if options.lora_rank:
         model = _with_lora(model, options)
     if options.gradient_checkpointing:
         _checkpoint_activations(model)
-    if options.compile:
-        for layer in _layers(model):
-            layer.compile(dynamic=True)
     return model
+
+
+def compile_layers(model: Any) -> None:
+    """Compile what stands around the attention in every decoder layer, for any length.
+
+    Attention itself divides the line in another way at each call, and would be compiled each time.
+    """
+    layers = set(model._no_split_modules or ())
+    for module in model.modules():
+        if type(module).__name__ in layers:
+            for name, part in module.named_children():
+                if not name.endswith(("attn", "attention")):
+                    part.compile(dynamic=True)
 
 
 def _with_lora(model: Any, options: Training) -> Any:
@@ -90,12 +99,6 @@ def _checkpoint_activations(model: Any) -> None:
         if isinstance(module, GradientCheckpointingLayer):
             # Its own flag alone: what is inside it stays in eval mode, without dropout.
             module.training = True
-
-
-def _layers(model: Any) -> list[nn.Module]:
-    """The decoder layers, which are what a compiler is fast on."""
-    names = set(model._no_split_modules or ())
-    return [module for module in model.modules() if type(module).__name__ in names]
 
 
 def _config(folder: Path) -> Any:

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 from cpt.training import checkpoint, metrics
-from cpt.training.loading import load_model, made_trainable
+from cpt.training.loading import compile_layers, load_model, made_trainable
 from cpt.training.logps import SequenceLogps
 from cpt.training.options import Training
 from cpt.training.plan import Plan
@@ -61,7 +61,7 @@ def begin(plan: Plan, accelerator: Accelerator, output: Path) -> State:
     compared = "reference" in plan.loss.needs
     own = plan.reference == plan.folder
     values = _references_of_another(plan, accelerator, output) if compared and not own else None
-    module = SequenceLogps(made_trainable(load_model(plan.folder), plan.options))
+    module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
     prepared, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
@@ -95,6 +95,16 @@ def _resume(state: State, folder: Path, kept: Mapping[str, Any]) -> None:
     checkpoint.load(state.accelerator, folder)
     state.done = kept["step"]
     state.meter.before = kept["sums"]
+
+
+def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
+    model = load_model(plan.folder)
+    if accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
+        model.to(accelerator.device)  # what sharding leaves to later, as one device may not hold it
+    module = SequenceLogps(made_trainable(model, plan.options))
+    if plan.options.compile:
+        compile_layers(model)
+    return module
 
 
 def _references_of_another(plan: Plan, accelerator: Accelerator, output: Path) -> References:
