@@ -167,16 +167,16 @@ def test_two_processes_share_one_training(ladder, model, tmp_path):
     more = ("--train.log-every", "1", "--train.device", "cpu")
     told = list(map(str, line(ladder, *training(model, *more))))
     alone = subprocess.run(
-        [sys.executable, "-m", "cpt", *told[:-1], told[-1]],
+        [sys.executable, "-m", "cpt", *told],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert alone.returncode == 0, alone.stderr
     (tmp_path / "run").rename(tmp_path / "alone")
+    launch = "-m torch.distributed.run --standalone --nproc_per_node 2 -m cpt"
     together = subprocess.run(
-        [sys.executable, *["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]]
-        + ["-m", "cpt", *told],
+        [sys.executable, *launch.split(), *told],
         cwd=tmp_path,
         capture_output=True,
         text=True,
