@@ -92,7 +92,7 @@ class DryRun:
         request = keys.request(responder, prompt, sample)
         if self._journal and (found := self._journal.find(request)):
             self._add(responder, Estimate(known=1))
-            return found
+            return found.response
         expected = self._expected(responder)
         if request.key not in self._asked:
             self._asked.add(request.key)

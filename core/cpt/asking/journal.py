@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from filelock import FileLock, Timeout
 
 from cpt.asking import schema
@@ -18,7 +19,7 @@ from cpt.errors import CptError
 from cpt.types import Response, Usage
 
 FIND = """SELECT text, author, outcome, finish_reason, detail, input_tokens, cached_tokens,
-    output_tokens, info FROM answers WHERE key = ?"""
+    output_tokens, info, cost FROM answers WHERE key = ?"""
 BEGIN = """INSERT INTO requests
     (key, responder, prompt_id, sample, messages, stage, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET asked_at = excluded.asked_at, failure = NULL"""
@@ -26,6 +27,15 @@ KEEP = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 GIVE_UP = "UPDATE requests SET failure = ? WHERE key = ?"
 DOUBTFUL = """SELECT key, prompt_id, asked_at FROM requests LEFT JOIN answers USING (key)
     WHERE failure IS NULL AND outcome IS NULL ORDER BY asked_at"""
+
+
+@attrs.frozen
+class Paid:
+    """An answer and its price."""
+
+    response: Response
+    cost: float | None = None
+    """US dollars, None where that is unknown."""
 
 
 class Journal:
@@ -48,10 +58,10 @@ class Journal:
             self._read("SELECT identity, id FROM responders", ())
         )
 
-    def find(self, request: Request) -> Response | None:
+    def find(self, request: Request) -> Paid | None:
         """The answer to a request, if it was ever paid for."""
         found = self._read(FIND, (request.key,))
-        return _response(found[0], request.prompt_id) if found else None
+        return Paid(_response(found[0], request.prompt_id), found[0][-1]) if found else None
 
     async def begin(self, request: Request, stage: str = "") -> None:
         """Say, durably, that a request is about to be sent."""
@@ -69,11 +79,9 @@ class Journal:
             ),
         )
 
-    async def keep(
-        self, request: Request, response: Response, cost: float | None = None, calls: int = 1
-    ) -> None:
-        """Make an answer durable. It is there once this returns."""
-        usage = response.usage
+    async def keep(self, request: Request, paid: Paid, calls: int = 1) -> None:
+        """Make an answer durable, after so many calls. It is there once this returns."""
+        response, usage = paid.response, paid.response.usage
         await self._writer.write(
             KEEP,
             (
@@ -86,10 +94,10 @@ class Journal:
                 usage.input_tokens,
                 usage.cached_tokens,
                 usage.output_tokens,
-                cost,
+                paid.cost,
                 calls,
                 time.time(),
-                json.dumps(dict(response.info), ensure_ascii=False, default=str),
+                json.dumps(dict(response.info), default=str) if response.info else "{}",
             ),
         )
 
@@ -142,7 +150,7 @@ def _lock(path: Path) -> FileLock:
 
 
 def _response(row: Sequence[Any], prompt_id: str) -> Response:
-    text, author, outcome, finish_reason, detail, given, cached, made, info = row
+    text, author, outcome, finish_reason, detail, given, cached, made, info, _ = row
     return Response(
         prompt_id=prompt_id,
         text=text,

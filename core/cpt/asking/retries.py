@@ -25,6 +25,17 @@ async def retried(
     sleep: Callable[[float], Awaitable[None]],
 ) -> Result:
     """Call until it succeeds; raise the last `Overloaded` or `Unreachable` after `attempts`."""
+    try:
+        # Nearly all succeed at once, and need no machinery that takes longer than sending them.
+        return await once()
+    except (Overloaded, Unreachable) as error:
+        first = [error]
+
+    async def resumed() -> Result:
+        if first:
+            raise first.pop()
+        return await once()
+
     retrying = AsyncRetrying(
         retry=retry_if_exception_type((Overloaded, Unreachable)),
         wait=_wait,
@@ -32,7 +43,7 @@ async def retried(
         sleep=sleep,
         reraise=True,
     )
-    return await retrying(once)
+    return await retrying(resumed)
 
 
 def _wait(state: RetryCallState) -> float:

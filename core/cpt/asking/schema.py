@@ -105,8 +105,10 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 
 def explain(path: Path, error: BaseException) -> CptError:
-    """An error of SQLite's in words that say what to do."""
+    """An error while the file was used, in words that say what to do."""
     text = str(error)
+    if not isinstance(error, sqlite3.Error):
+        return Stopped(f"{path}: an answer cannot be written ({type(error).__name__}: {text}).")
     if isinstance(error, sqlite3.OperationalError):
         remedy = {
             "full": "the disk is full: make room",

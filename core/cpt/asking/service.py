@@ -13,7 +13,7 @@ from cpt.asking.secrets import scrub
 from cpt.asking.tally import Tally
 from cpt.errors import AskError, CptError, Denied, Overloaded, Rejected, Stopped, Unreachable
 from cpt.roles import Responder, Service
-from cpt.types import Prompt, Response, Usage
+from cpt.types import Outcome, Prompt, Response, Usage
 
 BEFORE_THE_FIRST = 8
 """A service that never answered gets this part of the patience: it is likely not there."""
@@ -67,7 +67,7 @@ class Endpoint:
         try:
             return await retried(once, service.attempts, self._halt.sleep), calls
         except Rejected as error:
-            return failed(service, prompt, error), calls
+            return unanswered(service, prompt, "failed", str(error)), calls
         except (Overloaded, Unreachable) as error:
             raise GivenUp(f"asked {calls} times, last: {scrub(str(error))}") from None
         finally:
@@ -150,14 +150,10 @@ class Endpoint:
         self.throttle.pace.ceiling = min(rates, default=None)
 
 
-def failed(responder: Responder, prompt: Prompt, error: Exception) -> Response:
+def unanswered(responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Response:
     """What stands where an answer would."""
     return Response(
-        prompt_id=prompt.id,
-        text="",
-        author=responder.author,
-        outcome="failed",
-        detail=scrub(str(error)),
+        prompt_id=prompt.id, text="", author=responder.author, outcome=outcome, detail=scrub(why)
     )
 
 

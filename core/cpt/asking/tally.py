@@ -54,5 +54,15 @@ class Tally:
         self.output_tokens += usage.output_tokens
 
     def plain(self) -> dict[str, Any]:
-        """As plain data, for a summary."""
-        return attrs.asdict(self)
+        """What the run did, for a summary."""
+        return {
+            "found": self.found,
+            "requests": self.sent,
+            "retries": self.retries,
+            "unfinished": self.unfinished,
+            "input_tokens": self.input_tokens,
+            "cached_tokens": self.cached_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": round(self.cost, 6),
+            "unpriced": self.unpriced,
+        }

@@ -31,7 +31,7 @@ class Writer:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, explain: Callable[[sqlite3.Error], Exception]
+        self, connection: sqlite3.Connection, explain: Callable[[Exception], Exception]
     ) -> None:
         self._connection = connection
         self._explain = explain
@@ -79,7 +79,8 @@ class Writer:
             for statement, same in groupby(group, lambda each: each.statement):
                 self._connection.executemany(statement, [each.values for each in same])
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
+            # Whatever it is, those who wait must hear of it.
             self._error = self._explain(error)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

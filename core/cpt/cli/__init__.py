@@ -11,6 +11,7 @@ import click
 from cpt import paths
 from cpt.cli.doctor import doctor
 from cpt.cli.inspect import plugins, show
+from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
 from cpt.plugins import load_plugins
 from cpt.registry import Registry
@@ -31,7 +32,7 @@ class Cli(click.Group):
             status = super().main(args, standalone_mode=False, **rest)
         except click.ClickException as error:
             click.echo(f"cpt: {error.format_message()}", err=True)
-            status = 2
+            status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
             click.echo(
                 "cpt: interrupted; what was done is kept, the same command goes on.", err=True
@@ -89,5 +90,5 @@ def main() -> None:
     """
 
 
-for command in (*COMMANDS, report, doctor, plugins, show):
+for command in (respond, *COMMANDS, report, doctor, plugins, show):
     main.add_command(command)

@@ -1,0 +1,126 @@
+"""The roads to an answer: a service, at once or in a batch, or a model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from cpt.asking.batchable import BatchService
+from cpt.asking.batches import Batches, Timing
+from cpt.asking.halt import Halt
+from cpt.asking.journal import Journal, Paid
+from cpt.asking.keys import Request
+from cpt.asking.ledger import pending
+from cpt.asking.local import Batcher
+from cpt.asking.options import Asking
+from cpt.asking.secrets import scrub
+from cpt.asking.service import Endpoint, GivenUp, unanswered
+from cpt.asking.tally import Tally
+from cpt.errors import CptError, Denied, Overloaded, Rejected, Unreachable
+from cpt.roles import Local, Responder, Service
+from cpt.types import Prompt, Response
+
+
+class Keep(Protocol):
+    """Makes an answer durable, after so many calls."""
+
+    async def __call__(
+        self,
+        responder: Responder,
+        request: Request,
+        response: Response,
+        calls: int = 1,
+        *,
+        batch: bool = False,
+    ) -> Paid: ...
+
+
+class Roads:
+    """Asks whoever is to be asked, and keeps what they say."""
+
+    def __init__(
+        self,
+        journal: Journal | None,
+        options: Asking,
+        halt: Halt,
+        tally: Tally,
+        keep: Keep,
+        begin: Callable[[Responder, Request], Awaitable[None]],
+        timing: Timing | None,
+    ) -> None:
+        self._options = options
+        self._halt = halt
+        self._tally = tally
+        self._keep = keep
+        self._begin = begin
+        self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
+        self._services: dict[int, Service] = {}
+        self._batchers: dict[str, Batcher] = {}
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cpt-local")
+        self._journal = journal
+        self._batches: Batches | None = None
+        if journal and (options.batch or pending(journal.path)):
+            self._batches = Batches(journal.path, self._keep_batched, halt, timing)
+
+    async def answer(self, responder: Responder, prompt: Prompt, request: Request) -> Paid:
+        """The answer, kept already. Raises `GivenUp`, or what stopped the run."""
+        if isinstance(responder, Local):
+            return await self._ask_local(responder, prompt, request)
+        assert isinstance(responder, Service), "a responder is a Service or a Local"
+        self._services[id(responder)] = responder
+        # What an earlier run put in a batch is not paid for again, whatever this one says.
+        if (
+            self._batches
+            and isinstance(responder, BatchService)
+            and (self._options.batch or await self._batches.hold(responder, request))
+        ):
+            return await self._ask_in_batch(self._batches, responder, prompt, request)
+        return await self._ask_service(responder, prompt, request)
+
+    async def close(self) -> None:
+        """Let go of everything, in the event loop that asked."""
+        if self._batches:
+            await self._batches.close()
+        self._threads.shutdown(wait=True)
+        for service in self._services.values():
+            await service.close()
+
+    async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
+        await self._begin(local, request)
+        batcher = self._batchers.get(request.identity)
+        if batcher is None:
+            batcher = self._batchers[request.identity] = Batcher(local, self._threads, self._halt)
+        return await self._keep(local, request, await batcher.answer(prompt, request.sample))
+
+    async def _ask_service(self, service: Service, prompt: Prompt, request: Request) -> Paid:
+        key = service.name, service.endpoint, service.author
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = Endpoint(service, self._halt, self._tally, self._options.patience)
+            self._endpoints[key] = endpoint
+        response, calls = await endpoint.ask(
+            service, prompt, request.sample, lambda: self._begin(service, request)
+        )
+        return await self._keep(service, request, response, calls)
+
+    async def _ask_in_batch(
+        self, batches: Batches, service: BatchService, prompt: Prompt, request: Request
+    ) -> Paid:
+        await self._begin(service, request)
+        try:
+            response = await batches.answer(service, request)
+        except Rejected as error:
+            response = unanswered(service, prompt, "failed", str(error))
+            return await self._keep(service, request, response, batch=True)
+        except (Overloaded, Unreachable) as error:
+            raise GivenUp(scrub(str(error))) from None
+        except Denied as error:
+            self._halt.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
+            raise self._halt.error or error from None
+        return (self._journal and self._journal.find(request)) or Paid(response)
+
+    async def _keep_batched(
+        self, responder: Responder, request: Request, response: Response
+    ) -> None:
+        await self._keep(responder, request, response, batch=True)
