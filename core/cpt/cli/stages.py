@@ -89,7 +89,7 @@ def _without_own(line: Addresses) -> Addresses:
     return {address: value for address, value in line.items() if address not in OWN}
 
 
-OWN = ("output", "config", "json", "help", "dry_run")
+OWN = ("output", "config", "json", "help", "dry_run", "status", "why")
 
 
 ASKING = ("run", "pair")

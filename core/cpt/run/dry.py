@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -17,26 +17,42 @@ from cpt.asking.prices import Prices
 from cpt.data import read_prompts
 from cpt.errors import NoPair
 from cpt.run.stages import Run, needed
-from cpt.types import Prompt
+from cpt.types import Ask, Prompt
 
 
 def estimate(run: Run) -> dict[str, Estimate]:
     """What making the pairs would take, by whom it asks; nothing is written."""
-    return asyncio.run(_estimate(run))
-
-
-async def _estimate(run: Run) -> dict[str, Estimate]:
     pairer = needed(run, "pairer", "how should pairs be made?")
+
+    async def pair(prompt: Prompt, ask: Ask) -> None:
+        try:
+            await pairer.pair(prompt, ask)
+        except NoPair:
+            return  # Stand-ins make no pair; what was asked for them is counted all the same.
+
+    return asyncio.run(_estimate(run, pair))
+
+
+def estimate_responses(run: Run) -> dict[str, Estimate]:
+    """What asking the responder every prompt would take; nothing is written."""
+    responder = needed(run, "responder", "who should answer?")
+
+    async def answer(prompt: Prompt, ask: Ask) -> None:
+        for sample in range(run.config.samples):
+            await ask(responder, prompt, sample)
+
+    return asyncio.run(_estimate(run, answer))
+
+
+async def _estimate(
+    run: Run, work: Callable[[Prompt, Ask], Awaitable[None]]
+) -> dict[str, Estimate]:
     asking = run.config.asking
     own = Path(paths.resolve(asking.prices)) if asking.prices else None
     journal = run.path / "journal.sqlite"
     with DryRun(journal, prices=Prices.load(own), batch=asking.batch) as dry:
         for prompt in _prompts(run):
-            try:
-                await pairer.pair(prompt, dry)
-            except NoPair:
-                # Stand-ins make no pair; what was asked for them is counted all the same.
-                continue
+            await work(prompt, dry)
         return dry.estimates
 
 

@@ -1,0 +1,108 @@
+"""`cpt respond`: ask one responder every prompt, and look at what the journal holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import islice
+from typing import Any
+
+import attrs
+import click
+
+from cpt import paths
+from cpt.cli.stages import DRY_RUN, RoadCommand, prepare
+from cpt.cli.tell import summed_up
+from cpt.errors import BadData
+from cpt.run.stages import Run, needed
+
+UNFINISHED = 1
+"""Exit status if some prompt has no final outcome yet."""
+
+
+@click.pass_context
+def _respond(
+    ctx: click.Context,
+    /,
+    as_json: bool,
+    status: bool,
+    why: str | None,
+    dry_run: bool,
+    **values: Any,
+) -> None:
+    run = prepare(ctx, values)
+    if status:
+        _say_status(run, as_json)
+    elif why is not None:
+        _say_why(run, why)
+    elif dry_run:
+        from cpt.run import dry
+
+        needed(run, "responder", "who should answer?").check()
+        dry.tell(dry.estimate_responses(run), as_json)
+    else:
+        _ask(run, as_json)
+
+
+def _ask(run: Run, as_json: bool) -> None:
+    from cpt import options
+    from cpt.data import read_prompts
+    from cpt.run.respond import respond
+
+    responder = needed(run, "responder", "who should answer?")
+    source = paths.resolve(needed(run, "prompts", "what should be asked?"))
+    responder.check()
+    limit = run.config.limit
+    # Counted first: a broken row is found before anything is paid, and the time left is known.
+    total = sum(1 for _ in islice(read_prompts(source), limit))
+    run.folder.open(options.converter(run.registry).unstructure(run.config))
+    summary = respond(
+        islice(read_prompts(source), limit),
+        responder,
+        run.path,
+        samples=run.config.samples,
+        asking=run.config.asking,
+        total=total,
+    )
+    click.echo(json.dumps(summary) if as_json else summed_up(summary))
+    if not as_json:
+        click.echo(f"in {run.path / 'responses.parquet'}")
+    if summary["unfinished"]:
+        sys.exit(UNFINISHED)
+
+
+def _say_status(run: Run, as_json: bool) -> None:
+    from cpt.asking.lookup import status
+
+    found = attrs.asdict(status(run.path / "journal.sqlite"))
+    click.echo(json.dumps(found) if as_json else summed_up(found))
+
+
+def _say_why(run: Run, prompt_id: str) -> None:
+    from cpt.asking.lookup import why
+    from cpt.data import read_prompts
+
+    responder = needed(run, "responder", "whose answer is meant?")
+    source = needed(run, "prompts", "which prompts are meant?")
+    for prompt in read_prompts(paths.resolve(source)):
+        if prompt.id == prompt_id:
+            for sample in range(run.config.samples):
+                click.echo(why(run.path / "journal.sqlite", responder, prompt, sample))
+            return
+    raise BadData(f"--why {prompt_id}: no prompt in {source} has this id.")
+
+
+respond = RoadCommand(
+    "respond",
+    callback=_respond,
+    help="Ask one responder every prompt; what was answered before is not asked again.",
+    shows=frozenset({"prompts", "limit", "responder", "samples", "asking"}),
+    params=[
+        click.Option(["--output"], metavar="DIR", help="The run folder."),
+        click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
+        click.Option(["--status"], is_flag=True, help="Say what the journal holds; ask nothing."),
+        click.Option(["--why"], metavar="ID", help="Say why a prompt's request is not found."),
+        DRY_RUN,
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+    ],
+)
