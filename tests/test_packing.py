@@ -103,8 +103,8 @@ def test_different_prompts_are_not_shared() -> None:
 @pytest.mark.parametrize(("prompt", "shared"), [(2, False), (600, True)])
 def test_sharing_must_pay(prompt: int, shared: bool) -> None:
     rows = [Row(range(prompt), range(300)) for _ in range(2)]
-    # A model of 40 million weights: its attention takes about as much at 1,000 tokens.
-    layout = attrs.evolve(SHARED, per_token=5e7, per_key=16384.0, per_span=1e8)
+    # As a model of 40 million weights has it.
+    layout = attrs.evolve(SHARED, per_token=5e7, per_key=16384.0, per_span=1.6e8)
     assert (len(branches(rows, layout)) == 1) is shared
 
 

@@ -71,11 +71,14 @@ def _attend(
     dropout: float,
     softcap: float | None,
 ) -> Tensor:
-    if _is_blockwise(query, dropout, softcap):
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        q, k, v = (each.to(torch.bfloat16) for each in (query, key, value))
-        return blockwise_attention(q, k, v, scale, window)
     mask = _mask(query, key, window)
+    if query.is_cpu and not dropout and softcap is None:
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
+        # In these cases faster than the fused kernel, which computes what is masked too.
+        if dtype == torch.bfloat16 or mask is not None:
+            q, k, v = (each.to(dtype) for each in (query, key, value))
+            scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+            return blockwise_attention(q, k, v, scale, window)
     if softcap is not None:
         return _softcapped(query, key, value, mask, scaling, dropout, softcap)
     return functional.scaled_dot_product_attention(
@@ -88,13 +91,6 @@ def _attend(
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-
-
-def _is_blockwise(query: Tensor, dropout: float, softcap: float | None) -> bool:
-    """Whether plain matrix products are faster than the fused kernel: on a CPU in bf16."""
-    autocast = query.is_cpu and torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if autocast else query.dtype
-    return query.is_cpu and dtype == torch.bfloat16 and not dropout and softcap is None
 
 
 def _softcapped(

@@ -126,16 +126,12 @@ def branches(group: Sequence[Row], layout: Layout) -> Branches:
 
 
 def _sharing_pays(rows: Sequence[Row], layout: Layout) -> bool:
-    prompt, answers = len(rows[0].prompt), [len(row.answer) - 1 for row in rows]
+    prompt = len(rows[0].prompt)
     if len(rows) < 2:
         return False
     saved_tokens = (len(rows) - 1) * prompt
-    # Alone, a row's attention skips the keys after each query; behind a shared prompt it cannot.
-    alone = sum((prompt + answer) ** 2 / 2 for answer in answers)
-    together = prompt**2 / 2 + sum(answer * (prompt + answer) for answer in answers)
-    return bool(
-        saved_tokens * layout.per_token + (alone - together) * layout.per_key > layout.per_span
-    )
+    saved_keys = (len(rows) - 1) * prompt**2 / 2
+    return saved_tokens * layout.per_token + saved_keys * layout.per_key > layout.per_span
 
 
 def _size(group: Sequence[Row], layout: Layout) -> int:

@@ -24,6 +24,9 @@ from cpt.training.rows import Row
 
 log = logging.getLogger(__name__)
 
+SPAN = 2e7
+"""FLOPs that could be done in the time that one more span costs a layer, measured on a CPU."""
+
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 """Kinds of layer in which nothing but attention joins tokens, and attention is told all of it."""
 
@@ -111,6 +114,7 @@ def _layout(model: Any) -> Layout:
         shared=True,
         per_token=2.0 * weights,
         per_key=4.0 * config.num_hidden_layers * heads * width,
+        per_span=SPAN * config.num_hidden_layers,
     )
 
 
