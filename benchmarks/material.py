@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,13 @@ def joined(pairs: Sequence[Pair], words: int) -> list[Pair]:
     """Pairs with prompts of `words` words and more: those skipped stand before, as turns."""
     found: list[Pair] = []
     before: tuple[Message, ...] = ()
-    for pair in pairs:
-        messages = (*before, *pair.prompt.messages)
-        before = (*messages, Message("assistant", pair.rejected.text))
+    for _, same in groupby(pairs, key=lambda pair: pair.prompt.id):
+        group = list(same)
+        messages = (*before, *group[0].prompt.messages)
+        before = (*messages, Message("assistant", group[0].rejected.text))
         if sum(len(message.content.split()) for message in messages) >= words:
-            prompt = attrs.evolve(pair.prompt, messages=messages)
-            found.append(attrs.evolve(pair, prompt=prompt))
+            prompt = attrs.evolve(group[0].prompt, messages=messages)
+            found += [attrs.evolve(pair, prompt=prompt) for pair in group]
             before = ()
     return found
 

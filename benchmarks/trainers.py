@@ -144,6 +144,20 @@ def ours(task: Task, end: Connection) -> None:
     )
 
 
+def apart(task: Task, end: Connection) -> None:
+    """This project, each pair for itself: nothing of a prompt is computed once for several."""
+    from cpt.training import loop, step
+
+    def each_alone(pairs: Iterable[int], corpus: Any, *_: Any) -> list[step.Group]:
+        return [
+            step.Group((pair,), (int(corpus.chosen[pair]), int(corpus.rejected[pair])))
+            for pair in pairs
+        ]
+
+    loop.grouped = each_alone
+    ours(task, end)
+
+
 def trl(task: Task, end: Connection) -> None:
     """TRL's DPOTrainer."""
     import torch
@@ -211,7 +225,7 @@ def trl(task: Task, end: Connection) -> None:
     trainer.train()
 
 
-TRAINERS: dict[str, Callable[[Task, Connection], None]] = {"cpt": ours, "trl": trl}
+TRAINERS: dict[str, Callable[[Task, Connection], None]] = {"cpt": ours, "apart": apart, "trl": trl}
 
 
 def _loss(task: Task) -> Loss:

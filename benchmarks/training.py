@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import attrs
 import material
 from trainers import TRAINERS, Report, Task
 
@@ -47,7 +48,7 @@ def main() -> None:
             cached=options.flags == "best",
             compile=options.compile,
         )
-        reports = run(task, options.only or list(TRAINERS))
+        reports = run(task, options.trainers)
     _print(task, reports, options)
 
 
@@ -69,7 +70,7 @@ def _options() -> argparse.Namespace:
     add("--compile", action="store_true", help="ours")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--threads", type=int, default=2)
-    add("--only", nargs="+", choices=TRAINERS, help="leave the others out")
+    add("--trainers", nargs=2, choices=TRAINERS, default=["cpt", "trl"], help="who is compared")
     return parser.parse_args()
 
 
@@ -94,7 +95,8 @@ def run(task: Task, names: Sequence[str]) -> dict[str, list[Report]]:
     for name in names:
         here, there = context.Pipe()
         ends[name] = here
-        children.append(context.Process(target=TRAINERS[name], args=(task, there), daemon=True))
+        own = attrs.evolve(task, output=task.output / name)
+        children.append(context.Process(target=TRAINERS[name], args=(own, there), daemon=True))
         children[-1].start()
         there.close()
     reports: dict[str, list[Report]] = {name: [] for name in names}
@@ -110,11 +112,11 @@ def run(task: Task, names: Sequence[str]) -> dict[str, list[Report]]:
 
 def _print(task: Task, reports: dict[str, list[Report]], options: argparse.Namespace) -> None:
     print(" ".join(f"{name}={value}" for name, value in vars(options).items()))
-    names = list(reports)
     for step in range(1, 1 + task.steps):
         row = [f"{each[step].loss:.6f} {each[step].grad_norm:10.4f}" for each in reports.values()]
         print(f"step {step}", " | ".join(row))
-    info = reports["cpt"][0].info
+    mine, other = reports.values()
+    info = mine[0].info
     share = (task.steps - 1) / task.steps
     seconds = {name: _seconds(task, each, name) for name, each in reports.items()}
     forwards = 3 if task.cached else 4
@@ -123,19 +125,17 @@ def _print(task: Task, reports: dict[str, list[Report]], options: argparse.Names
     titles = ["", "pairs/s", "tokens/s", "seconds", "reference", "floors", "MB"]
     print("{:4}{:>10}{:>10}{:>10}{:>10}{:>8}{:>8}".format(*titles))
     for name, each in reports.items():
-        taken, reference = seconds[name], each[0].seconds if name == "cpt" else 0.0
+        taken, reference = seconds[name], 0.0 if name == "trl" else each[0].seconds
         speed = f"{count / taken:10.3f}{share * info['tokens'] / taken:10.0f}"
         print(
             f"{name:4}{speed}{taken:10.2f}{reference:10.2f}{taken / floor:8.2f}{each[-1].peak:8.0f}"
         )
     rates = ", ".join(f"{info[part] / 1e9:.0f} ({part})" for part in ("body", "head"))
     print(f"floor {floor:.2f} s at {rates} GFLOP/s")
-    if len(names) == 2:
-        memory = reports["cpt"][-1].peak / reports["trl"][-1].peak
-        print(
-            f"speed {seconds['trl'] / seconds['cpt']:.2f} times TRL's, memory {memory:.2f} of its"
-        )
-        _compare(reports["cpt"][1:], reports["trl"][1:], task)
+    first, second = reports
+    speed, memory = seconds[second] / seconds[first], mine[-1].peak / other[-1].peak
+    print(f"{first}: {speed:.2f} times the speed of {second}, {memory:.2f} of its memory")
+    _compare(mine[1:], other[1:], task)
 
 
 def _seconds(task: Task, reports: Sequence[Report], name: str) -> float:
