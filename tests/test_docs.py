@@ -122,8 +122,11 @@ def test_the_page_runs(
     desk.mkdir()
     (desk / "student").symlink_to(student)
     (desk / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "prices.yaml").write_text('"*": {gpt-4.1: {input: 2, output: 8}}')
     more = {
         "COLUMNS": "100",
+        # The endpoint is one of ours, and nobody knows what it takes.
+        "CPT_ASKING__PRICES": str(tmp_path / "prices.yaml"),
         "CPT_CACHE": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
