@@ -39,12 +39,16 @@ class Purse:
         self._price = price
         self._batch = batch
         self._reserved = 0.0
+        self._refused = 0.0
         self._longest = 0
         self._seen = 0
         self._settled = asyncio.Event()
 
     def __str__(self) -> str:
-        return f"${self.spent:.4f} of ${self.budget:g} are spent"
+        return (
+            f"${self.spent:.4f} of ${self.budget:g} are spent, "
+            f"and one more may cost ${self._refused:.4f}"
+        )
 
     async def reserve(self, responder: Responder, request: Request) -> float | None:
         """Dollars that are set aside for a request; None if they are not there.
@@ -58,6 +62,7 @@ class Purse:
                 self._reserved += most
                 return most
             if self.spent + most > self.budget or not self._reserved:
+                self._refused = most
                 return None
             self._settled.clear()
             await self._settled.wait()

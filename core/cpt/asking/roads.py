@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol
 
 from cpt.asking.batchable import BatchService
@@ -69,13 +70,11 @@ class Roads:
             return await self._ask_local(responder, prompt, request)
         assert isinstance(responder, Service), "a responder is a Service or a Local"
         self._services[id(responder)] = responder
-        # What an earlier run put in a batch is not paid for again, whatever this one says.
-        if (
-            self._batches
-            and isinstance(responder, BatchService)
-            and (self._options.batch or await self._batches.hold(responder, request))
-        ):
-            return await self._ask_in_batch(self._batches, responder, prompt, request)
+        if self._batches and isinstance(responder, BatchService):
+            with self._explained(responder):
+                # What an earlier run put in a batch is not paid for again, whatever this one says.
+                if self._options.batch or await self._batches.hold(responder, request):
+                    return await self._ask_in_batch(self._batches, responder, prompt, request)
         return await self._ask_service(responder, prompt, request)
 
     async def close(self) -> None:
@@ -87,11 +86,13 @@ class Roads:
             await service.close()
 
     async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
-        await self._begin(local, request)
         batcher = self._batchers.get(request.identity)
         if batcher is None:
             batcher = self._batchers[request.identity] = Batcher(local, self._threads, self._halt)
-        return await self._keep(local, request, await batcher.answer(prompt, request.sample))
+        response = await batcher.answer(prompt, request.sample)
+        # Nobody is paid, so nothing is in doubt before the answer is there.
+        await self._begin(local, request)
+        return await self._keep(local, request, response)
 
     async def _ask_service(self, service: Service, prompt: Prompt, request: Request) -> Paid:
         key = service.name, service.endpoint, service.author
@@ -113,12 +114,18 @@ class Roads:
         except Rejected as error:
             response = unanswered(service, prompt, "failed", str(error))
             return await self._keep(service, request, response, batch=True)
+        return (self._journal and self._journal.find(request)) or Paid(response)
+
+    @contextmanager
+    def _explained(self, service: Service) -> Iterator[None]:
+        """The errors of a batch as those of a request."""
+        try:
+            yield
         except (Overloaded, Unreachable) as error:
             raise GivenUp(scrub(str(error))) from None
         except Denied as error:
             self._halt.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
             raise self._halt.error or error from None
-        return (self._journal and self._journal.find(request)) or Paid(response)
 
     async def _keep_batched(
         self, responder: Responder, request: Request, response: Response

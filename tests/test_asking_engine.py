@@ -1,0 +1,320 @@
+"""Whatever is asked is paid for once and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import attrs
+import pytest
+
+from cpt import CptError, Denied, Overloaded, Prompt, Rejected, Response, Unreachable, Usage
+from cpt.asking import Asker, in_order
+from cpt.asking.lookup import status
+from cpt.asking.options import Asking
+from cpt.errors import BadData, Stopped
+from cpt.roles import Responder
+
+from .asked import Act, Batched, Book, Scripted, prompt, prompts
+from .clock import in_no_time
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+def price(responder: Responder, usage: Usage, *, batch: bool = False) -> float | None:
+    return usage.output_tokens / 1000
+
+
+async def ask_all(
+    journal: Path | None, responder: Responder, asked: list[Prompt], options: Asking | None = None
+) -> list[Response]:
+    async with Asker(journal, options=options, progress=False, price=price) as ask:
+        return [each async for each in in_order(asked, lambda one: ask(responder, one), 50)]
+
+
+async def test_an_answer_is_asked_for_once(journal: Path) -> None:
+    responder = Scripted()
+    first = await ask_all(journal, responder, prompts(20))
+    assert await ask_all(journal, responder, prompts(20)) == first
+    assert set(responder.book.calls.values()) == {1}
+    assert first[3].text == "Answer 0 to What is 3 plus 3?"
+    assert first[3].usage == Usage(input_tokens=10, output_tokens=5)
+
+
+async def test_only_what_is_new_is_asked(journal: Path) -> None:
+    responder = Scripted()
+    await ask_all(journal, responder, prompts(100))
+    grown = [attrs.evolve(each, id=f"other-{each.id}") for each in prompts(150)[::-1]]
+    answers = await ask_all(journal, responder, grown)
+    assert responder.book.calls.total() == 150, "more prompts, reordered, with other ids"
+    assert [each.prompt_id for each in answers] == [each.id for each in grown]
+
+
+async def test_how_it_is_fetched_does_not_matter(journal: Path) -> None:
+    responder = Scripted()
+    await ask_all(journal, responder, prompts(5))
+    slower = attrs.evolve(responder, timeout=1.0, concurrency=1, attempts=1)
+    await ask_all(journal, slower, prompts(5))
+    assert responder.book.calls.total() == 5
+
+
+async def test_what_changes_an_answer_is_asked_anew(journal: Path) -> None:
+    responder = Scripted()
+    async with Asker(journal, progress=False) as ask:
+        for one in (responder, attrs.evolve(responder, temperature=0.5)):
+            await ask(one, prompt(1))
+            await ask(one, prompt(1), sample=1)
+            await ask(one, prompt(1, "What is 1 plus 1?!"))
+    assert responder.book.calls == {"What is 1 plus 1?": 4, "What is 1 plus 1?!": 2}
+
+
+async def test_identical_requests_in_flight_are_one(journal: Path) -> None:
+    responder = Scripted(book=Book(release=asyncio.Event()))
+    async with Asker(journal, progress=False) as ask:
+        same = [attrs.evolve(prompt(1), id=f"id{number}") for number in range(20)]
+        asking = [asyncio.create_task(ask(responder, each)) for each in same]
+        while not responder.book.in_flight:
+            await asyncio.sleep(0.001)
+        assert responder.book.release
+        responder.book.release.set()
+        answers = await asyncio.gather(*asking)
+    assert responder.book.calls.total() == 1
+    assert [each.prompt_id for each in answers] == [each.id for each in same]
+
+
+async def test_who_stops_waiting_loses_no_paid_answer(journal: Path) -> None:
+    responder = Scripted(book=Book(release=asyncio.Event()))
+    async with Asker(journal, progress=False) as ask:
+        asking = asyncio.create_task(ask(responder, prompt(1)))
+        while not responder.book.in_flight:
+            await asyncio.sleep(0.001)
+        asking.cancel()
+        assert responder.book.release
+        responder.book.release.set()
+    assert status(journal).answers == 1
+
+
+async def test_an_answer_is_durable_before_it_is_returned(journal: Path) -> None:
+    async with Asker(journal, progress=False) as ask:
+        for number in range(5):
+            await ask(Scripted(), prompt(number))
+            assert status(journal).answers == number + 1
+
+
+async def test_one_bad_prompt_is_one_call_and_one_recorded_failure(journal: Path) -> None:
+    def act(asked: Prompt, _: int) -> Exception | None:
+        return Rejected("too long") if asked.id == "p500" else None
+
+    responder = Scripted(act=act)
+    for _ in range(2):
+        answers = await ask_all(journal, responder, prompts(1000))
+        failed = [each for each in answers if each.outcome != "answered"]
+        assert [(each.prompt_id, each.outcome, each.detail) for each in failed] == [
+            ("p500", "failed", "too long")
+        ]
+    assert set(responder.book.calls.values()) == {1}
+
+
+def flaky(*errors: Exception) -> Act:
+    """Fails so often in this way, then answers."""
+    return lambda _, call: errors[call - 1] if call <= len(errors) else None
+
+
+@pytest.mark.parametrize("error", [Overloaded("429"), Overloaded("529", 7.0), Unreachable("cut")])
+def test_what_may_pass_is_asked_again(journal: Path, error: Exception) -> None:
+    responder = Scripted(act=flaky(error, error, error))
+    answers = in_no_time(ask_all(journal, responder, prompts(3)))
+    assert {each.outcome for each in answers} == {"answered"}
+    assert set(responder.book.calls.values()) == {4}
+
+
+def test_a_request_that_hangs_is_given_up_and_asked_again(journal: Path) -> None:
+    book = Book()
+
+    @attrs.frozen
+    class Hanging(Scripted):
+        async def answer(self, prompt: Prompt, sample: int) -> Response:
+            if not book.calls[prompt.id]:
+                book.calls[prompt.id] += 1
+                await asyncio.sleep(1e9)
+            return await super().answer(prompt, sample)
+
+    answers = in_no_time(ask_all(journal, Hanging(timeout=60.0), prompts(3)))
+    assert {each.outcome for each in answers} == {"answered"}
+
+
+def test_what_never_succeeds_is_given_up_in_bounded_calls_and_asked_next_time(
+    journal: Path,
+) -> None:
+    def act(asked: Prompt, call: int) -> Exception | None:
+        return Unreachable("HTTP 500") if asked.id == "p3" and call <= 4 else None
+
+    responder = Scripted(act=act, attempts=4)
+    answers = in_no_time(ask_all(journal, responder, prompts(8)))
+    assert [each.outcome for each in answers].count("failed") == 1
+    assert "asked 4 times, last: HTTP 500" in answers[3].detail
+    assert status(journal).given_up == 1
+    assert status(journal).doubtful == ()
+    again = in_no_time(ask_all(journal, responder, prompts(8)))
+    assert {each.outcome for each in again} == {"answered"}
+    assert responder.book.calls.total() == 7 + 4 + 1
+    assert status(journal).given_up == 0
+
+
+def test_being_told_to_wait_is_bounded_too(journal: Path) -> None:
+    def act(asked: Prompt, _: int) -> Exception | None:
+        return Overloaded("too large for your tier", 1.0) if asked.id == "p0" else None
+
+    responder = Scripted(act=act, attempts=2)
+    answers = in_no_time(ask_all(journal, responder, prompts(200)))
+    assert answers[0].outcome == "failed"
+    assert responder.book.calls["What is 0 plus 0?"] == 20
+
+
+async def test_a_wrong_key_stops_at_once(journal: Path) -> None:
+    responder = Scripted(act=lambda *_: Denied("HTTP 401: wrong key"))
+    with pytest.raises(CptError, match="scripted:m: HTTP 401: wrong key") as stopped:
+        await ask_all(journal, responder, prompts(10_000))
+    assert stopped.value.exit_code == 2
+    assert responder.book.calls.total() <= responder.concurrency
+
+
+async def test_what_is_in_flight_at_a_stop_is_kept(journal: Path) -> None:
+    def act(asked: Prompt, _: int) -> Exception | None:
+        return Denied("no") if asked.id == "p0" else None
+
+    responder = Scripted(act=act, concurrency=4)
+    with pytest.raises(CptError):
+        await ask_all(journal, responder, prompts(4))
+    assert status(journal).answers == 3
+
+
+def test_a_dead_service_stops_the_run_with_one_line(journal: Path) -> None:
+    responder = Scripted(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
+    with pytest.raises(Stopped, match=r"scripted:m: no answer for \d+ s \(HTTP 500\)") as stopped:
+        in_no_time(ask_all(journal, responder, prompts(50)))
+    assert stopped.value.exit_code == 1
+    assert responder.book.calls.total() < 1000
+
+
+def test_a_service_that_recovers_in_time_is_waited_for(journal: Path) -> None:
+    times: list[float] = []
+
+    def act(_: Prompt, __: int) -> Exception | None:
+        times.append(asyncio.get_running_loop().time())
+        return Overloaded("busy", 30.0) if 5 < times[-1] - times[0] < 100 else None
+
+    responder = Scripted(act=act, requests_per_minute=60.0)
+    answers = in_no_time(ask_all(journal, responder, prompts(30)))
+    assert {each.outcome for each in answers} == {"answered"}
+
+
+def test_limits_of_the_user_are_kept(journal: Path) -> None:
+    began: list[float] = []
+
+    def act(_: Prompt, __: int) -> None:
+        began.append(asyncio.get_running_loop().time())
+
+    responder = Scripted(act=act, requests_per_minute=60.0, concurrency=3)
+    in_no_time(ask_all(journal, responder, prompts(100)))
+    assert max(sum(t <= each < t + 60 for each in began) for t in began) <= 62
+    assert responder.book.most_in_flight <= 3
+
+
+def test_tokens_a_minute_are_kept(journal: Path) -> None:
+    began: list[float] = []
+
+    def act(_: Prompt, __: int) -> None:
+        began.append(asyncio.get_running_loop().time())
+
+    in_no_time(ask_all(journal, Scripted(act=act, tokens_per_minute=900.0), prompts(200)))
+    # 15 tokens an answer: 60 answers a minute, once their length is known.
+    assert sum(60 <= each < 120 for each in began) <= 62
+
+
+async def test_responders_at_one_endpoint_share_its_limits(journal: Path) -> None:
+    book = Book(release=asyncio.Event())
+    two = [Scripted(temperature=t, concurrency=3, book=book) for t in (0.0, 1.0)]
+    async with Asker(journal, progress=False) as ask:
+        asking = [asyncio.create_task(ask(each, one)) for each in two for one in prompts(30)]
+        while book.in_flight < 3:
+            await asyncio.sleep(0.001)
+        assert book.release
+        book.release.set()
+        await asyncio.gather(*asking)
+    assert book.calls.total() == 60
+    assert book.most_in_flight == 3
+
+
+async def test_the_budget_is_never_passed(journal: Path) -> None:
+    responder = Scripted(max_tokens=20)
+    options = Asking(budget=0.5)  # An answer costs 0.005, and might cost 0.02.
+    answers = await ask_all(journal, responder, prompts(300), options)
+    outcomes = [each.outcome for each in answers]
+    assert set(outcomes) == {"answered", "over_budget"}
+    assert 0.45 < status(journal).cost <= 0.5
+    assert "of $0.5 are spent, and one more may cost $0.0200" in answers[-1].detail
+    again = await ask_all(journal, responder, prompts(300), Asking(budget=2.0))
+    assert {each.outcome for each in again} == {"answered"}
+    assert set(responder.book.calls.values()) == {1}
+
+
+async def test_a_budget_needs_a_price(journal: Path) -> None:
+    options = Asking(budget=1.0)
+    async with Asker(journal, options=options, progress=False) as ask:
+        with pytest.raises(CptError, match="no price is known"):
+            await ask(Scripted(), prompt(1))
+
+
+async def test_a_local_model_gets_what_waits_sorted_by_length(journal: Path) -> None:
+    texts = ["x" * (37 * number % 50 + 1) for number in range(40)]
+    asked = [prompt(number, text) for number, text in enumerate(texts)]
+    responder = Batched(size=10)
+    answers = await ask_all(journal, responder, asked)
+    assert [each.text for each in answers] == [f"Answer 0 to {text}" for text in texts]
+    lengths = [[len(text) for text in batch] for batch in responder.book.batches]
+    assert [len(batch) for batch in lengths] == [10, 10, 10, 10]
+    assert sum(lengths, []) == sorted(map(len, texts))[30:] + sorted(map(len, texts))[20:30] + (
+        sorted(map(len, texts))[10:20] + sorted(map(len, texts))[:10]
+    )
+    await ask_all(journal, responder, asked)
+    assert len(responder.book.batches) == 4, "local answers are kept too"
+
+
+async def test_a_local_model_that_forgets_an_answer_is_named(journal: Path) -> None:
+    with pytest.raises(CptError, match="responder batched: 7 answers to 8 requests"):
+        await ask_all(journal, Batched(forget=1), prompts(8))
+
+
+async def test_without_a_journal_nothing_is_kept() -> None:
+    responder = Scripted()
+    for _ in range(2):
+        await ask_all(None, responder, prompts(3))
+    assert set(responder.book.calls.values()) == {2}
+
+
+async def test_a_prompt_that_is_no_text_is_bad_data(journal: Path) -> None:
+    with pytest.raises(BadData, match="prompt 'p1'"):
+        await ask_all(journal, Scripted(), [prompt(1, "half a \ud83d character")])
+    with pytest.raises(BadData, match="int where text belongs"):
+        await ask_all(journal, Scripted(), [prompt(1, 5)])  # type: ignore[arg-type]
+
+
+async def test_an_answer_with_half_a_character_can_be_kept(journal: Path) -> None:
+    def act(asked: Prompt, _: int) -> Response:
+        return Response(prompt_id=asked.id, text="half \ud83d", author="m")
+
+    assert (await ask_all(journal, Scripted(act=act), prompts(1)))[0].text == "half ?"
+
+
+async def test_a_fault_of_a_responder_ends_the_run_and_keeps_the_rest(journal: Path) -> None:
+    def act(asked: Prompt, _: int) -> Exception | None:
+        return KeyError("a bug") if asked.id == "p2" else None
+
+    with pytest.raises(KeyError):
+        await ask_all(journal, Scripted(act=act, concurrency=4), prompts(4))
+    assert status(journal).answers == 3
+    assert status(journal).doubtful == ("p2",)
