@@ -215,6 +215,18 @@ async def test_what_is_in_a_batch_is_not_paid_for_online(
     assert provider.paid == {"a": 1, "b": 1, "c": 1} and provider.online == 1
 
 
+async def test_a_wrong_key_cannot_look_for_a_batch(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    """Whether the batch arrived is not known, so nothing is asked a second time."""
+    provider.speaking.clear()
+    await killed(provider, service, tmp_path / "j.sqlite", provider.arrived, "a")
+    provider.speaking.set()
+    provider.denied = True
+    with pytest.raises(CptError, match="HTTP 401: bad key"):
+        await ask_all(tmp_path / "j.sqlite", service, prompts("a"), batch=False)
+
+
 async def test_a_batch_of_others_is_not_taken_for_ours(
     provider: Provider, service: BatchService, tmp_path: Path
 ) -> None:
