@@ -38,7 +38,6 @@ def _respond(
     elif dry_run:
         from cpt.run import dry
 
-        needed(run, "responder", "who should answer?").check()
         dry.tell(dry.estimate_responses(run), as_json)
     else:
         _ask(run, as_json)
