@@ -83,5 +83,10 @@ def _line(each: Estimate) -> str:
 def _dollars(each: Estimate) -> str:
     if each.dollars is None:
         return "price unknown (a table of yours goes into --asking.prices)"
-    most = f", at most ${each.most_dollars:,.2f}" if each.most_dollars is not None else ""
-    return f"likely ${each.dollars:,.2f}{most}"
+    most = f", at most {_money(each.most_dollars)}" if each.most_dollars is not None else ""
+    return f"likely {_money(each.dollars)}{most}"
+
+
+def _money(dollars: float) -> str:
+    """Cents are too coarse for a few requests: what costs something must not look free."""
+    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.6f}".rstrip("0")
