@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,9 +15,23 @@ from transformers.masking_utils import sdpa_mask
 
 from cpt.training.blockwise import blockwise_attention
 from cpt.training.packing import Span
+from cpt.training.varlen import Varlen, usable
 
 NAME = "cpt_packed"
 """What transformers knows this attention by."""
+
+
+@attrs.frozen(eq=False)
+class Line:
+    """How a packed line is divided: one object, whatever its spans, in the eyes of a compiler."""
+
+    spans: Sequence[Span]
+    varlen: Varlen | None
+    """The same for the kernel that does them all at once, on an accelerator."""
+
+    @classmethod
+    def of(cls, spans: Sequence[Span], device: torch.device) -> Line:
+        return cls(spans, Varlen.of(spans, device) if device.type == "cuda" else None)
 
 
 def packed_attention(
@@ -30,20 +45,23 @@ def packed_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    cpt_spans: Sequence[Span] = (),
+    cpt_line: Line | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend within spans, as transformers' attention interface wants it.
 
     `query` has shape (1, heads, time, width), `key` and `value` may have fewer heads. Returns shape
-    (1, time, heads, width). Without spans it is ordinary attention under `attention_mask`.
+    (1, time, heads, width). Without a line it is ordinary attention under `attention_mask`.
     """
-    if not cpt_spans:
+    if cpt_line is None:
         return _plain(module, query, key, value, attention_mask, scaling, dropout, softcap, kwargs)
-    lengths = [span.length for span in cpt_spans]
+    if cpt_line.varlen is not None and usable(query, dropout, softcap):
+        together = cpt_line.varlen.attend(query, key, value, scaling, sliding_window)
+        return together.transpose(1, 2), None
+    lengths = [span.length for span in cpt_line.spans]
     queries, keys, values = (torch.split(each, lengths, dim=2) for each in (query, key, value))
     attended = []
-    for span, q, k, v in zip(cpt_spans, queries, keys, values, strict=True):
+    for span, q, k, v in zip(cpt_line.spans, queries, keys, values, strict=True):
         if span.prefix is not None:
             k = torch.cat([keys[span.prefix], k], dim=2)
             v = torch.cat([values[span.prefix], v], dim=2)
@@ -134,5 +152,6 @@ def _plain(
     return attended.transpose(1, 2), None
 
 
-AttentionInterface.register(NAME, packed_attention)
+# A compiler would compile it anew for the spans of every line.
+AttentionInterface.register(NAME, torch.compiler.disable(packed_attention))
 AttentionMaskInterface.register(NAME, sdpa_mask)

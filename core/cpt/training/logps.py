@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cpt.training.attention import Line
 from cpt.training.head import token_logps
 from cpt.training.memory import keep_freed_memory
 from cpt.training.packing import Micro
@@ -40,7 +41,8 @@ class SequenceLogps(nn.Module):
         if micro.spans:
             # A mask of four dimensions is handed on as it is: none is built, and none is used.
             ignored = torch.empty(1, 1, 1, 1, device=micro.ids.device)
-            kwargs = {"attention_mask": ignored, "cpt_spans": micro.spans}
+            line = Line.of(micro.spans, micro.ids.device)
+            kwargs = {"attention_mask": ignored, "cpt_line": line}
         kwargs |= {"input_ids": micro.ids, "position_ids": micro.positions, "use_cache": False}
         if self._head is None:
             logits: Tensor = self._causal(**kwargs).logits.flatten(0, 1)[micro.index].float()

@@ -1,0 +1,107 @@
+"""What the accelerator's kernel is given describes the spans, and it is called for nothing else.
+
+The kernel itself runs on CUDA only; here its definition, in a few lines, stands for it.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cpt.training import attention, varlen
+from cpt.training.attention import Line, packed_attention
+from cpt.training.packing import Span
+
+
+def defined(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seq_q: Tensor,
+    cu_seq_k: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> Tensor:
+    """Variable-length attention, causal where queries and keys both end."""
+    assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+    assert max_q == int(cu_seq_q.diff().max())
+    assert max_k == int(cu_seq_k.diff().max())
+    assert window_size[1] == 0
+    attended = []
+    for number in range(len(cu_seq_q) - 1):
+        q = query[cu_seq_q[number] : cu_seq_q[number + 1]].transpose(0, 1)
+        k, v = (
+            each[cu_seq_k[number] : cu_seq_k[number + 1]].transpose(0, 1) for each in (key, value)
+        )
+        there = torch.arange(k.shape[1])
+        here = torch.arange(k.shape[1] - q.shape[1], k.shape[1])[:, None]
+        seen = there <= here
+        if window_size[0] >= 0:
+            seen &= there >= here - window_size[0]
+        done = functional.scaled_dot_product_attention(
+            q[None], k[None], v[None], attn_mask=seen, scale=scale, enable_gqa=enable_gqa
+        )
+        attended.append(done[0].transpose(0, 1))
+    return torch.cat(attended)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> tuple[Span, ...]:
+    spans: list[Span] = []
+    for _ in range(draw(st.integers(1, 3))):
+        prompt = len(spans)
+        spans.append(Span(draw(st.integers(1, 9))))
+        spans += [Span(draw(st.integers(0, 9)), prompt) for _ in range(draw(st.integers(0, 3)))]
+    return tuple(spans)
+
+
+@settings(max_examples=40, deadline=None)
+@given(spans=lines(), window=st.none() | st.integers(1, 12))
+def test_it_is_told_the_same_as_the_other_kernels(
+    spans: tuple[Span, ...], window: int | None
+) -> None:
+    time = sum(span.length for span in spans)
+    query, key, value = (torch.randn(1, heads, time, 8) for heads in (4, 2, 2))
+    arguments = (nn.Module(), query, key, value, None)
+    wanted, _ = packed_attention(*arguments, sliding_window=window, cpt_line=Line(spans, None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(varlen, "varlen_attn", defined)
+        patch.setattr(attention, "usable", lambda *_: True)
+        found, _ = packed_attention(
+            *arguments,
+            sliding_window=window,
+            cpt_line=Line(spans, varlen.Varlen.of(spans, query.device)),
+        )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_kernel_that_is_called_has_these_arguments() -> None:
+    assert varlen.AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("dropout", "softcap", "dtype", "usable"),
+    [
+        (0.0, None, torch.bfloat16, True),
+        (0.0, None, torch.float32, False),
+        (0.1, None, torch.bfloat16, False),
+        (0.0, 30.0, torch.bfloat16, False),
+    ],
+)
+def test_when_it_is_used(
+    dropout: float, softcap: float | None, dtype: torch.dtype, usable: bool
+) -> None:
+    class OnCuda(torch.Tensor):
+        is_cuda = True
+
+    query = torch.zeros(1, 1, 1, 8, dtype=dtype).as_subclass(OnCuda)
+    assert varlen.usable(query, dropout, softcap) is usable
+    assert not varlen.usable(query.as_subclass(torch.Tensor), dropout, softcap)
