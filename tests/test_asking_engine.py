@@ -277,9 +277,8 @@ async def test_a_local_model_gets_what_waits_sorted_by_length(journal: Path) -> 
     assert [each.text for each in answers] == [f"Answer 0 to {text}" for text in texts]
     lengths = [[len(text) for text in batch] for batch in responder.book.batches]
     assert [len(batch) for batch in lengths] == [10, 10, 10, 10]
-    assert sum(lengths, []) == sorted(map(len, texts))[30:] + sorted(map(len, texts))[20:30] + (
-        sorted(map(len, texts))[10:20] + sorted(map(len, texts))[:10]
-    )
+    ascending = sorted(map(len, texts))
+    assert lengths == [ascending[30:], ascending[20:30], ascending[10:20], ascending[:10]]
     await ask_all(journal, responder, asked)
     assert len(responder.book.batches) == 4, "local answers are kept too"
 

@@ -39,8 +39,9 @@ def test_items_are_taken_only_as_they_are_needed() -> None:
 
     def items() -> Iterator[int]:
         nonlocal taken
-        for taken in range(10_000):
-            yield taken
+        for item in range(10_000):
+            taken = item
+            yield item
 
     async def first_is_slow(item: int) -> int:
         await asyncio.sleep(1000 if item == 0 else 0.001)

@@ -134,9 +134,12 @@ class Journal:
 
 
 def _lock(path: Path) -> FileLock:
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    """Hold the journal until released, or until this process ends however it ends."""
+    file = path.with_name(f"{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        lock = FileLock(file)
         lock.acquire(timeout=0)
     except Timeout:
         raise CptError(

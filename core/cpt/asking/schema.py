@@ -106,7 +106,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 def explain(path: Path, error: BaseException) -> CptError:
     """An error while the file was used, in words that say what to do."""
-    text = str(error)
+    text = " ".join(str(error).split())
     if not isinstance(error, sqlite3.Error):
         return Stopped(f"{path}: an answer cannot be written ({type(error).__name__}: {text}).")
     if isinstance(error, sqlite3.OperationalError):

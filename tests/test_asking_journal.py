@@ -1,0 +1,264 @@
+"""The journal: durable, whole, one run's at a time, and readable by anyone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cpt import CptError, Message, Prompt, Response, Usage
+from cpt.asking import Asker, keys, schema
+from cpt.asking.journal import Journal, Paid
+from cpt.asking.lookup import status, why
+from cpt.errors import Stopped
+
+from .asked import Scripted, prompt, prompts
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+async def fill(path: Path, count: int) -> None:
+    async with Asker(path, progress=False, stage="pairs") as ask:
+        await asyncio.gather(*(ask(Scripted(), each) for each in prompts(count)))
+
+
+def test_a_key_is_the_same_in_every_process() -> None:
+    """Change this only with `keys.VERSION`: every journal there is would be paid for again."""
+    one = Prompt(id="ignored", messages=(Message("system", "Be brief."), Message("user", "Süß?")))
+    assert keys.request(Scripted("m"), one, 3).key == "c4d8fa1c709c9b4890afe0277a5db8d4"
+
+
+@given(st.lists(st.tuples(text, text), max_size=3), st.integers(0, 3), text)
+def test_only_equal_requests_have_equal_keys(
+    turns: list[tuple[str, str]], sample: int, model: str
+) -> None:
+    def key(turns: list[tuple[str, str]], sample: int, model: str) -> str:
+        messages = tuple(Message(role, content) for role, content in turns)  # type: ignore[arg-type]
+        return keys.request(Scripted(model), Prompt(id="", messages=messages), sample).key
+
+    mine = key(turns, sample, model)
+    assert mine == key(list(turns), sample, model)
+    others = [
+        key([*turns, ("user", "")], sample, model),
+        key([(role + "x", content) for role, content in turns] or [("", "")], sample, model),
+        key([(role, content + "x") for role, content in turns] or [("", "")], sample, model),
+        key(turns, sample + 1, model),
+        key(turns, sample, model + "x"),
+    ]
+    assert mine not in others
+
+
+@settings(max_examples=30, deadline=None)
+@given(text, text, st.dictionaries(text, text, max_size=2), st.integers(0, 10**9))
+def test_an_answer_comes_back_as_it_was(said: str, why: str, info: dict[str, str], n: int) -> None:
+    async def round_trip(path: Path) -> Paid | None:
+        journal = Journal(path)
+        request = keys.request(Scripted(), prompt(n), 1)
+        await journal.begin(request)
+        await journal.keep(request, Paid(answer, 0.25), calls=2)
+        found = journal.find(request)
+        journal.close()
+        return found
+
+    answer = Response(
+        prompt_id=f"p{n}",
+        text=said,
+        author="m",
+        outcome="cut_off",
+        finish_reason="length",
+        detail=why,
+        usage=Usage(input_tokens=n, cached_tokens=2, output_tokens=3),
+        info=info,
+    )
+    folder = Path(os.environ.get("TMPDIR", "/tmp")) / f"cpt-{os.getpid()}"
+    try:
+        assert asyncio.run(round_trip(folder / "journal.sqlite")) == Paid(answer, 0.25)
+    finally:
+        shutil.rmtree(folder)
+
+
+async def test_anyone_can_read_it(path: Path) -> None:
+    await fill(path, 3)
+    query = """SELECT prompt_id, stage, text, outcome, json_extract(identity, '$.model'),
+        json_extract(messages, '$[0].content') FROM answers JOIN requests USING (key)
+        JOIN responders ON responders.id = responder ORDER BY prompt_id"""
+    with closing(sqlite3.connect(path)) as connection:
+        first = connection.execute(query).fetchone()
+    asked = "What is 0 plus 0?"
+    assert first == ("p0", "pairs", f"Answer 0 to {asked}", "answered", "m", asked)
+
+
+async def test_a_second_run_is_refused_and_the_first_goes_on(path: Path) -> None:
+    async with Asker(path, progress=False) as ask:
+        with pytest.raises(CptError, match="another run is using it"):
+            async with Asker(path, progress=False):
+                pass
+        await ask(Scripted(), prompt(1))
+    await fill(path, 2)
+    assert status(path).answers == 2
+
+
+async def test_it_can_be_looked_at_while_a_run_writes(path: Path) -> None:
+    async with Asker(path, progress=False) as ask:
+        await ask(Scripted(), prompt(1))
+        assert status(path).by_author == {"m": {"answered": 1}}
+
+
+async def test_a_newer_version_is_refused(path: Path) -> None:
+    await fill(path, 1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    with pytest.raises(CptError, match=r"written by a newer cpt .* upgrade cpt"):
+        await fill(path, 1)
+
+
+async def test_another_database_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    with pytest.raises(CptError, match="not a journal"):
+        await fill(path, 1)
+
+
+def not_a_database(path: Path) -> None:
+    path.write_text("This is no database. " * 1000)
+
+
+def overwritten(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : 2 * len(data) // 3] = os.urandom(2 * len(data) // 3 - len(data) // 3)
+    path.write_bytes(data)
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [not_a_database, overwritten, cut_off])
+async def test_a_damaged_journal_is_one_clear_line(
+    path: Path, damage: Callable[[Path], None]
+) -> None:
+    await fill(path, 200)
+    damage(path)
+    with pytest.raises(CptError, match="damaged, or not a journal") as refused:
+        await fill(path, 1)
+    assert "\n" not in refused.value.message
+    assert refused.value.exit_code == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line() -> None:
+    # Not even root writes there.
+    with pytest.raises(CptError, match="/proc/self: cannot be written"):
+        asyncio.run(fill(Path("/proc/self/journal.sqlite"), 1))
+
+
+async def test_a_full_disk_is_a_clear_stop_and_the_journal_stays_whole(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the disk: the same error from the same call."""
+    path = tmp_path / "journal.sqlite"
+    await fill(path, 20)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = path.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40_000, hard))
+    try:
+        with pytest.raises(Stopped, match=r"journal\.sqlite: the disk .* then run again"):
+            await fill(path, 3000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert whole(path)
+    kept = status(path).answers
+    assert 20 <= kept < 3000
+    await fill(path, 3000)
+    assert status(path).answers == 3000
+    assert whole(path)
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0,
+    reason="needs a mount of its own",
+)
+def test_a_disk_that_is_full_stops_the_run_and_the_next_goes_on(tmp_path: Path) -> None:
+    """The same on a real file system of one megabyte, which grows, and then is read-only."""
+    disk, program = tmp_path / "disk", tmp_path / "fill.py"
+    disk.mkdir()
+    program.write_text(FILL)
+    run = f"{sys.executable} {program} {disk} 2>&1; echo status $?"
+    grow = f"mount -o remount,size=100m {disk}"
+    freeze = f"mount -o remount,ro {disk}"
+    script = f"mount -t tmpfs -o size=1m tmpfs {disk}; {run}; {grow}; {run}; {freeze}; {run}"
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    # A program that knows nothing of exit statuses ends with 1 on any exception.
+    first, second, third = done.stdout.split("status")[:3]
+    assert "the disk is full: make room, then run again" in first, done
+    assert "3000 answers, ok" in second, done
+    assert f"{disk}: cannot be written (Read-only file system)" in third, done
+
+
+FILL = """
+import asyncio, sqlite3, sys
+from pathlib import Path
+import attrs
+from cpt import Message, Prompt, Response, Service
+from cpt.asking import Asker
+
+@attrs.frozen
+class Talker(Service):
+    name = "talker"
+    async def answer(self, prompt, sample):
+        return Response(prompt_id=prompt.id, text="words " * 100, author="m")
+
+async def fill(path):
+    prompts = [Prompt(id=str(n), messages=(Message("user", str(n)),)) for n in range(3000)]
+    async with Asker(path, progress=False) as ask:
+        await asyncio.gather(*(ask(Talker(), each) for each in prompts))
+
+path = Path(sys.argv[1], "journal.sqlite")
+asyncio.run(fill(path))
+connection = sqlite3.connect(path)
+count = connection.execute("SELECT count(*) FROM answers").fetchone()[0]
+print(count, "answers,", connection.execute("PRAGMA integrity_check").fetchone()[0])
+"""
+
+
+def whole(path: Path) -> bool:
+    with closing(sqlite3.connect(path)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
+
+
+async def test_why_an_answer_is_there_or_not(path: Path) -> None:
+    responder = Scripted()
+    await fill(path, 2)
+    assert why(path, responder, prompt(1)).startswith("It is there: answered by m")
+    assert "no request for prompt 'p7'" in why(path, responder, prompt(7))
+    warmer = attrs.evolve(responder, temperature=2.0)
+    assert "temperature: 1.0 there, 2.0 now" in why(path, warmer, prompt(1))
+    assert "the sample number: 0 there, 4 now" in why(path, responder, prompt(1), 4)
+    changed = why(path, responder, prompt(1, "What is 1 plus one?"))
+    assert "plus 1?" in changed and "plus one?" in changed
+
+
+async def test_what_a_crash_caught_in_flight_is_listed(path: Path) -> None:
+    journal = Journal(path)
+    await journal.begin(keys.request(Scripted(), prompt(1), 0))
+    journal.close()
+    assert status(path).doubtful == ("p1",)
+    assert "in flight when the run ended" in why(path, Scripted(), prompt(1))
+    await fill(path, 2)
+    assert status(path).doubtful == ()
