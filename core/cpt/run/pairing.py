@@ -14,7 +14,7 @@ import attrs
 from cpt import paths
 from cpt.asking import in_order
 from cpt.data import read_pairs, read_prompts, write_pairs, write_prompts
-from cpt.errors import CptError, NoPair
+from cpt.errors import CptError, NoPair, Stopped
 from cpt.files import atomic
 from cpt.roles import Pairer
 from cpt.run.asking import asker
@@ -107,10 +107,16 @@ async def _make(run: Run, pairer: Pairer) -> Summary:
     with atomic(run.path / "fates.jsonl") as file:
         file.write_text("".join(json.dumps(attrs.asdict(fate)) + "\n" for fate in fates))
     summary = _summary(fates)
+    if over := summary["fates"].get("over_budget"):
+        raise Stopped(
+            f"{run.path}: the budget is used up with {over} of {len(fates)} prompts left. Every "
+            "answer is kept: a larger --asking.budget, or a --limit, goes on from here."
+        )
     if not pairs:
-        raise CptError(f"{run.path}: no prompt gave a pair ({_listed(summary['fates'])}).")
+        why = f"{_listed(summary['fates'])}; the first: {fates[0].detail}" if fates else "no prompt"
+        raise CptError(f"{run.path}: no prompt gave a pair ({why}).")
     write_pairs(run.path / "pairs.parquet", pairs)
-    return summary
+    return summary | ({"unfinished": ask.tally.unfinished} if ask.tally.unfinished else {})
 
 
 def _summary(fates: Sequence[Fate]) -> dict[str, Any]:

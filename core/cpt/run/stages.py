@@ -79,7 +79,7 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
     run.folder.open(options.converter(run.registry).unstructure(run.config))
     run.moments("cpt_run_started", options=run.folder.options)
     for stage in stages:
-        if run.folder.is_done(stage.name):
+        if run.folder.is_done(stage.name) and not _may_be_mended(stage, run):
             continue
         run.folder.begin(stage.name, made[stage.name])
         began = time.perf_counter()
@@ -87,6 +87,13 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
         seconds = time.perf_counter() - began
         run.folder.finish(stage.name, seconds, summary)
         run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
+
+
+def _may_be_mended(stage: Stage, run: Run) -> bool:
+    """Whether a stage was done in spite of failures that may pass, and nothing stands on it yet."""
+    unfinished = run.folder.stage(stage.name)["summary"].get("unfinished")
+    following = list(run.folder.record["stages"])[-1] != stage.name
+    return bool(unfinished) and not following
 
 
 def _worked(stage: Stage, run: Run) -> Summary:
