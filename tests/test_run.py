@@ -17,6 +17,58 @@ AUTHORS = ("large", "middle", "small")
 PUBLISHED = Path(__file__).parents[1] / "../shared/data/ladder_805.jsonl"
 
 
+PRICES = "dear.example: {dear: {date: 2026-01-01, input: 0, output: 1}}\n"
+DEAR = '''
+"""A service whose every answer is a million tokens long, and a pairer that asks it."""
+
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Dear(cpt.Service):
+    """Answers at length."""
+
+    name = "dear"
+    model: str = "dear"
+    """Its only model."""
+    max_tokens: int = 1_000_000
+    """Most tokens of an answer."""
+
+    @property
+    def endpoint(self):
+        return "http://dear.example/v1"
+
+    async def answer(self, prompt, sample):
+        with open("asked.log", "a") as log:
+            log.write(prompt.id + " ")
+        usage = cpt.Usage(output_tokens=1_000_000)
+        return cpt.Response(prompt_id=prompt.id, text="long", author=self.model, usage=usage)
+
+
+@attrs.frozen
+class Taller(cpt.Pairer):
+    """Prefers the long answer."""
+
+    name = "taller"
+
+    async def pair(self, prompt, ask):
+        chosen = (await ask(Dear(), prompt)).expect()
+        rejected = attrs.evolve(chosen, text="short", author="nobody")
+        return [cpt.Pair(prompt=prompt, chosen=chosen, rejected=rejected)]
+
+
+@cpt.hookimpl
+def cpt_responders():
+    return [Dear]
+
+
+@cpt.hookimpl
+def cpt_pairers():
+    return [Taller]
+'''
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny.folder(tmp_path_factory.mktemp("model"))
@@ -198,3 +250,22 @@ def test_the_published_ladder(cpt_cli):
     assert "pairs 2392, dropped (identical 23)" in result.stdout
     tiers = pq.read_table("run/pairs.parquet")["tier"].to_pylist()
     assert (tiers.count(2), tiers.count(1)) == (793, 1599)
+
+
+def test_a_budget_that_is_used_up_stops_the_road_and_a_larger_one_goes_on(cpt_cli, tmp_path):
+    """Answers cost a dollar each: five of twelve fit, and are not asked again."""
+    (tmp_path / "dear.py").write_text(DEAR)
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    rows = "".join(json.dumps({"id": str(n), "prompt": f"q {n}"}) + "\n" for n in range(12))
+    (tmp_path / "prompts.jsonl").write_text(rows)
+    told = ["-p", "dear.py", "pair", "--prompts", "prompts.jsonl", "--pairer", "taller"]
+    told += ["--asking.prices", "prices.yaml", "--output", "run"]
+    short = cpt_cli(*told, "--asking.budget", "5.5")
+    assert short.exit_code == 1, short.output
+    assert "budget is used up" in short.stderr
+    asked = (tmp_path / "asked.log").read_text().split()
+    enough = cpt_cli(*told, "--asking.budget", "50")
+    assert enough.exit_code == 0, enough.output
+    after = (tmp_path / "asked.log").read_text().split()
+    assert len(asked) == 5
+    assert sorted(after) == sorted(map(str, range(12)))
