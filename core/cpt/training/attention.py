@@ -153,5 +153,5 @@ def _plain(
 
 
 # A compiler would compile it anew for the spans of every line.
-AttentionInterface.register(NAME, torch.compiler.disable(packed_attention))
+AttentionInterface.register(NAME, torch.compiler.disable(packed_attention))  # type: ignore[no-untyped-call]
 AttentionMaskInterface.register(NAME, sdpa_mask)
