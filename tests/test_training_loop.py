@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cpt import Batch, CptError, Loss
 from cpt.training import objective, step
+from cpt.training.loading import compile_layers
 from cpt.training.loop import _factor
 from cpt.training.options import Training
 
@@ -73,7 +75,7 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
         {},
         {"precision": "bf16"},
         {"lora_rank": 8, "learning_rate": 1e-2},
-        {"gradient_checkpointing": True},
+        {"lora_rank": 8, "learning_rate": 1e-2, "gradient_checkpointing": True},
         {"loss": tiny.Anchored()},
     ],
     ids=str,
@@ -435,6 +437,23 @@ def test_a_model_that_does_not_know_the_tokenizers_ids(tmp_path: Path) -> None:
 def test_lora_targets_that_the_model_does_not_have(tmp_path: Path, model: Path) -> None:
     with pytest.raises(CptError, match=r"train\.lora_targets: .*nowhere_proj"):
         tiny.train(tmp_path, model, PAIRS, lora_rank=2, lora_targets=("nowhere_proj",))
+
+
+def test_pairs_beyond_the_positions_of_the_model_are_dropped(tmp_path: Path) -> None:
+    folder = tiny.folder(tmp_path / "base", max_position_embeddings=120)
+    tiny.train(tmp_path / "run", folder, [*PAIRS, tiny.pair("q", "a" * 120, "b")])
+    summary = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert summary["dropped"] == {"answer_too_long": 1}
+
+
+def test_attention_is_not_compiled_and_all_else_is() -> None:
+    made = tiny.model()
+    compile_layers(made)
+    layer = made.model.layers[0]
+    compiled = {
+        name for name, part in layer.named_children() if part._compiled_call_impl is not None
+    }
+    assert compiled == {"mlp", "input_layernorm", "post_attention_layernorm"}
 
 
 # The learning rate

@@ -228,7 +228,10 @@ class Batch:
 
     @property
     def mismatched(self) -> Logps:
-        """Each prompt with another prompt's chosen response: what a KL estimate is made of."""
+        """Each prompt with another prompt's chosen response: what a KL estimate is made of.
+
+        Of all pairs of the optimizer step, however it is cut, and without gradient. Shape (batch,).
+        """
         return _needed(self._mismatched, "mismatched")
 
 

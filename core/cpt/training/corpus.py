@@ -53,12 +53,14 @@ def corpus_of(pairs: Sequence[Pair], rows: Sequence[tuple[Row, Row]]) -> Corpus:
     )
 
 
-def mismatch(corpus: Corpus, order: Sequence[Sequence[int]]) -> tuple[Corpus, list[list[int]]]:
+def mismatch(
+    corpus: Corpus, order: Sequence[Sequence[int]], longest: int
+) -> tuple[Corpus, list[list[int]]]:
     """For each place in the order, its prompt with the chosen answer to another prompt.
 
-    The other is the next in the batch that has another prompt, else the first of all pairs.
-    Returns the corpus with these sequences added, and their places. Raises `CptError` if all
-    pairs have one prompt.
+    The other is the next in the batch that has another prompt, else the first of all pairs; its
+    answer is cut where both together would have more than `longest` tokens. Returns the corpus
+    with these sequences added, and their places. Raises `CptError` if all pairs have one prompt.
     """
     sequences = list(corpus.sequences)
     numbers: dict[tuple[int, int], int] = {}
@@ -68,7 +70,8 @@ def mismatch(corpus: Corpus, order: Sequence[Sequence[int]]) -> tuple[Corpus, li
         if key not in numbers:
             numbers[key] = len(sequences)
             prompt = corpus.sequences[corpus.chosen[pair]].prompt
-            sequences.append(Row(prompt, corpus.sequences[corpus.chosen[other]].answer))
+            answer = corpus.sequences[corpus.chosen[other]].answer
+            sequences.append(Row(prompt, answer[: longest - len(prompt)]))
         return numbers[key]
 
     placed = [

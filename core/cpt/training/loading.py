@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 
 from cpt.errors import CptError
@@ -27,6 +28,16 @@ def model_folder(model: str | Path) -> Path:
 def vocabulary(folder: Path) -> int:
     """Number of token ids that a model knows. Raises `CptError`."""
     return int(_config(folder).get_text_config().vocab_size)
+
+
+def within_positions(options: Training, folder: Path) -> Training:
+    """The options with no `max_length` beyond what the model has positions for."""
+    most = getattr(_config(folder).get_text_config(), "max_position_embeddings", None)
+    if most is None or options.max_length <= most:
+        return options
+    prompt = options.max_prompt_length
+    fits = prompt is not None and prompt < most
+    return attrs.evolve(options, max_length=most, max_prompt_length=prompt if fits else None)
 
 
 def load_model(folder: Path) -> Any:

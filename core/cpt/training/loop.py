@@ -177,6 +177,7 @@ def _line(state: State, seconds: float) -> dict[str, float]:
 
 def _finish(state: State, output: Path) -> Mapping[str, Any]:
     plan, accelerator = state.plan, state.accelerator
+    accelerator.wait_for_everyone()  # until the last line is written
     last = metrics.read(output / "metrics.jsonl")[-1]
     if accelerator.is_main_process:
         summary = {

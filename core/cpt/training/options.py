@@ -36,7 +36,7 @@ class Training:
     max_grad_norm: float = attrs.field(default=1.0, validator=gt(0.0))
     """A gradient longer than this is shortened to it."""
     max_length: int = attrs.field(default=2048, validator=ge(2))
-    """Most tokens in a prompt and one answer together."""
+    """Most tokens in a prompt and one answer together, at most the model's own limit."""
     max_prompt_length: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Most tokens in a prompt; longer ones are dropped, as a cut prompt is another prompt."""
     truncate: bool = False

@@ -18,7 +18,7 @@ from cpt.files import atomic, write_text
 from cpt.roles import Component, Loss, Scheduler
 from cpt.training import doctor
 from cpt.training.corpus import Corpus, mismatch
-from cpt.training.loading import model_folder, vocabulary
+from cpt.training.loading import model_folder, vocabulary, within_positions
 from cpt.training.options import Training
 from cpt.training.reference import fingerprint, key
 from cpt.training.tokens import load_tokenizer
@@ -66,13 +66,14 @@ def make_plan(
     """Check everything that can be wrong without loading the model. Raises `CptError`."""
     folder = model_folder(model)
     reference = model_folder(paths.resolve(options.reference)) if options.reference else folder
+    options = within_positions(options, folder)
     tokenizer = load_tokenizer(folder)
     corpus, report = doctor.prepare(pairs, tokenizer, options, vocabulary(folder))
     doctor.refuse_none_left(report)
     order = _order(corpus, scheduler, options, seed)
     mismatched: list[list[int]] = []
     if "mismatched" in loss.needs:
-        corpus, mismatched = mismatch(corpus, order)
+        corpus, mismatched = mismatch(corpus, order, options.max_length)
     parts = {
         "models": [fingerprint(folder), fingerprint(reference)],
         "loss": written(loss),
