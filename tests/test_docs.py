@@ -25,6 +25,7 @@ import attrs
 import pytest
 
 from cpt import hookspecs
+from cpt.cli import main
 
 from .fresh import ROOT, Environment
 from .threaded import completion, served
@@ -186,3 +187,8 @@ def test_hooks_say_what_they_are_for() -> None:
     hooks = [each for name, each in vars(hookspecs).items() if name.startswith("cpt_")]
     assert len(hooks) > 10
     assert all(hook.__doc__ for hook in hooks)
+
+
+def test_every_command_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text()
+    assert [name for name in main.commands if not re.search(rf"\b{name}\b", page)] == []
