@@ -107,6 +107,9 @@ class Endpoint:
     happened: Counter[str] = attrs.field(factory=Counter)
     in_flight: int = 0
     most_in_flight: int = 0
+    first: float = 0.0
+    """When the first request came, and when the last answer went, in seconds."""
+    last: float = 0.0
     early: int = 0
     """Requests that came back sooner than they were told to."""
     _not_before: dict[str, float] = attrs.field(factory=dict, init=False)
@@ -115,6 +118,7 @@ class Endpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
         prompt = body["messages"][-1]["content"]
+        self.first = self.first or time.monotonic()
         self.received[prompt] += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -150,6 +154,7 @@ class Endpoint:
         await response.prepare(request)
         await response.write_eof()
         self.answered[prompt] += 1
+        self.last = time.monotonic()
         return response
 
     async def _overloaded(self, request: web.Request, *_: Any) -> web.StreamResponse:
