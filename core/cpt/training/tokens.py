@@ -23,6 +23,9 @@ PLAIN = (
 TAIL = 32
 """Characters of the prompt that an answer is encoded behind: no token is as long as this."""
 
+AT_ONCE = 2000
+"""Texts in a call of the tokenizer, which keeps far more than ids until it is done."""
+
 T = TypeVar("T", bound=Hashable)
 
 
@@ -196,16 +199,17 @@ _NOTHING: Tokens = np.empty(0, dtype=np.int64)
 
 
 def _encode(texts: Sequence[str], tokenizer: Any) -> list[Tokens]:
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    return [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
+    found: list[Tokens] = []
+    for start in range(0, len(texts), AT_ONCE):
+        encoded = tokenizer(
+            list(texts[start : start + AT_ONCE]),
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        found += [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
+    return found
 
 
 def special_ids(tokenizer: Any) -> set[int]:
