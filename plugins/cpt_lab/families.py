@@ -93,7 +93,7 @@ def _initials(given: Facts) -> Facts:
 
 
 def _pseudo_word(random: Random) -> Facts:
-    return {"word": "".join(random.choices(LETTERS, k=random.choice([3, 4])))}
+    return {"word": "".join(random.choices(LETTERS, k=3))}
 
 
 def _backwards(given: Facts) -> Facts:

@@ -67,6 +67,7 @@ def fit(
     `milestones` are called after the steps that they are kept under.
     """
     batches = list(_batches(rows, Random(seed)))
+    usual = sum(len(answer) for _, answer in rows) / len(batches)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
@@ -77,7 +78,8 @@ def fit(
     model.train()
     with one_thread():
         for step, batch in enumerate(batches, start=1):
-            torch.autograd.backward(_loss(model, *_padded(batch)))
+            # Over the usual number of tokens, not this batch's: a token weighs the same in each.
+            torch.autograd.backward(_loss(model, *_padded(batch)) / usual)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -87,11 +89,11 @@ def fit(
 
 
 def _loss(model: Any, tokens: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of the answers' tokens. Both shapes (rows, time)."""
+    """Cross-entropy of the answers, summed over their tokens. Both shapes (rows, time)."""
     counted = targets != NOTHING
     # Padding lies to the right, where causal attention does not look: no mask is needed.
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
-    return cross_entropy(model.lm_head(hidden[counted]), targets[counted])
+    return cross_entropy(model.lm_head(hidden[counted]), targets[counted], reduction="sum")
 
 
 def _batches(rows: Sequence[Row], random: Random, window: int = 64) -> Iterator[list[Row]]:

@@ -14,6 +14,9 @@ def _model(name: str) -> dict[str, Any]:
 STUDENT = _model("lab:policy")
 RUNGS = [_model(f"lab:care/{rung}") for rung in ("strong", "middle", "weak")]
 
+SFT = {"name": "sft", "over": "sum"}
+"""Likelihood as it is: a mean over tokens would favour short answers, here those without a flaw."""
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "lab": {
         "prompts": "lab:train",
@@ -27,9 +30,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "controls": {
             "sft_strong": {
                 "pairer": {"name": "ladder", "rungs": [RUNGS[0], "lab_ignorant"]},
-                "loss": "sft",
+                "loss": SFT,
             },
-            "sft_chosen": {"loss": "sft"},
+            "sft_chosen": {"loss": SFT},
             "policy_cooled": {"temperature": 0.6},
         },
         "options": {
