@@ -95,6 +95,18 @@ def repeated(pairs: Sequence[Pair], times: int) -> list[Pair]:
     ]
 
 
+def conversations(pairs: Iterable[Pair]) -> list[dict[str, Any]]:
+    """Pairs as TRL wants them."""
+    return [
+        {
+            "prompt": [attrs.asdict(message) for message in pair.prompt.messages],
+            "chosen": [{"role": "assistant", "content": pair.chosen.text}],
+            "rejected": [{"role": "assistant", "content": pair.rejected.text}],
+        }
+        for pair in pairs
+    ]
+
+
 def make_tokenizer(pairs: Iterable[Pair], vocabulary: int, folder: Path) -> None:
     """A byte-level tokenizer trained on the pairs; it may turn out smaller than `vocabulary`."""
     from tokenizers import ByteLevelBPETokenizer

@@ -52,16 +52,7 @@ def trl(pairs: Sequence[Pair], model: Path, longest: int) -> Callable[[], int]:
     from trl import DPOConfig, DPOTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    rows = datasets.Dataset.from_list(
-        [
-            {
-                "prompt": [attrs.asdict(message) for message in pair.prompt.messages],
-                "chosen": [{"role": "assistant", "content": pair.chosen.text}],
-                "rejected": [{"role": "assistant", "content": pair.rejected.text}],
-            }
-            for pair in pairs
-        ]
-    )
+    rows = datasets.Dataset.from_list(material.conversations(pairs))
     trainer = DPOTrainer.__new__(DPOTrainer)  # The step alone, without a model.
     trainer._tokenizer = tokenizer
     arguments = DPOConfig(output_dir=str(model), max_length=longest, report_to=[], use_cpu=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import material
 
 from cpt.roles import Loss, Scheduler
 from cpt.types import Pair
@@ -165,7 +166,7 @@ def trl(task: Task, end: Connection) -> None:
     torch.set_num_threads(task.threads)
     import datasets
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOTrainer
 
     clock = Clock(task, end)
     losses: list[float] = []
@@ -186,43 +187,41 @@ def trl(task: Task, end: Connection) -> None:
             losses.append(float(loss[0] if isinstance(loss, tuple) else loss))
             return loss
 
-    rows = [
-        {
-            "prompt": [attrs.asdict(message) for message in pair.prompt.messages],
-            "chosen": [{"role": "assistant", "content": pair.chosen.text}],
-            "rejected": [{"role": "assistant", "content": pair.rejected.text}],
-        }
-        for pair in task.pairs
-    ]
     begun = clock.now()
     trainer = Trainer(
         model=AutoModelForCausalLM.from_pretrained(task.model, dtype=torch.float32),
         processing_class=AutoTokenizer.from_pretrained(task.model),
-        train_dataset=datasets.Dataset.from_list(rows),
+        train_dataset=datasets.Dataset.from_list(material.conversations(task.pairs)),
         callbacks=[Gate()],
-        args=DPOConfig(
-            output_dir=str(task.output / "trl"),
-            learning_rate=5e-6,
-            lr_scheduler_type="constant",
-            per_device_train_batch_size=task.batch,
-            num_train_epochs=1,
-            max_length=task.longest,
-            beta=task.beta,
-            loss_type=[{"dpo": "sigmoid"}.get(task.loss, task.loss)],
-            bf16=task.precision == "bf16",
-            gradient_checkpointing=task.checkpointing,
-            precompute_ref_log_probs=task.cached,
-            train_sampling_strategy="sequential",
-            optim="adamw_torch_fused",
-            use_cpu=task.device == "cpu",
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-        ),
+        args=_trl_options(task),
     )
     clock.report(clock.now() - begun)
     trainer.train()
+
+
+def _trl_options(task: Task) -> Any:
+    from trl import DPOConfig
+
+    return DPOConfig(
+        output_dir=str(task.output / "trl"),
+        learning_rate=5e-6,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=task.batch,
+        num_train_epochs=1,
+        max_length=task.longest,
+        beta=task.beta,
+        loss_type=[{"dpo": "sigmoid"}.get(task.loss, task.loss)],
+        bf16=task.precision == "bf16",
+        gradient_checkpointing=task.checkpointing,
+        precompute_ref_log_probs=task.cached,
+        train_sampling_strategy="sequential",
+        optim="adamw_torch_fused",
+        use_cpu=task.device == "cpu",
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
 
 
 TRAINERS: dict[str, Callable[[Task, Connection], None]] = {"cpt": ours, "apart": apart, "trl": trl}
