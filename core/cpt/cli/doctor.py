@@ -19,7 +19,7 @@ MOST_SHOWN = 5
 def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
     from cpt.data import read_pairs
     from cpt.training.doctor import NOTED, REFUSED, examine
-    from cpt.training.loading import model_folder, vocabulary
+    from cpt.training.loading import model_folder, vocabulary, within_positions
     from cpt.training.tokens import load_tokenizer
 
     config = prepare(ctx, values).config
@@ -27,7 +27,8 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
         raise CptError("--model must be given: whose tokenizer and chat template are meant?")
     folder = model_folder(paths.resolve(config.model))
     pairs = read_pairs(paths.resolve(source))
-    report = examine(pairs, load_tokenizer(folder), config.train, vocabulary(folder))
+    options = within_positions(config.train, folder)
+    report = examine(pairs, load_tokenizer(folder), options, vocabulary(folder))
     if as_json:
         click.echo(json.dumps(attrs.asdict(report) | {"counts": report.counts}))
         return
