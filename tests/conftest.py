@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from .fresh import Environment, build
+
+# Tiny models are quickest on one thread; more only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No test is about time: a busy machine must not turn one red.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
