@@ -348,3 +348,41 @@ def test_a_model_on_meta_is_taken_at_its_word() -> None:
     head = probe.find_head(model)
     assert head is not None
     assert head.scale == pytest.approx(1 / 3)
+
+
+def test_an_adapter_around_the_model_is_part_of_it() -> None:
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj", "v_proj"])
+    adapted = peft.get_peft_model(copy.deepcopy(original("llama")), config).eval()
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(0, 0.3)
+    module = SequenceLogps(adapted)
+    assert module.layout.shared
+    rows = [Row([3, 4, 5, 6], [7, 8, 9]), Row([3, 4, 5, 6], [10, 11])]
+    (micro,) = microbatches([rows], 99, allowed(module.layout, "shared"))
+    wanted = torch.cat([plain(adapted, row) for row in rows])
+    torch.testing.assert_close(module(micro), wanted)
+    module(micro).sum().backward()
+    assert all(
+        (parameter.grad is not None) == ("lora" in name)
+        for name, parameter in adapted.named_parameters()
+    )
+    with adapted.disable_adapter():
+        bare = torch.cat([plain(original("llama"), row) for row in rows])
+        torch.testing.assert_close(module(micro), bare)
+
+
+def test_activations_computed_twice_are_the_same() -> None:
+    model = copy.deepcopy(original("qwen3")).train()
+    rows = [Row([3, 4, 5, 6], [7, 8, 9]), Row([3, 4, 5, 6], [10, 11])]
+    found = []
+    for twice in (False, True):
+        if twice:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        module = SequenceLogps(model)
+        module.zero_grad()
+        (micro,) = microbatches([rows], 99, allowed(module.layout, "shared"))
+        module(micro).sum().backward()
+        found.append(gradients(model))
+    torch.testing.assert_close(found[1], found[0])
