@@ -71,11 +71,13 @@ def start(line: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def respond(kind: str, server: Faulty, prompts: Path, output: Path, at_once: int) -> list[str]:
+def respond(
+    kind: str, server: Faulty, prompts: Path, output: Path, at_once: int, timeout: float = 60.0
+) -> list[str]:
     """The command line that asks all prompts."""
     line = ["-m", "cpt", "respond", "--json", "--prompts", str(prompts), "--output", str(output)]
     line += ["--responder", f"{kind}:m", "--responder.base-url", server.url + WIRES[kind]]
-    return [*line, "--responder.concurrency", str(at_once), "--responder.timeout", "2"]
+    return [*line, "--responder.concurrency", str(at_once), "--responder.timeout", str(timeout)]
 
 
 def bare(kind: str, server: Faulty, prompts: Path, at_once: int) -> list[str]:
@@ -139,7 +141,7 @@ def faults(options: argparse.Namespace, folder: Path) -> None:
     for kind in options.responders:
         prompts = write_prompts(folder, options.rows)
         with faulty(faults=FAULTS, retry_after=1.0, latency=0.05) as server:
-            line = respond(kind, server, prompts, folder / kind, options.at_once)
+            line = respond(kind, server, prompts, folder / kind, options.at_once, timeout=2.0)
             settled: dict[str, int] = {}
             for kill in kills(options):
                 settled |= killed(line, server, kill, folder / kind, settled)

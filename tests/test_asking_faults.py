@@ -80,7 +80,7 @@ async def test_what_is_journaled_is_never_asked_again_however_often_it_is_killed
             received = server.ledger()["received"]
             settled |= {asked: received[asked] for asked in run.journaled() - settled.keys()}
             if run.journaled():
-                assert len(status(run.output / "journal.sqlite").doubtful) <= 2 * 64
+                assert len(status(run.output / "journal.sqlite").doubtful) <= 64
         code, said, errors = await run.run()
         assert code == 0, errors
         ledger = server.ledger()

@@ -14,7 +14,7 @@ from cpt.asking.batches import Timing
 from cpt.asking.budget import Price, Purse
 from cpt.asking.halt import Halt
 from cpt.asking.interrupts import interruptible
-from cpt.asking.journal import Journal, Paid
+from cpt.asking.journal import Entry, Journal, Paid
 from cpt.asking.keys import Request
 from cpt.asking.options import Asking
 from cpt.asking.prices import Prices
@@ -81,7 +81,7 @@ class Asker:
                 self._halt,
                 self.tally,
                 self._keep,
-                self._begin,
+                self._entry,
                 self._timing,
             )
             opened.push_async_callback(self._roads.close)
@@ -143,8 +143,7 @@ class Asker:
             with self._purse.holding(reserved):
                 return await self._roads.answer(responder, prompt, request)
         except GivenUp as error:
-            if self._journal and responder.journaled:
-                await self._journal.give_up(request, str(error))
+            self._entry(responder, request).fail(str(error))
             return self._unanswered(responder, prompt, "failed", str(error))
 
     async def _reserve(self, purse: Purse, responder: Responder, request: Request) -> float | None:
@@ -160,9 +159,8 @@ class Asker:
         self.tally.outcomes[outcome] += 1
         return Paid(unanswered(responder, prompt, outcome, why), 0.0)
 
-    async def _begin(self, responder: Responder, request: Request) -> None:
-        if self._journal and responder.journaled:
-            await self._journal.begin(request, self._stage)
+    def _entry(self, responder: Responder, request: Request) -> Entry:
+        return Entry(self._journal if responder.journaled else None, request, self._stage)
 
     async def _keep(
         self,
@@ -174,8 +172,7 @@ class Asker:
         batch: bool = False,
     ) -> Paid:
         paid = Paid(_writable(response), self._cost(responder, response, batch))
-        if self._journal and responder.journaled:
-            await self._journal.keep(request, paid, calls)
+        await self._entry(responder, request).keep(paid, calls)
         self.tally.count(paid.response, paid.cost)
         if self._purse:
             self._purse.pay(paid.cost or 0.0, response.usage.output_tokens)

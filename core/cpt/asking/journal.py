@@ -101,9 +101,10 @@ class Journal:
             ),
         )
 
-    async def give_up(self, request: Request, why: str) -> None:
-        """Say that a request was sent, came to nothing, and may be sent again."""
-        await self._writer.write(GIVE_UP, (why, request.key))
+    def fail(self, request: Request, why: str) -> None:
+        """Say that a request came to nothing, and is not in flight; nobody needs to wait."""
+        written = self._writer.write(GIVE_UP, (why, request.key))
+        written.add_done_callback(lambda done: done.exception())
 
     def doubtful(self) -> list[tuple[str, str, float]]:
         """Requests that a crash caught in flight: (key, prompt id, time), perhaps paid for."""
@@ -131,6 +132,30 @@ class Journal:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise schema.explain(self.path, error) from error
+
+
+@attrs.frozen
+class Entry:
+    """One request in a journal; without one, nothing is written."""
+
+    journal: Journal | None
+    request: Request
+    stage: str
+
+    async def begin(self) -> None:
+        """It is about to be sent; durable once this returns."""
+        if self.journal:
+            await self.journal.begin(self.request, self.stage)
+
+    def fail(self, why: str) -> None:
+        """It came to nothing, and is not in flight."""
+        if self.journal:
+            self.journal.fail(self.request, why)
+
+    async def keep(self, paid: Paid, calls: int) -> None:
+        """It was answered, after so many calls; durable once this returns."""
+        if self.journal:
+            await self.journal.keep(self.request, paid, calls)
 
 
 def _lock(path: Path) -> FileLock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 from cpt.asking.batchable import BatchService
 from cpt.asking.batches import Batches, Timing
 from cpt.asking.halt import Halt
-from cpt.asking.journal import Journal, Paid
+from cpt.asking.journal import Entry, Journal, Paid
 from cpt.asking.keys import Request
 from cpt.asking.ledger import pending
 from cpt.asking.local import Batcher
@@ -47,14 +47,14 @@ class Roads:
         halt: Halt,
         tally: Tally,
         keep: Keep,
-        begin: Callable[[Responder, Request], Awaitable[None]],
+        entry: Callable[[Responder, Request], Entry],
         timing: Timing | None,
     ) -> None:
         self._options = options
         self._halt = halt
         self._tally = tally
         self._keep = keep
-        self._begin = begin
+        self._entry = entry
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._services: dict[int, Service] = {}
         self._batchers: dict[str, Batcher] = {}
@@ -91,7 +91,7 @@ class Roads:
             batcher = self._batchers[request.identity] = Batcher(local, self._threads, self._halt)
         response = await batcher.answer(prompt, request.sample)
         # Nobody is paid, so nothing is in doubt before the answer is there.
-        await self._begin(local, request)
+        await self._entry(local, request).begin()
         return await self._keep(local, request, response)
 
     async def _ask_service(self, service: Service, prompt: Prompt, request: Request) -> Paid:
@@ -101,14 +101,14 @@ class Roads:
             endpoint = Endpoint(service, self._halt, self._tally, self._options.patience)
             self._endpoints[key] = endpoint
         response, calls = await endpoint.ask(
-            service, prompt, request.sample, lambda: self._begin(service, request)
+            service, prompt, request.sample, self._entry(service, request)
         )
         return await self._keep(service, request, response, calls)
 
     async def _ask_in_batch(
         self, batches: Batches, service: BatchService, prompt: Prompt, request: Request
     ) -> Paid:
-        await self._begin(service, request)
+        await self._entry(service, request).begin()
         try:
             response = await batches.answer(service, request)
         except Rejected as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from cpt.asking.halt import Halt
 from cpt.asking.headers import Refill, listen
+from cpt.asking.journal import Entry
 from cpt.asking.limits import Throttle
 from cpt.asking.retries import retried
 from cpt.asking.secrets import scrub
@@ -17,6 +17,8 @@ from cpt.types import Outcome, Prompt, Response, Usage
 
 BEFORE_THE_FIRST = 8
 """A service that never answered gets this part of the patience: it is likely not there."""
+DEAD = 20
+"""Failures in a row after which it is asked as one that refuses: ever more rarely."""
 TYPICAL_TOKENS = 500.0
 """Tokens of a request and its answer, until we have seen some."""
 
@@ -35,6 +37,7 @@ class Endpoint:
         self._tally = tally
         self._patience = patience
         self._answered = False
+        self._failures = 0
         self._failing_since: float | None = None
         self._refill = Refill()
         self._limits = Refill(
@@ -44,25 +47,21 @@ class Endpoint:
         self._set_ceiling()
 
     async def ask(
-        self,
-        service: Service,
-        prompt: Prompt,
-        sample: int,
-        begin: Callable[[], Awaitable[None]],
+        self, service: Service, prompt: Prompt, sample: int, entry: Entry
     ) -> tuple[Response, int]:
-        """The answer and the number of calls it took. Raises `GivenUp`, or what stopped the run.
-
-        `begin` is awaited before the first call, when there is room for it.
-        """
+        """The answer and the number of calls it took. Raises `GivenUp`, or what stopped the run."""
         calls = 0
 
         async def once() -> Response:
             nonlocal calls
             async with self.throttle.slot(again=calls > 0) as began:
-                if not calls:
-                    await begin()
+                await entry.begin()
                 calls += 1
-                return await self._call(service, prompt, sample, began)
+                try:
+                    return await self._call(service, prompt, sample, began)
+                except (Overloaded, Unreachable) as error:
+                    entry.fail(scrub(str(error)))
+                    raise
 
         try:
             return await retried(once, service.attempts, self._halt.sleep), calls
@@ -95,7 +94,7 @@ class Endpoint:
 
     def _succeed(self, began: float) -> None:
         self.throttle.accept(began)
-        self._answered, self._failing_since = True, None
+        self._answered, self._failing_since, self._failures = True, None, 0
 
     def _learn(self, usage: Usage) -> None:
         used = usage.input_tokens + usage.output_tokens
@@ -117,20 +116,26 @@ class Endpoint:
             self._halt.check()
         elif isinstance(error, Overloaded):
             self.throttle.refuse(began, error.retry_after)
-            self._lose_patience(error, error.retry_after or 0.0)
+            self._lose_patience(error)
         else:
+            self._failures += 1
+            if self._failures >= DEAD:
+                self.throttle.refuse(began, None)
             self._lose_patience(error)
 
-    def _lose_patience(self, error: AskError, told_to_wait: float = 0.0) -> None:
+    def _lose_patience(self, error: AskError) -> None:
         """Stop the run if nothing has succeeded for too long."""
         now = asyncio.get_running_loop().time()
         if self._failing_since is None:
             self._failing_since = now
-        # A service that says when to come back is there, even if it never answered.
-        there = self._answered or told_to_wait
-        patience = self._patience if there else self._patience / BEFORE_THE_FIRST
+        patience = self._patience / BEFORE_THE_FIRST
+        if isinstance(error, Overloaded):
+            # A service that says that it is busy is there, even if it never answered.
+            patience = self._patience + (error.retry_after or 0.0)
+        elif self._answered:
+            patience = self._patience
         failing = now - self._failing_since
-        if failing > patience + told_to_wait:
+        if failing > patience:
             self._halt.throw(
                 Stopped(
                     f"{self.name}: no answer for {failing:.0f} s ({scrub(str(error))}). "
