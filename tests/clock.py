@@ -1,4 +1,7 @@
-"""An event loop whose time passes only when there is nothing to do."""
+"""An event loop whose time passes only when there is nothing to do.
+
+Work that waits for a thread sees time jump to the next timer meanwhile.
+"""
 
 from __future__ import annotations
 

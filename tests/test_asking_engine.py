@@ -124,14 +124,14 @@ def flaky(*errors: Exception) -> Act:
 
 
 @pytest.mark.parametrize("error", [Overloaded("429"), Overloaded("529", 7.0), Unreachable("cut")])
-def test_what_may_pass_is_asked_again(journal: Path, error: Exception) -> None:
+def test_what_may_pass_is_asked_again(error: Exception) -> None:
     responder = Scripted(act=flaky(error, error, error))
-    answers = in_no_time(ask_all(journal, responder, prompts(3)))
+    answers = in_no_time(ask_all(None, responder, prompts(3)))
     assert {each.outcome for each in answers} == {"answered"}
     assert set(responder.book.calls.values()) == {4}
 
 
-def test_a_request_that_hangs_is_given_up_and_asked_again(journal: Path) -> None:
+def test_a_request_that_hangs_is_given_up_and_asked_again() -> None:
     book = Book()
 
     @attrs.frozen
@@ -142,7 +142,7 @@ def test_a_request_that_hangs_is_given_up_and_asked_again(journal: Path) -> None
                 await asyncio.sleep(1e9)
             return await super().answer(prompt, sample)
 
-    answers = in_no_time(ask_all(journal, Hanging(timeout=60.0), prompts(3)))
+    answers = in_no_time(ask_all(None, Hanging(timeout=60.0), prompts(3)))
     assert {each.outcome for each in answers} == {"answered"}
 
 
@@ -164,12 +164,12 @@ def test_what_never_succeeds_is_given_up_in_bounded_calls_and_asked_next_time(
     assert status(journal).given_up == 0
 
 
-def test_being_told_to_wait_is_bounded_too(journal: Path) -> None:
+def test_being_told_to_wait_is_bounded_too() -> None:
     def act(asked: Prompt, _: int) -> Exception | None:
         return Overloaded("too large for your tier", 1.0) if asked.id == "p0" else None
 
     responder = Scripted(act=act, attempts=2)
-    answers = in_no_time(ask_all(journal, responder, prompts(200)))
+    answers = in_no_time(ask_all(None, responder, prompts(200)))
     assert answers[0].outcome == "failed"
     assert responder.book.calls["What is 0 plus 0?"] == 20
 
@@ -201,7 +201,7 @@ def test_a_dead_service_stops_the_run_with_one_line(journal: Path) -> None:
     assert status(journal).doubtful == ()
 
 
-def test_a_service_that_recovers_in_time_is_waited_for(journal: Path) -> None:
+def test_a_service_that_recovers_in_time_is_waited_for() -> None:
     times: list[float] = []
 
     def act(_: Prompt, __: int) -> Exception | None:
@@ -209,29 +209,29 @@ def test_a_service_that_recovers_in_time_is_waited_for(journal: Path) -> None:
         return Overloaded("busy", 30.0) if 5 < times[-1] - times[0] < 100 else None
 
     responder = Scripted(act=act, requests_per_minute=60.0)
-    answers = in_no_time(ask_all(journal, responder, prompts(30)))
+    answers = in_no_time(ask_all(None, responder, prompts(30)))
     assert {each.outcome for each in answers} == {"answered"}
 
 
-def test_limits_of_the_user_are_kept(journal: Path) -> None:
+def test_limits_of_the_user_are_kept() -> None:
     began: list[float] = []
 
     def act(_: Prompt, __: int) -> None:
         began.append(asyncio.get_running_loop().time())
 
     responder = Scripted(act=act, requests_per_minute=60.0, concurrency=3)
-    in_no_time(ask_all(journal, responder, prompts(100)))
+    in_no_time(ask_all(None, responder, prompts(100)))
     assert max(sum(t <= each < t + 60 for each in began) for t in began) <= 62
     assert responder.book.most_in_flight <= 3
 
 
-def test_tokens_a_minute_are_kept(journal: Path) -> None:
+def test_tokens_a_minute_are_kept() -> None:
     began: list[float] = []
 
     def act(_: Prompt, __: int) -> None:
         began.append(asyncio.get_running_loop().time())
 
-    in_no_time(ask_all(journal, Scripted(act=act, tokens_per_minute=900.0), prompts(200)))
+    in_no_time(ask_all(None, Scripted(act=act, tokens_per_minute=900.0), prompts(200)))
     # 15 tokens an answer: 60 answers a minute, once their length is known.
     assert sum(60 <= each < 120 for each in began) <= 62
 
