@@ -11,8 +11,9 @@ import attrs
 import click
 
 from cpt import options
+from cpt.config import Config
 from cpt.plugins import Plugin
-from cpt.registry import Registry
+from cpt.registry import Registry, plural
 from cpt.roles import ROLES
 
 
@@ -79,8 +80,15 @@ def _described(registry: Registry, role: str, name: str) -> dict[str, Any]:
 def _echo_whole(component: dict[str, Any]) -> None:
     rest = component["description"].partition("\n")[2].strip()
     click.echo(f"\n{rest}\n" if rest else "")
+    address = _address(component["role"])
     for option in component["options"]:
-        flag = f"--{component['role']}.{option['name'].replace('_', '-')}"
+        flag = f"--{address}.{option['name'].replace('_', '-')}"
         value = "must be given" if option["required"] else f"default: {option['default']}"
         click.echo(f"  {flag:<34} {option['type']}  [{value}]")
         click.echo(f"      {' '.join(option['help'].split())}")
+
+
+def _address(role: str) -> str:
+    """Where a run has a component of this role; one that only others hold has theirs before it."""
+    known = {field.name for field in attrs.fields(Config)}
+    return next((name for name in (role, plural(role)) if name in known), f"PAIRER.{role}")
