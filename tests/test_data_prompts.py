@@ -104,7 +104,7 @@ def test_a_table_of_responses(tmp_path: Path) -> None:
     ("row", "complaint"),
     [
         ({"response": "Hi"}, "no prompt and no id"),
-        ({"prompt": "Hello"}, "no response: expected a column response, output or responses"),
+        ({"prompt": "Hello"}, "no response: expected a column response, output, text or responses"),
         ({"prompt": "Hello", "response": 3}, "expected text, got 3"),
     ],
 )

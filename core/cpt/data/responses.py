@@ -22,20 +22,23 @@ COLUMNS = {
     "response_info": TEXT,
     "info": TEXT,
 }
-TEXTS = ("response", "output")
+TEXTS = ("response", "output", "text")
 AUTHORS = ("author", "generator", "model")
+FATES = ("outcome", "finish_reason", "detail")
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens")
 DETAILS = ("outcome", "finish_reason", "detail", "usage", "info")
 
 
 def read_responses(source: str | Path) -> Iterator[tuple[Prompt, Response]]:
     """Yield the responses of a source, one by one, each with its prompt.
 
-    A row has `response` or `output` (AlpacaEval's), signed by `author`, `generator` or `model`; or
-    `responses`, a table of texts (or lists of them) by author. The prompt is as `read_prompts`
+    A row has `response`, `output` (AlpacaEval's) or `text` (`cpt respond`'s), signed by `author`,
+    `generator` or `model`; or `responses`, a table of texts (or lists of them) by author. How an
+    answer ended and what it took may stand in columns of their own. The prompt is as `read_prompts`
     takes it; a row with an `id` may leave it out. Raises `BadData`.
     """
     for row in read_rows(source, "responses"):
-        prompt = prompt_of(row, *TEXTS, *AUTHORS, "responses", "response_info")
+        prompt = prompt_of(row, *TEXTS, *AUTHORS, *FATES, *TOKENS, "responses", "response_info")
         if not prompt.messages and row["id"] is None:
             raise row.bad("no prompt and no id: nobody knows what was answered")
         for response in _responses(row, prompt.id):
@@ -53,10 +56,16 @@ def _responses(row: Row, prompt_id: str) -> Iterator[Response]:
         return
     text = next((row.values[name] for name in TEXTS if row.values.get(name) is not None), None)
     if text is None:
-        raise row.bad("no response: expected a column response, output or responses")
-    yield response_of(
-        prompt_id, text_of(text, row), str(row.first(*AUTHORS) or ""), row.unpacked("response_info")
-    )
+        raise row.bad("no response: expected a column response, output, text or responses")
+    details = row.unpacked("response_info") | _columns_of(row)
+    yield response_of(prompt_id, text_of(text, row), str(row.first(*AUTHORS) or ""), details)
+
+
+def _columns_of(row: Row) -> dict[str, Any]:
+    """The details that have columns of their own."""
+    said = {name: row[name] for name in FATES if row[name] is not None}
+    used = {name: row[name] for name in TOKENS if row[name] is not None}
+    return said | ({"usage": used} if used else {})
 
 
 def response_of(prompt_id: str, text: str, author: str, details: Mapping[str, Any]) -> Response:

@@ -1,0 +1,144 @@
+"""Prompts to answers: what `respond` writes and says, and what a person sees meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pyarrow.parquet as pq
+import pytest
+
+from cpt import Prompt, Rejected, Response, Usage
+from cpt.asking import progress
+from cpt.asking.options import Asking
+from cpt.asking.progress import Progress
+from cpt.asking.tally import Tally
+from cpt.data import read_responses
+from cpt.errors import Stopped
+from cpt.run.respond import respond
+
+from .asked import Scripted, prompt, prompts
+
+
+def act(asked: Prompt, _: int) -> Response | Exception | None:
+    if asked.id == "p1":
+        return Rejected("too long")
+    if asked.id == "p2":
+        usage = Usage(input_tokens=4, cached_tokens=1, output_tokens=2)
+        return Response(prompt_id="p2", text="half an", author="m", outcome="cut_off", usage=usage)
+    return None
+
+
+def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
+    said = respond(iter(prompts(4)), Scripted(act=act), tmp_path, samples=2, total=4)
+    assert said["responses"] == 8
+    assert said["outcomes"] == {"answered": 4, "failed": 2, "cut_off": 2}
+    assert (said["requests"], said["found"], said["retries"], said["unfinished"]) == (8, 0, 0, 0)
+    rows = pq.read_table(tmp_path / "responses.parquet").to_pylist()
+    assert [(row["id"], row["sample"]) for row in rows] == [
+        (f"p{number}", sample) for number in range(4) for sample in range(2)
+    ]
+    assert rows[1]["text"] == "Answer 1 to What is 0 plus 0?"
+    assert rows[1]["prompt"] == [{"role": "user", "content": "What is 0 plus 0?"}]
+    assert rows[2] | {"prompt": None} == {
+        **{"id": "p1", "sample": 0, "text": "", "author": "m", "outcome": "failed"},
+        **{"finish_reason": "", "detail": "too long", "prompt": None},
+        **{"input_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "cost": 0.0},
+    }
+    assert rows[4]["cost"] is None, "an unknown price is not zero"
+
+
+def test_again_asks_nothing_and_writes_the_same(tmp_path: Path) -> None:
+    responder = Scripted(act=act)
+    respond(prompts(50), responder, tmp_path)
+    first = (tmp_path / "responses.parquet").read_bytes()
+    said = respond(prompts(50), responder, tmp_path)
+    assert (said["requests"], said["found"]) == (0, 50)
+    assert (tmp_path / "responses.parquet").read_bytes() == first
+
+
+def test_what_it_wrote_can_be_read_as_responses(tmp_path: Path) -> None:
+    respond(prompts(3), Scripted(act=act), tmp_path)
+    read = list(read_responses(tmp_path / "responses.parquet"))
+    assert [asked.messages for asked, _ in read] == [each.messages for each in prompts(3)]
+    assert [(each.prompt_id, each.outcome) for _, each in read] == [
+        ("p0", "answered"),
+        ("p1", "failed"),
+        ("p2", "cut_off"),
+    ]
+    assert read[2][1].usage == Usage(input_tokens=4, cached_tokens=1, output_tokens=2)
+
+
+def test_a_stopped_run_leaves_no_half_table(tmp_path: Path) -> None:
+    def broken() -> Iterator[Prompt]:
+        yield from prompts(30)
+        raise Stopped("the source is gone")
+
+    with pytest.raises(Stopped):
+        respond(broken(), Scripted(), tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["journal.sqlite", "journal.sqlite.lock"]
+    assert respond(prompts(30), Scripted(), tmp_path)["found"] == 30
+
+
+def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
+    """A source that never ends is no reason to take all of it first."""
+    responder, taken = Scripted(), 0
+
+    def endless() -> Iterator[Prompt]:
+        nonlocal taken
+        while taken < 100_000:
+            taken += 1
+            if taken > 3000 and responder.book.calls:
+                raise Stopped("enough")
+            yield prompt(taken)
+
+    with pytest.raises(Stopped, match="enough"):
+        respond(endless(), responder, tmp_path, asking=Asking(at_once=4))
+    assert responder.book.calls.total() > 1000
+    assert taken == 3001
+
+
+@pytest.fixture
+def busy() -> Tally:
+    tally = Tally(items=40, found=10, in_flight=7, retries=3, input_tokens=12_000)
+    tally.outcomes.update({"answered": 25, "failed": 2, "refused": 3})
+    tally.errors.update({"overloaded": 2, "unreachable": 1})
+    tally.cost, tally.unpriced = 0.125, 4
+    return tally
+
+
+async def test_progress_says_all_that_a_person_wants_to_know(busy: Tally) -> None:
+    shown = Progress(busy, 100, "responses")
+    line = shown.line()
+    await shown.close()
+    for part in (
+        "responses: 40/100 done",
+        "40 answers (10 from the journal)",
+        "7 in flight",
+        "2 failed, 3 refused",
+        "asked again: 2 overloaded, 1 unreachable",
+        "12,000 tokens",
+        "$0.1250 + 4 of unknown price",
+        " left",
+    ):
+        assert part in line
+
+
+async def test_progress_is_plain_lines_where_there_is_no_terminal(
+    busy: Tally, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN", 0.01)
+    shown = Progress(busy, 100, "responses")
+    while not (said := capsys.readouterr()).err:
+        await asyncio.sleep(0.01)
+    await shown.close()
+    assert said.out == ""
+    assert said.err.startswith("responses: 40/100 done")
+    assert "\x1b" not in said.err and "\r" not in said.err
+
+
+def test_the_summary_is_plain_data(busy: Tally) -> None:
+    assert attrs.evolve(busy).plain()["cost"] == 0.125
