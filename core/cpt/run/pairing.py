@@ -104,6 +104,7 @@ async def _make(run: Run, pairer: Pairer) -> Summary:
         async for kept, fate in in_order(prompts, lambda one: pair_one(pairer, one, ask), at_once):
             pairs += kept
             fates.append(fate)
+            ask.advance()
     with atomic(run.path / "fates.jsonl") as file:
         file.write_text("".join(json.dumps(attrs.asdict(fate)) + "\n" for fate in fates))
     summary = _summary(fates)
