@@ -17,6 +17,7 @@ KEY = "marked-key-4f9c1d7e-do-not-show"
 TEXT = "It is four."
 ANSWERS = {
     "openai": {"choices": [{"message": {"content": TEXT}, "finish_reason": "stop"}]},
+    "server": {"choices": [{"message": {"content": TEXT}, "finish_reason": "stop"}]},
     "anthropic": {
         "content": [{"type": "text", "text": TEXT}],
         "stop_reason": "end_turn",
@@ -50,7 +51,7 @@ async def run(folder: Path, kind: str, url: str) -> bytes:
     prompts = folder / "prompts.jsonl"
     words = ["fine", *TROUBLES]
     prompts.write_text("".join(f'{{"id": "{word}", "prompt": "{word}"}}\n' for word in words))
-    base_url = f"{url}/v1" if kind == "openai" else url
+    base_url = url if kind == "anthropic" else f"{url}/v1"
     # A name that does not look like a secret's: nothing but the service knows that it is one.
     rung = {"name": kind, "base_url": base_url, "api_key_env": "MY_ACCESS", "attempts": 1}
     rungs = [{**rung, "model": model} for model in ("strong", "weak")]
@@ -80,7 +81,7 @@ def seen(data: bytes) -> bool:
     return KEY.encode() in data
 
 
-@pytest.fixture(params=["openai", "anthropic"])
+@pytest.fixture(params=list(ANSWERS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
