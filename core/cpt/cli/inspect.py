@@ -82,13 +82,13 @@ def _echo_whole(component: dict[str, Any]) -> None:
     click.echo(f"\n{rest}\n" if rest else "")
     address = _address(component["role"])
     for option in component["options"]:
-        flag = f"--{address}.{option['name'].replace('_', '-')}"
+        flag = f"--{address}.{option['name'].replace('_', '-')}" if address else option["name"]
         value = "must be given" if option["required"] else f"default: {option['default']}"
         click.echo(f"  {flag:<34} {option['type']}  [{value}]")
         click.echo(f"      {' '.join(option['help'].split())}")
 
 
 def _address(role: str) -> str:
-    """Where a run has a component of this role; one that only others hold has theirs before it."""
+    """Where a run has a component of this role; nowhere, if only other components hold one."""
     known = {field.name for field in attrs.fields(Config)}
-    return next((name for name in (role, plural(role)) if name in known), f"PAIRER.{role}")
+    return next((name for name in (role, plural(role)) if name in known), "")
