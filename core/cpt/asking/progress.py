@@ -26,6 +26,7 @@ class Progress:
         self._began = time.monotonic()
         self._seen: deque[tuple[float, int, int]] = deque()
         self._bar: Any = None
+        self._shown: Any = None
         self._task = asyncio.create_task(self._tell())
 
     async def close(self) -> None:
@@ -33,7 +34,7 @@ class Progress:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self._bar:
-            self._bar.update(self.line())
+            self._draw()
             self._bar.stop()
         elif time.monotonic() - self._began > PLAIN:
             self._say()
@@ -53,11 +54,14 @@ class Progress:
     def _draw(self) -> None:
         if self._bar is None:
             from rich.console import Console
-            from rich.status import Status
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
 
-            self._bar = Status("", console=Console(stderr=True))
+            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=Console(stderr=True))
+            self._shown = self._bar.add_task("", total=self._total)
             self._bar.start()
-        self._bar.update(self.line())
+        self._bar.update(self._shown, completed=self._tally.items, description=self.line())
 
     def line(self) -> str:
         """Done, in flight, failed by reason, speed, tokens, cost, time left."""
