@@ -70,6 +70,7 @@ class Progress:
         of = f"/{self._total}" if self._total else ""
         parts = [
             f"{tally.items}{of} done" if tally.items else "",
+            f"{_clock((self._total - tally.items) / items)} left" if self._total and items else "",
             f"{tally.done} answers" + (f" ({tally.found} from the journal)" if tally.found else ""),
             f"{tally.in_flight} in flight",
             _listed({k: n for k, n in tally.outcomes.items() if k != "answered"}),
@@ -78,8 +79,6 @@ class Progress:
             f"{tally.input_tokens + tally.output_tokens:,} tokens",
             _money(tally),
         ]
-        if self._total and items:
-            parts.append(f"{_clock((self._total - tally.items) / items)} left")
         return f"{self._stage}: {' · '.join(filter(None, parts))}"
 
     def _speeds(self) -> tuple[float, float]:
