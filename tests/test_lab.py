@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import cpt
 from cpt import config, paths
-from cpt.data import read_prompts
+from cpt.data import read_pairs, read_prompts
 from cpt.plugins import load_plugins
 from cpt.registry import Registry
 from cpt_lab import make
@@ -150,12 +151,25 @@ def test_the_scheme_is_offered() -> None:
     assert paths.resolve("lab:tiny/test") == str(make("tiny/test"))
 
 
-def test_the_preset_is_a_whole_run() -> None:
+def test_the_preset_is_what_a_run_is_made_of_that_is_told_nothing() -> None:
     registry = Registry.collect(load_plugins())
     whole = config.resolve(config.stack([], registry), registry)
     assert whole.pairer is not None and whole.pairer.name == "clair"
     assert whole.prompts == "lab:train" and whole.eval_prompts == "lab:test"
     assert set(whole.controls) == set(PRESETS["lab"]["controls"])
+
+
+def test_the_whole_road(tmp_path: Path) -> None:
+    """With models that know next to nothing: what they score says nothing either."""
+    line = [sys.executable, "-m", "cpt", "--preset", "lab_tiny", "--output", str(tmp_path / "run")]
+    subprocess.run(line, check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
+    assert set(scores) == {"before", "after", *PRESETS["lab_tiny"]["controls"]}
+    for named in scores.values():
+        assert set(named) == {"judged/sampled", "judged/greedy"}
+        assert all(len(score["each"]) == 60 for score in named.values())
+    pairs = read_pairs(tmp_path / "run" / "controls" / "sft_strong" / "pairs.parquet")
+    assert {pair.rejected.author for pair in pairs} == {"lab_ignorant"}
 
 
 @pytest.mark.parametrize("pairer", PRESETS["lab"]["options"]["pairer"])

@@ -59,7 +59,8 @@ def _fill(settings: Settings, unit: Path) -> None:
     if unit.suffix == ".jsonl":
         write_text(unit, "".join(_prompts(settings, unit.stem)))  # type: ignore[arg-type]
         return
-    click.echo(f"lab: training {unit.relative_to(settings.folder)} (once)", err=True)
+    name = unit.relative_to(settings.folder)
+    click.echo(f"lab: training {name} (once; it is kept in {settings.folder})", err=True)
     draft = unit.with_name(f".{unit.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     if unit.name == "skill":
