@@ -57,11 +57,20 @@ def test_an_option_of_one_of_several_is_addressed_by_its_index():
 
 
 def test_a_line_is_read_before_its_flags_are_known():
-    line = ["--loss", "dpo", "--loss.label-smoothing=0.1", "--json", "--rungs", "a", "--rungs", "b"]
+    line = [
+        "--loss",
+        "dpo",
+        "--loss.label-smoothing=0.1",
+        "--json",
+        "--p.rungs",
+        "a",
+        "--p.rungs",
+        "b",
+    ]
     assert config.glance(line) == {
         "loss": "dpo",
         "loss.label_smoothing": "0.1",
-        "rungs": ["a", "b"],
+        "p.rungs": ["a", "b"],
     }
 
 
@@ -89,7 +98,22 @@ def test_later_layers_win(registry):
         ({"loss.bta": 1}, r"loss\.bta: no such option\. Did you mean 'beta'\?.*from a\.yaml"),
         ({"los": "dpo"}, r"los: no such option\. Did you mean 'loss'\?"),
         ({"loss": "dpoo"}, r"loss: No loss is called 'dpoo'\. Did you mean 'dpo'\?"),
-        ({"loss.beta": "hot"}, r"loss\.beta: could not convert string to float: 'hot'"),
+        ({"loss.beta": "hot"}, r"loss\.beta: expected a number, got 'hot'"),
+        ({"train": 3}, r"train: expected options by name, got 3 \(from a\.yaml\)"),
+        ({"limit": [1]}, r"limit: expected a whole number, got \[1\]"),
+        ({"limit": float("inf")}, r"limit: expected a whole number, got inf"),
+        ({"train.learning_rate": None}, r"train\.learning_rate: expected a number, got None"),
+        ({"model": True}, r"model: expected text, got True"),
+        ({"controls": [1]}, r"controls: expected options by name, got \[1\]"),
+        (
+            {"controls.a.loss": "sft", "controls.a.train.epoch": 2},
+            r"a\.train\.epoch: no such option",
+        ),
+        (
+            {"controls.a.train.epochs": "two"},
+            r"controls\.a\.train\.epochs: expected a whole .*a\.yaml",
+        ),
+        ({"evaluators": ["judge"]}, r"evaluators\.0: No evaluator .* \(from a\.yaml\)"),
         ({"train.epochs": 1.5}, r"train\.epochs: expected a whole number, got 1\.5"),
         ({"train.truncate": "perhaps"}, r"train\.truncate: expected true or false"),
         ({"loss": ["dpo"]}, r"loss: expected NAME"),
@@ -108,6 +132,9 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path):
         config.read(tmp_path / "run.yaml")
     (tmp_path / "run.yaml").write_text("loss: [\n")
     with pytest.raises(BadOptions, match="not YAML"):
+        config.read(tmp_path / "run.yaml")
+    (tmp_path / "run.yaml").write_text("train: &train {epochs: *train}\n")
+    with pytest.raises(BadOptions, match="an anchor holds itself"):
         config.read(tmp_path / "run.yaml")
     with pytest.raises(BadOptions, match="cannot be read"):
         config.read(tmp_path / "none.yaml")

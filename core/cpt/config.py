@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import attrs
 import yaml
+from attrs.validators import and_, ge, le, optional
 
 from cpt import options
 from cpt.asking.options import Asking
@@ -58,11 +60,11 @@ class Config:
 
     prompts: str | None = None
     """What to ask: a file (jsonl, json, parquet, csv), a folder of such, or a hub id."""
-    limit: int | None = None
+    limit: int | None = attrs.field(default=None, validator=optional(and_(ge(1), le(sys.maxsize))))
     """Take only the first so many prompts."""
     responder: Responder | None = None
     """Who answers in `cpt respond`."""
-    samples: int = 1
+    samples: int = attrs.field(default=1, validator=ge(1))
     """Answers to each prompt in `cpt respond`."""
     pairer: Pairer | None = None
     """Turns prompts into preferences."""
@@ -86,7 +88,7 @@ class Config:
     """What to set beside the trained model, by name."""
     asking: Asking = attrs.field(factory=Asking)
     """How responders are asked, whoever they are."""
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=and_(ge(0), le(2**32 - 1)))
     """What everything random is drawn from."""
 
 
@@ -106,10 +108,20 @@ class Layer:
 def resolve(layers: Sequence[Layer], registry: Registry) -> Config:
     """Lay the layers over each other and build the configuration. Raises `BadOptions`."""
     try:
-        return options.build(Config, unflatten(merge(layers)), registry)
+        config = options.build(Config, unflatten(merge(layers)), registry)
+        for name in config.controls:
+            training_of(config, name, registry)
+        return config
     except BadOptions as error:
         lines = [_with_source(line, layers) for line in error.message.splitlines()]
         raise BadOptions("; ".join(lines)) from error
+
+
+def training_of(config: Config, control: str, registry: Registry) -> Training:
+    """How a control is trained: as the run, but for what it says. Raises `BadOptions`."""
+    same = options.converter(registry).unstructure(config.train)
+    changed = {**same, **config.controls[control].train}
+    return options.build(Training, changed, registry, under=f"controls.{control}.train")
 
 
 def stack(given: Sequence[Layer], registry: Registry) -> list[Layer]:
@@ -156,13 +168,15 @@ def read(path: Path) -> Layer:
     """The values in a YAML file. Raises `BadOptions`."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        if not isinstance(tree, Mapping):
+            raise BadOptions(f"{path}: expected options by name, got {type(tree).__name__}.")
+        return Layer(str(path), dict(flatten(tree)))
     except OSError as error:
         raise BadOptions(f"{path}: cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadOptions(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(tree, Mapping):
-        raise BadOptions(f"{path}: expected options by name, got {type(tree).__name__}.")
-    return Layer(str(path), dict(flatten(tree)))
+    except RecursionError as error:
+        raise BadOptions(f"{path}: an anchor holds itself.") from error
 
 
 def environment() -> Layer:
@@ -176,7 +190,11 @@ def environment() -> Layer:
 
 
 def glance(line: Sequence[str]) -> Addresses:
-    """The values on a command line, before it is known which flags exist."""
+    """The values on a command line, before it is known which flags exist.
+
+    Of a flag that is given twice the last value counts, unless it may stand for several.
+    """
+    several = {field.name for field in options.fields(Config) if get_origin(field.type) is tuple}
     found: Addresses = {}
     for word, following in pairwise([*line, "--"]):
         if not word.startswith("--") or word == "--":
@@ -186,7 +204,7 @@ def glance(line: Sequence[str]) -> Addresses:
             continue
         address = flag.replace("-", "_")
         value = value if equals else following
-        before = found.get(address)
+        before = found.get(address) if "." in address or address in several else None
         found[address] = value if before is None else [*_listed(before), value]
     return found
 
@@ -267,9 +285,11 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _with_source(complaint: str, layers: Sequence[Layer]) -> str:
-    """The complaint, and the place that its address comes from."""
+    """The complaint, and the place that its address, or what that is in, comes from."""
     address = complaint.partition(":")[0]
-    for layer in reversed(layers):
-        if any(f"{each}.".startswith(f"{address}.") for each in layer.values):
-            return f"{complaint} (from {layer.source})"
+    while address:
+        for layer in reversed(layers):
+            if any(f"{each}.".startswith(f"{address}.") for each in layer.values):
+                return f"{complaint} (from {layer.source})"
+        address = address.rpartition(".")[0]
     return complaint

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from types import NoneType, UnionType
@@ -21,6 +22,8 @@ from cpt.registry import Registry, nearest
 from cpt.roles import ROLES, Component
 
 T = TypeVar("T")
+VALIDATED = re.compile(r"'(\w+)' (must .*)", re.DOTALL)
+"""What the validators of attrs say, which name the field first."""
 
 
 def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under: str = "") -> T:
@@ -47,10 +50,20 @@ def converter(registry: Registry) -> cattrs.Converter:
         fill = make_dict_unstructure_fn(type(component), made)
         return {"name": component.name, **fill(component)}
 
+    def by_name(kind: Any) -> Callable[[Any, Any], Any]:
+        fill = made.gen_structure_attrs_fromdict(kind)
+        return lambda value, kind: fill(_mapping(value), kind)
+
+    made.register_structure_hook_factory(attrs.has, by_name)
     made.register_structure_hook_func(lambda kind: kind in ROLES.values(), structure)
     made.register_unstructure_hook_func(_is_component, unstructure)
     made.register_structure_hook(bool, lambda value, _: _boolean(value))
     made.register_structure_hook(int, lambda value, _: _integer(value))
+    made.register_structure_hook(float, lambda value, _: _number(value))
+    made.register_structure_hook(str, lambda value, _: _text(value))
+    made.register_structure_hook_func(
+        lambda kind: _origin(kind) is Mapping, lambda value, kind: _named(value, kind, made)
+    )
     made.register_structure_hook_func(
         lambda kind: _origin(kind) is tuple, lambda value, kind: _several(value, kind, made)
     )
@@ -140,9 +153,31 @@ def _boolean(value: Any) -> bool:
 
 
 def _integer(value: Any) -> int:
-    if isinstance(value, bool) or float(value) != int(float(value)):
+    number = _number(value, "a whole number")
+    if number % 1:  # neither is the rest of infinity 0
         raise ValueError(f"expected a whole number, got {value!r}")
-    return int(float(value)) if isinstance(value, str) and not value.isdigit() else int(value)
+    return int(number) if isinstance(value, str) and not value.isdigit() else int(value)
+
+
+def _number(value: Any, what: str = "a number") -> float:
+    try:
+        if not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"expected {what}, got {value!r}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"expected text, got {value!r}")
+    return str(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected options by name, got {value!r}")
+    return value
 
 
 def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
@@ -152,10 +187,16 @@ def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
     return tuple(made.structure(list(items), list[inner]))  # type: ignore[valid-type]
 
 
+def _named(value: Any, kind: Any, made: cattrs.Converter) -> dict[str, Any]:
+    """A mapping from names."""
+    name, inner = get_args(kind)
+    return made.structure(_mapping(value), dict[name, inner])  # type: ignore[valid-type]
+
+
 def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:
-    """The first member of a union that takes the value."""
+    """The first member of a union that takes the value; no text is none."""
     members = [member for member in get_args(kind) if member is not NoneType]
-    if value is None and len(members) < len(get_args(kind)):
+    if value in (None, "") and len(members) < len(get_args(kind)):
         return None
     for member in members[:-1]:
         try:
@@ -178,9 +219,11 @@ def _complaints(error: BaseException, address: str) -> Iterator[str]:
             where = f"{address}.{extra}" if address else extra
             yield f"{where}: no such option.{nearest(extra, known)} There are: {', '.join(known)}."
     elif isinstance(error, KeyError):
-        yield f"{address}: must be given."
+        yield f"{address}: must be given"
     else:
         message = error.format_message() if isinstance(error, CptError) else str(error)
+        if validated := VALIDATED.match(message):
+            address, message = f"{address}.{validated[1]}".lstrip("."), validated[2]
         yield f"{address}: {message}" if address else message
 
 

@@ -82,12 +82,14 @@ class Grower:
             else:
                 yield self._flag(cls, field, address, inner, several, hidden, group)
                 if _is_role(inner):
-                    yield from self._options_of_picked(address, inner, hidden)
+                    yield from self._options_of_picked(address, inner, several, hidden)
 
     def _options_of_picked(
-        self, address: str, base: type[Component], hidden: bool
+        self, address: str, base: type[Component], several: bool, hidden: bool
     ) -> Iterator[Flag]:
         picked = self.picked.get(address)
+        if isinstance(picked, list) and not several:
+            picked = picked[-1]  # as the flag itself does, if it is given twice
         places = (
             [(f"{address}.{index}", name) for index, name in enumerate(picked)]
             if isinstance(picked, list)
