@@ -19,6 +19,7 @@ import click
 import pluggy
 
 from cpt import hookspecs
+from cpt.errors import CptError
 
 GROUP = "cpt"
 
@@ -34,8 +35,10 @@ class Plugin:
     seconds: float = 0.0
     """Time that its import took."""
     hooks: list[str] = attrs.field(factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
     """Why it did not load."""
+    asked: bool = False
+    """Named by the user, with `-p` or in `CPT_PLUGINS`; else found as installed."""
     blocked: bool = False
     """Left out with `-p no:NAME`."""
 
@@ -68,7 +71,7 @@ class Plugins:
             self.manager.register(module, plugin.name)
             self.manager.check_pending()
             plugin.hooks = sorted(hook.name for hook in self.manager.get_hookcallers(module) or ())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.manager.unregister(name=plugin.name)
             plugin.error = error
         plugin.seconds = time.perf_counter() - began
@@ -94,7 +97,10 @@ def load_plugins(extra: Iterable[str] = ()) -> Plugins:
             plugins.add(plugin, point.load)
     for name in wanted:
         if not name.startswith("no:"):
-            plugins.add(Plugin(Path(name).stem, name), partial(_import, name))
+            plugins.add(Plugin(Path(name).stem, name, asked=True), partial(_import, name))
+    if unknown := sorted(blocked - plugins.found.keys()):
+        there = ", ".join(plugins.found)
+        raise CptError(f"no:{unknown[0]}: no plugin has this name. There are: {there}.")
     return plugins
 
 

@@ -68,6 +68,8 @@ def _take_plugins(args: list[str]) -> tuple[list[str], list[str]]:
     for word in words:
         if word in ("-p", "--plugin"):
             taken.append(next(words, ""))
+        elif word.startswith("--plugin="):
+            taken.append(word.removeprefix("--plugin="))
         else:
             left.append(word)
     if "" in taken:

@@ -144,12 +144,24 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     line: Addresses = ctx.meta["line"]
     told = {each: line[each] for each in ("preset", *OWN) if each in line}
     typed = told | given(values, ctx.meta["flags"])
+    _refuse_broken(registry)
     stacked = layers(typed, registry)
     folder = _folder(config.merge(stacked), typed)
     resolved = config.resolve(stacked, registry)
     registry.plugins.manager.register(Progress(), "progress")
     keep_quiet()
     return Run(resolved, folder, registry, Moments(registry.plugins, folder.path))
+
+
+def _refuse_broken(registry: Registry) -> None:
+    """Raise `CptError` if a plugin that was asked for did not load: the run would be another."""
+    for plugin in registry.plugins.broken:
+        if plugin.asked:
+            why = " ".join(f"{type(plugin.error).__name__}: {plugin.error}".split())
+            raise CptError(
+                f"{plugin.source}: this plugin did not load ({why}); "
+                f"`cpt -p {plugin.source} plugins --traceback` says more."
+            )
 
 
 COMMANDS = (
