@@ -36,12 +36,22 @@ def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
         (["--loss", "dpoo"], "No loss is called 'dpoo'. Did you mean 'dpo'?"),
         (["--loss", "dpo", "--loss.bta", "1"], "No such option '--loss.bta'"),
         (["--loss.beta", "hot"], "'hot' is not a valid float"),
-        (["--train.epochs", "0"], "train: 'epochs' must be >= 1: 0"),
+        (["--train.epochs", "0"], "train.epochs: must be >= 1: 0 (from the command line)"),
+        (["--limit", "0"], "limit: must be >= 1: 0"),
+        (["--limit", "9" * 30], "limit: must be <= "),
+        (["respond", "--samples", "0"], "samples: must be >= 1: 0"),
+        (["--seed", "-1"], "seed: must be >= 0: -1"),
+        (["train", "--pairs", "p.jsonl"], "--model must be given: what should be trained?"),
+        (["pair", "--prompts", "p.jsonl"], "--pairer must be given: how should pairs be made?"),
+        (["pair", "--prompts", ""], "--prompts must be given: what should be asked?"),
+        (["doctor", "p.jsonl"], "--model must be given"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
         (["--preset", "labb"], "no preset is called 'labb'. Did you mean 'lab'?"),
         (["pair", "--prompts", "none.jsonl", "--pairer", "ladder"], "pairer.rungs: must be given"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["-p"], "-p needs a plugin"),
+        (["-p", "none.py", "doctor", "p.jsonl"], "none.py: this plugin did not load (FileNotFound"),
+        (["-p", "no:appo"], "no:appo: no plugin has this name. There are: anthropic, apo, "),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(cpt_cli, line, complaint):
@@ -55,6 +65,28 @@ def test_bad_input_is_one_line_and_status_2(cpt_cli, line, complaint):
 def test_nothing_is_written_when_the_input_is_bad(cpt_cli, tmp_path):
     cpt_cli("train", "--pairs", "none.parquet", "--model", "none", "--output", "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_later_stages_lack_is_said_before_anything_is_made(cpt_cli, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "a", "responses": {"x": "one", "y": "two"}}\n')
+    rungs = [word for who in "xy" for word in ("--pairer.rungs", f"recorded:{prompts}#{who}")]
+    line = ["--prompts", prompts, "--pairer", "ladder", *rungs, "--output", tmp_path / "run"]
+    assert "no such folder" in cpt_cli(*line, "--model", "none").stderr
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    measured = [*line, "--model", model, "--evaluators", "judged:lab_checker"]
+    assert "--eval-prompts must be given" in cpt_cli(*measured).stderr
+    assert "held.jsonl: no such file" in cpt_cli(*measured, "--eval-prompts", "held.jsonl").stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_a_flag_that_is_given_twice_the_last_counts(cpt_cli, tmp_path):
+    twice = ["--loss", "sft", "--loss", "dpo", "--output", "a", "--output", "b"]
+    assert "--loss.label-smoothing" in cpt_cli("train", *twice, "--help").output
+    result = cpt_cli("train", *twice, "--loss.beta", "0.2", "--preset", "x", "--preset", "lab")
+    assert result.stderr == "cpt: b: no pairs yet; run `cpt pair` first, or give --pairs.\n"
 
 
 def test_help_imports_nothing_heavy():

@@ -22,7 +22,8 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     from cpt.training.loading import model_folder, vocabulary, within_positions
     from cpt.training.tokens import load_tokenizer
 
-    config = prepare(ctx, values).config
+    # Pairs are given, so that no preset fills in a model.
+    config = prepare(ctx, values | {"pairs": source}).config
     if config.model is None:
         raise CptError("--model must be given: whose tokenizer and chat template are meant?")
     folder = model_folder(paths.resolve(config.model))

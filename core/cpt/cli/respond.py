@@ -48,8 +48,8 @@ def _ask(run: Run, as_json: bool) -> None:
     from cpt.data import read_prompts
     from cpt.run.respond import respond
 
-    responder = needed(run, "responder", "who should answer?")
-    source = paths.resolve(needed(run, "prompts", "what should be asked?"))
+    responder = needed(run, "responder")
+    source = paths.resolve(needed(run, "prompts"))
     responder.check()
     limit = run.config.limit
     # Counted first: a broken row is found before anything is paid, and the time left is known.
@@ -81,8 +81,8 @@ def _say_why(run: Run, prompt_id: str) -> None:
     from cpt.asking.lookup import why
     from cpt.data import read_prompts
 
-    responder = needed(run, "responder", "whose answer is meant?")
-    source = needed(run, "prompts", "which prompts are meant?")
+    responder = needed(run, "responder")
+    source = needed(run, "prompts")
     for prompt in read_prompts(paths.resolve(source)):
         if prompt.id == prompt_id:
             for sample in range(run.config.samples):

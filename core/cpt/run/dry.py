@@ -22,7 +22,7 @@ from cpt.types import Ask, Prompt
 
 def estimate(run: Run) -> dict[str, Estimate]:
     """What making the pairs would take, by whom it asks; nothing is written."""
-    pairer = needed(run, "pairer", "how should pairs be made?")
+    pairer = needed(run, "pairer")
 
     async def pair(prompt: Prompt, ask: Ask) -> None:
         try:
@@ -35,7 +35,7 @@ def estimate(run: Run) -> dict[str, Estimate]:
 
 def estimate_responses(run: Run) -> dict[str, Estimate]:
     """What asking the responder every prompt would take; nothing is written."""
-    responder = needed(run, "responder", "who should answer?")
+    responder = needed(run, "responder")
 
     async def answer(prompt: Prompt, ask: Ask) -> None:
         for sample in range(run.config.samples):
@@ -57,7 +57,7 @@ async def _estimate(
 
 
 def _prompts(run: Run) -> Iterator[Prompt]:
-    source = needed(run, "prompts", "what should be asked?")
+    source = needed(run, "prompts")
     return islice(read_prompts(paths.resolve(source)), run.config.limit)
 
 

@@ -27,12 +27,19 @@ Scores = dict[str, dict[str, Score]]
 """Scores by what was measured, then by name."""
 
 
+def ready(run: Run) -> None:
+    """Raise `CptError` for prompts that cannot be read: better now than after a training."""
+    if run.config.evaluators:
+        needed(run, "generator")
+        for _ in _prompts(run):
+            pass
+
+
 def evaluate(run: Run) -> Summary:
     """Measure every model of the run with every evaluator."""
     if not run.config.evaluators:
         return {"evaluators": 0}
-    source = needed(run, "eval_prompts", "what should the evaluated models be asked?")
-    prompts = list(islice(read_prompts(paths.resolve(source)), run.config.limit))
+    prompts = list(_prompts(run))
     scores = asyncio.run(_evaluate(run, prompts))
     plain = {
         "scores": {
@@ -43,6 +50,11 @@ def evaluate(run: Run) -> Summary:
     }
     write_text(run.path / "scores.json", json.dumps(plain, indent=1))
     return {"prompts": len(prompts), "models": len(scores)}
+
+
+def _prompts(run: Run) -> Iterator[Prompt]:
+    source = needed(run, "eval_prompts")
+    return islice(read_prompts(paths.resolve(source)), run.config.limit)
 
 
 async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> Scores:
@@ -65,7 +77,7 @@ async def _measure(
 
 def _models(run: Run) -> Iterator[tuple[str, Responder]]:
     """What is measured, by the name that the table gives it."""
-    base = needed(run, "model", "what was trained?")
+    base = needed(run, "model")
     yield BEFORE, _speaking(run, paths.resolve(base))
     yield AFTER, _speaking(run, str(run.path / "model"))
     for name, control in run.config.controls.items():
@@ -74,7 +86,7 @@ def _models(run: Run) -> Iterator[tuple[str, Responder]]:
 
 
 def _speaking(run: Run, model: str, control: Control | None = None) -> Responder:
-    generator: Responder = needed(run, "generator", "how should the models answer?")
+    generator: Responder = needed(run, "generator")
     changed: dict[str, Any] = {options.fields(type(generator))[0].name: model}
     if control and control.temperature is not None:
         changed["temperature"] = control.temperature

@@ -37,7 +37,10 @@ class Folder:
             record = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise CptError(f"{file}: cannot be read ({' '.join(str(error).split())}).") from error
-        if not isinstance(record, dict) or "options" not in record:
+        parts = ("options", "stages")
+        if not isinstance(record, dict) or any(
+            type(record.get(each)) is not dict for each in parts
+        ):
             raise CptError(f"{file}: not the record of a run; choose another --output.")
         return record
 

@@ -71,7 +71,7 @@ def _with_own_ids(pairs: Iterable[Pair]) -> Iterator[Pair]:
 
 def read_in(run: Run) -> Summary:
     """Stage `prompts`: whatever the source, the same table in the folder."""
-    source = needed(run, "prompts", "what should be asked?")
+    source = needed(run, "prompts")
     prompts = islice(read_prompts(paths.resolve(source)), run.config.limit)
     return {"prompts": write_prompts(run.path / "prompts.parquet", prompts)}
 
@@ -80,7 +80,7 @@ def make(run: Run) -> Summary:
     """Stage `pairs`: ask, pair, and keep the fate of every prompt in `fates.jsonl`."""
     if run.config.pairs:
         return _take(run, read_pairs(paths.resolve(run.config.pairs)))
-    pairer = needed(run, "pairer", "how should pairs be made?")
+    pairer = needed(run, "pairer")
     return asyncio.run(_make(run, pairer))
 
 

@@ -6,22 +6,29 @@ from collections.abc import Iterator
 
 import attrs
 
-from cpt.config import Config, Control
+from cpt.config import Config, Control, training_of
 from cpt.errors import CptError
 from cpt.roles import Loss
 from cpt.run import evaluation, pairing, training
 from cpt.run.folder import Folder
 from cpt.run.moments import Moments
-from cpt.run.stages import Run, Stage, Summary, perform
+from cpt.run.stages import Run, Stage, Summary, needed, perform
 
-PROMPTS = Stage("prompts", ("prompts", "limit"), ("prompts",), pairing.read_in)
-PAIRS = Stage("pairs", ("pairer",), (), pairing.make)
+PROMPTS = Stage(
+    "prompts",
+    ("prompts", "limit"),
+    ("prompts",),
+    pairing.read_in,
+    ready=lambda run: needed(run, "prompts"),
+)
+PAIRS = Stage("pairs", ("pairer",), (), pairing.make, ready=lambda run: needed(run, "pairer"))
 TAKEN_PAIRS = Stage("pairs", ("pairs",), ("pairs",), pairing.make)
 MODEL = Stage(
     "model",
     ("model", "scheduler", "loss", "train", "seed"),
     (),
     training.train,
+    ready=training.ready,
     traces=("order.parquet", "checkpoints"),
     collective=True,
 )
@@ -74,7 +81,7 @@ def _walk_control(run: Run, name: str, control: Control, loss: Loss) -> None:
         pairs=None if control.pairer else str(run.path / "pairs.parquet"),
         pairer=control.pairer,
         loss=loss,
-        train=attrs.evolve(run.config.train, **control.train),
+        train=training_of(run.config, name, run.registry),
         controls={},
         evaluators=(),
     )
@@ -89,6 +96,7 @@ SCORES = Stage(
     ("evaluators", "eval_prompts", "generator", "limit"),
     ("eval_prompts",),
     evaluation.evaluate,
+    ready=evaluation.ready,
     unchecked=frozenset({"generator"}),
 )
 

@@ -20,6 +20,16 @@ from cpt.run.moments import Moments
 
 Summary = Mapping[str, Any]
 
+NEEDED = {
+    "prompts": "what should be asked?",
+    "responder": "who should answer?",
+    "pairer": "how should pairs be made?",
+    "model": "what should be trained?",
+    "eval_prompts": "what should the evaluated models be asked?",
+    "generator": "how should the evaluated models answer?",
+}
+"""Options that a stage may be unable to do without, each as the question that it answers."""
+
 
 @attrs.frozen
 class Run:
@@ -47,6 +57,8 @@ class Stage:
     work: Callable[[Run], Summary]
     unchecked: frozenset[str] = frozenset()
     """Those whose components are not complete before the stage runs."""
+    ready: Callable[[Run], Any] = lambda _: None
+    """Raises `CptError` for what it cannot begin without, before any stage begins."""
     traces: tuple[str, ...] = ()
     """Files that a half-done stage leaves, which other options must not go on from."""
     collective: bool = False
@@ -76,6 +88,9 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
     if not is_main():
         _follow(stages, run)
         return
+    for stage in stages:
+        if not run.folder.is_done(stage.name):
+            stage.ready(run)
     run.folder.open(options.converter(run.registry).unstructure(run.config))
     run.moments("cpt_run_started", options=run.folder.options)
     for stage in stages:
@@ -138,9 +153,9 @@ def _digest(source: str) -> str:
     return digest_of(path) if path.exists() else source
 
 
-def needed(run: Run, field: str, why: str) -> Any:
+def needed(run: Run, field: str) -> Any:
     """An option that a stage cannot do without. Raises `CptError` that names its flag."""
     value = getattr(run.config, field)
     if value is None:
-        raise CptError(f"--{field.replace('_', '-')} must be given: {why}.")
+        raise CptError(f"--{field.replace('_', '-')} must be given: {NEEDED[field]}")
     return value

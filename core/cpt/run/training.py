@@ -6,17 +6,22 @@ from pathlib import Path
 
 from cpt import paths
 from cpt.data import read_pairs
+from cpt.models import folder_of
 from cpt.run.stages import Run, Summary, needed
+
+
+def ready(run: Run) -> None:
+    """Raise `CptError` if there is no model to train."""
+    folder_of(needed(run, "model"))
 
 
 def train(run: Run) -> Summary:
     """Train, or go on where a killed training stopped."""
     from cpt.training import train as train_on
 
-    model = needed(run, "model", "what should be trained?")
     summary: Summary = train_on(
         read_pairs(run.path / "pairs.parquet"),
-        model=Path(paths.resolve(model)),
+        model=Path(paths.resolve(needed(run, "model"))),
         scheduler=run.config.scheduler,
         loss=run.config.loss,
         options=run.config.train,
