@@ -48,17 +48,19 @@ async def ask_all(service: object, most: int, latency: float) -> Course:
     async def ask() -> None:
         not_before, again = 0.0, False
         while True:
-            async with throttle.slot(again=again) as began:
-                course.early += loop.time() < not_before
-                course.most_in_flight = max(course.most_in_flight, throttle.in_flight)
-                await asyncio.sleep(latency / 10)
-                if service.takes(loop.time()):  # type: ignore[attr-defined]
-                    await asyncio.sleep(latency)
-                    throttle.accept(began)
-                    return
-                course.refused += 1
-                not_before = loop.time() + RETRY_AFTER
-                throttle.refuse(began, RETRY_AFTER)
+            began = await throttle.enter(again=again)
+            course.early += loop.time() < not_before
+            course.most_in_flight = max(course.most_in_flight, throttle.in_flight)
+            await asyncio.sleep(latency / 10)
+            if service.takes(loop.time()):  # type: ignore[attr-defined]
+                await asyncio.sleep(latency)
+                throttle.accept(began)
+                throttle.leave()
+                return
+            course.refused += 1
+            not_before = loop.time() + RETRY_AFTER
+            throttle.refuse(began, RETRY_AFTER)
+            throttle.leave()
             await asyncio.sleep(RETRY_AFTER + random.uniform(0.0, 0.1))
             again = True
 
@@ -101,9 +103,10 @@ def test_a_service_that_refuses_everything_is_hardly_asked() -> None:
         async def ask() -> None:
             nonlocal calls
             while loop.time() < 60:
-                async with throttle.slot() as began:
-                    calls += 1
-                    throttle.refuse(began, 20.0)
+                began = await throttle.enter()
+                calls += 1
+                throttle.refuse(began, 20.0)
+                throttle.leave()
 
         await asyncio.gather(*(ask() for _ in range(64)))
         return calls
@@ -117,8 +120,9 @@ def test_the_halt_ends_all_that_wait() -> None:
         throttle = Throttle(1, halt)
 
         async def ask() -> None:
-            async with throttle.slot():
-                await asyncio.sleep(10)
+            await throttle.enter()
+            await asyncio.sleep(10)
+            throttle.leave()
 
         tasks = [asyncio.create_task(ask()) for _ in range(3)]
         tasks.append(asyncio.create_task(halt.sleep(1e6)))
@@ -135,8 +139,11 @@ def test_a_waiter_that_is_cancelled_leaves_no_place_taken() -> None:
         throttle = Throttle(1, Halt())
 
         async def ask() -> None:
-            async with throttle.slot():
+            await throttle.enter()
+            try:
                 await asyncio.sleep(1)
+            finally:
+                throttle.leave()
 
         first, second, third = (asyncio.create_task(ask()) for _ in range(3))
         await asyncio.sleep(0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -100,6 +101,7 @@ class Asker:
         while self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._exit.aclose()
+        gc.unfreeze()
 
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """Answer number `sample` of `responder` to `prompt`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class Halt:
@@ -14,6 +15,11 @@ class Halt:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self._waiting: set[asyncio.Future[float]] = set()
+        self._listeners: list[Callable[[Exception], None]] = []
+
+    def listen(self, listener: Callable[[Exception], None]) -> None:
+        """Have this called when the switch is thrown."""
+        self._listeners.append(listener)
 
     def throw(self, error: Exception) -> None:
         """Stop with this error; the first one counts."""
@@ -22,6 +28,8 @@ class Halt:
             for each in tuple(self._waiting):
                 if not each.done():
                     each.set_exception(error)
+            for listener in self._listeners:
+                listener(error)
 
     def check(self) -> None:
         """Raise the error, if there is one."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from cpt.asking.halt import Halt
 from cpt.asking.pace import Pace
@@ -36,15 +34,31 @@ class Throttle:
         self._doubles_since: float | None = self._loop.time()
         self._waiting: deque[asyncio.Future[float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        halt.listen(self._stop)
 
-    @asynccontextmanager
-    async def slot(self, *, again: bool = False) -> AsyncIterator[float]:
-        """Hold one of the places; what is asked again goes first. Gives the time it began."""
-        began = await self._enter(again)
+    async def enter(self, *, again: bool = False) -> float:
+        """Wait for a place, and return when it began; what is asked again goes first.
+
+        Whoever enters leaves.
+        """
+        self._halt.check()
+        waiter: asyncio.Future[float] = self._loop.create_future()
+        if again:
+            self._waiting.appendleft(waiter)
+        else:
+            self._waiting.append(waiter)
+        self._admit()
         try:
-            yield began
-        finally:
-            self._leave()
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the place to whoever is next."""
+        self.in_flight -= 1
+        self._admit()
 
     def accept(self, began: float) -> None:
         """The service took a request that began then."""
@@ -59,23 +73,11 @@ class Throttle:
             self.level = max(1.0, self.level / 2)
             self._doubles_since = None
 
-    async def _enter(self, again: bool) -> float:
-        waiter = self._halt.future()
-        if again:
-            self._waiting.appendleft(waiter)
-        else:
-            self._waiting.append(waiter)
-        self._admit()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._leave()
-            raise
-
-    def _leave(self) -> None:
-        self.in_flight -= 1
-        self._admit()
+    def _stop(self, error: Exception) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def _admit(self) -> None:
         """Let in whoever may come in now; come back when the next may."""

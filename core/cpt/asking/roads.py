@@ -56,7 +56,7 @@ class Roads:
         self._keep = keep
         self._entry = entry
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
-        self._services: dict[int, Service] = {}
+        self._services: dict[int, tuple[Service, Endpoint]] = {}
         self._batchers: dict[str, Batcher] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cpt-local")
         self._journal = journal
@@ -69,20 +69,20 @@ class Roads:
         if isinstance(responder, Local):
             return await self._ask_local(responder, prompt, request)
         assert isinstance(responder, Service), "a responder is a Service or a Local"
-        self._services[id(responder)] = responder
+        endpoint = self._endpoint(responder)
         if self._batches and isinstance(responder, BatchService):
             with self._explained(responder):
                 # What an earlier run put in a batch is not paid for again, whatever this one says.
                 if self._options.batch or await self._batches.hold(responder, request):
                     return await self._ask_in_batch(self._batches, responder, prompt, request)
-        return await self._ask_service(responder, prompt, request)
+        return await self._ask_service(endpoint, responder, prompt, request)
 
     async def close(self) -> None:
         """Let go of everything, in the event loop that asked."""
         if self._batches:
             await self._batches.close()
         self._threads.shutdown(wait=True)
-        for service in self._services.values():
+        for service, _ in self._services.values():
             await service.close()
 
     async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
@@ -94,15 +94,20 @@ class Roads:
         await self._entry(local, request).begin()
         return await self._keep(local, request, response)
 
-    async def _ask_service(self, service: Service, prompt: Prompt, request: Request) -> Paid:
-        key = service.name, service.endpoint, service.author
-        endpoint = self._endpoints.get(key)
-        if endpoint is None:
-            endpoint = Endpoint(service, self._halt, self._tally, self._options.patience)
-            self._endpoints[key] = endpoint
-        response, calls = await endpoint.ask(
-            service, prompt, request.sample, self._entry(service, request)
-        )
+    def _endpoint(self, service: Service) -> Endpoint:
+        if id(service) not in self._services:
+            key = service.name, service.endpoint, service.author
+            if key not in self._endpoints:
+                patience = self._options.patience
+                self._endpoints[key] = Endpoint(service, self._halt, self._tally, patience)
+            self._services[id(service)] = service, self._endpoints[key]
+        return self._services[id(service)][1]
+
+    async def _ask_service(
+        self, endpoint: Endpoint, service: Service, prompt: Prompt, request: Request
+    ) -> Paid:
+        entry = self._entry(service, request)
+        response, calls = await endpoint.ask(service, prompt, request.sample, entry)
         return await self._keep(service, request, response, calls)
 
     async def _ask_in_batch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 from cpt.asking.halt import Halt
 from cpt.asking.headers import Refill, listen
@@ -54,14 +55,16 @@ class Endpoint:
 
         async def once() -> Response:
             nonlocal calls
-            async with self.throttle.slot(again=calls > 0) as began:
+            began = await self.throttle.enter(again=calls > 0)
+            try:
                 await entry.begin()
                 calls += 1
-                try:
-                    return await self._call(service, prompt, sample, began)
-                except (Overloaded, Unreachable) as error:
-                    entry.fail(scrub(str(error)))
-                    raise
+                return await self._call(service, prompt, sample, began)
+            except (Overloaded, Unreachable) as error:
+                entry.fail(scrub(str(error)))
+                raise
+            finally:
+                self.throttle.leave()
 
         try:
             return await retried(once, service.attempts, self._halt.sleep), calls
@@ -94,6 +97,9 @@ class Endpoint:
 
     def _succeed(self, began: float) -> None:
         self.throttle.accept(began)
+        if not self._answered:
+            # All modules are loaded now: they need not be searched for garbage time and again.
+            gc.freeze()
         self._answered, self._failing_since, self._failures = True, None, 0
 
     def _learn(self, usage: Usage) -> None:
