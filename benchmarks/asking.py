@@ -87,7 +87,7 @@ def bare(kind: str, server: Faulty, prompts: Path, at_once: int) -> list[str]:
 def cost(options: argparse.Namespace, folder: Path) -> None:
     """CPU a row, ours beside the bare loops."""
     lines = {"bare aiohttp": options.rows, "cpt server": options.rows}
-    few = options.rows // 5
+    few = options.rows // 2
     lines |= {"bare openai": few, "cpt openai": few, "bare openai-httpx": few}
     lines |= {"bare anthropic": few, "cpt anthropic": few}
     taken: dict[str, list[Outcome]] = {name: [] for name in lines}
