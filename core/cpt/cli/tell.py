@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +13,9 @@ import click
 from cpt.run.folder import Folder
 
 MOST_NAMED = 3
+BEFORE = "before"
+WIDE = 200
+"""Columns of a file or a pipe."""
 
 
 SHOWN = {
@@ -53,18 +57,22 @@ def _scores(folder: Folder) -> dict[str, Any]:
 
 def table(scores: Mapping[str, Any]) -> None:
     """Every score with its 95% interval, and its change from `before` prompt by prompt."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     names = list(dict.fromkeys(name for named in scores["scores"].values() for name in named))
-    shown = Table(title="Scores, and changes from `before` prompt by prompt (95% intervals)")
-    shown.add_column("")
+    shown = Table(box=SIMPLE_HEAD)
+    shown.add_column("", no_wrap=True)
     for name in names:
-        shown.add_column(name, justify="right")
-        shown.add_column("change", justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
+        shown.add_column("change", justify="right", no_wrap=True)
     for who, named in scores["scores"].items():
-        shown.add_row(who, *_cells(names, named, scores["change"][who]))
-    Console(soft_wrap=True).print(shown)
+        change = {} if who == BEFORE else scores["change"][who]
+        shown.add_row(who, *_cells(names, named, change))
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(shown)
+    console.print("± is half of the 95% interval; changes are taken prompt by prompt.")
 
 
 def _cells(names: list[str], named: Mapping[str, Any], change: Mapping[str, Any]) -> Iterator[str]:
