@@ -11,6 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from cpt import config
+from cpt.config import Layer, flatten
+from cpt.plugins import load_plugins
+from cpt.registry import Registry
+from cpt.run.folder import Folder
+from cpt.run.moments import Moments
+from cpt.run.road import PAIRS
+from cpt.run.stages import Run
+
 from . import tiny
 
 AUTHORS = ("large", "middle", "small")
@@ -66,6 +75,29 @@ def cpt_responders():
 @cpt.hookimpl
 def cpt_pairers():
     return [Taller]
+'''
+
+
+BROKEN = '''
+"""A loss that is no number."""
+
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Broken(cpt.Loss):
+    """Not a number."""
+
+    name = "broken"
+
+    def __call__(self, batch):
+        return batch.chosen.ratio * float("nan")
+
+
+@cpt.hookimpl
+def cpt_losses():
+    return [Broken]
 '''
 
 
@@ -178,6 +210,30 @@ def test_a_failed_try_does_not_bind_the_next(cpt_cli, ladder, model, tmp_path):
     assert len(no_model.stderr.splitlines()[-1:]) == 1
     again = cpt_cli(*line(ladder, *training(model)))
     assert again.exit_code == 0, again.stderr
+
+
+def test_a_training_that_learned_nothing_does_not_bind_the_next(cpt_cli, ladder, model, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    failed = cpt_cli("-p", "broken.py", *line(ladder, *training(model, "--loss", "broken")))
+    assert failed.exit_code == 2 and "the loss is not finite" in failed.stderr
+    again = cpt_cli(*line(ladder, *training(model, "--loss", "sft")))
+    assert again.exit_code == 0, again.stderr
+    steps = [json.loads(each)["step"] for each in (tmp_path / "run/metrics.jsonl").open()]
+    assert steps == sorted(set(steps))
+
+
+def test_how_models_are_asked_does_not_bind(tmp_path):
+    registry = Registry.collect(load_plugins())
+
+    def made(**reviser):
+        told = {"pairer": {"name": "clair", "student": "openai:a", "reviser": reviser}}
+        layers = [Layer("the defaults", dict(config.DEFAULTS)), Layer("", dict(flatten(told)))]
+        resolved, moments = config.resolve(layers, registry), Moments(registry.plugins, tmp_path)
+        return PAIRS.made_from(Run(resolved, Folder(tmp_path), registry, moments))
+
+    one = made(name="openai", model="b", concurrency=1)
+    assert one == made(name="openai", model="b", concurrency=2)
+    assert one != made(name="openai", model="c", concurrency=1)
 
 
 def test_pairs_come_from_elsewhere_too(cpt_cli, model, tmp_path):

@@ -25,10 +25,17 @@ def test_a_stage_is_done_when_the_record_says_so(tmp_path):
 def test_other_options_are_refused_with_what_differs(tmp_path):
     folder = Folder(tmp_path)
     folder.open({})
-    folder.begin("model", {"loss": {"name": "dpo", "beta": 0.1}})
-    folder.refuse_other("model", {"loss": {"name": "dpo", "beta": 0.1}})
+    made, other = ({"loss": {"name": "dpo", "beta": beta}} for beta in (0.1, 0.2))
+    folder.begin("model", made)
+    folder.refuse_other("model", made, ["checkpoints"])
+    folder.refuse_other("model", other, ["checkpoints"])  # there is nothing to go on from
+    (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
-        folder.refuse_other("model", {"loss": {"name": "dpo", "beta": 0.2}})
+        folder.refuse_other("model", other, ["checkpoints"])
+    (tmp_path / "checkpoints").rmdir()
+    folder.finish("model", 1.5, {})
+    with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
+        folder.refuse_other("model", other)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

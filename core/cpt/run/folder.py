@@ -70,9 +70,13 @@ class Folder:
             )
         self._write({"stages": {}} | record | {"options": dict(options), **_versions()})
 
-    def refuse_other(self, name: str, options: Mapping[str, Any]) -> None:
-        """Raise `CptError` if a stage began with other options than these."""
+    def refuse_other(
+        self, name: str, options: Mapping[str, Any], traces: Sequence[str] = ()
+    ) -> None:
+        """Raise `CptError` if a stage was made with other options, or left one of `traces`."""
         stage = self.stage(name)
+        if not self.is_done(name) and not self._has(traces):
+            return
         if stage and (differs := list(_differences(stage["options"], options))):
             raise CptError(
                 f"{self.path}: stage {name!r} was made with {'; '.join(differs)}. "
@@ -88,7 +92,7 @@ class Folder:
 
     def forget(self, name: str, traces: Sequence[str]) -> None:
         """Let a stage that failed begin anew with other options, unless it left one of `traces`."""
-        if any((self.path / trace).exists() for trace in traces):
+        if self._has(traces):
             return
         record = self.record
         record["stages"].pop(name, None)
@@ -97,6 +101,9 @@ class Folder:
             self.path.rmdir()
         else:
             self._write(record)
+
+    def _has(self, traces: Sequence[str]) -> bool:
+        return any((self.path / trace).exists() for trace in traces)
 
     def _record(self, name: str, stage: Mapping[str, Any]) -> None:
         record = self.record

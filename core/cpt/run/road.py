@@ -12,7 +12,7 @@ from cpt.roles import Loss
 from cpt.run import evaluation, pairing, training
 from cpt.run.folder import Folder
 from cpt.run.moments import Moments
-from cpt.run.stages import Run, Stage, Summary, needed, perform
+from cpt.run.stages import Run, Stage, Summary, needed, perform, refuse_other
 
 PROMPTS = Stage(
     "prompts",
@@ -29,7 +29,7 @@ MODEL = Stage(
     (),
     training.train,
     ready=training.ready,
-    traces=("order.parquet", "checkpoints"),
+    traces=("checkpoints", "model"),
     collective=True,
 )
 
@@ -69,13 +69,25 @@ def _to_pairs(config: Config) -> list[Stage]:
 
 def _controls(run: Run) -> Summary:
     """Stage `controls`: each a run of its own, in a folder of its own."""
-    for name, control in run.config.controls.items():
-        if control.loss:
-            _walk_control(run, name, control, control.loss)
+    for stages, own in _control_runs(run):
+        perform(stages, own)
     return {"controls": len(run.config.controls)}
 
 
-def _walk_control(run: Run, name: str, control: Control, loss: Loss) -> None:
+def _refuse_other_controls(run: Run) -> None:
+    for stages, own in _control_runs(run):
+        refuse_other(stages, own)
+
+
+def _control_runs(run: Run) -> Iterator[tuple[list[Stage], Run]]:
+    """Each control that is trained, as stages and the run that walks them."""
+    for name, control in run.config.controls.items():
+        if control.loss:
+            own = _control_run(run, name, control, control.loss)
+            yield [*_to_pairs(own.config), MODEL], own
+
+
+def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
     config = attrs.evolve(
         run.config,
         pairs=None if control.pairer else str(run.path / "pairs.parquet"),
@@ -86,11 +98,10 @@ def _walk_control(run: Run, name: str, control: Control, loss: Loss) -> None:
         evaluators=(),
     )
     folder = Folder(evaluation.control_path(run.path, name))
-    own = Run(config, folder, run.registry, Moments(run.moments.plugins, folder.path))
-    perform([*_to_pairs(config), MODEL], own)
+    return Run(config, folder, run.registry, Moments(run.moments.plugins, folder.path))
 
 
-CONTROLS = Stage("controls", ("controls",), (), _controls, traces=("controls",))
+CONTROLS = Stage("controls", ("controls",), (), _controls, ready=_refuse_other_controls)
 SCORES = Stage(
     "scores",
     ("evaluators", "eval_prompts", "generator", "limit"),

@@ -60,7 +60,7 @@ class Stage:
     ready: Callable[[Run], Any] = lambda _: None
     """Raises `CptError` for what it cannot begin without, before any stage begins."""
     traces: tuple[str, ...] = ()
-    """Files that a half-done stage leaves, which other options must not go on from."""
+    """What a half-done stage leaves that other options must not go on from."""
     collective: bool = False
     """Whether all processes of a multi-process run take part; else the main one works alone."""
 
@@ -70,19 +70,32 @@ class Stage:
 
     def made_from(self, run: Run) -> dict[str, Any]:
         """All that decides what this stage makes, as plain data."""
-        plain = options.converter(run.registry).unstructure(run.config)
-        made = {name: plain[name] for name in self.options}
+        made = {name: _deciding(getattr(run.config, name)) for name in self.options}
         for name in self.sources:
             if source := getattr(run.config, name):
                 made[f"{name}_digest"] = _digest(source)
         return made
 
 
+def _deciding(value: Any) -> Any:
+    """A value as plain data, less the options that are marked `NOT_IDENTITY`."""
+    if attrs.has(type(value)):
+        fields = attrs.fields(type(value))
+        named = {"name": value.name} if isinstance(value, Component) else {}
+        return named | {
+            field.name: _deciding(getattr(value, field.name))
+            for field in fields
+            if field.init and field.metadata.get("identity", True)
+        }
+    if isinstance(value, Mapping):
+        return {name: _deciding(inner) for name, inner in value.items()}
+    return [_deciding(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
 def perform(stages: Sequence[Stage], run: Run) -> None:
     """Do every stage that is not done. Raises `CptError` before any of them begins."""
-    made = {stage.name: stage.made_from(run) for stage in stages}
+    made = refuse_other(stages, run)
     for stage in stages:
-        run.folder.refuse_other(stage.name, made[stage.name])
         if not run.folder.is_done(stage.name):
             check([getattr(run.config, name) for name in stage.checked])
     if not is_main():
@@ -102,6 +115,14 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
         seconds = time.perf_counter() - began
         run.folder.finish(stage.name, seconds, summary)
         run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
+
+
+def refuse_other(stages: Sequence[Stage], run: Run) -> Mapping[str, Mapping[str, Any]]:
+    """What decides each stage, by its name. Raises `CptError` if one was made otherwise."""
+    made = {stage.name: stage.made_from(run) for stage in stages}
+    for stage in stages:
+        run.folder.refuse_other(stage.name, made[stage.name], stage.traces)
+    return made
 
 
 def _may_be_mended(stage: Stage, run: Run) -> bool:
