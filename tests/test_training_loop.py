@@ -485,3 +485,17 @@ def test_the_schedules_are_those_of_their_names() -> None:
     assert factors("linear") == [0.5, 1.0, *(round(1 - at / 8, 4) for at in range(8))]
     half = [round((1 + math.cos(math.pi * at / 8)) / 2, 4) for at in range(8)]
     assert factors("cosine") == [0.5, 1.0, *half]
+
+
+def test_a_small_model_computes_with_one_thread_and_a_large_one_with_all():
+    from cpt.training.threads import SMALL, suited_threads
+
+    torch.set_num_threads(2)
+    try:
+        with suited_threads(SMALL - 1):
+            assert torch.get_num_threads() == 1
+        with suited_threads(SMALL):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cpt import CptError, Message, Response, Usage, models
+from cpt.training.threads import suited_threads
 from cpt.training.tokens import load_tokenizer
 from cpt.types import Outcome
 from cpt_transformers.sampling import key, sampler
@@ -90,23 +91,26 @@ class Loaded:
     ) -> list[list[int]]:
         """The token ids of each answer, without what ends it if anything does."""
         ids, mask = _left_padded(prompts, self.model.device)
-        said = self.model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=GenerationConfig(
-                max_new_tokens=room,
-                do_sample=False,
-                eos_token_id=sorted(self.ends),
-                pad_token_id=min(self.ends),
-            ),
-            logits_processor=sampler(
-                keys,
-                ids.shape[1],
-                temperature=options.temperature,
-                top_k=options.top_k,
-                top_p=options.top_p,
-            ),
+        config = GenerationConfig(
+            max_new_tokens=room,
+            do_sample=False,
+            eos_token_id=sorted(self.ends),
+            pad_token_id=min(self.ends),
         )
+        chosen = sampler(
+            keys,
+            ids.shape[1],
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+        )
+        with suited_threads(self.model.num_parameters()):
+            said = self.model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=config,
+                logits_processor=chosen,
+            )
         return said[:, ids.shape[1] :].tolist()  # type: ignore[no-any-return]
 
     def _response(

@@ -26,6 +26,7 @@ from cpt.training.plan import make_plan, write_plan
 from cpt.training.scoring import most
 from cpt.training.state import State, begin, make_accelerator, save
 from cpt.training.step import Part, cut, divided, grouped
+from cpt.training.threads import suited_threads, weights_in
 from cpt.types import Pair
 
 Notify = Callable[..., None]
@@ -61,9 +62,10 @@ def train(
     if accelerator.is_main_process:
         write_plan(plan, output)
     set_seed(seed)
-    state = begin(plan, accelerator, output)
-    with interruptible() as interrupt:
-        _steps(state, output, notify, interrupt)
+    with suited_threads(weights_in(plan.folder)):
+        state = begin(plan, accelerator, output)
+        with interruptible() as interrupt:
+            _steps(state, output, notify, interrupt)
     return _finish(state, output)
 
 
