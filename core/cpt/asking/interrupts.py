@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,8 +27,8 @@ class Interrupted(Stopped):
 @contextmanager
 def interruptible(halt: Halt, in_flight: Callable[[], int]) -> Iterator[None]:
     """Until the block ends, the first signal throws the switch and the second ends the process."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield  # No loop can listen for signals there: Ctrl-C ends the process as it always does.
         return
     loop = asyncio.get_running_loop()
 
