@@ -169,7 +169,7 @@ async def test_one_bad_prompt_costs_one_call_and_no_other_answer(tmp_path: Path)
 
 
 async def test_what_failed_for_now_is_told_by_the_exit_status(tmp_path: Path) -> None:
-    with faulty(faults={"broken": 0.5}) as server:
+    with faulty(faults={"malformed": 0.3}) as server:
         run = command(tmp_path, server, 30)
         flags = (*FAST, "--responder.attempts", "1")
         once = Command(run.prompts, run.url, run.output, flags=flags)
