@@ -323,5 +323,6 @@ def test_a_budget_that_is_used_up_stops_the_road_and_a_larger_one_goes_on(cpt_cl
     enough = cpt_cli(*told, "--asking.budget", "50")
     assert enough.exit_code == 0, enough.output
     after = (tmp_path / "asked.log").read_text().split()
+    assert "paid      pairs: dear $12.0000 for 12 answers" in enough.stdout
     assert len(asked) == 5
     assert sorted(after) == sorted(map(str, range(12)))

@@ -39,6 +39,8 @@ def tell(folder: Folder, as_json: bool) -> None:
         click.echo(f"{name:<9} {summed_up(stage.get('summary', {}))}")
     for line in _names_of_dropped(folder):
         click.echo(f"{'dropped':<9} {line}")
+    for line in _bill(folder):
+        click.echo(f"{'paid':<9} {line}")
     if scores:
         table(scores)
     click.echo(f"{'in':<9} {folder.path}")
@@ -104,6 +106,20 @@ def _short(value: Any) -> str:
         inner = ", ".join(f"{name} {_short(each)}" for name, each in value.items())
         return f"({inner})" if inner else "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _bill(folder: Folder) -> Iterator[str]:
+    """What each stage paid to whom; answers that cost nothing are left out."""
+    from cpt.asking.bills import bill
+
+    journal = folder.path / "journal.sqlite"
+    for charge in bill(journal) if journal.exists() else ():
+        if charge.dollars or charge.unpriced:
+            unknown = f", {charge.unpriced} of unknown price" if charge.unpriced else ""
+            yield (
+                f"{charge.stage}: {charge.author} ${charge.dollars:.4f} for {charge.answers} "
+                f"answers{unknown} ({charge.input_tokens} tokens in, {charge.output_tokens} out)"
+            )
 
 
 def _names_of_dropped(folder: Folder) -> Iterator[str]:
