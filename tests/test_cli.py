@@ -1,5 +1,6 @@
 """The command line, as a user meets it."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -87,6 +88,29 @@ def test_of_a_flag_that_is_given_twice_the_last_counts(cpt_cli, tmp_path):
     assert "--loss.label-smoothing" in cpt_cli("train", *twice, "--help").output
     result = cpt_cli("train", *twice, "--loss.beta", "0.2", "--preset", "x", "--preset", "lab")
     assert result.stderr == "cpt: b: no pairs yet; run `cpt pair` first, or give --pairs.\n"
+
+
+def test_what_the_disk_says_is_one_line(cpt_cli, tmp_path):
+    long = "a" * 300
+    for line in (["--output", long], ["--pairs", f"{long}.jsonl"], ["--model", "no\nmodel"]):
+        result = cpt_cli("train", "--pairs", "p.jsonl", "--model", tmp_path, *line)
+        assert result.exit_code == 2
+        assert len(result.stderr.splitlines()) == 1
+        assert (
+            "File name too long; name another place" in result.stderr or "no model" in result.stderr
+        )
+
+
+def test_a_full_disk_stops_the_run(cpt_cli, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/run.yaml")
+
+    monkeypatch.setattr("cpt.cli.inspect.options.schema", full)
+    result = cpt_cli("show", "loss")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "cpt: run/run.yaml: No space left on device; name another place, or change that one.\n",
+    )
 
 
 def test_help_imports_nothing_heavy():

@@ -45,7 +45,17 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("text", ["[", "- a\n", "other: 1\n", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "- a\n",
+        "other: 1\n",
+        "\x00",
+        "options: 3\nstages: {}\n",
+        "options: {}\nstages: {a: 3}\n",
+    ],
+)
 def test_a_damaged_record_is_one_line(tmp_path, text):
     (tmp_path / "run.yaml").write_text(text)
     with pytest.raises(CptError, match=r"run\.yaml: ") as caught:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -13,10 +15,20 @@ from cpt.cli.doctor import doctor
 from cpt.cli.inspect import plugins, show
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
+from cpt.errors import CptError, Stopped
 from cpt.plugins import load_plugins
 from cpt.registry import Registry
 
 INTERRUPTED = 130
+DISK = {
+    errno.EACCES: CptError,
+    errno.ENAMETOOLONG: CptError,
+    errno.EPERM: CptError,
+    errno.EROFS: CptError,
+    errno.EDQUOT: Stopped,
+    errno.ENOSPC: Stopped,
+}
+"""What a disk may say, wherever it is reached, that is the user's to mend."""
 
 
 class Cli(click.Group):
@@ -29,9 +41,10 @@ class Cli(click.Group):
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **rest)
         try:
-            status = super().main(args, standalone_mode=False, **rest)
+            with _disk_errors():
+                status = super().main(args, standalone_mode=False, **rest)
         except click.ClickException as error:
-            click.echo(f"cpt: {error.format_message()}", err=True)
+            click.echo(f"cpt: {' '.join(error.format_message().splitlines())}", err=True)
             status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
             click.echo(
@@ -58,6 +71,20 @@ class Cli(click.Group):
     def _offered(self, ctx: click.Context) -> dict[str, click.Command]:
         hook = ctx.obj.plugins.manager.hook
         return {str(each.name): each for offered in hook.cpt_commands() for each in offered}
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raise `CptError` for what only the user can mend; any other error is a bug, and stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise DISK[error.errno](
+            f"{where}{error.strerror}; name another place, or change that one."
+        ) from error
 
 
 def _take_plugins(args: list[str]) -> tuple[list[str], list[str]]:

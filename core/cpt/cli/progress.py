@@ -17,7 +17,8 @@ BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 
 
 def keep_quiet() -> None:
-    """No bars where they cannot be seen."""
+    """No bars where they cannot be seen, and no line for every try to reach the hub."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
         for name in BARS:
             os.environ.setdefault(name, "1")

@@ -37,10 +37,7 @@ class Folder:
             record = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise CptError(f"{file}: cannot be read ({' '.join(str(error).split())}).") from error
-        parts = ("options", "stages")
-        if not isinstance(record, dict) or any(
-            type(record.get(each)) is not dict for each in parts
-        ):
+        if not isinstance(record, dict) or not _is_whole(record):
             raise CptError(f"{file}: not the record of a run; choose another --output.")
         return record
 
@@ -123,6 +120,15 @@ def digest_of(path: Path) -> str:
         with file.open("rb") as content:
             state.update(hashlib.file_digest(content, "blake2b").digest())
     return state.hexdigest()
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether there are options, and stages with theirs."""
+    stages = record.get("stages")
+    each = list(stages.values()) if isinstance(stages, dict) else [None]
+    return isinstance(record.get("options"), dict) and all(
+        isinstance(stage, dict) and "options" in stage for stage in each
+    )
 
 
 def _differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
