@@ -326,3 +326,19 @@ def test_a_budget_that_is_used_up_stops_the_road_and_a_larger_one_goes_on(cpt_cl
     assert "paid      pairs: dear $12.0000 for 12 answers" in enough.stdout
     assert len(asked) == 5
     assert sorted(after) == sorted(map(str, range(12)))
+
+
+def test_weights_that_are_none_are_one_line(cpt_cli, ladder, tmp_path):
+    broken = tiny.folder(tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"nothing of the kind")
+    result = cpt_cli(*line(ladder, *training(broken)))
+    assert result.exit_code == 2
+    assert "no causal language model that can be loaded" in result.stderr
+
+
+def test_how_a_training_is_computed_does_not_bind_it(cpt_cli, ladder, model):
+    cpt_cli(*line(ladder, *training(model)))
+    other = cpt_cli(
+        "train", "--output", "run", "--train.micro-tokens", "64", "--train.log-every", "3"
+    )
+    assert other.exit_code == 0, other.stderr

@@ -46,11 +46,13 @@ def load_model(folder: Path) -> Any:
     Dropout stays off in training too, as the reference would otherwise differ from the policy
     before the first step.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    broken = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except broken as error:
         raise CptError(
             f"{folder}: no causal language model that can be loaded ({_one_line(error)})."
         ) from error

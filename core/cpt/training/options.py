@@ -7,6 +7,8 @@ from typing import Any, Literal
 import attrs
 from attrs.validators import and_, ge, gt, lt, optional
 
+from cpt.roles import NOT_IDENTITY
+
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["fp32", "bf16"]
 
@@ -25,7 +27,7 @@ class Training:
     """Times that every pair is seen."""
     batch_size: int = attrs.field(default=64, validator=ge(1))
     """Pairs in an optimizer step, over all processes together."""
-    micro_tokens: int = attrs.field(default=8192, validator=ge(1))
+    micro_tokens: int = attrs.field(default=8192, validator=ge(1), metadata=NOT_IDENTITY)
     """Most tokens computed at once on one device; changes memory and speed, not the result."""
     weight_decay: float = attrs.field(default=0.0, validator=ge(0.0))
     """AdamW's decay of matrices; biases and norms are never decayed."""
@@ -55,13 +57,13 @@ class Training:
     """Names of the layers that get adapters; all linear ones if not given."""
     reference: str | None = None
     """Folder of the reference model, if it is not the model that training starts from."""
-    device: Literal["auto", "cpu"] = "auto"
+    device: Literal["auto", "cpu"] = attrs.field(default="auto", metadata=NOT_IDENTITY)
     """Where to train: an accelerator if there is one, or the CPU in any case."""
-    log_every: int = attrs.field(default=10, validator=ge(1))
+    log_every: int = attrs.field(default=10, validator=ge(1), metadata=NOT_IDENTITY)
     """Steps between two lines of metrics, each the mean over the steps since the last."""
-    checkpoint_every: int = attrs.field(default=100, validator=ge(0))
+    checkpoint_every: int = attrs.field(default=100, validator=ge(0), metadata=NOT_IDENTITY)
     """Steps between two checkpoints; 0 keeps none."""
-    keep_checkpoints: int = attrs.field(default=2, validator=ge(1))
+    keep_checkpoints: int = attrs.field(default=2, validator=ge(1), metadata=NOT_IDENTITY)
     """Checkpoints that are kept, the latest ones."""
 
     @max_prompt_length.validator

@@ -24,9 +24,6 @@ from cpt.training.reference import fingerprint, key
 from cpt.training.tokens import load_tokenizer
 from cpt.types import Pair
 
-ONLY_HOW = ("micro_tokens", "log_every", "checkpoint_every", "keep_checkpoints", "device")
-"""Options that a resumed training may change: they do not change what is trained."""
-
 
 @attrs.frozen(eq=False, kw_only=True)
 class Plan:
@@ -77,7 +74,7 @@ def make_plan(
     parts = {
         "models": [fingerprint(folder), fingerprint(reference)],
         "loss": written(loss),
-        "options": attrs.asdict(options, filter=lambda field, _: field.name not in ONLY_HOW),
+        "options": attrs.asdict(options, filter=_decides),
         "seed": seed,
         "sequences": _hash(key(row) for row in corpus.sequences),
         "sides": _hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()]),
@@ -136,6 +133,11 @@ def _order(corpus: Corpus, scheduler: Scheduler, options: Training, seed: int) -
     if not order:
         raise CptError(f"Scheduler {scheduler.name!r} gives no batch of {len(corpus.pairs)} pairs.")
     return order
+
+
+def _decides(field: attrs.Attribute[Any], _: Any) -> bool:
+    """Whether an option changes what is trained; a resumed training may change the others."""
+    return bool(field.metadata.get("identity", True))
 
 
 def _hash(parts: Any) -> str:
