@@ -49,6 +49,7 @@ def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
         (["--preset", "labb"], "no preset is called 'labb'. Did you mean 'lab'?"),
         (["pair", "--prompts", "none.jsonl", "--pairer", "ladder"], "pairer.rungs: must be given"),
+        (["respond", "--status", "--output", "none"], "nothing was asked in this folder yet"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["-p"], "-p needs a plugin"),
         (["-p", "none.py", "doctor", "p.jsonl"], "none.py: this plugin did not load (FileNotFound"),

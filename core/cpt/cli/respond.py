@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ import click
 from cpt import paths
 from cpt.cli.stages import DRY_RUN, RoadCommand, prepare
 from cpt.cli.tell import summed_up
-from cpt.errors import BadData
+from cpt.errors import BadData, CptError
 from cpt.run.stages import Run, needed
 
 UNFINISHED = 1
@@ -73,8 +74,16 @@ def _ask(run: Run, as_json: bool) -> None:
 def _say_status(run: Run, as_json: bool) -> None:
     from cpt.asking.lookup import status
 
-    found = attrs.asdict(status(run.path / "journal.sqlite"))
+    found = attrs.asdict(status(_journal(run)))
     click.echo(json.dumps(found) if as_json else summed_up(found))
+
+
+def _journal(run: Run) -> Path:
+    """Where the answers of a run are. Raises `CptError` if there are none yet."""
+    journal = run.path / "journal.sqlite"
+    if not journal.exists():
+        raise CptError(f"--output {run.path}: nothing was asked in this folder yet.")
+    return journal
 
 
 def _say_why(run: Run, prompt_id: str) -> None:
@@ -86,7 +95,7 @@ def _say_why(run: Run, prompt_id: str) -> None:
     for prompt in read_prompts(paths.resolve(source)):
         if prompt.id == prompt_id:
             for sample in range(run.config.samples):
-                click.echo(why(run.path / "journal.sqlite", responder, prompt, sample))
+                click.echo(why(_journal(run), responder, prompt, sample))
             return
     raise BadData(f"--why {prompt_id}: no prompt in {source} has this id.")
 
