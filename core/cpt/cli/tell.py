@@ -13,7 +13,6 @@ import click
 from cpt.run.folder import Folder
 
 MOST_NAMED = 3
-BEFORE = "before"
 WIDE = 200
 """Columns of a file or a pipe."""
 
@@ -62,6 +61,8 @@ def table(scores: Mapping[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+
+    from cpt.run.evaluation import BEFORE
 
     names = list(dict.fromkeys(name for named in scores["scores"].values() for name in named))
     shown = Table(box=SIMPLE_HEAD)

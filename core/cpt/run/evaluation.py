@@ -43,7 +43,7 @@ def evaluate(run: Run) -> Summary:
     scores = asyncio.run(_evaluate(run, prompts))
     plain = {
         "scores": {
-            who: {name: _plain(score) for name, score in named.items()}
+            who: {name: attrs.asdict(score) for name, score in named.items()}
             for who, named in scores.items()
         },
         "change": {who: changes(scores[BEFORE], named) for who, named in scores.items()},
@@ -113,7 +113,3 @@ def _paired(before: Score, after: Score) -> dict[str, float]:
     half = 1.96 * stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.inf
     mean = fmean(gaps)
     return {"value": mean, "low": mean - half, "high": mean + half}
-
-
-def _plain(score: Score) -> dict[str, Any]:
-    return attrs.asdict(score)

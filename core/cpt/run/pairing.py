@@ -86,8 +86,9 @@ def make(run: Run) -> Summary:
 
 def _take(run: Run, pairs: Iterable[Pair]) -> Summary:
     """Pairs that someone else made, the unsound ones counted and left out."""
-    faults: Counter[str] = Counter()
-    kept = [pair for pair in pairs if not (fault := fault_of(pair)) or faults.update([fault])]
+    judged = [(pair, fault_of(pair)) for pair in pairs]
+    kept = [pair for pair, fault in judged if not fault]
+    faults = Counter(fault for _, fault in judged if fault)
     if not kept:
         raise CptError(f"--pairs {run.config.pairs}: no usable pair ({_listed(faults)}).")
     write_pairs(run.path / "pairs.parquet", kept)

@@ -110,8 +110,3 @@ SCORES = Stage(
     ready=evaluation.ready,
     unchecked=frozenset({"generator"}),
 )
-
-
-def names() -> Iterator[str]:
-    """Every stage, in order."""
-    yield from (stage.name for stage in (PROMPTS, PAIRS, MODEL, CONTROLS, SCORES))
