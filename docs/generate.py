@@ -77,7 +77,16 @@ def run_options() -> str:
         kind = options.without_none(field.type)
         if attrs.has(kind) and kind not in ROLES.values():
             lines += [f"## {field.name}", "", _doc(kind), "", *_table(kind, f"{field.name}.")]
+            lines += _shortened(kind, field.name)
     return "\n".join(lines)
+
+
+def _shortened(cls: type[Any], under: str) -> Iterator[str]:
+    """The flags that need not say what they are under, in a sentence."""
+    names = [each.name for each in options.fields(cls) if each.metadata.get("short")]
+    if names:
+        short, whole = (", ".join(f"`--{on}{name}`" for name in names) for on in ("", f"{under}."))
+        yield from (f"On the command line {short} stand for {whole}.", "")
 
 
 def api() -> str:

@@ -5,7 +5,12 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
+
+from cpt.cli import main
+from cpt.plugins import load_plugins
+from cpt.registry import Registry
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "openai", "anthropic", "aiohttp"}
 
@@ -22,6 +27,27 @@ def test_flags_follow_the_components_named_on_the_line(cpt_cli):
 def test_the_help_of_an_option_is_the_string_under_its_field(cpt_cli):
     shown = " ".join(cpt_cli("--loss", "dpo", "--help").output.split())
     assert "The share of pairs believed to be the wrong way round" in shown
+
+
+@pytest.mark.parametrize("command", ["run", "pair", "respond"])
+def test_what_is_often_said_has_a_short_name_beside_its_address(cpt_cli, command):
+    shown = " ".join(cpt_cli(command, "--help").output.split())
+    assert "--batch, --asking.batch / --no-batch, --no-asking.batch" in shown
+    assert "--budget, --asking.budget FLOAT" in shown
+    for name in ("--budget", "--asking.budget"):
+        result = cpt_cli(command, name, "0", "--output", "none")
+        assert result.stderr == "cpt: asking.budget: must be > 0.0: 0.0 (from the command line)\n"
+
+
+def test_no_two_flags_of_a_command_have_one_name(cpt_cli):
+    for name in ("run", "respond", "pair", "train", "eval"):
+        context = click.Context(main.commands[name], obj=Registry.collect(load_plugins()))
+        spelt = [
+            each
+            for param in context.command.get_params(context)
+            for each in (*param.opts, *param.secondary_opts)
+        ]
+        assert len(spelt) == len(set(spelt))
 
 
 def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):

@@ -315,8 +315,8 @@ def test_a_budget_that_is_used_up_stops_the_road_and_a_larger_one_goes_on(cpt_cl
     rows = "".join(json.dumps({"id": str(n), "prompt": f"q {n}"}) + "\n" for n in range(12))
     (tmp_path / "prompts.jsonl").write_text(rows)
     told = ["-p", "dear.py", "pair", "--prompts", "prompts.jsonl", "--pairer", "taller"]
-    told += ["--asking.prices", "prices.yaml", "--output", "run"]
-    short = cpt_cli(*told, "--asking.budget", "5.5")
+    told += ["--prices", "prices.yaml", "--output", "run"]
+    short = cpt_cli(*told, "--budget", "5.5")
     assert short.exit_code == 1, short.output
     assert "budget is used up" in short.stderr
     asked = (tmp_path / "asked.log").read_text().split()

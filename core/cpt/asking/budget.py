@@ -94,7 +94,7 @@ class Purse:
         if most is None:
             raise CptError(
                 f"{responder.name}:{responder.author}: no price is known, so no budget can be "
-                "kept. Write its price in a file and give that as --asking.prices, or ask without "
-                "--asking.budget."
+                "kept. Write its price in a file and give that as --prices, or ask without "
+                "--budget."
             )
         return most

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 from attrs.validators import ge, gt, optional
 
+SHORT: Final = {"short": True}
+"""Metadata of a field whose flag may be given without `asking.` too."""
 IN_BATCHES = 10_000
 """Prompts under way where they are asked in batches."""
 
@@ -15,11 +19,11 @@ class Asking:
 
     at_once: int = attrs.field(default=256, validator=ge(1))
     """Most prompts under way; each service's own `concurrency` bounds what it is sent."""
-    budget: float | None = attrs.field(default=None, validator=optional(gt(0.0)))
+    budget: float | None = attrs.field(default=None, validator=optional(gt(0.0)), metadata=SHORT)
     """Most US dollars that this run folder may cost; asking stops before it is passed."""
-    prices: str | None = None
+    prices: str | None = attrs.field(default=None, metadata=SHORT)
     """A price table of yours (YAML), whose models come before the built-in ones."""
-    batch: bool = False
+    batch: bool = attrs.field(default=False, metadata=SHORT)
     """Use the provider's batch endpoint, where it has one: cheaper, and done within a day."""
     patience: float = attrs.field(default=120.0, validator=gt(0.0))
     """Seconds for which a service that worked may answer nothing, until the run stops."""

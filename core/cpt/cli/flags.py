@@ -37,13 +37,25 @@ class Pick(click.ParamType[str]):
 
 
 class Flag(click.Option):
-    """An option of a component, at its address."""
+    """An option of a component, at its address; a short one by its last name alone, too."""
 
-    def __init__(self, address: str, kind: Any, *, group: str, several: bool, **rest: Any) -> None:
+    def __init__(
+        self,
+        address: str,
+        kind: Any,
+        *,
+        group: str,
+        several: bool,
+        short: bool = False,
+        **rest: Any,
+    ) -> None:
         spelt = address.replace("_", "-")
-        name = f"--{spelt}/--no-{spelt}" if kind is bool else f"--{spelt}"
+        names = [spelt.rpartition(".")[2], spelt] if short else [spelt]
         super().__init__(
-            [name, address.replace(".", "__")],
+            [
+                *(f"--{each}/--no-{each}" if kind is bool else f"--{each}" for each in names),
+                address.replace(".", "__"),
+            ],
             type=None if kind is bool else kind,
             multiple=several,
             **rest,
@@ -132,6 +144,7 @@ class Grower:
             Pick(kind.role, self.registry) if _is_role(kind) else _click_type(kind),
             group=group,
             several=several,
+            short=field.metadata.get("short", False),
             default=None,
             help=about,
             hidden=hidden,

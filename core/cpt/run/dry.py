@@ -82,7 +82,7 @@ def _line(each: Estimate) -> str:
 
 def _dollars(each: Estimate) -> str:
     if each.dollars is None:
-        return "price unknown (a table of yours goes into --asking.prices)"
+        return "price unknown (a table of yours goes into --prices)"
     most = f", at most {_money(each.most_dollars)}" if each.most_dollars is not None else ""
     return f"likely {_money(each.dollars)}{most}"
 

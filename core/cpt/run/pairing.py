@@ -112,7 +112,7 @@ async def _make(run: Run, pairer: Pairer) -> Summary:
     if over := summary["fates"].get("over_budget"):
         raise Stopped(
             f"{run.path}: the budget is used up with {over} of {len(fates)} prompts left. Every "
-            "answer is kept: the same command with a larger --asking.budget goes on."
+            "answer is kept: the same command with a larger --budget goes on."
         )
     if not pairs:
         why = f"{_listed(summary['fates'])}; the first: {fates[0].detail}" if fates else "no prompt"
