@@ -162,6 +162,47 @@ async def test_a_damaged_journal_is_one_clear_line(
     assert refused.value.exit_code == 2
 
 
+async def test_only_what_was_not_closed_in_order_is_read_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes seconds for a million answers, and a run opens its journal many times."""
+    read_whole = []
+    monkeypatch.setattr(schema, "_read_whole", read_whole.append)
+    await fill(path, 2)
+    read_whole.clear()
+    await fill(path, 3)
+    assert not read_whole
+    journal = Journal(path)  # Another run of which we copy what a crash would leave.
+    crashed = path.with_name("crashed.sqlite")
+    for suffix in ("", "-wal"):
+        shutil.copy2(f"{path}{suffix}", f"{crashed}{suffix}")
+    journal.close()
+    await fill(crashed, 3)
+    assert len(read_whole) == 1
+    os.utime(path)
+    await fill(path, 3)
+    assert len(read_whole) == 2
+
+
+async def test_damage_that_nothing_gave_away_stops_the_run_that_meets_it(path: Path) -> None:
+    """And the next one before it asks anything."""
+    await fill(path, 2000)
+    before = path.stat()
+    overwritten(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    refused = []
+    for _ in range(2):
+        responder = Scripted()
+        with pytest.raises(CptError, match="damaged, or not a journal") as error:
+            async with Asker(path, progress=False) as ask:
+                await asyncio.gather(*(ask(responder, each) for each in prompts(3000)))
+        assert error.value.exit_code == 2
+        refused.append(responder.book.calls.total())
+    assert refused[1] == 0
+    with pytest.raises(CptError, match="damaged, or not a journal"):
+        status(path)
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_line() -> None:
     # Not even root writes there.
     with pytest.raises(CptError, match="/proc/self: cannot be written"):

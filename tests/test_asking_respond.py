@@ -79,7 +79,8 @@ def test_a_stopped_run_leaves_no_half_table(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         respond(broken(), Scripted(), tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["journal.sqlite", "journal.sqlite.lock"]
+    there = ["journal.sqlite", "journal.sqlite.lock", "journal.sqlite.seal"]
+    assert sorted(os.listdir(tmp_path)) == there
     assert respond(prompts(30), Scripted(), tmp_path)["found"] == 30
 
 

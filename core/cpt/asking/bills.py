@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -34,12 +33,12 @@ class Charge:
 
 def bill(journal: Path) -> list[Charge]:
     """Every stage and author, in alphabetical order. Raises `CptError` if it is no journal."""
-    with closing(schema.connect(journal, readonly=True)) as connection:
+    with schema.reading(journal) as connection:
         return [Charge(*line) for line in connection.execute(BILL)]
 
 
 def mean_output_tokens(journal: Path, author: str) -> float | None:
     """How long an author's answers are, None where there is none yet."""
-    with closing(schema.connect(journal, readonly=True)) as connection:
+    with schema.reading(journal) as connection:
         mean: float | None = connection.execute(MEAN, (author,)).fetchone()[0]
         return mean

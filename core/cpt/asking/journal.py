@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 from filelock import FileLock, Timeout
 
-from cpt.asking import schema
+from cpt.asking import schema, seal
 from cpt.asking.keys import Request
 from cpt.asking.writer import Writer
 from cpt.errors import CptError
@@ -20,6 +20,7 @@ from cpt.types import Response, Usage
 
 FIND = """SELECT text, author, outcome, finish_reason, detail, input_tokens, cached_tokens,
     output_tokens, info, cost FROM answers WHERE key = ?"""
+RESPONDERS = "SELECT identity, id FROM responders"
 BEGIN = """INSERT INTO requests
     (key, responder, prompt_id, sample, messages, stage, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET asked_at = excluded.asked_at, failure = NULL"""
@@ -41,22 +42,22 @@ class Paid:
 class Journal:
     """Reads and writes the journal of one run folder; one process at a time holds it.
 
-    Raises `CptError` if another run holds it, or if the file is damaged or of a newer version.
+    Raises `CptError` if another run holds it, or if the file is damaged or of a newer version:
+    read whole to know, unless it is as the last run left it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = _lock(path)
+        self._sound = True
         try:
-            self._reader = schema.connect(path)
+            self._reader = schema.connect(path, whole=not seal.take(path))
             self._connection = schema.connect(path)
+            self._responders: dict[str, int] = dict(self._read(RESPONDERS, ()))
         except CptError:
             self._lock.release()
             raise
-        self._writer = Writer(self._connection, lambda error: schema.explain(path, error))
-        self._responders: dict[str, int] = dict(
-            self._read("SELECT identity, id FROM responders", ())
-        )
+        self._writer = Writer(self._connection, self._explain)
 
     def find(self, request: Request) -> Paid | None:
         """The answer to a request, if it was ever paid for."""
@@ -119,6 +120,8 @@ class Journal:
         self._writer.close()
         self._reader.close()
         self._connection.close()
+        if self._sound:
+            seal.put(self.path)
         self._lock.release()
 
     async def _responder(self, identity: str) -> int:
@@ -131,7 +134,11 @@ class Journal:
         try:
             return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
-            raise schema.explain(self.path, error) from error
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> CptError:
+        self._sound = False
+        return schema.explain(self.path, error)
 
 
 @attrs.frozen

@@ -63,7 +63,7 @@ def item(request: Request) -> Item:
 
 def pending(journal: Path) -> bool:
     """Whether batches of an earlier run may still bring answers."""
-    with closing(_connect(journal)) as connection:
+    with schema.explained(journal), closing(_connect(journal)) as connection:
         there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone()
         return bool(there and connection.execute(ANY_OPEN).fetchone())
 
@@ -105,15 +105,17 @@ class Ledger:
 
     def open(self, identity: str) -> list[Batch]:
         """The batches of one responder that may still bring answers."""
-        return [
-            Batch(name, identity, self._inside(name, identity), since, remote)
-            for name, remote, since in self._connection.execute(OPEN, (identity,)).fetchall()
-        ]
+        with schema.explained(self._path):
+            return [
+                Batch(name, identity, self._inside(name, identity), since, remote)
+                for name, remote, since in self._connection.execute(OPEN, (identity,)).fetchall()
+            ]
 
     def known(self) -> set[str]:
         """The providers' ids of all batches there ever were."""
-        found = self._connection.execute("SELECT remote FROM batches WHERE remote NOT NULL")
-        return {remote for (remote,) in found}
+        with schema.explained(self._path):
+            found = self._connection.execute("SELECT remote FROM batches WHERE remote NOT NULL")
+            return {remote for (remote,) in found}
 
     def close(self) -> None:
         """Let go of the file."""
@@ -128,11 +130,12 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction. Raises `CptError` that says what to do if the file cannot be written."""
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise schema.explain(self._path, error) from error
+        with schema.explained(self._path):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except sqlite3.Error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise

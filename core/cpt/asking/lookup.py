@@ -6,7 +6,6 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +52,8 @@ class Status:
 
 
 def status(journal: Path) -> Status:
-    """Count what is there. Raises `CptError` if it is no journal."""
-    with closing(schema.connect(journal, readonly=True)) as connection:
+    """Count what is there. Raises `CptError` if it is no journal, or damaged anywhere."""
+    with schema.reading(journal, whole=True) as connection:
         by_author: dict[str, dict[str, int]] = {}
         for author, outcome, count in connection.execute(OUTCOMES):
             by_author.setdefault(author, {})[outcome] = count
@@ -86,7 +85,7 @@ def _batched(connection: sqlite3.Connection) -> set[str]:
 def why(journal: Path, responder: Responder, prompt: Prompt, sample: int = 0) -> str:
     """Why a request is answered from the journal, or is not, in one or more lines."""
     request = keys.request(responder, prompt, sample)
-    with closing(schema.connect(journal, readonly=True)) as connection:
+    with schema.reading(journal) as connection:
         if answer := connection.execute(ANSWER, (request.key,)).fetchone():
             outcome, when, author = answer
             return f"It is there: {outcome} by {author}, {_at(when)}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cpt.errors import CptError, Stopped
@@ -46,21 +48,29 @@ CREATE TABLE answers (
 """
 
 
-def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
-    """Open a journal, made if need be. Raises `CptError` if it is none, newer or damaged."""
-    try:
+def connect(path: Path, *, readonly: bool = False, whole: bool = False) -> sqlite3.Connection:
+    """Open a journal, made if need be. Raises `CptError` if it is none, newer or damaged.
+
+    `whole` reads every page, a second or two for a million answers, to find any damage; without,
+    what cuts the file short or spoils its beginning is found at once, the rest when it is met.
+    """
+    with explained(path):
         connection = _open(path, readonly)
-    except sqlite3.Error as error:
-        raise explain(path, error) from error
-    try:
-        _inspect(connection, path, readonly)
-    except sqlite3.Error as error:
-        connection.close()
-        raise explain(path, error) from error
-    except CptError:
-        connection.close()
-        raise
+        try:
+            _inspect(connection, path, readonly)
+            if whole:
+                _read_whole(connection)
+        except (sqlite3.Error, CptError):
+            connection.close()
+            raise
     return connection
+
+
+@contextmanager
+def reading(path: Path, *, whole: bool = False) -> Iterator[sqlite3.Connection]:
+    """The same for a block that only reads. Raises `CptError` where it meets damage."""
+    with explained(path), closing(connect(path, readonly=True, whole=whole)) as connection:
+        yield connection
 
 
 def _open(path: Path, readonly: bool) -> sqlite3.Connection:
@@ -84,10 +94,13 @@ def _inspect(connection: sqlite3.Connection, path: Path, readonly: bool) -> None
         )
     if not readonly:
         _set_up(connection)
+    return None
+
+
+def _read_whole(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(found)
-    return None
 
 
 def _make(connection: sqlite3.Connection) -> None:
@@ -102,6 +115,15 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     # Only FULL syncs the log at every commit, and that is what makes an answer survive.
     connection.execute("PRAGMA synchronous = FULL")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Raise what SQLite says in the block as `CptError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explain(path, error) from error
 
 
 def explain(path: Path, error: BaseException) -> CptError:
