@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,20 @@ async def test_a_wrong_key_cannot_look_for_a_batch(
     provider.denied = True
     with pytest.raises(CptError, match="HTTP 401: bad key"):
         await ask_all(tmp_path / "j.sqlite", service, prompts("a"), batch=False)
+
+
+async def test_only_what_was_sent_at_the_time_may_be_a_batch_that_was_cut_short(
+    provider: Provider, service: BatchService
+) -> None:
+    """Full batches are all of one size, and a day's run sends many."""
+    since = datetime.now(UTC)
+    body = {"model": "m", "messages": [{"content": "a"}]}
+    for name, hours in {"before": -1.0, "then": 0.1, "later": 4.0}.items():
+        sent = provider.take([("one", body), ("two", body)], {"cpt": name})
+        sent.made = since + timedelta(hours=hours)
+    provider.take([("one", body)], {"cpt": "smaller"})
+    assert await service.batch_find("then", 2, since.timestamp()) == ["batch_1"]
+    await service.close()
 
 
 async def test_a_batch_of_others_is_not_taken_for_ours(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CLOCKS_DIFFER = 600.0
 """Seconds."""
+LATEST = 7200.0
+"""Seconds from when a batch was about to be sent to when it has arrived, on the slowest line."""
 UPLOAD = 600.0
 """Seconds that a whole batch may take to be sent."""
 STATUS = {
@@ -47,14 +49,16 @@ async def submit(responder: Anthropic, items: Sequence[Item]) -> str:
 
 
 async def find(responder: Anthropic, count: int, since: float) -> list[str]:
-    """Batches of so many requests that are not older: none bears a name, their results tell."""
+    """Batches of so many requests from that time: none bears a name, their results tell."""
     found = []
     with translated(responder):
         async for batch in client(responder).messages.batches.list(limit=100):
-            if batch.created_at.timestamp() < since - CLOCKS_DIFFER:
+            later = batch.created_at.timestamp() - since
+            if later < -CLOCKS_DIFFER:
                 break
             counts = batch.request_counts.model_dump().values()
-            if sum(each for each in counts if isinstance(each, int)) == count:
+            size = sum(each for each in counts if isinstance(each, int))
+            if size == count and later < LATEST + CLOCKS_DIFFER:
                 found.append(batch.id)
     return found
 
