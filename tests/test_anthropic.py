@@ -63,6 +63,16 @@ async def test_thoughts_are_not_part_of_the_answer(server: Server) -> None:
     assert (await ask(server, Reply(message(content=content)))).text == "Four."
 
 
+async def test_the_key_goes_where_the_service_looks_for_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_KEY", "k-123")
+    await ask(server, Reply(message()), api_key_env="OTHER_KEY")
+    headers = server.asked[0][2]
+    assert any("k-123" in value for value in headers.values())
+    assert headers["anthropic-version"]
+
+
 async def test_the_request_carries_the_options_and_nothing_else(server: Server) -> None:
     await ask(server, Reply(message()), temperature=0.5, max_tokens=9, stop=("\n",), top_p=0.9)
     path, body, _ = server.asked[0]

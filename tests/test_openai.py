@@ -59,6 +59,14 @@ async def test_an_answer_with_its_usage(server: Server) -> None:
     assert response.usage == Usage(input_tokens=12, cached_tokens=8, output_tokens=3)
 
 
+async def test_the_key_goes_where_the_service_looks_for_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_KEY", "k-123")
+    await ask(server, Reply(completion()), api_key_env="OTHER_KEY")
+    assert server.asked[0][2]["Authorization"] == "Bearer k-123"
+
+
 async def test_the_request_carries_the_options_and_nothing_else(server: Server) -> None:
     options = {
         "temperature": 0.5,

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 import anthropic
+import httpx2
 
 from cpt import Prompt, Response, Unreachable
 from cpt.asking.failures import failure
@@ -50,14 +51,13 @@ async def close() -> None:
 
 async def answer(responder: Anthropic, prompt: Prompt) -> Response:
     """Ask once. Raises `Overloaded`, `Unreachable`, `Rejected` or `Denied`."""
-    body = responder.body(prompt)
-    known = {name: body.pop(name) for name in ("model", "max_tokens", "messages")}
     with translated(responder):
-        create = client(responder).messages.with_raw_response.create
-        # Newer SDKs no longer name the sampling options, which older models still take.
-        raw = await create(**known, extra_body=body)
-        heard(raw.headers)
-        return read(json.loads(await raw.read()), prompt, responder.author)
+        # `messages.create` makes objects that we need not, and knows no `temperature`.
+        reply = await client(responder).post(
+            "/v1/messages", cast_to=httpx2.Response, body=responder.body(prompt)
+        )
+        heard(reply.headers)
+        return read(json.loads(reply.content), prompt, responder.author)
 
 
 @contextmanager
