@@ -51,6 +51,22 @@ def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
     assert rows[4]["cost"] is None, "an unknown price is not zero"
 
 
+def test_a_table_larger_than_is_written_at_once_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpt.run.respond.CHUNK", 1000)
+
+    def long(asked: Prompt, _: int) -> Response:
+        return Response(prompt_id=asked.id, text=f"{asked.id} ä\n" * int(asked.id[1:]), author="m")
+
+    respond(prompts(60), Scripted(act=long), tmp_path)
+    table = pq.ParquetFile(tmp_path / "responses.parquet")
+    assert table.num_row_groups > 10
+    rows = table.read(["id", "text"]).to_pylist()
+    assert [row["id"] for row in rows] == [f"p{number}" for number in range(60)]
+    assert [row["text"].count("ä\n") for row in rows] == list(range(60))
+
+
 def test_again_asks_nothing_and_writes_the_same(tmp_path: Path) -> None:
     responder = Scripted(act=act)
     respond(prompts(50), responder, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_a_list_of_alpaca_eval_is_a_source(tmp_path: Path) -> None:
         ([{"prompt": "\ud83d"}], "rows.jsonl:1: a text holds half of a character"),
         (
             [{"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}],
-            "rows.jsonl:2: the id 'a' was used before, in",
+            "rows.jsonl:2: the id 'a' was used before, in {folder}/rows.jsonl:1.",
         ),
     ],
 )
@@ -90,8 +91,19 @@ def test_rows_that_are_no_prompts(rows: list[Any], complaint: str, tmp_path: Pat
     with pytest.raises(CptError) as caught:
         list(read_prompts(source(tmp_path, *rows)))
     message = caught.value.format_message()
-    assert complaint in message
+    assert complaint.replace("{folder}", str(tmp_path)) in message
     assert "\n" not in message
+
+
+def test_what_was_checked_is_read_again_without_memory(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(f'{{"id": {n}, "prompt": "x"}}\n' for n in range(20_000)))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_prompts(path, checked=True)) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_table_of_responses(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def _ask(run: Run, as_json: bool) -> None:
     total = sum(1 for _ in islice(read_prompts(source), limit))
     run.folder.open(options.converter(run.registry).unstructure(run.config))
     summary = respond(
-        islice(read_prompts(source), limit),
+        islice(read_prompts(source, checked=True), limit),
         responder,
         run.path,
         samples=run.config.samples,

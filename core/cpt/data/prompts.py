@@ -15,14 +15,16 @@ NUMBERED = "row-"
 """How the id of a prompt begins that its source did not name."""
 
 
-def read_prompts(source: str | Path) -> Iterator[Prompt]:
+def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Prompt]:
     """Yield the prompts of a source, one by one.
 
     A row has `prompt` (text or messages), `messages`, or `instruction` (with `input`); its `id`,
     or else its number, names the prompt; other columns become `info`. Raises `BadData` for a
-    broken row, a row without a prompt, an id that occurs twice, and an empty source.
+    broken row, a row without a prompt, an id that occurs twice, and an empty source. Where the
+    source was `checked` before, ids are not compared again, and memory does not grow with it.
     """
-    seen: dict[str, str] = {}
+    # Hashes: the ids themselves, and where they are, would take four times the memory.
+    seen: set[int] = set()
     for row in read_rows(source, "prompts"):
         prompt = prompt_of(row)
         if not prompt.messages:
@@ -30,10 +32,17 @@ def read_prompts(source: str | Path) -> Iterator[Prompt]:
             raise row.bad(
                 f"no prompt: expected a column prompt, messages or instruction, found {columns}"
             )
-        if prompt.id in seen:
-            raise row.bad(f"the id {prompt.id!r} was used before, in {seen[prompt.id]}")
-        seen[prompt.id] = row.where
+        if not checked:
+            if hash(prompt.id) in seen and (where := _first(source, prompt.id)) != row.where:
+                raise row.bad(f"the id {prompt.id!r} was used before, in {where}")
+            seen.add(hash(prompt.id))
         yield prompt
+
+
+def _first(source: str | Path, name: str) -> str:
+    """Where the first row stands that has this id."""
+    rows = read_rows(source, "prompts")
+    return next(row.where for row in rows if prompt_of(row).id == name)
 
 
 def prompt_of(row: Row, *others: str) -> Prompt:

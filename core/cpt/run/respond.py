@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from cpt.asking import Asker, in_order
 from cpt.asking.journal import Paid
 from cpt.asking.options import Asking
@@ -20,8 +22,8 @@ from cpt.types import Prompt
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter
 
-CHUNK = 1000
-"""Rows that are written together."""
+CHUNK = 2**20
+"""Bytes of JSON that are written together."""
 
 Answer = tuple[Prompt, int, Paid]
 """A prompt, the number of the sample, and what was answered."""
@@ -62,15 +64,11 @@ async def _respond(
         async def one(request: tuple[Prompt, int]) -> Answer:
             return *request, await ask.paid(responder, *request)
 
-        with _writing(output / "responses.parquet") as writer:
-            chunk: list[dict[str, Any]] = []
+        with _writing(output / "responses.parquet") as table:
             async for answer in in_order(requests, one, _at_once(responder, asking)):
                 ask.advance()
                 outcomes[answer[2].response.outcome] += 1
-                chunk.append(_row(*answer))
-                if len(chunk) == CHUNK:
-                    _write(writer, chunk)
-            _write(writer, chunk)
+                table.add(_row(*answer))
     return {"responses": outcomes.total(), "outcomes": dict(outcomes), **ask.tally.plain()}
 
 
@@ -99,7 +97,7 @@ def _row(prompt: Prompt, sample: int, paid: Paid) -> dict[str, Any]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[ParquetWriter]:
+def _writing(path: Path) -> Iterator[_Table]:
     """A table that is whole or not there."""
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
@@ -115,18 +113,31 @@ def _writing(path: Path) -> Iterator[ParquetWriter]:
         }
     )
     with atomic(path) as temporary, ParquetWriter(temporary, schema) as writer:
-        yield writer
+        table = _Table(writer)
+        yield table
+        table.flush()
 
 
-def _write(writer: ParquetWriter, chunk: list[dict[str, Any]]) -> None:
-    if not chunk:
-        return
-    from pyarrow import BufferReader
-    from pyarrow.json import ParseOptions, ReadOptions, read_json
+@attrs.define
+class _Table:
+    """A Parquet file that is being written, and the JSON of the rows that come next in it."""
 
-    # By way of JSON: every other way from Python's objects loads pandas, and 60 MB with it.
-    data = "\n".join(json.dumps(row, ensure_ascii=False) for row in chunk).encode()
-    whole = ReadOptions(use_threads=False, block_size=len(data) + 1)
-    table = read_json(BufferReader(data), whole, ParseOptions(explicit_schema=writer.schema))
-    writer.write_table(table)
-    chunk.clear()
+    writer: ParquetWriter
+    lines: bytearray = attrs.field(factory=bytearray)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.lines += json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        if len(self.lines) >= CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self.lines:
+            return
+        from pyarrow import BufferReader
+        from pyarrow.json import ParseOptions, ReadOptions, read_json
+
+        # By way of JSON: every other way from Python's objects loads pandas, and 60 MB with it.
+        whole = ReadOptions(use_threads=False, block_size=len(self.lines) + 1)
+        schema = ParseOptions(explicit_schema=self.writer.schema)
+        self.writer.write_table(read_json(BufferReader(self.lines), whole, schema))
+        self.lines = bytearray()
