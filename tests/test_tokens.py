@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from cpt import CptError, Message
 from cpt.training.tokens import encode, load_tokenizer, with_template
@@ -19,7 +28,20 @@ from cpt.training.tokens import encode, load_tokenizer, with_template
 from . import tiny
 
 TOKENIZER = tiny.tokenizer()
-TEXT = st.text(st.sampled_from("abcd \n"), max_size=12)
+PIECES = [
+    *"abcdA \n",
+    "é",
+    "e\u0301",
+    "<",
+    "|",
+    "▁",
+    "ab cd",
+    "dA adA",
+    "<|im_end|>",
+    "<|im_",
+    "<unk>",
+]
+TEXT = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
 
 def both(encoded: Any, side: str = "chosen") -> list[int]:
@@ -46,19 +68,131 @@ def test_the_prompt_is_what_a_model_is_asked_with_and_the_answer_all_that_follow
     assert encoded.chosen.ended and not encoded.chosen.merged
 
 
-@settings(deadline=None, max_examples=150)
-@given(TEXT, TEXT, TEXT)
-def test_nothing_is_lost_and_a_merge_over_the_boundary_is_seen(
-    question: str, chosen: str, rejected: str
-) -> None:
-    pair = tiny.pair(question, chosen, rejected)
-    (encoded,) = encode([pair], TOKENIZER)
-    assert TOKENIZER.decode(both(encoded)) == rendered(pair)
-    whole = TOKENIZER(rendered(pair), add_special_tokens=False).input_ids
-    begins = whole[: len(encoded.prompt)] == encoded.prompt.tolist()
-    assert encoded.chosen.merged is not begins
-    if begins:
-        assert both(encoded) == whole
+def fast(model: Any, *added: Any, **parts: Any) -> Any:
+    """A tokenizer of the Rust library, with its added tokens and other parts."""
+    made = Tokenizer(model)
+    for name, part in parts.items():
+        setattr(made, name, part)
+    made.add_tokens([*(AddedToken(each, special=True) for each in SPECIAL), *added])
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|im_end|>")
+
+
+def short() -> Any:
+    """A tokenizer whose file says that texts are cut and filled up."""
+    made = tiny.tokenizer()
+    made.backend_tokenizer.enable_truncation(4)
+    made.backend_tokenizer.enable_padding(length=9)
+    return made
+
+
+def numbered(*words: str) -> dict[str, int]:
+    return {word: at for at, word in enumerate(dict.fromkeys(["<unk>", *words]))}
+
+
+SPECIAL = ["<|im_start|>", "<|im_end|>"]
+LETTERS = [*"abcdAé \n▁:<|>_im", "user", "assistant"]
+MERGES = [("a", "b"), ("▁", "a"), ("ab", "▁a"), ("\n", "\n"), (":", "▁"), ("c", "d"), ("cd", "A")]
+SPACED = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+
+
+def bpe() -> Any:
+    words = numbered(*LETTERS, *("".join(pair) for pair in MERGES))
+    return models.BPE(vocab=words, merges=MERGES, unk_token="<unk>", fuse_unk=True)
+
+
+def unigram() -> Any:
+    words = [*LETTERS, "ab", "abc", "▁a", ":▁", "cd", "\n\n", "dA", "<|"]
+    return models.Unigram([("<unk>", 0.0), *((word, -2.0 - len(word) / 9) for word in words)], 0)
+
+
+def wordpiece() -> Any:
+    words = numbered("a", "ab", "##c", "##d", "cd", "##ab", ":", "<", "|", ">", "##a", "user")
+    return models.WordPiece(words, unk_token="<unk>")
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "byte-level": tiny.tokenizer,
+    "byte-level by words": lambda: fast(
+        models.BPE(
+            numbered(*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "Ġa"), [("a", "b")]
+        ),
+        pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True),
+    ),
+    "one word": lambda: fast(bpe(), normalizer=normalizers.Sequence(SPACED)),
+    "first": lambda: fast(bpe(), pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme="first")),
+    "always": lambda: fast(
+        unigram(), normalizer=normalizers.NFKC(), pre_tokenizer=pre_tokenizers.Metaspace()
+    ),
+    "stripped": lambda: fast(
+        unigram(), normalizer=normalizers.Sequence([normalizers.Strip(), normalizers.NFD()])
+    ),
+    "words": lambda: fast(
+        wordpiece(),
+        normalizer=normalizers.BertNormalizer(),
+        pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
+    ),
+    "whole words": lambda: fast(
+        models.WordLevel(numbered("ab", "cd", "a", "b"), unk_token="<unk>"),
+        pre_tokenizer=pre_tokenizers.Whitespace(),
+    ),
+    "added": lambda: fast(
+        bpe(),
+        AddedToken("ab cd", normalized=True),
+        AddedToken("cd", lstrip=True, rstrip=True, normalized=False),
+        AddedToken("dA", single_word=True, normalized=False),
+        AddedToken("\nab", normalized=False),
+        AddedToken("<unk>", special=True),
+        normalizer=normalizers.Sequence(SPACED),
+    ),
+    "cut and padded": short,
+    "in Python": lambda: ByT5Tokenizer(eos_token="<|im_end|>", extra_ids=2),
+}
+TEMPLATES = {
+    "marked": tiny.CHATML,
+    "marked at the end": tiny.CHATML.replace("assistant\n{% endif %}", "{% endif %}").replace(
+        "{{ message['role'] }}\n", ""
+    ),
+    "spoken": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}",
+    "bare": "{% for m in messages %}{{ m.content }}{% endfor %}",
+    "trimmed": "{% for m in messages %}{{ m.content | trim }}<|im_end|>{% endfor %}",
+}
+
+
+def plainly(pair: Any, text: str, tokenizer: Any) -> tuple[list[int], list[int], bool]:
+    """Ids of a prompt and of what follows it, by calls of the tokenizer on whole texts alone."""
+    chat = [attrs.asdict(each) for each in pair.prompt.messages]
+    prompt, whole = (
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asked)
+        for messages, asked in (
+            (chat, True),
+            ([*chat, {"role": "assistant", "content": text}], False),
+        )
+    )
+    assert whole.startswith(prompt)
+    first, all_, alone = (
+        tokenizer(text, add_special_tokens=False).input_ids
+        for text in (prompt, whole, whole[len(prompt) :])
+    )
+    merged = all_[: len(first)] != first
+    return first, alone if merged else all_[len(first) :], merged
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=60)
+@given(asked=st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=4))
+def test_ids_are_those_of_plain_calls(kind: str, template: str, asked: list[Any]) -> None:
+    tokenizer = KINDS[kind]()
+    tokenizer.chat_template = TEMPLATES[template]
+    pairs = [tiny.pair(*each) for each in asked]
+    for pair, encoded in zip(pairs, encode(pairs, tokenizer), strict=True):
+        for side in ("chosen", "rejected"):
+            prompt, answer, merged = plainly(pair, getattr(pair, side).text, tokenizer)
+            found = getattr(encoded, side)
+            assert encoded.prompt.tolist() == prompt
+            assert found.ids.tolist() == [*answer, *[tokenizer.eos_token_id] * (not found.ended)]
+            assert found.merged is merged
 
 
 def test_a_merged_answer_leaves_the_prompt_as_it_is_asked() -> None:
@@ -123,21 +257,35 @@ def test_a_template_refuses_only_what_it_refuses() -> None:
     assert "No system" in encoded[2].chosen.problem
 
 
-def test_every_distinct_text_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: Counter[str] = Counter()
-    call = type(TOKENIZER).__call__
+@pytest.mark.parametrize("broken", ["{{ messages[0].content", "{{ messages[0].content + 1 }}"])
+def test_a_template_that_does_not_work_is_a_problem_of_the_pair(broken: str) -> None:
+    (encoded,) = encode([tiny.pair("ab", "cd", "dc")], tiny.tokenizer(template=broken))
+    assert "the chat template refuses it" in encoded.chosen.problem
+    assert not len(encoded.prompt) and not len(encoded.chosen.ids)
 
-    def counting(self: Any, text: Any, **rest: Any) -> Any:
-        seen.update(text if isinstance(text, list) else [text])
-        return call(self, text, **rest)
 
-    monkeypatch.setattr(type(TOKENIZER), "__call__", counting)
-    encoded = encode(tiny.ladder(prompts=4, rungs=3) * 2, TOKENIZER)
-    assert len(encoded) == 24
-    assert set(seen.values()) == {1}
-    # 4 prompts, 1 end of a prompt, 3 answers to each prompt
-    assert len(seen) == 4 + 1 + 12
-    assert encoded[0].prompt is encoded[1].prompt
+class Counting(PreTrainedTokenizerFast):
+    """Says what it was called with."""
+
+    seen: ClassVar[Counter[str]] = Counter()
+
+    def __call__(self, text: Any, **rest: Any) -> Any:
+        self.seen.update(text if isinstance(text, list) else [text])
+        return super().__call__(text, **rest)
+
+
+def test_every_distinct_text_is_encoded_once() -> None:
+    tokenizer = Counting(tokenizer_object=TOKENIZER.backend_tokenizer, eos_token="<|im_end|>")
+    tokenizer.chat_template = tiny.CHATML
+    ladder = tiny.ladder(prompts=300, rungs=3)
+    encoded = encode([*ladder, *ladder], tokenizer)
+    assert len(encoded) == 2 * len(ladder)
+    assert encoded[0].prompt is encoded[1].prompt is encoded[len(ladder)].prompt
+    # 300 prompts, 3 answers to each
+    assert set(Counting.seen.values()) == {1}
+    assert len(Counting.seen) == 300 + 900
+    for quick, slow in zip(encode(ladder, TOKENIZER), encoded, strict=False):
+        assert both(quick) == both(slow) and both(quick, "rejected") == both(slow, "rejected")
 
 
 def test_a_tokenizer_that_cannot_end_an_answer_is_refused() -> None:

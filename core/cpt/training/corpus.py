@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import attrs
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpt.errors import CptError
-from cpt.training.rows import Row
+from cpt.training.rows import Row, Tokens
 from cpt.types import Pair
 
 Indices = NDArray[np.int64]
@@ -31,19 +32,22 @@ class Corpus:
 
 
 def corpus_of(pairs: Sequence[Pair], rows: Sequence[tuple[Row, Row]]) -> Corpus:
-    """Number the distinct sequences among the two rows of each pair."""
-    numbers: dict[tuple[bytes, bytes], int] = {}
+    """Number the distinct prompts of pairs, and the distinct sequences among their two rows."""
     prompts: dict[bytes, int] = {}
+    numbers: dict[tuple[int, bytes], int] = {}
     sequences: list[Row] = []
 
-    def number(row: Row) -> int:
-        place = numbers.setdefault((row.prompt.tobytes(), row.answer.tobytes()), len(sequences))
+    def number(prompt: int, row: Row) -> int:
+        place = numbers.setdefault((prompt, _digest(row.answer)), len(sequences))
         if place == len(sequences):
             sequences.append(row)
         return place
 
-    sides = [(number(chosen), number(rejected)) for chosen, rejected in rows]
-    asked = [prompts.setdefault(row.prompt.tobytes(), len(prompts)) for row, _ in rows]
+    asked = [prompts.setdefault(_digest(row.prompt), len(prompts)) for row, _ in rows]
+    sides = [
+        (number(prompt, chosen), number(prompt, rejected))
+        for prompt, (chosen, rejected) in zip(asked, rows, strict=True)
+    ]
     return Corpus(
         pairs=pairs,
         sequences=sequences,
@@ -51,6 +55,10 @@ def corpus_of(pairs: Sequence[Pair], rows: Sequence[tuple[Row, Row]]) -> Corpus:
         chosen=np.array([chosen for chosen, _ in sides], dtype=np.int64),
         rejected=np.array([rejected for _, rejected in sides], dtype=np.int64),
     )
+
+
+def _digest(tokens: Tokens) -> bytes:
+    return hashlib.blake2b(tokens.data, digest_size=16).digest()
 
 
 def mismatch(

@@ -1,16 +1,18 @@
-"""Text to token ids: the chat template decides where a prompt ends, each text is encoded once."""
+"""Text to token ids: each prompt once, each answer as it stands behind its prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
-import jinja2
 import numpy as np
 
 from cpt.errors import CptError
+from cpt.training.rendering import Continuation, Conversation, first_line, render
 from cpt.training.rows import Tokens
 from cpt.types import Pair
 
@@ -20,13 +22,15 @@ PLAIN = (
 )
 """The template of a tokenizer that has none: a line for each turn, answers end with EOS."""
 
-TAIL = 32
-"""Characters of the prompt that an answer is encoded behind: no token is as long as this."""
+AT_ONCE = 128
+"""Prompts that are encoded together, with all answers to them."""
 
-AT_ONCE = 2000
-"""Texts in a call of the tokenizer, which keeps far more than ids until it is done."""
-
-T = TypeVar("T", bound=Hashable)
+IDS_ALONE: Mapping[str, bool] = {
+    "add_special_tokens": False,
+    "return_attention_mask": False,
+    "return_token_type_ids": False,
+    "verbose": False,
+}
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -64,7 +68,7 @@ def load_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise CptError(
-            f"{folder}: no tokenizer that can be loaded ({_first_line(error)}); a model's folder "
+            f"{folder}: no tokenizer that can be loaded ({first_line(error)}); a model's folder "
             "needs tokenizer.json and tokenizer_config.json."
         ) from error
     return with_template(tokenizer)
@@ -83,140 +87,149 @@ def with_template(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def encode(pairs: Sequence[Pair], tokenizer: Any) -> list[Encoded]:
-    """Token ids of pairs: every distinct prompt and every distinct answer is encoded once.
-
-    An answer is all that the template writes after the prompt. It is encoded behind the prompt's
-    last characters, and kept if these encode as they do alone; else it is encoded by itself, so
-    that the prompt's ids are always those that a model is asked with.
-    """
-    prompts = _numbered(pair.prompt.messages for pair in pairs)
-    asked = _numbered(
-        (prompts[pair.prompt.messages], text)
-        for pair in pairs
-        for text in (pair.chosen.text, pair.rejected.text)
-    )
-    chats = [
-        [{"role": each.role, "content": each.content} for each in messages] for messages in prompts
-    ]
-    texts = _render(chats, tokenizer, add_generation_prompt=True)
-    replies = [[*chats[prompt], {"role": "assistant", "content": text}] for prompt, text in asked]
-    wholes = _render(replies, tokenizer, add_generation_prompt=False)
-    ids = _encode([text if isinstance(text, str) else "" for text in texts], tokenizer)
-    continued = [
-        _continuation(texts[prompt], whole, text)
-        for (prompt, text), whole in zip(asked, wholes, strict=True)
-    ]
-    answers = _answers(continued, tokenizer)
-    return [
-        Encoded(
-            prompt=ids[prompt := prompts[pair.prompt.messages]],
-            chosen=answers[asked[prompt, pair.chosen.text]],
-            rejected=answers[asked[prompt, pair.rejected.text]],
-        )
-        for pair in pairs
-    ]
-
-
-@attrs.frozen
-class _Continuation:
-    """What follows a prompt, and the end of the prompt that it follows."""
-
-    tail: str = ""
-    text: str = ""
-    rewritten: bool = False
-    problem: str = ""
-
-
-def _numbered(items: Iterable[T]) -> dict[T, int]:
-    """Every distinct item with its place among them."""
-    return {item: place for place, item in enumerate(dict.fromkeys(items))}
-
-
-def _render(
-    chats: Sequence[Sequence[Mapping[str, str]]], tokenizer: Any, **how: bool
-) -> list[str | Exception]:
-    """The text of each conversation, or why the template refuses it."""
-    if not chats:
-        return []
-    try:
-        return list(tokenizer.apply_chat_template(chats, tokenize=False, **how))
-    except (jinja2.TemplateError, ValueError) as error:  # an empty conversation is a ValueError
-        if len(chats) == 1:
-            return [error]
-    half = len(chats) // 2
-    return _render(chats[:half], tokenizer, **how) + _render(chats[half:], tokenizer, **how)
-
-
-def _continuation(prompt: str | Exception, whole: str | Exception, answer: str) -> _Continuation:
-    for refused in (prompt, whole):
-        if isinstance(refused, Exception):
-            return _Continuation(problem=f"the chat template refuses it ({_first_line(refused)})")
-    assert isinstance(prompt, str) and isinstance(whole, str)
-    if whole.startswith(prompt):
-        return _Continuation(prompt[-TAIL:], whole[len(prompt) :])
-    start = whole.rfind(answer.strip())
-    if not answer.strip() or start < 0:
-        return _Continuation(problem="the chat template does not keep its text")
-    return _Continuation(prompt[-TAIL:], whole[start:], rewritten=True)
-
-
-def _answers(continued: Sequence[_Continuation], tokenizer: Any) -> list[Answer]:
-    tails = _numbered(each.tail for each in continued)
-    behind = _numbered((each.tail, each.text) for each in continued)
-    tail_ids = _encode(list(tails), tokenizer)
-    joined = _encode([tail + text for tail, text in behind], tokenizer)
-    begins = [
-        np.array_equal(ids[: len(tail_ids[tails[tail]])], tail_ids[tails[tail]])
-        for (tail, _), ids in zip(behind, joined, strict=True)
-    ]
-    alone = _numbered(text for (_, text), whole in zip(behind, begins, strict=True) if not whole)
-    alone_ids = _encode(list(alone), tokenizer)
-    special = special_ids(tokenizer)
-
-    def answer(each: _Continuation) -> Answer:
-        if each.problem:
-            return Answer(ids=_NOTHING, problem=each.problem)
-        place = behind[each.tail, each.text]
-        fits = begins[place]
-        ids = (
-            joined[place][len(tail_ids[tails[each.tail]]) :]
-            if fits
-            else alone_ids[alone[each.text]]
-        )
-        ended = not special.isdisjoint(ids[-4:].tolist())
-        return Answer(
-            ids=ids if ended else np.append(ids, tokenizer.eos_token_id),
-            merged=not fits,
-            ended=ended,
-            rewritten=each.rewritten,
-        )
-
-    return [answer(each) for each in continued]
-
-
-_NOTHING: Tokens = np.empty(0, dtype=np.int64)
-
-
-def _encode(texts: Sequence[str], tokenizer: Any) -> list[Tokens]:
-    found: list[Tokens] = []
-    for start in range(0, len(texts), AT_ONCE):
-        encoded = tokenizer(
-            list(texts[start : start + AT_ONCE]),
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-        found += [np.array(ids, dtype=np.int64) for ids in encoded["input_ids"]]
-    return found
-
-
 def special_ids(tokenizer: Any) -> set[int]:
     """Ids that can end a turn."""
     added = tokenizer.added_tokens_decoder.items()
     return {tokenizer.eos_token_id, *(id_ for id_, token in added if token.special)}
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+def encode(pairs: Sequence[Pair], tokenizer: Any) -> list[Encoded]:
+    """Token ids of pairs: every distinct prompt and every distinct answer to it is encoded once.
+
+    An answer is all that the template writes after the prompt. Its ids are those that follow the
+    prompt's in the whole text. Where the whole does not begin with the prompt's ids the answer is
+    encoded by itself, so that the prompt's ids are always those that a model is asked with.
+    """
+    answers: dict[Conversation, dict[str, None]] = {}
+    for pair in pairs:
+        texts = answers.setdefault(pair.prompt.messages, {})
+        texts[pair.chosen.text] = texts[pair.rejected.text] = None
+    asked = list(answers.items())
+    blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
+    encoder = _Encoder.of(tokenizer)
+    # While one block is in Rust, which has threads of its own, another can be in Python.
+    with ThreadPoolExecutor(2 if encoder.backend else 1) as threads:
+        ladders = chain.from_iterable(threads.map(encoder.encode, blocks))
+        found = dict(zip(answers, ladders, strict=True))
+    return [
+        Encoded(
+            prompt=(ladder := found[pair.prompt.messages]).prompt,
+            chosen=ladder.answers[pair.chosen.text],
+            rejected=ladder.answers[pair.rejected.text],
+        )
+        for pair in pairs
+    ]
+
+
+@attrs.frozen(eq=False)
+class _Ladder:
+    """A prompt, and the answers to it by text."""
+
+    prompt: Tokens
+    answers: Mapping[str, Answer]
+
+
+@attrs.frozen
+class _Tail:
+    """The end of a prompt that decides how what follows is encoded."""
+
+    text: str
+    ids: list[int]
+
+
+@attrs.frozen(kw_only=True)
+class _Encoder:
+    """A tokenizer, and what spares it work without another id."""
+
+    tokenizer: Any
+    backend: Any | None
+    """Its part in Rust, if nothing in Python changes what this makes of a text."""
+    anchors: Mapping[int, str]
+    """Tokens that a text is cut at before all else: each side of them is encoded for itself."""
+    ends: Collection[int]
+    """Ids that can end a turn."""
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> _Encoder:
+        backend = _backend(tokenizer)
+        added = tokenizer.added_tokens_decoder.items() if backend else ()
+        return cls(
+            tokenizer=tokenizer,
+            backend=backend,
+            anchors={id_: token.content for id_, token in added if not token.normalized},
+            ends=special_ids(tokenizer),
+        )
+
+    def encode(self, asked: Sequence[tuple[Conversation, Collection[str]]]) -> list[_Ladder]:
+        """Each conversation with the answers to it."""
+        rendered = render(asked, self.tokenizer)
+        prompts = self.ids(each.prompt for each in rendered)
+        tails = self.tails(prompts)
+        wholes = self.ids(
+            tails[each.prompt].text + after.text
+            for each in rendered
+            for after in each.answers.values()
+        )
+        return [
+            _Ladder(
+                np.array(prompts[each.prompt], dtype=np.int64),
+                {
+                    text: self.answer(tails[each.prompt], after, wholes)
+                    for text, after in each.answers.items()
+                },
+            )
+            for each in rendered
+        ]
+
+    def tails(self, prompts: Mapping[str, list[int]]) -> dict[str, _Tail]:
+        """Of each prompt all from its last anchor on; the whole prompt where that is not alike."""
+        tails = {prompt: self.from_last_anchor(prompt, ids) for prompt, ids in prompts.items()}
+        known = {**prompts, **self.ids(tail for tail in tails.values() if tail not in prompts)}
+        return {
+            prompt: _Tail(tail, known[tail])
+            if ids[-len(known[tail]) :] == known[tail]
+            else _Tail(prompt, ids)
+            for (prompt, ids), tail in zip(prompts.items(), tails.values(), strict=True)
+        }
+
+    def from_last_anchor(self, prompt: str, ids: Sequence[int]) -> str:
+        last = next((self.anchors[id_] for id_ in reversed(ids) if id_ in self.anchors), prompt)
+        return prompt[max(prompt.rfind(last), 0) :]
+
+    def answer(self, tail: _Tail, after: Continuation, wholes: Mapping[str, list[int]]) -> Answer:
+        """An answer behind a prompt, given the ids of whatever follows a tail."""
+        if after.problem:
+            return Answer(ids=_NOTHING, problem=after.problem)
+        whole = wholes[tail.text + after.text]
+        merged = whole[: len(tail.ids)] != tail.ids
+        ids = self.ids([after.text])[after.text] if merged else whole[len(tail.ids) :]
+        ended = any(id_ in self.ends for id_ in ids[-4:])
+        return Answer(
+            ids=np.array(ids if ended else [*ids, self.tokenizer.eos_token_id], dtype=np.int64),
+            merged=merged,
+            ended=ended,
+            rewritten=after.rewritten,
+        )
+
+    def ids(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        """Token ids by text."""
+        distinct = list(dict.fromkeys(texts))
+        if self.backend:
+            encodings = self.backend.encode_batch_fast(distinct, add_special_tokens=False)
+            return {text: each.ids for text, each in zip(distinct, encodings, strict=True)}
+        found = self.tokenizer(distinct, **IDS_ALONE).input_ids if distinct else []
+        return dict(zip(distinct, found, strict=True))
+
+
+def _backend(tokenizer: Any) -> Any | None:
+    """The part of a tokenizer that does all of its work, if there is such a part."""
+    from transformers import TokenizersBackend
+
+    for method in ("__call__", "_encode_plus"):
+        if getattr(type(tokenizer), method, None) is not getattr(TokenizersBackend, method):
+            return None
+    tokenizer("", **IDS_ALONE)  # Ends truncation and padding, as every call of it would.
+    return tokenizer.backend_tokenizer
+
+
+_NOTHING: Tokens = np.empty(0, dtype=np.int64)
