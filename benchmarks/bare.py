@@ -1,6 +1,8 @@
 """A loop over a client library and nothing else: what asking costs where nothing is kept.
 
-python benchmarks/bare.py aiohttp|openai|openai-httpx|anthropic URL ROWS AT_ONCE
+python benchmarks/bare.py KIND URL PROMPTS AT_ONCE
+
+KIND is aiohttp, openai or anthropic; with "-httpx" after it, an SDK on its own default transport.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 Ask = Callable[[str], Awaitable[str]]
@@ -32,11 +35,13 @@ async def by_aiohttp(url: str) -> Any:
 
 
 @asynccontextmanager
-async def by_openai(url: str, client: str = "DefaultAioHttpClient") -> Any:
+async def by_openai(url: str, transport: str = "DefaultAioHttpClient") -> Any:
     import openai
 
-    made = getattr(openai, client)()
-    sdk = openai.AsyncOpenAI(api_key="none", base_url=f"{url}/v1", max_retries=0, http_client=made)
+    client = getattr(openai, transport)()
+    sdk = openai.AsyncOpenAI(
+        api_key="none", base_url=f"{url}/v1", max_retries=0, http_client=client
+    )
 
     async def ask(prompt: str) -> str:
         messages: Any = [{"role": "user", "content": prompt}]
@@ -47,15 +52,11 @@ async def by_openai(url: str, client: str = "DefaultAioHttpClient") -> Any:
     await sdk.close()
 
 
-def by_httpx(url: str) -> Any:
-    return by_openai(url, "DefaultAsyncHttpxClient")
-
-
 @asynccontextmanager
-async def by_anthropic(url: str) -> Any:
+async def by_anthropic(url: str, transport: str = "DefaultAioHttpClient") -> Any:
     import anthropic
 
-    client = anthropic.DefaultAioHttpClient()
+    client = getattr(anthropic, transport)()
     sdk = anthropic.AsyncAnthropic(api_key="none", base_url=url, max_retries=0, http_client=client)
 
     async def ask(prompt: str) -> str:
@@ -67,11 +68,12 @@ async def by_anthropic(url: str) -> Any:
     await sdk.close()
 
 
-LOOPS = {
+LOOPS: dict[str, Callable[[str], Any]] = {
     "aiohttp": by_aiohttp,
     "openai": by_openai,
-    "openai-httpx": by_httpx,
+    "openai-httpx": partial(by_openai, transport="DefaultAsyncHttpxClient"),
     "anthropic": by_anthropic,
+    "anthropic-httpx": partial(by_anthropic, transport="DefaultAsyncHttpxClient"),
 }
 
 

@@ -1,58 +1,40 @@
-"""`openai` against a server that nobody here wrote: `transformers serve`, offline."""
+"""`openai` and `server` against a server that nobody here wrote: `transformers serve`, offline."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import pyarrow.parquet as pq
 import pytest
 
 from cpt import Message, Prompt
+from cpt_lab import make
 from cpt_openai import OpenAI
 
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
+from .respond import Command, finished
+
+COUNT = 200
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama with a byte-level tokenizer and a chat template."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """A lab of our own, made anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield patch
 
-    folder = tmp_path_factory.mktemp("model")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {word: index for index, word in enumerate(["<s>", "</s>", "<pad>", *letters])}
-    raw = Tokenizer(models.BPE(vocab=words, merges=[]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    )
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
-    config = LlamaConfig(
-        vocab_size=len(words),
-        num_attention_heads=2,
-        max_position_embeddings=512,
-        **sizes,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+
+@pytest.fixture(scope="module")
+def model(lab: pytest.MonkeyPatch) -> Path:
+    return make("tiny/base")
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +67,6 @@ def url(model: Path) -> Iterator[str]:
     server.wait()
 
 
-def prompts(count: int) -> list[Prompt]:
-    return [Prompt(id=f"p{n}", messages=(Message("user", f"Say {n}."),)) for n in range(count)]
-
-
 async def ask_all(responder: OpenAI, asked: list[Prompt]) -> list[str]:
     try:
         answers = await asyncio.gather(*(responder.answer(prompt, 0) for prompt in asked))
@@ -96,16 +74,39 @@ async def ask_all(responder: OpenAI, asked: list[Prompt]) -> list[str]:
         await responder.close()
     assert [each.prompt_id for each in answers] == [each.id for each in asked]
     for each in answers:
-        ended = each.finish_reason == "stop"
-        assert each.outcome == ("answered" if ended else "cut_off")
-        assert each.text and each.usage.input_tokens == 28
-        assert each.usage.output_tokens < 6 if ended else each.usage.output_tokens == 6
+        assert each.outcome == ("answered" if each.finish_reason == "stop" else "cut_off")
+        assert each.text and each.usage.input_tokens and 0 < each.usage.output_tokens <= 12
     return [each.text for each in answers]
 
 
 async def test_a_local_model_answers(url: str, model: Path) -> None:
-    responder = OpenAI(str(model), base_url=url, max_tokens=6, temperature=0.0)
+    asked = [Prompt(id=f"p{n}", messages=(Message("user", f"Say {n}."),)) for n in range(10)]
+    responder = OpenAI(str(model), base_url=url, max_tokens=12, temperature=0.0)
     responder.check()
-    greedy = await ask_all(responder, prompts(10))
-    assert await ask_all(responder, prompts(10)) == greedy
-    assert len(set(greedy)) > 1
+    greedy = await ask_all(responder, asked)
+    assert await ask_all(responder, asked) == greedy
+
+
+@pytest.mark.parametrize("kind", ["openai", "server"])
+async def test_what_was_answered_before_a_stop_is_not_asked_again(
+    kind: str, url: str, model: Path, tmp_path: Path
+) -> None:
+    flags = ("--limit", str(COUNT), "--responder.concurrency", "8", "--responder.max-tokens", "12")
+    run = Command(make("test"), url, tmp_path / "out", f"{kind}:{model}", flags)
+    process = await run.start()
+    while process.returncode is None and len(run.journaled()) < COUNT / 4:
+        await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    code, _, said = await finished(process)
+    assert code == 130, said
+    kept = len(run.journaled())
+    assert COUNT / 4 <= kept < COUNT
+
+    code, counts, said = await run.run()
+    assert code == 0, said
+    assert (counts["responses"], counts["found"]) == (COUNT, kept)
+    assert counts["requests"] == COUNT - kept
+    assert set(counts["outcomes"]) <= {"answered", "cut_off"}
+    table = pq.read_table(run.output / "responses.parquet").to_pylist()
+    assert [row["id"] for row in table] == [f"test-{number}" for number in range(COUNT)]
+    assert all(row["text"] and row["output_tokens"] for row in table)
