@@ -34,32 +34,35 @@ FAULTS = {
 
 
 class Sliding:
-    """So many requests in any second."""
+    """So many requests a second, in any `span` of seconds; refused ones may count too."""
 
-    def __init__(self, most: float) -> None:
-        self._most = most
+    def __init__(self, most: float, span: float = 1.0, *, counting: bool = False) -> None:
+        self._most = most * span
+        self._span = span
+        self._counting = counting
         self._taken: deque[float] = deque()
 
     def takes(self, now: float) -> bool:
-        while self._taken and self._taken[0] <= now - 1.0:
+        while self._taken and self._taken[0] <= now - self._span:
             self._taken.popleft()
-        if len(self._taken) < self._most:
+        free = len(self._taken) < self._most
+        if free or self._counting:
             self._taken.append(now)
-            return True
-        return False
+        return free
 
 
 class Window:
-    """So many requests in every second of the clock."""
+    """So many requests a second, in every `span` of seconds by the clock."""
 
-    def __init__(self, most: float) -> None:
-        self._most = most
-        self._second = -1
+    def __init__(self, most: float, span: float = 1.0) -> None:
+        self._most = most * span
+        self._span = span
+        self._window = -1
         self._taken = 0
 
     def takes(self, now: float) -> bool:
-        if int(now) != self._second:
-            self._second, self._taken = int(now), 0
+        if int(now / self._span) != self._window:
+            self._window, self._taken = int(now / self._span), 0
         self._taken += 1
         return self._taken <= self._most
 
@@ -67,19 +70,27 @@ class Window:
 class Bucket:
     """So many requests a second, and at most `burst` at once after a pause."""
 
-    def __init__(self, most: float, burst: float = 0.0) -> None:
+    def __init__(
+        self,
+        most: float,
+        burst: float = 0.0,
+        *,
+        level: float | None = None,
+        counting: bool = False,
+    ) -> None:
         self._most = most
         self._burst = burst or most
-        self._level = self._burst
+        self._level = self._burst if level is None else level
+        self._counting = counting
         self._then = 0.0
 
     def takes(self, now: float) -> bool:
         self._level = min(self._burst, self._level + (now - self._then) * self._most)
         self._then = now
-        if self._level < 1.0:
-            return False
-        self._level -= 1.0
-        return True
+        free = self._level >= 1.0
+        if free or self._counting:
+            self._level -= 1.0
+        return free
 
 
 CAPS: dict[str, Callable[[float], Any]] = {"sliding": Sliding, "window": Window, "bucket": Bucket}

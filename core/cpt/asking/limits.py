@@ -28,9 +28,9 @@ class Throttle:
         self.most = most
         self.level = float(min(FIRST, most))
         self.in_flight = 0
-        self.pace = Pace()
         self._halt = halt
         self._loop = asyncio.get_running_loop()
+        self.pace = Pace(self._loop.time())
         self._doubles_since: float | None = self._loop.time()
         self._waiting: deque[asyncio.Future[float]] = deque()
         self._timer: asyncio.TimerHandle | None = None

@@ -6,7 +6,7 @@ from collections import deque
 
 WINDOW = 1.0
 """Seconds over which services commonly count requests, and over which we do."""
-FEWEST = 8
+FEWEST = 4
 """Starts that make a rate, however long they took."""
 TRIAL = 50
 """Starts after which we judge whether going slower has helped."""
@@ -25,17 +25,17 @@ class Pace:
     Unlimited until the first refusal. Then the rate of the starts that were accepted in the last
     second, which grows with the cube of time: hardly at first, fast when nothing is refused for
     long. While the service refuses everything, the gap between two starts doubles up to what
-    `Retry-After` said. Refusals that going slower does not make rarer are taken for noise, and do
+    `Retry-After` said, or to `WINDOW` if that is less: it speaks to one, and many wait. Refusals that going slower does not make rarer are taken for noise, and do
     not slow us further. All times are those of the event loop, in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
         self.ceiling: float | None = None
         """Most starts a second that the user or the service's headers allow."""
         self._accepted: deque[float] = deque()
         self._rate: float | None = None
         self._known_well = False
-        self._since = 0.0
+        self._since = now
         self._refused_at = float("-inf")
         self._gap: float | None = None
         self._next = 0.0
@@ -63,8 +63,10 @@ class Pace:
 
     def accept(self, began: float) -> None:
         """A request that began then was not refused."""
-        if began >= self._refused_at:
-            self._gap = None
+        if self._gap is not None and began >= self._refused_at:
+            self._gap, self._since = None, began
+            # It has room again: no need to sit out a gap that was as long as a minute's limit.
+            self._next = min(self._next, began + WINDOW)
 
     def refuse(self, began: float, now: float, retry_after: float | None) -> bool:
         """A request that began then was refused. Whether we go slower for it."""
@@ -73,11 +75,12 @@ class Pace:
         if began < self._refused_at:
             return False
         if self._gap is not None:
-            self._gap = min(2 * self._gap, LONGEST_GAP if retry_after is None else retry_after)
+            longest = LONGEST_GAP if retry_after is None else max(WINDOW, retry_after)
+            self._gap = min(2 * self._gap, longest)
             self._refused_at, self._next = now, now + self._gap
             return False
         self._refusals += 1
-        if self._refusals <= (TRIAL / 2 if self._trial else 3 * self._noise * TRIAL):
+        if self._refusals <= TRIAL * (MOST_NOISE if self._trial else 3 * self._noise):
             return False
         self._cut(now)
         return True
@@ -108,13 +111,13 @@ class Pace:
 
     def _accepted_rate(self, now: float) -> float:
         """Starts a second that were not refused, lately: at the present pace, if that will do."""
-        present = min(WINDOW, now - self._since) if self._rate is not None else WINDOW
+        present = min(WINDOW, max(WINDOW / 100, now - self._since))
         for span in (present, WINDOW):
-            recent = sum(began > now - span for began in self._accepted)
+            recent = sum(began >= now - span for began in self._accepted)
             if recent >= FEWEST:
                 return recent / span
-        span = max(WINDOW, now - self._accepted[0]) if self._accepted else LONGEST_GAP
-        return max(1, len(self._accepted)) / span
+        first = self._accepted[0] if self._accepted else now
+        return max(1, len(self._accepted)) / max(WINDOW, now - first)
 
     def _spacing(self, now: float) -> float | None:
         gaps = [1 / self.ceiling] if self.ceiling else []
