@@ -9,6 +9,7 @@ from cpt.config import Layer
 from cpt.errors import BadOptions
 from cpt.plugins import load_plugins
 from cpt.registry import Registry
+from cpt.yamls import read_yaml
 
 TREE = {"loss": {"name": "dpo", "beta": 0.1}, "train": {"epochs": 2}, "model": "tiny"}
 FLAT = {"loss": "dpo", "loss.beta": 0.1, "train.epochs": 2, "model": "tiny"}
@@ -138,6 +139,31 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path):
         config.read(tmp_path / "run.yaml")
     with pytest.raises(BadOptions, match="cannot be read"):
         config.read(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("seed: 1\nlimit: 3\nseed: 2\n", r"line 3: 'seed' is given twice, first in line 1\."),
+        ("train:\n  epochs: 1\n  seed: 2\n  epochs: 2\n", "line 4: 'epochs' is given twice"),
+        ("loss: dpo\nloss: {name: apo_zero}\n", "line 2: 'loss' is given twice"),
+        ("loss: {name: dpo, beta: 0.1}\nloss.beta: 0.2\n", "loss.beta is given twice, spelt"),
+    ],
+)
+def test_of_a_key_that_is_given_twice_none_wins(tmp_path, text, complaint):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(BadOptions, match=complaint) as caught:
+        config.read(file)
+    assert caught.value.message.startswith(f"{file}: ")
+    assert "\n" not in caught.value.message
+
+
+def test_a_key_that_is_merged_may_be_given_again(tmp_path):
+    file = tmp_path / "run.yaml"
+    text = "a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, x: 3}\nx: 4\n'1': a\n1: b\n"
+    file.write_text(text)
+    assert read_yaml(file)["c"] == {"x": 3, "y": 1}
 
 
 def test_an_option_of_an_only_one_needs_no_index():

@@ -83,6 +83,10 @@ def test_a_users_file_lies_over_the_bundled_one(tmp_path: Path) -> None:
         ("h: {m: {input: 1}}", "output"),
         ("h: {m: {input: 1, output: 1, ouput: 1}}", "ouput"),
         ("h: [", "YAML"),
+        (
+            "h:\n  m: {input: 1, output: 1}\n  m: {input: 2, output: 1}",
+            "line 3: 'm' is given twice",
+        ),
     ],
 )
 def test_a_bad_table_is_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_origin
 
 import attrs
-import yaml
 from attrs.validators import and_, ge, le, optional
 
 from cpt import options
@@ -25,6 +25,7 @@ from cpt.errors import BadOptions
 from cpt.registry import Registry, nearest
 from cpt.roles import Evaluator, Loss, Pairer, Responder, Scheduler
 from cpt.training.options import Training
+from cpt.yamls import read_yaml
 
 DEFAULTS: Mapping[str, Any] = {
     "scheduler": "shuffle",
@@ -166,17 +167,17 @@ def _preset(name: str, above: Addresses, registry: Registry) -> Addresses:
 
 def read(path: Path) -> Layer:
     """The values in a YAML file. Raises `BadOptions`."""
+    tree = read_yaml(path) or {}
+    if not isinstance(tree, Mapping):
+        raise BadOptions(f"{path}: expected options by name, got {type(tree).__name__}.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(tree, Mapping):
-            raise BadOptions(f"{path}: expected options by name, got {type(tree).__name__}.")
-        return Layer(str(path), dict(flatten(tree)))
-    except OSError as error:
-        raise BadOptions(f"{path}: cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadOptions(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+        found = list(flatten(tree))
     except RecursionError as error:
         raise BadOptions(f"{path}: an anchor holds itself.") from error
+    often = [address for address, count in Counter(each for each, _ in found).items() if count > 1]
+    if often:
+        raise BadOptions(f"{path}: {often[0]} is given twice, spelt in two ways.")
+    return Layer(str(path), dict(found))
 
 
 def environment() -> Layer:

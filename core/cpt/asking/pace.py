@@ -25,8 +25,9 @@ class Pace:
     Unlimited until the first refusal. Then the rate of the starts that were accepted in the last
     second, which grows with the cube of time: hardly at first, fast when nothing is refused for
     long. While the service refuses everything, the gap between two starts doubles up to what
-    `Retry-After` said, or to `WINDOW` if that is less: it speaks to one, and many wait. Refusals that going slower does not make rarer are taken for noise, and do
-    not slow us further. All times are those of the event loop, in seconds.
+    `Retry-After` said, but to no less than `WINDOW`: it speaks to one, and many wait. Refusals that
+    going slower does not make rarer are taken for noise, and do not slow us further. All times are
+    those of the event loop, in seconds.
     """
 
     def __init__(self, now: float) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
-import yaml
 
 from cpt.errors import CptError
 from cpt.roles import Responder, Service
 from cpt.types import Usage
+from cpt.yamls import read_yaml
 
 MILLION = 1_000_000
 ANY = "*"
@@ -68,8 +68,8 @@ class Prices:
     @classmethod
     def load(cls, path: Path | None = None) -> Prices:
         """The bundled table, the user's own lines over it. Raises `CptError` if those are bad."""
-        bundled = files("cpt.asking").joinpath("prices.yaml").read_text(encoding="utf-8")
-        table = _table(yaml.safe_load(bundled))
+        with as_file(files("cpt.asking").joinpath("prices.yaml")) as bundled:
+            table = _table(read_yaml(bundled))
         own = {} if path is None else _own(path)
         hosts = {*table, *own}
         return cls({host: {**table.get(host, {}), **own.get(host, {})} for host in hosts})
@@ -95,11 +95,7 @@ class Prices:
 
 def _own(path: Path) -> dict[str, dict[str, Price]]:
     try:
-        return _table(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except OSError as error:
-        raise CptError(f"{path}: cannot be read as a price table: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise CptError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+        return _table(read_yaml(path) or {})
     except _BadPrice as bad:
         raise CptError(f"{path}: {bad}") from bad
 

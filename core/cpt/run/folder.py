@@ -17,6 +17,7 @@ import yaml
 from cpt.config import flatten
 from cpt.errors import CptError
 from cpt.files import write_text
+from cpt.yamls import read_yaml
 
 PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate", "datasets")
 
@@ -33,10 +34,7 @@ class Folder:
         file = self.path / "run.yaml"
         if not file.exists():
             return {}
-        try:
-            record = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CptError(f"{file}: cannot be read ({' '.join(str(error).split())}).") from error
+        record = read_yaml(file)
         if not isinstance(record, dict) or not _is_whole(record):
             raise CptError(f"{file}: not the record of a run; choose another --output.")
         return record
