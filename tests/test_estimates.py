@@ -131,5 +131,5 @@ async def test_the_bill_is_by_stage_and_model_and_says_what_it_does_not_know(
     known = pytest.approx(2 * (100 * 2 + 20 * 8) / 1e6)
     assert bill(journal) == [
         Charge("pairs", "gpt-4.1", 2, 200, 0, 40, known, 0),
-        Charge("scores", "of-tomorrow", 1, 100, 0, 20, 0.0, 1),
+        Charge("scores", "of-tomorrow", 1, 100, 0, 20, None, 1),
     ]

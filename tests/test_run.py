@@ -328,6 +328,28 @@ def test_a_budget_that_is_used_up_stops_the_road_and_a_larger_one_goes_on(cpt_cl
     assert sorted(after) == sorted(map(str, range(12)))
 
 
+def test_a_price_that_nobody_knows_is_not_zero_wherever_it_is_said(cpt_cli, tmp_path):
+    (tmp_path / "dear.py").write_text(DEAR)
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    told = ["-p", "dear.py", "respond", "--prompts", "prompts.jsonl", "--responder", "dear"]
+    bill = "responses: dear an unknown price for 2 answers (0 tokens in, 2000000 out)"
+    asked = cpt_cli(*told, "--output", "run", "--json")
+    assert json.loads(asked.stdout)["cost"] is None
+    status = cpt_cli("-p", "dear.py", "respond", "--status", "--output", "run").stdout
+    assert "cost unknown, unpriced 2" in status
+    assert bill in status
+    assert bill in cpt_cli("report", "--output", "run").stdout
+    told = [*told, "--prices", "prices.yaml", "--samples", "2"]
+    priced = cpt_cli(*told, "--output", "run")
+    assert "cost 2, unpriced 0" in priced.stdout
+    (charge,) = json.loads(cpt_cli("report", "--output", "run", "--json").stdout)["bill"]
+    assert (charge["stage"], charge["author"]) == ("responses", "dear")
+    assert (charge["answers"], charge["dollars"], charge["unpriced"]) == (4, 2.0, 2)
+    partly = "dear $2.0000 for 4 answers, 2 of unknown price"
+    assert partly in cpt_cli("report", "--output", "run").stdout
+
+
 def test_weights_that_are_none_are_one_line(cpt_cli, ladder, tmp_path):
     broken = tiny.folder(tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"nothing of the kind")

@@ -8,8 +8,8 @@ import attrs
 
 from cpt.asking import schema
 
-BILL = """SELECT stage, author, count(*), sum(input_tokens), sum(cached_tokens),
-    sum(output_tokens), total(cost), sum(cost IS NULL)
+BILL = f"""SELECT stage, author, count(*), sum(input_tokens), sum(cached_tokens),
+    sum(output_tokens), {schema.DOLLARS}, sum(cost IS NULL)
     FROM answers JOIN requests USING (key) GROUP BY stage, author ORDER BY stage, author"""
 MEAN = """SELECT avg(output_tokens) FROM answers
     WHERE author = ? AND output_tokens > 0 AND outcome IN ('answered', 'cut_off')"""
@@ -25,8 +25,8 @@ class Charge:
     input_tokens: int
     cached_tokens: int
     output_tokens: int
-    dollars: float
-    """For the answers whose price is known."""
+    dollars: float | None
+    """For the answers whose price is known; None if that is none of them."""
     unpriced: int
     """Answers whose price is unknown: the bill is that much short."""
 

@@ -18,7 +18,8 @@ from cpt.roles import Responder
 from cpt.types import Prompt
 
 OUTCOMES = "SELECT author, outcome, count(*) FROM answers GROUP BY author, outcome"
-SUMS = """SELECT count(*), total(cost), sum(cost IS NULL), sum(input_tokens), sum(cached_tokens),
+COST = f"SELECT {schema.DOLLARS} FROM answers"
+SUMS = """SELECT count(*), sum(cost IS NULL), sum(input_tokens), sum(cached_tokens),
     sum(output_tokens), sum(calls) FROM answers"""
 GIVEN_UP = "SELECT count(*) FROM requests WHERE failure IS NOT NULL"
 BATCHED = "SELECT key FROM batched JOIN batches ON name = batch WHERE state = 'open'"
@@ -46,8 +47,8 @@ class Status:
     cached_tokens: int
     output_tokens: int
     calls: int
-    cost: float
-    """US dollars for the answers whose price is known."""
+    cost: float | None
+    """US dollars for the answers whose price is known; None if that is none of them."""
     unpriced: int
 
 
@@ -58,7 +59,7 @@ def status(journal: Path) -> Status:
         for author, outcome, count in connection.execute(OUTCOMES):
             by_author.setdefault(author, {})[outcome] = count
         sums = connection.execute(SUMS).fetchone()
-        answers, cost, unpriced, given, cached, made, calls = (value or 0 for value in sums)
+        answers, unpriced, given, cached, made, calls = (value or 0 for value in sums)
         batched = _batched(connection)
         waiting = connection.execute(DOUBTFUL).fetchall()
         return Status(
@@ -71,7 +72,7 @@ def status(journal: Path) -> Status:
             cached_tokens=cached,
             output_tokens=made,
             calls=calls,
-            cost=cost,
+            cost=connection.execute(COST).fetchone()[0],
             unpriced=unpriced,
         )
 

@@ -47,6 +47,10 @@ CREATE TABLE answers (
 );
 """
 
+DOLLARS = """CASE WHEN total(cost) > 0 OR coalesce(sum(cost IS NULL), 0) = 0
+    THEN total(cost) END"""
+"""SQL: what some answers cost as far as is known; NULL where nothing is, which is not zero."""
+
 
 def connect(path: Path, *, readonly: bool = False, whole: bool = False) -> sqlite3.Connection:
     """Open a journal, made if need be. Raises `CptError` if it is none, newer or damaged.

@@ -54,7 +54,7 @@ class Tally:
         self.output_tokens += usage.output_tokens
 
     def plain(self) -> dict[str, Any]:
-        """What the run did, for a summary."""
+        """What the run did, for a summary; a cost that nobody knows is None."""
         return {
             "found": self.found,
             "requests": self.sent,
@@ -63,6 +63,6 @@ class Tally:
             "input_tokens": self.input_tokens,
             "cached_tokens": self.cached_tokens,
             "output_tokens": self.output_tokens,
-            "cost": round(self.cost, 6),
+            "cost": None if self.unpriced and not self.cost else round(self.cost, 6),
             "unpriced": self.unpriced,
         }

@@ -13,7 +13,7 @@ import click
 
 from cpt import paths
 from cpt.cli.stages import DRY_RUN, RoadCommand, prepare
-from cpt.cli.tell import summed_up
+from cpt.cli.tell import bill_lines, summed_up
 from cpt.errors import BadData, CptError
 from cpt.run.stages import Run, needed
 
@@ -67,15 +67,19 @@ def _ask(run: Run, as_json: bool) -> None:
     click.echo(json.dumps(summary) if as_json else summed_up(summary))
     if not as_json:
         click.echo(f"in {run.path / 'responses.parquet'}")
-    if summary["unfinished"]:
+    if left := summary["unfinished"]:
+        click.echo(f"cpt: {left} requests have no answer yet; the same command goes on.", err=True)
         sys.exit(UNFINISHED)
 
 
 def _say_status(run: Run, as_json: bool) -> None:
     from cpt.asking.lookup import status
 
-    found = attrs.asdict(status(_journal(run)))
+    journal = _journal(run)
+    found = attrs.asdict(status(journal))
     click.echo(json.dumps(found) if as_json else summed_up(found))
+    for line in () if as_json else bill_lines(journal):
+        click.echo(f"paid {line}")
 
 
 def _journal(run: Run) -> Path:

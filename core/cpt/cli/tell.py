@@ -6,11 +6,16 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from cpt.run.folder import Folder
+
+if TYPE_CHECKING:
+    from cpt.asking.bills import Charge
 
 MOST_NAMED = 3
 WIDE = 200
@@ -32,13 +37,15 @@ def tell(folder: Folder, as_json: bool) -> None:
     scores = _scores(folder)
     if as_json:
         done = {name: stage.get("summary", {}) for name, stage in stages.items()}
-        click.echo(json.dumps({"output": str(folder.path), "stages": done, **scores}))
+        paid = [attrs.asdict(charge) for charge in _charges(folder.path / "journal.sqlite")]
+        plain = {"output": str(folder.path), "stages": done, "bill": paid}
+        click.echo(json.dumps(plain | scores))
         return
     for name, stage in stages.items():
         click.echo(f"{name:<9} {summed_up(stage.get('summary', {}))}")
     for line in _names_of_dropped(folder):
         click.echo(f"{'dropped':<9} {line}")
-    for line in _bill(folder):
+    for line in bill_lines(folder.path / "journal.sqlite"):
         click.echo(f"{'paid':<9} {line}")
     if scores:
         table(scores)
@@ -106,21 +113,29 @@ def _short(value: Any) -> str:
     if isinstance(value, Mapping):
         inner = ", ".join(f"{name} {_short(each)}" for name, each in value.items())
         return f"({inner})" if inner else "none"
+    if value is None:
+        return "unknown"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _bill(folder: Folder) -> Iterator[str]:
-    """What each stage paid to whom; answers that cost nothing are left out."""
+def bill_lines(journal: Path) -> Iterator[str]:
+    """What each stage paid to whom."""
+    for charge in _charges(journal):
+        known = "an unknown price" if charge.dollars is None else f"${charge.dollars:.4f}"
+        some = charge.unpriced and charge.dollars is not None
+        unknown = f", {charge.unpriced} of unknown price" if some else ""
+        yield (
+            f"{charge.stage}: {charge.author} {known} for {charge.answers} answers{unknown} "
+            f"({charge.input_tokens} tokens in, {charge.output_tokens} out)"
+        )
+
+
+def _charges(journal: Path) -> list[Charge]:
+    """The bill, less answers that cost nothing."""
     from cpt.asking.bills import bill
 
-    journal = folder.path / "journal.sqlite"
-    for charge in bill(journal) if journal.exists() else ():
-        if charge.dollars or charge.unpriced:
-            unknown = f", {charge.unpriced} of unknown price" if charge.unpriced else ""
-            yield (
-                f"{charge.stage}: {charge.author} ${charge.dollars:.4f} for {charge.answers} "
-                f"answers{unknown} ({charge.input_tokens} tokens in, {charge.output_tokens} out)"
-            )
+    charges = bill(journal) if journal.exists() else []
+    return [charge for charge in charges if charge.dollars or charge.unpriced]
 
 
 def _names_of_dropped(folder: Folder) -> Iterator[str]:
