@@ -32,12 +32,14 @@ class Task:
     precision: str
     device: str
     threads: int
-    micro_tokens: int
-    checkpointing: bool
+    micro_tokens: int | None
+    theirs_checkpointed: bool
     """Whether TRL computes activations twice, as it does by default."""
     cached: bool
     """Whether TRL computes its reference before training, as it does not by default."""
     compile: bool
+    checkpointing: bool
+    """Whether we compute activations twice."""
 
 
 @attrs.frozen
@@ -135,6 +137,7 @@ def ours(task: Task, end: Connection) -> None:
             max_length=task.longest,
             precision=task.precision,
             compile=task.compile,
+            gradient_checkpointing=task.checkpointing,
             device="cpu" if task.device == "cpu" else "auto",
             log_every=1,
             checkpoint_every=0,
@@ -212,7 +215,7 @@ def _trl_options(task: Task) -> Any:
         beta=task.beta,
         loss_type=[{"dpo": "sigmoid"}.get(task.loss, task.loss)],
         bf16=task.precision == "bf16",
-        gradient_checkpointing=task.checkpointing,
+        gradient_checkpointing=task.theirs_checkpointed,
         precompute_ref_log_probs=task.cached,
         train_sampling_strategy="sequential",
         optim="adamw_torch_fused",

@@ -47,9 +47,10 @@ def main() -> None:
             device=options.device,
             threads=options.threads,
             micro_tokens=options.micro_tokens,
-            checkpointing=options.flags == "default",
+            theirs_checkpointed=options.flags == "default",
             cached=options.flags == "best",
             compile=options.compile,
+            checkpointing=options.checkpointing,
         )
         reports = run(task, options.trainers)
     _print(task, reports, options)
@@ -69,8 +70,9 @@ def _options() -> argparse.Namespace:
     add("--max-length", type=int, default=512)
     add("--precision", choices=["fp32", "bf16"], default="fp32")
     add("--flags", choices=["default", "eager", "best"], default="default", help="TRL's")
-    add("--micro-tokens", type=int, default=8192, help="ours")
+    add("--micro-tokens", type=int, help="ours")
     add("--compile", action="store_true", help="ours")
+    add("--checkpointing", action="store_true", help="ours; TRL's are its flags")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--threads", type=int, default=2)
     add("--trainers", nargs=2, choices=TRAINERS, default=["cpt", "trl"], help="who is compared")

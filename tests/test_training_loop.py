@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -366,6 +366,28 @@ def test_a_loss_of_the_wrong_shape_is_named(tmp_path: Path, model: Path) -> None
 
     with pytest.raises(CptError, match=r"Loss 'mean' returned shape \(\) for \d pairs"):
         tiny.train(tmp_path, model, PAIRS, loss=Mean())
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (lambda losses: None, "Loss 'odd' returned NoneType for"),
+        (lambda losses: losses.tolist(), "Loss 'odd' returned list for"),
+        (lambda losses: losses.detach(), "Loss 'odd' has no gradient"),
+    ],
+)
+def test_a_loss_that_gives_no_gradient_is_named(
+    tmp_path: Path, model: Path, broken: Callable[[Tensor], Any], what: str
+) -> None:
+    @attrs.frozen
+    class Odd(tiny.Sigmoid):
+        name = "odd"
+
+        def __call__(self, batch: Batch) -> Any:
+            return broken(super().__call__(batch))
+
+    with pytest.raises(CptError, match=what):
+        tiny.train(tmp_path, model, PAIRS, loss=Odd())
 
 
 def test_a_scheduler_that_asks_for_what_there_is_not_is_named(tmp_path: Path, model: Path) -> None:

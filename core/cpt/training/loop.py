@@ -114,7 +114,7 @@ def _backward(state: State) -> list[tuple[Part, Tensor]]:
     Neither how the step is cut into parts nor how many processes share it changes the gradient.
     """
     plan, accelerator, layout = state.plan, state.accelerator, state.scorer.module.layout
-    batch, tokens = plan.order[state.done], plan.options.micro_tokens
+    batch, tokens = plan.order[state.done], state.scorer.tokens
     groups = grouped(batch, plan.corpus, plan.loss, tokens)
     share = divided(groups, plan.corpus, accelerator.num_processes)[accelerator.process_index]
     parts = cut(share, plan.corpus, tokens, layout)

@@ -93,9 +93,16 @@ def _reference(state: State, part: Part, flat: Tensor) -> Tensor | None:
 
 def _checked(loss: Loss, batch: Batch, pairs: int) -> Tensor:
     losses = loss(batch)
-    if losses.shape != (pairs,):
+    if not isinstance(losses, Tensor) or losses.shape != (pairs,):
+        is_tensor = isinstance(losses, Tensor)
+        found = f"shape {tuple(losses.shape)}" if is_tensor else type(losses).__name__
         raise CptError(
-            f"Loss {loss.name!r} returned shape {tuple(losses.shape)} for {pairs} pairs; "
-            f"it must return one number for each: ({pairs},)."
+            f"Loss {loss.name!r} returned {found} for {pairs} pairs; "
+            f"it must return one number for each: a tensor of shape ({pairs},)."
+        )
+    if not losses.requires_grad:
+        raise CptError(
+            f"Loss {loss.name!r} has no gradient: it does not depend on batch.chosen.policy or "
+            "batch.rejected.policy, or was detached from them, so nothing could be learned."
         )
     return losses

@@ -27,8 +27,10 @@ class Training:
     """Times that every pair is seen."""
     batch_size: int = attrs.field(default=64, validator=ge(1))
     """Pairs in an optimizer step, over all processes together."""
-    micro_tokens: int = attrs.field(default=8192, validator=ge(1), metadata=NOT_IDENTITY)
-    """Most tokens computed at once on one device; changes memory and speed, not the result."""
+    micro_tokens: int | None = attrs.field(
+        default=None, validator=optional(ge(1)), metadata=NOT_IDENTITY
+    )
+    """Most tokens computed at once on a device: memory and speed; 8192, on a CPU 2048."""
     weight_decay: float = attrs.field(default=0.0, validator=ge(0.0))
     """AdamW's decay of matrices; biases and norms are never decayed."""
     beta1: float = attrs.field(default=0.9, validator=and_(ge(0.0), lt(1.0)))

@@ -20,6 +20,9 @@ from cpt.training.plan import Plan
 from cpt.training.reference import identity, store
 from cpt.training.scoring import References, Scorer, references
 
+MICRO_TOKENS = {"cpu": 2048}
+"""Tokens that suffice to keep a device busy, where they are not 8192."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class State:
@@ -126,7 +129,8 @@ def _references(plan: Plan, scorer: Scorer, output: Path) -> References:
 
 
 def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:
-    return Scorer(accelerator=accelerator, module=module, tokens=plan.options.micro_tokens)
+    tokens = plan.options.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
+    return Scorer(accelerator=accelerator, module=module, tokens=tokens)
 
 
 def _optimizer(module: torch.nn.Module, options: Training) -> torch.optim.Optimizer:

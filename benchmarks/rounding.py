@@ -1,0 +1,117 @@
+"""What bf16 costs in exactness: the same training in fp32 and in bf16, step by step.
+
+    python benchmarks/rounding.py --pairs ladder.jsonl
+
+Both begin with the same weights. Beside their losses stand two more: of what the bf16 training has
+learned, computed in fp32; and of what the fp32 training has learned, its matrices rounded to bf16
+and multiplied in fp32. So the first tells how far the weights have come apart, and the second how
+much a loss that is reported in bf16 owes to the rounding of weights alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import material
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from cpt.training.loading import load_model
+from cpt.training.logps import SequenceLogps
+from cpt.training.packing import microbatches
+from cpt.training.rows import Row
+from cpt.training.tokens import encode, load_tokenizer
+
+BATCH, BETA, RATE = 4, 0.1, 5e-6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=Path, required=True, help="jsonl: a ladder's rows")
+    parser.add_argument("--authors", nargs=2, default=["gpt4", "text_davinci_003"])
+    parser.add_argument("--model", choices=material.MODELS, default="40m")
+    parser.add_argument("--steps", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        batches = _batches(options, folder)
+        exact, own = (Trained(folder, precision) for precision in ("fp32", "bf16"))
+        print("step      fp32           bf16   bf16 learned   fp32 rounded")
+        for number, batch in enumerate(batches, 1):
+            learned = own.loss(batch, "fp32")
+            with rounded(exact.policy), rounded(exact.reference):
+                coarse = exact.loss(batch, "fp32")
+            loss = exact.step(batch)
+            apart = "".join(f"{each - loss:+15.1e}" for each in (own.step(batch), learned, coarse))
+            print(f"{number:4}{loss:10.6f}{apart}", flush=True)
+
+
+def _batches(options: argparse.Namespace, folder: Path) -> list[list[list[Row]]]:
+    pairs = material.read(options.pairs, options.authors)
+    material.make_model(options.model, folder)
+    vocabulary = min(material.MODELS[options.model]["vocab_size"], 50_000)
+    material.make_tokenizer(pairs, vocabulary, folder)
+    pairs = material.fitting(pairs[: 4 * BATCH * options.steps], folder, 512)
+    rows = [
+        [Row(each.prompt, side.ids) for side in (each.chosen, each.rejected)]
+        for each in encode(pairs[: BATCH * options.steps], load_tokenizer(folder))
+    ]
+    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+
+
+class Trained:
+    """A policy, its reference and its optimizer, in one precision."""
+
+    def __init__(self, folder: Path, precision: str) -> None:
+        self.precision = precision
+        self.policy, self.reference = (SequenceLogps(load_model(folder)) for _ in range(2))
+        self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=RATE, weight_decay=0.0)
+
+    def step(self, batch: Sequence[Sequence[Row]]) -> float:
+        """The loss before the step."""
+        loss = self._loss(batch, self.precision)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def loss(self, batch: Sequence[Sequence[Row]], precision: str) -> float:
+        return float(self._loss(batch, precision))
+
+    def _loss(self, batch: Sequence[Sequence[Row]], precision: str) -> Tensor:
+        """DPO's (2305.18290, equation 7)."""
+        with torch.no_grad():
+            reference = _sums(self.reference, batch, precision)
+        ratio = _sums(self.policy, batch, precision) - reference
+        return -logsigmoid(BETA * (ratio[:, 0] - ratio[:, 1])).mean()
+
+
+def _sums(model: SequenceLogps, batch: Sequence[Sequence[Row]], precision: str) -> Tensor:
+    """Log-probabilities of the answers. Shape (pairs, 2)."""
+    (micro,) = microbatches(batch, 1_000_000, model.layout)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        return micro.sums(model(micro)).view(-1, 2)
+
+
+@contextmanager
+def rounded(model: nn.Module) -> Iterator[None]:
+    """Weights of linear layers as bf16 has them, inside the block."""
+    weights = {each.weight for each in model.modules() if isinstance(each, nn.Linear)}
+    before = {each: each.detach().clone() for each in weights}
+    with torch.no_grad():
+        for each in weights:
+            each.copy_(each.bfloat16())
+        yield
+        for each, values in before.items():
+            each.copy_(values)
+
+
+if __name__ == "__main__":
+    main()
