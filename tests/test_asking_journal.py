@@ -150,6 +150,16 @@ def cut_off(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+async def test_a_journal_that_somebody_emptied_is_not_begun_anew(path: Path) -> None:
+    await fill(path, 20)
+    os.truncate(path, 0)
+    for _ in range(2):
+        with pytest.raises(CptError, match="empty, but it held answers"):
+            await fill(path, 20)
+    path.unlink()
+    await fill(path, 20)
+
+
 @pytest.mark.parametrize("damage", [not_a_database, overwritten, cut_off])
 async def test_a_damaged_journal_is_one_clear_line(
     path: Path, damage: Callable[[Path], None]
@@ -241,15 +251,19 @@ def test_a_disk_that_is_full_stops_the_run_and_the_next_goes_on(tmp_path: Path) 
     run = f"{sys.executable} {program} {disk} 2>&1; echo status $?"
     grow = f"mount -o remount,size=100m {disk}"
     freeze = f"mount -o remount,ro {disk}"
-    script = f"mount -t tmpfs -o size=1m tmpfs {disk}; {run}; {grow}; {run}; {freeze}; {run}"
+    look = f"{sys.executable} -m cpt respond --status --output {disk}"
+    script = (
+        f"mount -t tmpfs -o size=1m tmpfs {disk}; {run}; {grow}; {run}; {freeze}; {run}; {look}"
+    )
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False
     )
     # A program that knows nothing of exit statuses ends with 1 on any exception.
-    first, second, third = done.stdout.split("status")[:3]
+    first, second, third, looked = done.stdout.split("status")
     assert "the disk is full: make room, then run again" in first, done
     assert "3000 answers, ok" in second, done
     assert f"{disk}: cannot be written (Read-only file system)" in third, done
+    assert "answers 3000" in looked, "what is kept where nobody can write can be looked at"
 
 
 FILL = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,16 @@ def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_said_of_the_file_that_it_had_no_room_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError) as full, atomic(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert full.value.filename == str(path)
+    with pytest.raises(OSError) as other, atomic(path):
+        (tmp_path / "none.txt").read_text()
+    assert other.value.filename == str(tmp_path / "none.txt")
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:

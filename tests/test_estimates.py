@@ -86,11 +86,12 @@ async def test_a_batch_costs_half() -> None:
 
 
 async def test_what_the_journal_has_is_neither_asked_nor_guessed(tmp_path: Path) -> None:
+    """Even while a run holds it: nothing is written."""
     journal, talker = tmp_path / "j.sqlite", Talker("gpt-4.1")
     async with Asker(journal) as ask:
         await ask(talker, prompts("a")[0])
-    with DryRun(journal) as dry:
-        answers = [await dry(talker, prompt) for prompt in prompts("a", "b", "b")]
+        with DryRun(journal) as dry:
+            answers = [await dry(talker, prompt) for prompt in prompts("a", "b", "b")]
     assert answers[0].text == "yes"
     estimate = dry.estimates["talker:gpt-4.1"]
     assert (estimate.known, estimate.requests, estimate.output_tokens) == (1, 1, 20)

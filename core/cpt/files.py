@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
@@ -18,8 +21,14 @@ def atomic(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
+    except OSError as error:
+        # A full disk does not say for what it has no room, and the other name means nothing.
+        if error.errno in FULL or error.filename == str(temporary):
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what is wrong with the disk was said already
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from sqlite3 import Connection
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from cpt.asking import keys
+from cpt.asking import keys, schema
 from cpt.asking.bills import mean_output_tokens
-from cpt.asking.journal import Journal
+from cpt.asking.journal import find
 from cpt.asking.prices import Prices
 from cpt.roles import Local, Responder
 from cpt.types import Prompt, Response, Usage
@@ -81,7 +83,8 @@ class DryRun:
         self._prices = prices or Prices.load()
         self._batch = batch
         self._path = journal if journal and journal.exists() else None
-        self._journal = Journal(self._path) if self._path else None
+        self._opened = ExitStack()
+        self._journal: Connection | None = None
         self._asked: set[str] = set()
         self._typical: dict[str, int] = {}
 
@@ -90,7 +93,7 @@ class DryRun:
         if isinstance(responder, Local) and not responder.journaled:
             return responder.answer_all([(prompt, sample)])[0]
         request = keys.request(responder, prompt, sample)
-        if self._journal and (found := self._journal.find(request)):
+        if self._journal and (found := find(self._journal, request)):
             self._add(responder, Estimate(known=1))
             return found.response
         expected = self._expected(responder)
@@ -100,11 +103,12 @@ class DryRun:
         return Response(prompt_id=prompt.id, text="word " * expected, author=responder.author)
 
     def __enter__(self) -> DryRun:
+        if self._path:
+            self._journal = self._opened.enter_context(schema.reading(self._path))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._journal:
-            self._journal.close()
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._opened.__exit__(*error)
 
     def _add(self, responder: Responder, more: Estimate) -> None:
         label = f"{responder.name}:{responder.author}"

@@ -61,8 +61,10 @@ class Journal:
 
     def find(self, request: Request) -> Paid | None:
         """The answer to a request, if it was ever paid for."""
-        found = self._read(FIND, (request.key,))
-        return Paid(_response(found[0], request.prompt_id), found[0][-1]) if found else None
+        try:
+            return find(self._reader, request)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
 
     async def begin(self, request: Request, stage: str = "") -> None:
         """Say, durably, that a request is about to be sent."""
@@ -139,6 +141,12 @@ class Journal:
     def _explain(self, error: Exception) -> CptError:
         self._sound = False
         return schema.explain(self.path, error)
+
+
+def find(connection: sqlite3.Connection, request: Request) -> Paid | None:
+    """The answer to a request in an open journal, if it is there."""
+    found = connection.execute(FIND, (request.key,)).fetchone()
+    return Paid(_response(found, request.prompt_id), found[-1]) if found else None
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -78,8 +79,17 @@ def reading(path: Path, *, whole: bool = False) -> Iterator[sqlite3.Connection]:
 
 
 def _open(path: Path, readonly: bool) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+    how = "mode=ro" if readonly else "mode=rwc"
+    if readonly and not os.access(path.parent, os.W_OK) and not _log(path).exists():
+        # SQLite wants to make a log even to read, unless it is told that nobody writes.
+        how = "immutable=1"
+    uri = f"{path.absolute().as_uri()}?{how}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def _log(path: Path) -> Path:
+    """What a writer has not yet brought into the file; gone once the last one has closed it."""
+    return path.with_name(f"{path.name}-wal")
 
 
 def _inspect(connection: sqlite3.Connection, path: Path, readonly: bool) -> None:

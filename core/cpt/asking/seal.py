@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from cpt.errors import CptError
+
 
 def put(journal: Path) -> None:
     """Mark a journal that was closed in good order."""
@@ -19,7 +21,15 @@ def put(journal: Path) -> None:
 
 
 def take(journal: Path) -> bool:
-    """Remove the mark; whether it was there and nobody changed the file since."""
+    """Remove the mark; whether it was there and nobody changed the file since.
+
+    Raises `CptError` if somebody emptied it: what looks like a new journal would be paid for anew.
+    """
+    if _beside(journal).exists() and journal.exists() and not journal.stat().st_size:
+        raise CptError(
+            f"{journal}: empty, but it held answers. Put the journal back, or remove this file to "
+            "ask everything again."
+        )
     try:
         intact = _beside(journal).read_text() == _state(journal)
         _beside(journal).unlink()

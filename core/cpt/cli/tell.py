@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,8 @@ def _short(value: Any) -> str:
         return f"({inner})" if inner else "none"
     if value is None:
         return "unknown"
+    if isinstance(value, tuple):
+        return _first(value) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -146,5 +148,10 @@ def _names_of_dropped(folder: Folder) -> Iterator[str]:
         for pair, reason in json.loads(line)["dropped"]:
             by_reason[reason].append(pair)
     for reason, pairs in by_reason.items():
-        more = f" and {len(pairs) - MOST_NAMED} more" if len(pairs) > MOST_NAMED else ""
-        yield f"{reason}: {', '.join(pairs[:MOST_NAMED])}{more} (all in {file})"
+        yield f"{reason}: {_first(pairs)} (all in {file})"
+
+
+def _first(names: Sequence[str]) -> str:
+    """A few of many names."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
