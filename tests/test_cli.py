@@ -67,6 +67,15 @@ def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
         (["--limit", "0"], "limit: must be >= 1: 0"),
         (["--limit", "9" * 30], "limit: must be <= "),
         (["respond", "--samples", "0"], "samples: must be >= 1: 0"),
+        (["respond", "--responder", "server:m"], "--prompts must be given: what should be asked?"),
+        *(
+            (["respond", "--responder", "server:m", f"--responder.{name}", "0"], f"{name}: must be")
+            for name in ("concurrency", "timeout", "attempts")
+        ),
+        (
+            ["respond", "--responder", "server:m", "--responder.requests-per-minute", "-1"],
+            "responder.requests_per_minute: must be > 0.0: -1.0",
+        ),
         (["--seed", "-1"], "seed: must be >= 0: -1"),
         (["train", "--pairs", "p.jsonl"], "--model must be given: what should be trained?"),
         (["pair", "--prompts", "p.jsonl"], "--pairer must be given: how should pairs be made?"),

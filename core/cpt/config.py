@@ -35,7 +35,7 @@ DEFAULTS: Mapping[str, Any] = {
 """The components of a run that names no others."""
 
 DEFAULT_PRESET = "lab"
-"""What fills in a run that says neither what to ask nor what to train."""
+"""What fills in a run that says neither what or whom to ask nor what to train."""
 
 RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
 """Environment variables that are not options."""
@@ -131,7 +131,7 @@ def stack(given: Sequence[Layer], registry: Registry) -> list[Layer]:
     defaults = {field: pick for field, pick in DEFAULTS.items() if pick.partition(":")[0] in known}
     above = merge(given)
     name = above.pop("preset", None)
-    if name is None and not {"prompts", "pairs", "model"} & above.keys():
+    if name is None and not {"prompts", "pairs", "model", "responder"} & above.keys():
         name = DEFAULT_PRESET if DEFAULT_PRESET in presets(registry) else None
     values = _preset(name, above, registry) if name else {}
     given = [attrs.evolve(each, values=_without(each.values, "preset")) for each in given]

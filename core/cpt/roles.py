@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
+from attrs.validators import ge, gt, optional
 
 from cpt.types import Ask, Batch, Pair, Prompt, Response, Score, Verdict
 
@@ -71,17 +72,21 @@ class Responder(Component):
 class Service(Responder):
     """A responder that is asked one request at a time, over a network."""
 
-    concurrency: int = attrs.field(default=64, kw_only=True, metadata=NOT_IDENTITY)
+    concurrency: int = attrs.field(default=64, validator=ge(1), kw_only=True, metadata=NOT_IDENTITY)
     """Most requests in flight; fewer are used while the service is overloaded."""
     requests_per_minute: float | None = attrs.field(
-        default=None, kw_only=True, metadata=NOT_IDENTITY
+        default=None, validator=optional(gt(0.0)), kw_only=True, metadata=NOT_IDENTITY
     )
     """Most requests started in a minute."""
-    tokens_per_minute: float | None = attrs.field(default=None, kw_only=True, metadata=NOT_IDENTITY)
+    tokens_per_minute: float | None = attrs.field(
+        default=None, validator=optional(gt(0.0)), kw_only=True, metadata=NOT_IDENTITY
+    )
     """Most input and output tokens used in a minute."""
-    timeout: float = attrs.field(default=120.0, kw_only=True, metadata=NOT_IDENTITY)
+    timeout: float = attrs.field(
+        default=120.0, validator=gt(0.0), kw_only=True, metadata=NOT_IDENTITY
+    )
     """Seconds until a request without an answer is given up and asked again."""
-    attempts: int = attrs.field(default=8, kw_only=True, metadata=NOT_IDENTITY)
+    attempts: int = attrs.field(default=8, validator=ge(1), kw_only=True, metadata=NOT_IDENTITY)
     """Times that a request is asked before it counts as failed."""
 
     @abstractmethod
