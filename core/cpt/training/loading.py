@@ -75,16 +75,11 @@ def made_trainable(model: Any, options: Training) -> Any:
 
 
 def compile_layers(model: Any) -> None:
-    """Compile what stands around the attention in every decoder layer, for any length.
-
-    Attention itself divides the line in another way at each call, and would be compiled each time.
-    """
+    """Compile every decoder layer, for any length; `packed_attention` inside it stays as it is."""
     layers = set(model._no_split_modules or ())
     for module in model.modules():
         if type(module).__name__ in layers:
-            for name, part in module.named_children():
-                if not name.endswith(("attn", "attention")):
-                    part.compile(dynamic=True)
+            module.compile(dynamic=True)
 
 
 def _with_lora(model: Any, options: Training) -> Any:
