@@ -179,3 +179,13 @@ def test_another_address_is_the_same_model() -> None:
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(CptError, match="is no address"):
         Server("m", base_url=(url,)).check()
+
+
+@pytest.mark.parametrize("key", ["sk-1234\n", "sk 1234", "süß-1234"])
+def test_a_key_that_cannot_be_sent_is_one_line_without_it(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(CptError, match="MY_KEY: the key in this") as refused:
+        Server("m", api_key_env="MY_KEY").check()
+    assert "1234" not in refused.value.message

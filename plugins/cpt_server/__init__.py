@@ -10,6 +10,7 @@ import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
 from cpt.asking import chat
+from cpt.asking.secrets import refuse_unsendable
 
 
 @attrs.frozen
@@ -58,6 +59,8 @@ class Server(Service):
                 )
         if not self.base_url:
             raise CptError(f"server:{self.model} needs at least one base_url.")
+        if self.api_key_env:
+            refuse_unsendable(self.api_key_env)
         if self.api_key_env and not os.environ.get(self.api_key_env):
             raise CptError(
                 f"server:{self.model} needs a key: set the environment variable {self.api_key_env}."

@@ -5,9 +5,21 @@ from __future__ import annotations
 import os
 import re
 
+from cpt.errors import CptError
+
 SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORECASE)
 SHORTEST = 8
 """A shorter value may be an ordinary word."""
+
+
+def refuse_unsendable(variable: str) -> None:
+    """Raise `CptError` if the key in this environment variable cannot be sent in a header."""
+    key = os.environ.get(variable, "")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise CptError(
+            f"{variable}: the key in this environment variable has a blank, a line break or a "
+            "letter in it that no key has; copy it again."
+        )
 
 
 def scrub(text: str) -> str:
