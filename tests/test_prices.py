@@ -14,6 +14,7 @@ from cpt import CptError, Local, Prompt, Response, Usage
 from cpt.asking.prices import MILLION, Price, Prices
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
+from cpt_server import Server
 
 TOKENS = st.integers(0, 10**7)
 
@@ -52,6 +53,13 @@ def test_an_unknown_price_is_none_and_not_zero() -> None:
     assert prices.cost(OpenAI("gpt-4.1", base_url="http://127.0.0.1:8000/v1"), used) is None
     assert Price(input=1, output=1).cost(used, batch=True) is None
     assert prices.cost(OpenAI("gpt-4.1"), Usage()) is None, "no tokens reported is not no tokens"
+
+
+def test_who_has_no_batch_endpoint_is_paid_by_the_request() -> None:
+    """Else a budget would be thought to go twice as far as it does."""
+    at_once = Server("gpt-4.1", base_url=("https://api.openai.com/v1",))
+    prices, used = Prices.load(), Usage(input_tokens=MILLION, output_tokens=MILLION)
+    assert prices.cost(at_once, used, batch=True) == prices.cost(at_once, used) == 10.0
 
 
 def test_what_runs_here_costs_nothing() -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from cpt.asking.batchable import BatchService
 from cpt.errors import CptError
 from cpt.roles import Responder, Service
 from cpt.types import Usage
@@ -84,9 +85,13 @@ class Prices:
         return None
 
     def cost(self, responder: Responder, usage: Usage, *, batch: bool = False) -> float | None:
-        """Dollars for one answer: nothing in this process, None where the price is unknown."""
+        """Dollars for one answer: nothing in this process, None where the price is unknown.
+
+        Who has no batch endpoint is asked one by one, and paid so, whatever `batch` says.
+        """
         if not isinstance(responder, Service):
             return 0.0
+        batch = batch and isinstance(responder, BatchService)
         price = self.of(responder)
         # Every request takes tokens: if none are reported, nobody knows how many.
         reported = usage.input_tokens or usage.output_tokens
