@@ -343,6 +343,9 @@ def test_a_price_that_nobody_knows_is_not_zero_wherever_it_is_said(cpt_cli, tmp_
     told = [*told, "--prices", "prices.yaml", "--samples", "2"]
     priced = cpt_cli(*told, "--output", "run")
     assert "cost 2, unpriced 0" in priced.stdout
+    short = cpt_cli(*told, "--output", "other", "--budget", "3.5")
+    assert short.exit_code == 1
+    assert "1 requests have no answer yet; the same command with a larger --budget" in short.stderr
     (charge,) = json.loads(cpt_cli("report", "--output", "run", "--json").stdout)["bill"]
     assert (charge["stage"], charge["author"]) == ("responses", "dear")
     assert (charge["answers"], charge["dollars"], charge["unpriced"]) == (4, 2.0, 2)

@@ -68,7 +68,9 @@ def _ask(run: Run, as_json: bool) -> None:
     if not as_json:
         click.echo(f"in {run.path / 'responses.parquet'}")
     if left := summary["unfinished"]:
-        click.echo(f"cpt: {left} requests have no answer yet; the same command goes on.", err=True)
+        how = " with a larger --budget" if "over_budget" in summary["outcomes"] else ""
+        told = f"cpt: {left} requests have no answer yet; the same command{how} goes on."
+        click.echo(told, err=True)
         sys.exit(UNFINISHED)
 
 
