@@ -153,3 +153,10 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
     Anthropic("m", base_url="http://127.0.0.1:1").check()
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     Anthropic("m").check()
+
+
+def test_a_key_that_cannot_be_sent_is_one_line_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-1234\n")
+    with pytest.raises(CptError, match="MY_KEY: the key in this") as refused:
+        Anthropic("m", api_key_env="MY_KEY").check()
+    assert "1234" not in refused.value.message

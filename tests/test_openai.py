@@ -197,3 +197,10 @@ def test_what_changes_an_answer_changes_its_identity(monkeypatch: pytest.MonkeyP
         assert OpenAI("m", **options).identity == plain
     monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere/v1")
     assert OpenAI("m").identity != plain
+
+
+def test_a_key_that_cannot_be_sent_is_one_line_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-1234\n")
+    with pytest.raises(CptError, match="MY_KEY: the key in this") as refused:
+        OpenAI("m", api_key_env="MY_KEY").check()
+    assert "1234" not in refused.value.message
