@@ -69,7 +69,7 @@ def test_a_list_of_alpaca_eval_is_a_source(tmp_path: Path) -> None:
     ("rows", "complaint"),
     [
         ([{"text": "Hello"}], "rows.jsonl:1: no prompt: expected a column prompt, messages or"),
-        ([{"prompt": "a"}, {"prompt": ""}], "rows.jsonl:2: no prompt"),
+        ([{"prompt": "a"}, {"prompt": ""}], "rows.jsonl:2: no prompt: its prompt is empty"),
         ([{"prompt": "  "}], "rows.jsonl:1: the prompt is empty"),
         ([{"prompt": []}], "rows.jsonl:1: the prompt is empty"),
         ([{"prompt": 3}], "rows.jsonl:1: expected text or a list of messages, got 3"),

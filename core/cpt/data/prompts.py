@@ -13,6 +13,8 @@ from cpt.types import Prompt
 COLUMNS = {"id": TEXT, "messages": MESSAGES, "info": TEXT}
 NUMBERED = "row-"
 """How the id of a prompt begins that its source did not name."""
+ASKED = ("prompt", "messages", "instruction")
+"""Columns that may hold a prompt."""
 
 
 def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Prompt]:
@@ -28,6 +30,8 @@ def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Promp
     for row in read_rows(source, "prompts"):
         prompt = prompt_of(row)
         if not prompt.messages:
+            if empty := [name for name in ASKED if name in row.values]:
+                raise row.bad(f"no prompt: its {empty[0]} is empty")
             columns = ", ".join(row.values) or "none"
             raise row.bad(
                 f"no prompt: expected a column prompt, messages or instruction, found {columns}"
