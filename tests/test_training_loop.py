@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from cpt import Batch, CptError, Loss
 from cpt.training import objective, step
@@ -103,6 +104,23 @@ def test_what_saves_memory_changes_nothing(tmp_path: Path, model: Path) -> None:
     plain = tiny.train(tmp_path / "plain", model, PAIRS)
     same(plain, tiny.train(tmp_path / "twice", model, PAIRS, gradient_checkpointing=True))
     same(plain, tiny.train(tmp_path / "token", model, PAIRS, loss=tiny.ByToken()))
+
+
+def test_checkpointing_computes_activations_twice(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    forward = LlamaMLP.forward
+
+    def counted(self: LlamaMLP, hidden: Tensor) -> Tensor:
+        calls.append(torch.is_grad_enabled())
+        return forward(self, hidden)
+
+    monkeypatch.setattr(LlamaMLP, "forward", counted)
+    tiny.train(tmp_path / "once", model, PAIRS)
+    once = calls.count(True)
+    tiny.train(tmp_path / "twice", model, PAIRS, gradient_checkpointing=True)
+    assert calls.count(True) - once == 2 * once
 
 
 @pytest.mark.parametrize(

@@ -158,13 +158,14 @@ def _same(model: Any, found: Tensor, wanted: Tensor) -> bool:
 
 @contextmanager
 def _quiet(model: Any) -> Iterator[None]:
-    """No gradients, no dropout."""
-    training = model.training
+    """No gradients, no dropout; every module is left in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad():
             yield model.eval()
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def _is_meta(model: Any) -> bool:
