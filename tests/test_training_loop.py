@@ -21,9 +21,13 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from cpt import Batch, CptError, Loss
 from cpt.training import objective, step
+from cpt.training.corpus import corpus_of
 from cpt.training.loading import compile_layers
 from cpt.training.loop import _factor
 from cpt.training.options import Training
+from cpt.training.packing import Layout
+from cpt.training.rows import Row
+from cpt.training.scoring import _by_prompt
 
 from . import tiny
 from .training_process import Trainings
@@ -230,6 +234,15 @@ def test_a_prompt_with_many_pairs_is_cut_to_the_budget(
     lines = tiny.train(tmp_path / "cut", model, ladder, batch_size=10, micro_tokens=250)
     assert len(parts) > 1 and sum(len(part.pairs) for part in parts) == 10
     same(lines, tiny.train(tmp_path / "whole", model, ladder, batch_size=10, micro_tokens=9999))
+
+
+@pytest.mark.parametrize(("shared", "groups"), [(True, 1), (False, 3)])
+def test_a_shared_prompt_counts_once_against_the_budget(shared: bool, groups: int) -> None:
+    layout = Layout(packed=True, shared=shared)
+    rows = [(Row([7] * 50, [1, better]), Row([7] * 50, [2, better])) for better in (3, 4, 5)]
+    corpus = corpus_of(PAIRS[:3], rows)
+    assert len(step.grouped([0, 1, 2], corpus, tiny.Sigmoid(), 120, layout)) == groups
+    assert len(list(_by_prompt([row for pair in rows for row in pair], 120, layout))) == groups
 
 
 def test_a_loss_pays_only_for_what_it_needs(

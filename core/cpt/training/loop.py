@@ -115,7 +115,7 @@ def _backward(state: State) -> list[tuple[Part, Tensor]]:
     """
     plan, accelerator, layout = state.plan, state.accelerator, state.scorer.module.layout
     batch, tokens = plan.order[state.done], state.scorer.tokens
-    groups = grouped(batch, plan.corpus, plan.loss, tokens)
+    groups = grouped(batch, plan.corpus, plan.loss, tokens, layout)
     share = divided(groups, plan.corpus, accelerator.num_processes)[accelerator.process_index]
     parts = cut(share, plan.corpus, tokens, layout)
     mismatched = mismatched_logps(state)

@@ -125,6 +125,15 @@ def branches(group: Sequence[Row], layout: Layout) -> Branches:
     return found
 
 
+def taken(group: Sequence[Row], layout: Layout) -> int:
+    """Tokens of all rows of a group, a prompt that they share counted once."""
+    shared = sum(
+        (len(followers) - 1) * len(group[head].prompt)
+        for head, followers in branches(group, layout)
+    )
+    return sum(row.inputs for row in group) - shared
+
+
 def _sharing_pays(rows: Sequence[Row], layout: Layout) -> bool:
     prompt = len(rows[0].prompt)
     if len(rows) < 2:
@@ -135,13 +144,7 @@ def _sharing_pays(rows: Sequence[Row], layout: Layout) -> bool:
 
 
 def _size(group: Sequence[Row], layout: Layout) -> int:
-    if not layout.packed:
-        return max(row.inputs for row in group)
-    shared = sum(
-        (len(followers) - 1) * len(group[head].prompt)
-        for head, followers in branches(group, layout)
-    )
-    return sum(row.inputs for row in group) - shared
+    return taken(group, layout) if layout.packed else max(row.inputs for row in group)
 
 
 def _packed_bins(

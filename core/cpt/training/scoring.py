@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpt.training.logps import SequenceLogps
-from cpt.training.packing import Micro, microbatches
+from cpt.training.packing import Layout, Micro, microbatches, taken
 from cpt.training.reference import Store, key
 from cpt.training.rows import Row
 
@@ -64,7 +64,7 @@ class Scorer:
         Every process calls this as often as the others; one that has fewer rows scores `filler`
         beside them, because a sharded model answers only when all processes ask.
         """
-        groups = list(_by_prompt(rows, self.tokens))
+        groups = list(_by_prompt(rows, self.tokens, self.module.layout))
         micros = self._cut([[rows[each] for each in group] for group in groups])
         spare = micros[:1] or self._cut([[filler]])
         scored: list[Values | None] = [None] * len(rows)
@@ -140,15 +140,14 @@ def _chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _by_prompt(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
+def _by_prompt(rows: Sequence[Row], tokens: int, layout: Layout) -> Iterator[list[int]]:
     """Places of the rows of each prompt, no more than `tokens` together."""
     open_: dict[bytes, list[int]] = {}
-    sizes: dict[bytes, int] = {}
     for place, row in enumerate(rows):
         prompt = row.prompt.tobytes()
-        if prompt in open_ and sizes[prompt] + row.inputs > tokens:
-            yield open_.pop(prompt)
-            sizes[prompt] = 0
-        open_.setdefault(prompt, []).append(place)
-        sizes[prompt] = sizes.get(prompt, 0) + row.inputs
+        group = [*open_.get(prompt, []), place]
+        if len(group) > 1 and taken([rows[each] for each in group], layout) > tokens:
+            yield open_[prompt]
+            group = [place]
+        open_[prompt] = group
     yield from open_.values()

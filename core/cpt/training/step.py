@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cpt.roles import Loss
 from cpt.training.corpus import Corpus
-from cpt.training.packing import Layout, Micro, microbatches
+from cpt.training.packing import Layout, Micro, microbatches, taken
 from cpt.types import Batch, Logps, Pair, TokenLogps
 
 
@@ -38,24 +38,26 @@ class Part:
     """The row of each pair's rejected side. Shape (pairs,)."""
 
 
-def grouped(pairs: Iterable[int], corpus: Corpus, loss: Loss, tokens: int) -> list[Group]:
+def grouped(
+    pairs: Iterable[int], corpus: Corpus, loss: Loss, tokens: int, layout: Layout
+) -> list[Group]:
     """Pairs by prompt, so that answers which several pairs share are computed once.
 
     A group that would hold more than `tokens` is closed, and another one begun.
     """
     both = "rejected" in loss.needs
-    open_: dict[int, tuple[list[int], dict[int, int]]] = {}
-    closed: list[tuple[list[int], dict[int, int]]] = []
+    open_: dict[int, Group] = {}
+    closed: list[Group] = []
     for pair in pairs:
-        sides = [int(corpus.chosen[pair]), *([int(corpus.rejected[pair])] if both else [])]
-        size = {side: corpus.sequences[side].inputs for side in sides}
-        members, sizes = open_.setdefault(int(corpus.prompts[pair]), ([], {}))
-        if members and sum((sizes | size).values()) > tokens:
-            closed.append((members, sizes))
-            members, sizes = open_[int(corpus.prompts[pair])] = ([], {})
-        members.append(pair)
-        sizes |= size
-    return [Group(tuple(members), tuple(sizes)) for members, sizes in [*closed, *open_.values()]]
+        prompt = int(corpus.prompts[pair])
+        sides = (int(corpus.chosen[pair]), *([int(corpus.rejected[pair])] if both else []))
+        group = open_.get(prompt, Group((), ()))
+        sequences = tuple(dict.fromkeys((*group.sequences, *sides)))
+        if group.pairs and taken([corpus.sequences[each] for each in sequences], layout) > tokens:
+            closed.append(group)
+            group, sequences = Group((), ()), tuple(dict.fromkeys(sides))
+        open_[prompt] = Group((*group.pairs, pair), sequences)
+    return [*closed, *open_.values()]
 
 
 def divided(groups: Sequence[Group], corpus: Corpus, processes: int) -> list[list[Group]]:
