@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from threading import Event
 from typing import Any, ClassVar
 
 import attrs
@@ -23,7 +24,7 @@ from tokenizers import (
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from cpt import CptError, Message
-from cpt.training.tokens import encode, load_tokenizer, with_template
+from cpt.training.tokens import AT_ONCE, encode, load_tokenizer, with_template
 
 from . import tiny
 
@@ -252,7 +253,7 @@ def test_a_template_refuses_only_what_it_refuses() -> None:
     asked = [tiny.pair(f"ab{number}", "cd", "dc") for number in range(5)]
     system = attrs.evolve(asked[2].prompt, messages=(Message("system", "a"), Message("user", "b")))
     asked[2] = attrs.evolve(asked[2], prompt=system)
-    encoded = encode(asked, tiny.tokenizer(template=strict + tiny.CHATML))
+    encoded = list(encode(asked, tiny.tokenizer(template=strict + tiny.CHATML)))
     assert [bool(each.chosen.problem) for each in encoded] == [False, False, True, False, False]
     assert "No system" in encoded[2].chosen.problem
 
@@ -265,20 +266,30 @@ def test_a_template_that_does_not_work_is_a_problem_of_the_pair(broken: str) -> 
 
 
 class Counting(PreTrainedTokenizerFast):
-    """Says what it was called with."""
+    """Says what it was called with, and waits behind the first block if it is told to."""
 
     seen: ClassVar[Counter[str]] = Counter()
+    open: ClassVar[Event] = Event()
 
     def __call__(self, text: Any, **rest: Any) -> Any:
+        if len(self.seen) >= 3 * AT_ONCE:
+            self.open.wait()
         self.seen.update(text if isinstance(text, list) else [text])
         return super().__call__(text, **rest)
 
 
-def test_every_distinct_text_is_encoded_once() -> None:
+@pytest.fixture
+def counting() -> Any:
+    Counting.seen.clear()
+    Counting.open.set()
     tokenizer = Counting(tokenizer_object=TOKENIZER.backend_tokenizer, eos_token="<|im_end|>")
     tokenizer.chat_template = tiny.CHATML
+    return tokenizer
+
+
+def test_every_distinct_text_is_encoded_once(counting: Any) -> None:
     ladder = tiny.ladder(prompts=300, rungs=3)
-    encoded = encode([*ladder, *ladder], tokenizer)
+    encoded = list(encode([*ladder, *ladder], counting))
     assert len(encoded) == 2 * len(ladder)
     assert encoded[0].prompt is encoded[1].prompt is encoded[len(ladder)].prompt
     # 300 prompts, 3 answers to each
@@ -286,6 +297,15 @@ def test_every_distinct_text_is_encoded_once() -> None:
     assert len(Counting.seen) == 300 + 900
     for quick, slow in zip(encode(ladder, TOKENIZER), encoded, strict=False):
         assert both(quick) == both(slow) and both(quick, "rejected") == both(slow, "rejected")
+
+
+def test_what_is_not_asked_for_any_more_is_not_encoded(counting: Any) -> None:
+    Counting.open.clear()
+    stream = encode(tiny.ladder(prompts=30 * AT_ONCE, rungs=2), counting)
+    next(stream)
+    Counting.open.set()
+    del stream
+    assert len(Counting.seen) < 15 * 3 * AT_ONCE
 
 
 def test_a_tokenizer_that_cannot_end_an_answer_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -93,7 +93,7 @@ def special_ids(tokenizer: Any) -> set[int]:
     return {tokenizer.eos_token_id, *(id_ for id_, token in added if token.special)}
 
 
-def encode(pairs: Sequence[Pair], tokenizer: Any) -> list[Encoded]:
+def encode(pairs: Sequence[Pair], tokenizer: Any) -> Iterator[Encoded]:
     """Token ids of pairs: every distinct prompt and every distinct answer to it is encoded once.
 
     An answer is all that the template writes after the prompt. Its ids are those that follow the
@@ -107,18 +107,24 @@ def encode(pairs: Sequence[Pair], tokenizer: Any) -> list[Encoded]:
     asked = list(answers.items())
     blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
     encoder = _Encoder.of(tokenizer)
+    found: dict[Conversation, _Ladder] = {}
     # While one block is in Rust, which has threads of its own, another can be in Python.
-    with ThreadPoolExecutor(2 if encoder.backend else 1) as threads:
-        ladders = chain.from_iterable(threads.map(encoder.encode, blocks))
-        found = dict(zip(answers, ladders, strict=True))
-    return [
-        Encoded(
-            prompt=(ladder := found[pair.prompt.messages]).prompt,
-            chosen=ladder.answers[pair.chosen.text],
-            rejected=ladder.answers[pair.rejected.text],
+    threads = ThreadPoolExecutor(2 if encoder.backend else 1)
+    try:
+        ladders = zip(
+            answers, chain.from_iterable(threads.map(encoder.encode, blocks)), strict=True
         )
-        for pair in pairs
-    ]
+        for pair in pairs:
+            while pair.prompt.messages not in found:
+                found.update([next(ladders)])
+            ladder = found[pair.prompt.messages]
+            yield Encoded(
+                prompt=ladder.prompt,
+                chosen=ladder.answers[pair.chosen.text],
+                rejected=ladder.answers[pair.rejected.text],
+            )
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 @attrs.frozen(eq=False)
