@@ -13,6 +13,7 @@ import click
 
 from cpt import paths
 from cpt.cli.doctor import doctor
+from cpt.cli.init import init
 from cpt.cli.inspect import plugins, show
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
@@ -122,5 +123,5 @@ def main() -> None:
     """
 
 
-for command in (respond, *COMMANDS, report, doctor, plugins, show):
+for command in (respond, *COMMANDS, report, doctor, plugins, show, init):
     main.add_command(command)

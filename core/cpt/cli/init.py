@@ -1,0 +1,139 @@
+"""`cpt init`: a plugin package to begin from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from keyword import iskeyword
+from pathlib import Path
+from string import Template
+from tempfile import TemporaryDirectory
+
+import attrs
+import click
+
+from cpt.errors import CptError
+from cpt.files import write_text
+from cpt.registry import Registry
+from cpt.roles import ROLES, Loss
+
+TEMPLATES = Path(__file__).parents[1] / "scaffold"
+NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+EASIEST = Loss.role
+"""What a package adds if nothing else is said."""
+
+
+@attrs.frozen
+class Package:
+    """A plugin package that adds one component."""
+
+    distribution: str
+    """What it is installed as, and its folder."""
+    role: str
+
+    @property
+    def module(self) -> str:
+        return self.distribution.replace("-", "_")
+
+    @property
+    def name(self) -> str:
+        """Of the component; a `cpt-` in front only tells the world what the package is for."""
+        return self.module.removeprefix("cpt_")
+
+    @property
+    def use(self) -> str:
+        """A command that uses the component."""
+        return self._filled(f"{self.role}/use").strip()
+
+    def files(self) -> Mapping[str, str]:
+        """The text of every file by its path in the package."""
+        return {
+            ".gitignore": self._filled("gitignore"),
+            "README.md": self._filled("README.md"),
+            "pyproject.toml": self._filled("pyproject.toml"),
+            f"{self.module}/__init__.py": self._filled(f"{self.role}/component.py"),
+            f"{self.module}/py.typed": "",
+            f"tests/test_{self.module}.py": self._filled(f"{self.role}/test.py"),
+        }
+
+    def _filled(self, template: str) -> str:
+        names = {
+            "distribution": self.distribution,
+            "module": self.module,
+            "name": self.name,
+            "cls": "".join(part.capitalize() for part in self.name.split("_")),
+            "role": self.role,
+        }
+        if template == "README.md":
+            names["use"] = self.use
+        text = TEMPLATES.joinpath(f"{template}.template").read_text(encoding="utf-8")
+        return Template(text).substitute(names)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(list(ROLES)), help=f"What it adds.  [{EASIEST}]")
+@click.pass_obj
+def init(registry: Registry, name: str, role: str | None) -> None:
+    """Begin a plugin package in the folder NAME.
+
+    It holds a component that works, a test of it, and all that it takes to be installed.
+    """
+    package = Package(name, role or EASIEST)
+    _refuse(package, registry)
+    _write(package.files(), Path(name))
+    if role is None:
+        others = ", ".join(each for each in ROLES if each != EASIEST)
+        click.echo(f"No --role was given, so it adds a {EASIEST}. There are also: {others}.")
+    click.echo(f"./{name} adds the {package.role} {package.name!r}. What comes next:")
+    for command in (f"pip install -e ./{name}", f"pytest ./{name}", package.use):
+        click.echo(f"  {command}")
+
+
+def _refuse(package: Package, registry: Registry) -> None:
+    """Raise `CptError` if the package cannot have its name."""
+    name = package.distribution
+    if not NAME.fullmatch(name) or not package.name:
+        spelt = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or "my-plugin"
+        raise CptError(
+            f"{name!r} is no name for a package: take lower-case letters and digits, with "
+            f"hyphens between words and a letter first, as in {spelt!r}."
+        )
+    for taken in _taken(package, registry):
+        raise CptError(f"{name}: {taken} has this name already; take another.")
+    if os.path.lexists(name):
+        raise CptError(f"{name}: this file or folder is there already; take another name.")
+
+
+def _taken(package: Package, registry: Registry) -> Iterator[str]:
+    """Who has one of the package's names."""
+    if iskeyword(package.module):
+        yield "a keyword of Python"
+    if other := registry.components.get((package.role, package.name)):
+        yield f"the {package.role} {other.__module__}.{other.__qualname__}"
+    if plugin := registry.plugins.found.get(package.name):
+        yield f"the plugin of {plugin.source}"
+    if find_spec(package.module):
+        yield f"the module {package.module} that is installed"
+    if _is_installed(package.distribution):
+        yield "an installed package"
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
+    """Write a folder that is whole or not there at all."""
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        made = Path(scratch, folder.name)
+        for path, text in files.items():
+            write_text(made / path, text)
+        made.rename(folder)
