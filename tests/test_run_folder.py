@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt.errors import CptError
-from cpt.run.folder import Folder, digest_of
+from cpt.run.folder import Folder
+from cpt.run.made import digest_of
 
 
 def test_a_stage_is_done_when_the_record_says_so(tmp_path):
     folder = Folder(tmp_path / "run")
     folder.open({"loss": {"name": "dpo"}})
-    folder.begin("pairs", {"pairer": "ladder"})
+    folder.begin("pairs", {"options": {"pairer": "ladder"}})
     assert not folder.is_done("pairs")
     folder.finish("pairs", 1.5, {"pairs": 3})
     assert folder.is_done("pairs")
@@ -25,7 +26,7 @@ def test_a_stage_is_done_when_the_record_says_so(tmp_path):
 def test_other_options_are_refused_with_what_differs(tmp_path):
     folder = Folder(tmp_path)
     folder.open({})
-    made, other = ({"loss": {"name": "dpo", "beta": beta}} for beta in (0.1, 0.2))
+    made, other = ({"options": {"loss": {"name": "dpo", "beta": beta}}} for beta in (0.1, 0.2))
     folder.begin("model", made)
     folder.refuse_other("model", made, ["checkpoints"])
     folder.refuse_other("model", other, ["checkpoints"])  # there is nothing to go on from

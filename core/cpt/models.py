@@ -32,7 +32,11 @@ def weights_of(model: str) -> str:
 
     Equal for copies in other places; another one as soon as the folder holds another model.
     """
-    folder = folder_of(model)
+    return weights_in(folder_of(model))
+
+
+def weights_in(folder: Path) -> str:
+    """The same, of the model in a folder. Raises `OSError` if there is none."""
     return _digest(folder, tuple(sorted(map(_state, folder.glob("*")))))
 
 

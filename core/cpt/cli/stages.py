@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from cpt import config
@@ -89,13 +90,20 @@ def _without_own(line: Addresses) -> Addresses:
     return {address: value for address, value in line.items() if address not in OWN}
 
 
-OWN = ("output", "config", "json", "help", "dry_run", "status", "why")
+OWN = ("output", "config", "json", "help", "dry_run", "redo", "status", "why")
 
 
 ASKING = ("run", "pair")
 """Commands that ask models."""
 DRY_RUN = click.Option(
     ["--dry-run"], is_flag=True, help="Say what asking would take and cost; ask nothing."
+)
+
+
+REDO = click.Option(
+    ["--redo"],
+    is_flag=True,
+    help="Make anew, in this folder, what was made otherwise; answers that were paid for are kept.",
 )
 
 
@@ -109,12 +117,13 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
         output: str | None,
         config_file: str | None,
         as_json: bool,
+        redo: bool,
         dry_run: bool = False,
         **rest: Any,
     ) -> None:
         from cpt.run import dry, road
 
-        run = prepare(ctx, rest)
+        run = attrs.evolve(prepare(ctx, rest), redo=redo)
         if dry_run:
             return dry.tell(dry.estimate(run), as_json)
         getattr(road, walk)(run)
@@ -132,6 +141,7 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
             click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
             click.Option(["--preset"], metavar="NAME", help="Options that a plugin offers."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+            REDO,
             *([DRY_RUN] if name in ASKING else []),
         ],
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
+import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -17,9 +18,14 @@ import yaml
 from cpt.config import flatten
 from cpt.errors import CptError
 from cpt.files import write_text
+from cpt.run.code import OWN, SHOWN
+from cpt.run.made import Made
 from cpt.yamls import read_yaml
 
-PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate", "datasets")
+PACKAGES = (OWN, "torch", "transformers", "accelerate", "datasets")
+
+
+DIGEST = re.compile(r"[0-9a-f]{32,}")
 
 
 @attrs.frozen
@@ -65,21 +71,44 @@ class Folder:
             )
         self._write({"stages": {}} | record | {"options": dict(options), **_versions()})
 
-    def refuse_other(
-        self, name: str, options: Mapping[str, Any], traces: Sequence[str] = ()
-    ) -> None:
-        """Raise `CptError` if a stage was made with other options, or left one of `traces`."""
+    def differences(self, name: str, made: Made, traces: Sequence[str] = ()) -> list[str]:
+        """What a stage that is done, or left one of `traces`, was made from and is not now.
+
+        Code and content count where they are known of both: of what an earlier version made, they
+        are not.
+        """
         stage = self.stage(name)
-        if not self.is_done(name) and not self._has(traces):
-            return
-        if stage and (differs := list(_differences(stage["options"], options))):
+        if not stage or not (self.is_done(name) or self._has(traces)):
+            return []
+        before = _as_written(stage)
+        differs = _differences(before["options"], made["options"]) if "options" in made else ()
+        changed = (
+            f"{kind} of {each}"
+            for kind in ("code", "content")
+            for each in _changed(before.get(kind, {}), made.get(kind, {}))
+        )
+        return [*differs, *changed]
+
+    def refuse_other(self, name: str, made: Made, traces: Sequence[str] = ()) -> None:
+        """Raise `CptError` if there are `differences`."""
+        if differs := self.differences(name, made, traces):
             raise CptError(
                 f"{self.path}: stage {name!r} was made with {'; '.join(differs)}. "
-                "Choose another --output, or the options it was made with."
+                "Choose another --output, go back to what it was made with, or add --redo to make "
+                "it anew here; answers that were paid for are kept."
             )
 
-    def begin(self, name: str, options: Mapping[str, Any]) -> None:
-        self._record(name, {"state": "begun", "options": dict(options)})
+    def undo(self, name: str, makes: Sequence[str]) -> None:
+        """Take back a stage and what it made. It keeps its place among the others."""
+        stage = self.stage(name)
+        dropped = ("state", "seconds", "summary")
+        made = {each: value for each, value in stage.items() if each not in dropped}
+        self._record(name, {"state": "begun", **made})
+        for each in makes:
+            _remove(self.path / each)
+
+    def begin(self, name: str, made: Made) -> None:
+        self._record(name, {"state": "begun", **made, **_version()})
 
     def finish(self, name: str, seconds: float, summary: Mapping[str, Any]) -> None:
         done = {"state": "done", "seconds": round(seconds, 2), "summary": dict(summary)}
@@ -109,17 +138,6 @@ class Folder:
         write_text(self.path / "run.yaml", yaml.safe_dump(plain, sort_keys=False))
 
 
-def digest_of(path: Path) -> str:
-    """The content of a file, or of all files of a folder, as 32 hexadecimal digits."""
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    state = hashlib.blake2b(digest_size=16)
-    for file in files:
-        state.update(str(file.relative_to(path.parent)).encode())
-        with file.open("rb") as content:
-            state.update(hashlib.file_digest(content, "blake2b").digest())
-    return state.hexdigest()
-
-
 def _is_whole(record: Mapping[str, Any]) -> bool:
     """Whether there are options, and stages with theirs."""
     stages = record.get("stages")
@@ -136,6 +154,47 @@ def _differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
     for address in dict.fromkeys([*before, *after]):
         if before.get(address) != after.get(address):
             yield f"{address} {before.get(address)}, not {after.get(address)}"
+
+
+def _as_written(stage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of a stage; content that stood among the options once, where it stands now."""
+    if "content" in stage:
+        return stage
+    told = dict(stage["options"])
+    moved = {name: told.pop(name) for name in list(told) if name.endswith("_digest")}
+    content = {name.removesuffix("_digest"): each for name, each in moved.items()}
+    return {**stage, "options": told, "content": content}
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """`loss my_loss.py 3f2a, not my_loss.py 81bc` for what is known of both and not equal."""
+    for address, was in before.items():
+        if now.get(address, was) != was:
+            yield f"{address} {_short(was)}, not {_short(now[address])}"
+
+
+def _short(told: str) -> str:
+    return told[:SHOWN] if DIGEST.fullmatch(told) else told
+
+
+def _remove(path: Path) -> None:
+    """Take away a file or a folder: whole, or not at all."""
+    if path.is_dir() and not path.is_symlink():
+        gone = path.with_name(f".{path.name}.gone")
+        if gone.exists():
+            shutil.rmtree(gone)
+        path.rename(gone)
+        shutil.rmtree(gone)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _version() -> dict[str, str]:
+    """Which cpt this is, if it is installed."""
+    try:
+        return {"cpt": version(OWN)}
+    except PackageNotFoundError:
+        return {}
 
 
 def _versions() -> dict[str, Any]:

@@ -11,24 +11,47 @@ from cpt.errors import CptError
 from cpt.roles import Loss
 from cpt.run import evaluation, pairing, training
 from cpt.run.folder import Folder
+from cpt.run.made import content_of, deciding, digest_of_plain, known
 from cpt.run.moments import Moments
 from cpt.run.stages import Run, Stage, Summary, needed, perform, refuse_other
+
+
+def _content(run: Run, *files: str) -> dict[str, str | None]:
+    """A digest of each of these files and models of the folder, where it is there."""
+    return {each: content_of(str(run.path / each)) for each in files}
+
 
 PROMPTS = Stage(
     "prompts",
     ("prompts", "limit"),
-    ("prompts",),
+    {"prompts": "prompts"},
     pairing.read_in,
     ready=lambda run: needed(run, "prompts"),
+    makes=("prompts.parquet",),
 )
-PAIRS = Stage("pairs", ("pairer",), (), pairing.make, ready=lambda run: needed(run, "pairer"))
-TAKEN_PAIRS = Stage("pairs", ("pairs",), ("pairs",), pairing.make)
+PAIRS = Stage(
+    "pairs",
+    ("pairer",),
+    {},
+    pairing.make,
+    inputs=lambda run: _content(run, "prompts.parquet"),
+    ready=lambda run: needed(run, "pairer"),
+    makes=("pairs.parquet", "fates.jsonl"),
+)
+TAKEN_PAIRS = Stage(
+    "pairs", ("pairs",), {"pairs": "pairs"}, pairing.make, makes=("pairs.parquet", "fates.jsonl")
+)
 MODEL = Stage(
     "model",
     ("model", "scheduler", "loss", "train", "seed"),
-    (),
+    {},
     training.train,
+    inputs=lambda run: _content(run, "pairs.parquet"),
     ready=training.ready,
+    makes=(
+        *("model", "checkpoints", "training.json"),
+        *("metrics.jsonl", "order.parquet", "doctor.json"),
+    ),
     traces=("checkpoints", "model"),
     collective=True,
 )
@@ -44,6 +67,7 @@ def train(run: Run) -> None:
     if run.config.pairs:
         perform([TAKEN_PAIRS, MODEL], run)
     elif run.folder.is_done("pairs"):
+        _refuse_stale(PAIRS, run, "these pairs are of other prompts than the folder's; `cpt pair`")
         perform([MODEL], run)
     else:
         raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
@@ -53,6 +77,7 @@ def evaluate(run: Run) -> None:
     """A trained model, and its controls, to scores."""
     if not run.folder.is_done("model"):
         raise CptError(f"{run.path}: no model yet; run `cpt train` first.")
+    _refuse_stale(MODEL, run, "this model is of other pairs than the folder's; `cpt train`")
     if not run.config.evaluators:
         raise CptError("--evaluators must be given: what should be measured?")
     perform([CONTROLS, SCORES], run)
@@ -61,6 +86,12 @@ def evaluate(run: Run) -> None:
 def walk(run: Run) -> None:
     """Every stage."""
     perform([*_to_pairs(run.config), MODEL, CONTROLS, SCORES], run)
+
+
+def _refuse_stale(stage: Stage, run: Run, why: str) -> None:
+    """Raise `CptError` if a stage stands on something that is no longer in the folder."""
+    if run.folder.differences(stage.name, {"content": known(stage.inputs(run))}):
+        raise CptError(f"{run.path}: {why} --redo makes it anew.")
 
 
 def _to_pairs(config: Config) -> list[Stage]:
@@ -98,15 +129,29 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
         evaluators=(),
     )
     folder = Folder(evaluation.control_path(run.path, name))
-    return Run(config, folder, run.registry, Moments(run.moments.plugins, folder.path))
+    moments = Moments(run.moments.plugins, folder.path)
+    return attrs.evolve(run, config=config, folder=folder, moments=moments)
 
 
-CONTROLS = Stage("controls", ("controls",), (), _controls, ready=_refuse_other_controls)
+def _measured(run: Run) -> dict[str, str | None]:
+    """A digest of each model that was trained, and of what is said of the controls."""
+    trained = [f"controls/{name}/model" for name, each in run.config.controls.items() if each.loss]
+    return {
+        **_content(run, "model", *trained),
+        "controls": digest_of_plain(deciding(run.config.controls)),
+    }
+
+
+CONTROLS = Stage(
+    "controls", ("controls",), {}, _controls, ready=_refuse_other_controls, nested=True
+)
 SCORES = Stage(
     "scores",
     ("evaluators", "eval_prompts", "generator", "limit"),
-    ("eval_prompts",),
+    {"eval_prompts": "prompts"},
     evaluation.evaluate,
+    inputs=_measured,
     ready=evaluation.ready,
+    makes=("scores.json",),
     unchecked=frozenset({"generator"}),
 )

@@ -10,12 +10,13 @@ from typing import Any
 
 import attrs
 
-from cpt import options, paths
+from cpt import options
 from cpt.config import Config
 from cpt.errors import CptError
 from cpt.registry import Registry
 from cpt.roles import Component
-from cpt.run.folder import Folder, digest_of
+from cpt.run.folder import Folder
+from cpt.run.made import Made, code, content, deciding, known, source_digest
 from cpt.run.moments import Moments
 
 Summary = Mapping[str, Any]
@@ -39,6 +40,8 @@ class Run:
     folder: Folder
     registry: Registry
     moments: Moments
+    redo: bool = False
+    """Whether a stage that was made otherwise is made anew, and not refused."""
 
     @property
     def path(self) -> Path:
@@ -52,64 +55,70 @@ class Stage:
     name: str
     options: tuple[str, ...]
     """The fields of `Config` that decide what it makes."""
-    sources: tuple[str, ...]
-    """Those of them that name data, whose content counts too."""
+    sources: Mapping[str, str]
+    """Those of them that name data, each with the table that is read of a run's folder."""
     work: Callable[[Run], Summary]
     unchecked: frozenset[str] = frozenset()
     """Those whose components are not complete before the stage runs."""
+    inputs: Callable[[Run], Mapping[str, str | None]] = lambda _: {}
+    """A digest of what it takes from earlier stages, where that is there already."""
     ready: Callable[[Run], Any] = lambda _: None
     """Raises `CptError` for what it cannot begin without, before any stage begins."""
+    makes: tuple[str, ...] = ()
+    """Files and folders that are its own, and go if it is made anew."""
     traces: tuple[str, ...] = ()
     """What a half-done stage leaves that other options must not go on from."""
     collective: bool = False
     """Whether all processes of a multi-process run take part; else the main one works alone."""
+    nested: bool = False
+    """Whether it consists of runs, which know for themselves what is done."""
 
     @property
     def checked(self) -> list[str]:
         return [name for name in self.options if name not in self.unchecked]
 
-    def made_from(self, run: Run) -> dict[str, Any]:
+    def made_from(self, run: Run) -> Made:
         """All that decides what this stage makes, as plain data."""
-        made = {name: _deciding(getattr(run.config, name)) for name in self.options}
-        for name in self.sources:
-            if source := getattr(run.config, name):
-                made[f"{name}_digest"] = _digest(source)
-        return made
-
-
-def _deciding(value: Any) -> Any:
-    """A value as plain data, less the options that are marked `NOT_IDENTITY`."""
-    if attrs.has(type(value)):
-        fields = attrs.fields(type(value))
-        named = {"name": value.name} if isinstance(value, Component) else {}
-        return named | {
-            field.name: _deciding(getattr(value, field.name))
-            for field in fields
-            if field.init and field.metadata.get("identity", True)
+        values = {name: getattr(run.config, name) for name in self.options}
+        return {
+            "options": {name: deciding(value) for name, value in values.items()},
+            "code": code(values),
+            "content": self.content(run),
         }
-    if isinstance(value, Mapping):
-        return {name: _deciding(inner) for name, inner in value.items()}
-    return [_deciding(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+    def content(self, run: Run) -> dict[str, str]:
+        """What stands in the files, models and earlier stages that decide what it makes."""
+        given = {name: getattr(run.config, name) for name in self.checked}
+        named = {name: value for name, value in given.items() if name not in self.sources}
+        data = {
+            name: source_digest(given[name], table)
+            for name, table in self.sources.items()
+            if given[name]
+        }
+        return content(named) | known(data) | known(self.inputs(run))
 
 
 def perform(stages: Sequence[Stage], run: Run) -> None:
-    """Do every stage that is not done. Raises `CptError` before any of them begins."""
+    """Do every stage that is not done, or was made otherwise and may be made anew.
+
+    Raises `CptError` before any of them begins.
+    """
     made = refuse_other(stages, run)
-    for stage in stages:
-        if not run.folder.is_done(stage.name):
-            check([getattr(run.config, name) for name in stage.checked])
+    ahead = _ahead(stages, run, made)
+    for stage in ahead:
+        check([getattr(run.config, name) for name in stage.checked])
     if not is_main():
-        _follow(stages, run)
+        _follow(stages, run, made)
         return
-    for stage in stages:
-        if not run.folder.is_done(stage.name):
-            stage.ready(run)
+    for stage in ahead:
+        stage.ready(run)
     run.folder.open(options.converter(run.registry).unstructure(run.config))
     run.moments("cpt_run_started", options=run.folder.options)
     for stage in stages:
-        if run.folder.is_done(stage.name) and not _may_be_mended(stage, run):
+        now = _now(stage, run, made)
+        if _is_made(stage, run, now):
             continue
-        run.folder.begin(stage.name, made[stage.name])
+        run.folder.begin(stage.name, now)
         began = time.perf_counter()
         summary = _worked(stage, run)
         seconds = time.perf_counter() - began
@@ -117,12 +126,41 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
         run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
 
 
-def refuse_other(stages: Sequence[Stage], run: Run) -> Mapping[str, Mapping[str, Any]]:
-    """What decides each stage, by its name. Raises `CptError` if one was made otherwise."""
+def refuse_other(stages: Sequence[Stage], run: Run) -> Mapping[str, Made]:
+    """What decides each stage, by its name.
+
+    Raises `CptError` if one was made otherwise and may not be made anew.
+    """
     made = {stage.name: stage.made_from(run) for stage in stages}
-    for stage in stages:
+    for stage in stages if not run.redo else ():
         run.folder.refuse_other(stage.name, made[stage.name], stage.traces)
     return made
+
+
+def _ahead(stages: Sequence[Stage], run: Run, made: Mapping[str, Made]) -> list[Stage]:
+    """The stages that there may be work for: with `redo`, all that follow the first such."""
+    ahead: list[Stage] = []
+    for stage in stages:
+        other = run.folder.differences(stage.name, made[stage.name], stage.traces)
+        if not run.folder.is_done(stage.name) or other or (run.redo and ahead):
+            ahead.append(stage)
+    return ahead
+
+
+def _now(stage: Stage, run: Run, made: Mapping[str, Made]) -> Made:
+    """What decides a stage whose turn it is: its code was loaded before, its inputs are new."""
+    return {**made[stage.name], "content": stage.content(run)}
+
+
+def _is_made(stage: Stage, run: Run, now: Made) -> bool:
+    """Whether there is nothing to do; what was made otherwise is taken back, or refused."""
+    if not run.redo:
+        run.folder.refuse_other(stage.name, now, stage.traces)
+    elif run.folder.differences(stage.name, now, stage.traces):
+        run.folder.undo(stage.name, stage.makes)
+    if not run.folder.is_done(stage.name) or _may_be_mended(stage, run):
+        return False
+    return not (run.redo and stage.nested)
 
 
 def _may_be_mended(stage: Stage, run: Run) -> bool:
@@ -145,9 +183,13 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _follow(stages: Sequence[Stage], run: Run) -> None:
+def _follow(stages: Sequence[Stage], run: Run, made: Mapping[str, Made]) -> None:
     """What the other processes do: take part where all must, and wait for the main one else."""
     for stage in stages:
+        while run.folder.differences(stage.name, now := _now(stage, run, made), stage.traces):
+            if not run.redo:
+                run.folder.refuse_other(stage.name, now, stage.traces)
+            time.sleep(0.2)  # until the main one has taken back what it makes anew
         if stage.collective:
             stage.work(run)
         while not run.folder.is_done(stage.name):
@@ -167,11 +209,6 @@ def check(value: Any) -> None:
     elif isinstance(value, tuple | list):
         for inner in value:
             check(inner)
-
-
-def _digest(source: str) -> str:
-    path = Path(paths.resolve(source))
-    return digest_of(path) if path.exists() else source
 
 
 def needed(run: Run, field: str) -> Any:
