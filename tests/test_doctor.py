@@ -8,8 +8,12 @@ import attrs
 import pytest
 
 from cpt import CptError
+from cpt.training import doctor
+from cpt.training.corpus import mismatch
 from cpt.training.doctor import NOTED, REFUSED, examine, prepare, refuse_none_left
 from cpt.training.options import Training
+from cpt.training.reference import key
+from cpt.training.rows import Row
 
 from . import tiny
 
@@ -132,6 +136,44 @@ def test_no_pair_left_is_an_error_that_says_why() -> None:
         refuse_none_left(report)
     with pytest.raises(CptError, match="no pairs"):
         refuse_none_left(examine([], TOKENIZER, Training()))
+
+
+@pytest.mark.parametrize(
+    ("problem", "flag", "options"),
+    [
+        ("answer_too_long", "--train.max-length", {"max_length": 90}),
+        ("one_side_too_long", "--train.max-length", {"max_length": 90, "truncate": True}),
+        ("prompt_too_long", "--train.max-prompt-length", {"max_prompt_length": 9}),
+    ],
+)
+def test_what_is_too_long_names_the_flag_that_mends_it(
+    problem: str, flag: str, options: Any
+) -> None:
+    report = examine([tiny.pair("q", "a" * 90, "b")], TOKENIZER, Training(**options))
+    with pytest.raises(CptError, match=f"{problem}: .*{flag}\\b.*for example"):
+        refuse_none_left(report)
+
+
+def test_the_rows_of_a_pair_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Row] = []
+
+    def counted(*parts: Any) -> Row:
+        made.append(Row(*parts))
+        return made[-1]
+
+    monkeypatch.setattr(doctor, "Row", counted)
+    prepare([GOOD, tiny.pair("q", "same", "same")], TOKENIZER, Training())
+    assert len(made) == 4
+
+
+def test_every_sequence_is_known_by_its_key() -> None:
+    ladder = tiny.ladder(prompts=3, rungs=3)
+    corpus, _ = prepare([*ladder, *ladder], TOKENIZER, Training())
+    assert len(corpus.sequences) == 9
+    crossed, _ = mismatch(corpus, [range(len(ladder))], longest=2048)
+    assert len(crossed.sequences) > 9
+    for each in (corpus, crossed):
+        assert list(each.keys) == [key(row) for row in each.sequences]
 
 
 def test_every_problem_is_explained_once() -> None:

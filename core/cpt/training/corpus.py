@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import attrs
@@ -10,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpt.errors import CptError
-from cpt.training.rows import Row, Tokens
+from cpt.training.reference import begun, key, key_from
+from cpt.training.rows import Row
 from cpt.types import Pair
 
 Indices = NDArray[np.int64]
@@ -23,6 +23,8 @@ class Corpus:
     pairs: Sequence[Pair]
     sequences: Sequence[Row]
     """Every distinct prompt with every distinct answer to it."""
+    keys: Sequence[bytes]
+    """The `reference.key` of each sequence."""
     prompts: Indices
     """Which distinct prompt each pair has. Shape (pairs,)."""
     chosen: Indices
@@ -34,31 +36,25 @@ class Corpus:
 def corpus_of(pairs: Sequence[Pair], rows: Sequence[tuple[Row, Row]]) -> Corpus:
     """Number the distinct prompts of pairs, and the distinct sequences among their two rows."""
     prompts: dict[bytes, int] = {}
-    numbers: dict[tuple[int, bytes], int] = {}
-    sequences: list[Row] = []
-
-    def number(prompt: int, row: Row) -> int:
-        place = numbers.setdefault((prompt, _digest(row.answer)), len(sequences))
-        if place == len(sequences):
-            sequences.append(row)
-        return place
-
-    asked = [prompts.setdefault(_digest(row.prompt), len(prompts)) for row, _ in rows]
-    sides = [
-        (number(prompt, chosen), number(prompt, rejected))
-        for prompt, (chosen, rejected) in zip(asked, rows, strict=True)
-    ]
+    sequences: dict[bytes, Row] = {}
+    asked: list[int] = []
+    sides: list[tuple[bytes, bytes]] = []
+    for chosen, rejected in rows:
+        prompt = begun(chosen.prompt)
+        asked.append(prompts.setdefault(prompt.digest(), len(prompts)))
+        better, worse = key_from(prompt, chosen.answer), key_from(prompt, rejected.answer)
+        sequences.setdefault(better, chosen)
+        sequences.setdefault(worse, rejected)
+        sides.append((better, worse))
+    places = {name: place for place, name in enumerate(sequences)}
     return Corpus(
         pairs=pairs,
-        sequences=sequences,
+        sequences=list(sequences.values()),
+        keys=list(sequences),
         prompts=np.array(asked, dtype=np.int64),
-        chosen=np.array([chosen for chosen, _ in sides], dtype=np.int64),
-        rejected=np.array([rejected for _, rejected in sides], dtype=np.int64),
+        chosen=np.array([places[better] for better, _ in sides], dtype=np.int64),
+        rejected=np.array([places[worse] for _, worse in sides], dtype=np.int64),
     )
-
-
-def _digest(tokens: Tokens) -> bytes:
-    return hashlib.blake2b(tokens.data, digest_size=16).digest()
 
 
 def mismatch(
@@ -74,19 +70,20 @@ def mismatch(
     numbers: dict[tuple[int, int], int] = {}
 
     def number(pair: int, other: int) -> int:
-        key = (int(corpus.prompts[pair]), int(corpus.chosen[other]))
-        if key not in numbers:
-            numbers[key] = len(sequences)
+        both = (int(corpus.prompts[pair]), int(corpus.chosen[other]))
+        if both not in numbers:
+            numbers[both] = len(sequences)
             prompt = corpus.sequences[corpus.chosen[pair]].prompt
             answer = corpus.sequences[corpus.chosen[other]].answer
             sequences.append(Row(prompt, answer[: longest - len(prompt)]))
-        return numbers[key]
+        return numbers[both]
 
     placed = [
         [number(pair, _other(corpus, batch, at)) for at, pair in enumerate(batch)]
         for batch in order
     ]
-    return attrs.evolve(corpus, sequences=sequences), placed
+    keys = [*corpus.keys, *(key(row) for row in sequences[len(corpus.keys) :])]
+    return attrs.evolve(corpus, sequences=sequences, keys=keys), placed
 
 
 def _other(corpus: Corpus, batch: Sequence[int], at: int) -> int:

@@ -20,9 +20,12 @@ REFUSED: Mapping[str, str] = {
     "template": "the chat template refuses the conversation or loses the answer",
     "empty": "a side has no text",
     "identical": "both sides are the same",
-    "prompt_too_long": "the prompt has more tokens than max_prompt_length, or leaves no room",
-    "answer_too_long": "a prompt and an answer to it have more tokens than max_length",
-    "one_side_too_long": "only one side would have to be cut, which teaches where texts are cut",
+    "prompt_too_long": "the prompt has more tokens than --train.max-prompt-length, or leaves no "
+    "room for an answer in --train.max-length",
+    "answer_too_long": "a prompt and an answer to it have more tokens than --train.max-length, or "
+    "than the model can take",
+    "one_side_too_long": "one side alone is longer than --train.max-length: cutting it would teach "
+    "where texts are cut",
     "outside_vocabulary": "the tokenizer makes ids that the model has no embedding for",
 }
 """What a pair is dropped for."""
@@ -33,7 +36,7 @@ NOTED: Mapping[str, str] = {
     "rewritten": "the template does not continue its own prompt; the answer put behind it",
     "double_bos": "the prompt begins with BOS twice",
     "cut_off": "a side stopped at a length limit, and is trained on as if it were whole",
-    "truncated": "both answers cut to max_length, so neither ends with EOS",
+    "truncated": "both answers cut to --train.max-length, so neither ends with EOS",
     "repeated": "the same pair was there before",
     "contradicted": "another pair prefers the same two answers the other way round",
 }
@@ -106,13 +109,13 @@ def prepare(
     kept: list[Pair] = []
     rows: list[tuple[Row, Row]] = []
     for pair, encoded in zip(pairs, encode(pairs, tokenizer), strict=True):
-        refusal = _refusal(pair, encoded, options, vocabulary)
-        if refusal:
-            findings.append(refusal)
+        found = _rows(pair, encoded, options, vocabulary)
+        if isinstance(found, Finding):
+            findings.append(found)
             continue
         findings += _notes(pair, encoded, tokenizer, options)
         kept.append(pair)
-        rows.append(_rows(encoded, options))
+        rows.append(found)
     corpus = corpus_of(kept, rows)
     findings += _across(corpus)
     return corpus, _report(len(pairs), corpus, findings)
@@ -133,25 +136,32 @@ def refuse_none_left(report: Report) -> None:
     )
 
 
-def _refusal(
+def _rows(
     pair: Pair, encoded: Encoded, options: Training, vocabulary: int | None
-) -> Finding | None:
-    """The first reason, if any, not to train on a pair."""
+) -> tuple[Row, Row] | Finding:
+    """What a pair is trained on as, or the first reason not to."""
+    if refusal := _refusal(pair, encoded, options):
+        return refusal
+    room = options.max_length - len(encoded.prompt)
+    chosen = Row(encoded.prompt, encoded.chosen.ids[:room])
+    rejected = Row(encoded.prompt, encoded.rejected.ids[:room])
+    if np.array_equal(chosen.answer, rejected.answer):
+        return Finding(pair.id, "identical")
+    highest = max(int(ids.max()) for ids in (chosen.prompt, chosen.answer, rejected.answer))
+    if vocabulary is not None and highest >= vocabulary:
+        return Finding(pair.id, "outside_vocabulary", f"id {highest} of {vocabulary}")
+    return chosen, rejected
+
+
+def _refusal(pair: Pair, encoded: Encoded, options: Training) -> Finding | None:
+    """The first reason, if any, that no rows can be made of a pair."""
     sides = (encoded.chosen, encoded.rejected)
     if problem := next((side.problem for side in sides if side.problem), ""):
         return Finding(pair.id, "template", problem)
     texts = (pair.chosen.text.strip(), pair.rejected.text.strip())
     if not all(texts):
         return Finding(pair.id, "empty", "rejected" if texts[0] else "chosen")
-    if too_long := _too_long(pair, encoded, options):
-        return too_long
-    chosen, rejected = _rows(encoded, options)
-    if np.array_equal(chosen.answer, rejected.answer):
-        return Finding(pair.id, "identical")
-    highest = max(int(ids.max()) for ids in (chosen.prompt, chosen.answer, rejected.answer))
-    if vocabulary is not None and highest >= vocabulary:
-        return Finding(pair.id, "outside_vocabulary", f"id {highest} of {vocabulary}")
-    return None
+    return _too_long(pair, encoded, options)
 
 
 def _too_long(pair: Pair, encoded: Encoded, options: Training) -> Finding | None:
@@ -165,14 +175,6 @@ def _too_long(pair: Pair, encoded: Encoded, options: Training) -> Finding | None
     if over and not options.truncate:
         return Finding(pair.id, "answer_too_long", detail)
     return Finding(pair.id, "one_side_too_long", detail) if over == 1 else None
-
-
-def _rows(encoded: Encoded, options: Training) -> tuple[Row, Row]:
-    room = options.max_length - len(encoded.prompt)
-    return (
-        Row(encoded.prompt, encoded.chosen.ids[:room]),
-        Row(encoded.prompt, encoded.rejected.ids[:room]),
-    )
 
 
 def _notes(pair: Pair, encoded: Encoded, tokenizer: Any, options: Training) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from cpt.training import doctor
 from cpt.training.corpus import Corpus, mismatch
 from cpt.training.loading import model_folder, vocabulary, within_positions
 from cpt.training.options import Training
-from cpt.training.reference import fingerprint, key
+from cpt.training.reference import fingerprint
 from cpt.training.tokens import load_tokenizer
 from cpt.types import Pair
 
@@ -76,7 +76,7 @@ def make_plan(
         "loss": written(loss),
         "options": attrs.asdict(options, filter=_decides),
         "seed": seed,
-        "sequences": _hash(key(row) for row in corpus.sequences),
+        "sequences": _hash(corpus.keys),
         "sides": _hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()]),
         "order": order,
         "weights": [pair.weight for pair in corpus.pairs],

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from cpt.errors import CptError
 from cpt.files import atomic, write_text
-from cpt.training.rows import Row
+from cpt.training.rows import Row, Tokens
 
 FORM = "1"
 """Changed whenever the same weights and token ids would give other values than before."""
@@ -72,9 +72,20 @@ def _digest(file: Path) -> str:
 
 def key(row: Row) -> bytes:
     """What a sequence is found by: a digest of its token ids, 16 bytes."""
-    state = hashlib.blake2b(len(row.prompt).to_bytes(8, "little"), digest_size=16)
-    state.update(row.prompt.tobytes())
-    state.update(row.answer.tobytes())
+    return key_from(begun(row.prompt), row.answer)
+
+
+def begun(prompt: Tokens) -> hashlib.blake2b:
+    """The digest of a prompt, which that of every sequence with this prompt goes on from."""
+    state = hashlib.blake2b(len(prompt).to_bytes(8, "little"), digest_size=16)
+    state.update(prompt.tobytes())
+    return state
+
+
+def key_from(prompt: hashlib.blake2b, answer: Tokens) -> bytes:
+    """The `key` of the sequence of a prompt whose digest is `begun`, and an answer."""
+    state = prompt.copy()
+    state.update(answer.tobytes())
     return state.digest()
 
 
