@@ -125,6 +125,13 @@ def test_a_missing_file_is_found_before_the_run(tmp_path: Path) -> None:
         Recorded(source=f"{tmp_path}/none.jsonl#gpt4").check()
 
 
+@pytest.mark.parametrize("nothing", ["", " ", "#", "#strong"])
+def test_no_file_is_not_the_current_folder(nothing: str, tmp_path: Path) -> None:
+    source(tmp_path, {"prompt": "A?", "responses": {"strong": "s"}})
+    with pytest.raises(CptError, match=f"^recorded:{nothing}: which file\\? Write recorded:FILE#A"):
+        Recorded(source=nothing).check()
+
+
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     responder = Recorded(source=source(tmp_path, {"id": "a", "response": "old"}))
     assert texts(responder, (prompt("A?", "a"), 0)) == ["old"]

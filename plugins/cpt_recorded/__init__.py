@@ -58,7 +58,9 @@ class Recorded(cpt.Local):
 
     def _answers(self) -> Answers:
         """What the author said. Raises `CptError` naming the authors that there are."""
-        file, _, author = self.source.rpartition("#")
+        file, sharp, author = self.source.rpartition("#")
+        if not (file if sharp else author).strip():
+            raise cpt.CptError(f"recorded:{self.source}: which file? Write recorded:FILE#AUTHOR.")
         path = Path(paths.resolve(file or author))
         authors = _load(path, _state(path))
         if len(authors) == 1 and (not file or "" in authors):
