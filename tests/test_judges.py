@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from cpt import CptError, NoPair, Prompt, Response, Verdict
+from cpt import CptError, NoPair, Prompt, Responder, Response, Verdict
 from cpt.asking import Asker
 from cpt.testing import (
     EvaluatorContract,
@@ -156,6 +156,16 @@ async def test_an_unreadable_score_leaves_the_others() -> None:
     judge = grades("Score: 5", "?", "Score: 6", "?")
     (pair,) = await Rlaif(responder=FOUR, judge=judge).pair(PROMPT, FakeAsk())
     assert (pair.chosen.text, pair.rejected.text) == ("s2", "s0")
+
+
+async def test_an_answer_that_was_not_paid_for_is_the_fate_of_the_prompt() -> None:
+    async def ask(responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
+        answer = answers(4)[sample]
+        return attrs.evolve(answer, outcome="over_budget") if sample == 3 else answer
+
+    with pytest.raises(NoPair) as caught:
+        await TestRlaif.component.pair(PROMPT, ask)
+    assert caught.value.reason == "over_budget"
 
 
 def test_one_answer_is_no_choice() -> None:

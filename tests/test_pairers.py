@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -88,6 +90,84 @@ async def test_a_ladder_without_two_answers_says_why() -> None:
     rungs = (THREE[0], Failing(model="middle"), Failing(model="weak", outcome="cut_off"))
     none = await fate(Ladder(rungs=rungs))
     assert (none.reason, none.detail) == ("failed", "middle: why")
+
+
+async def test_a_rung_that_was_not_paid_for_is_the_fate_of_the_prompt() -> None:
+    broke = Failing(model="weak", outcome="over_budget")
+    none = await fate(Ladder(rungs=(THREE[0], THREE[1], broke)))
+    assert (none.reason, none.detail) == ("over_budget", "weak: why")
+    ladder = Ladder(rungs=(THREE[0], THREE[1], broke), pairs=("0>1",))
+    assert len(await ladder.pair(PROMPT, FakeAsk())) == 1  # it has no part in this
+
+
+DEAR = '''
+"""A service whose every answer costs a dollar, and a judge of what it says."""
+
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Dear(cpt.Service):
+    """Says who it is, and for the how-manyeth time."""
+
+    name = "dear"
+    model: str
+    """Who it is."""
+    max_tokens: int = 1_000_000
+    """Most tokens of an answer."""
+
+    async def answer(self, prompt, sample):
+        text = f"{self.model} {sample}"
+        usage = cpt.Usage(output_tokens=self.max_tokens)
+        return cpt.Response(prompt_id=prompt.id, text=text, author=self.model, usage=usage)
+
+    @property
+    def endpoint(self):
+        return "http://dear.example/v1"
+
+
+@attrs.frozen
+class Latest(cpt.Judge):
+    """Likes what was said last."""
+
+    name = "latest"
+
+    async def judge(self, prompt, responses, ask):
+        return cpt.Verdict(scores=tuple(float(each.text.split()[-1]) for each in responses))
+
+
+@cpt.hookimpl
+def cpt_responders():
+    return [Dear]
+
+
+@cpt.hookimpl
+def cpt_judges():
+    return [Latest]
+'''
+LADDER = "--pairer ladder --pairer.rungs dear:a --pairer.rungs dear:b --pairer.rungs dear:c"
+RLAIF = "--pairer rlaif --pairer.responder dear:a --pairer.samples 3 --pairer.judge latest"
+
+
+@pytest.mark.parametrize(("pairer", "pairs"), [(LADDER, 6), (RLAIF, 2)])
+def test_a_budget_that_lacks_one_answer_stops_and_a_larger_one_goes_on(
+    pairer: str, pairs: int, cpt_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Two prompts, three answers to each, five dollars: two answers of the last make a pair."""
+    (tmp_path / "dear.py").write_text(DEAR)
+    (tmp_path / "prices.yaml").write_text('"*": {"*": {date: 2026-01-01, input: 0, output: 1}}')
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "A?"}\n{"prompt": "B?"}\n')
+    line = f"-p dear.py pair --prompts prompts.jsonl {pairer} --prices prices.yaml --output run"
+    short = cpt_cli(*line.split(), "--budget", "5.5")
+    assert short.exit_code == 1, short.output
+    assert "the budget is used up with 1 of 2 prompts left" in short.stderr
+    fates = [json.loads(each) for each in (tmp_path / "run" / "fates.jsonl").open()]
+    assert [each["fate"] for each in fates] == ["kept", "over_budget"]
+    enough = cpt_cli(*line.split(), "--budget", "50")
+    assert enough.exit_code == 0, enough.output
+    assert f"pairs {pairs}, dropped none, fates (kept 2)" in enough.stdout
+    assert "$6.0000" in enough.stdout or enough.stdout.count("$2.0000 for 2 answers") == 3
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the published answers are not here")

@@ -33,15 +33,19 @@ class Ladder(cpt.Pairer):
         from asyncio import gather
 
         answers = await gather(*(ask(rung, prompt) for rung in self.rungs))
+        meetings = list(self._meetings())
+        met = [answers[place] for meeting in meetings for place in meeting]
+        for answer in met:
+            if answer.outcome == "over_budget":  # with a larger one there are more pairs
+                answer.expect()
         made = [
             self._pair(prompt, answers, better, worse)
-            for better, worse in self._meetings()
+            for better, worse in meetings
             if {answers[better].outcome, answers[worse].outcome} == {"answered"}
         ]
         if not made:
-            for better, worse in self._meetings():
-                answers[better].expect()
-                answers[worse].expect()
+            for answer in met:
+                answer.expect()
         return made
 
     def _pair(

@@ -37,6 +37,9 @@ class Rlaif(cpt.Pairer):
         answers = await gather(
             *(ask(self.responder, prompt, sample) for sample in range(self.samples))
         )
+        for answer in answers:
+            if answer.outcome == "over_budget":  # with a larger one there is more to choose from
+                answer.expect()
         usable = [answer for answer in answers if answer.outcome == "answered"]
         if len(usable) < 2:
             next(answer for answer in answers if answer.outcome != "answered").expect()
