@@ -15,7 +15,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place, durably, if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         _sync(temporary)
@@ -31,10 +31,21 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def clear(path: Path) -> None:
+    """Take away what killed processes left of `path`; no other may be writing it now."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        if left != _temporary(path):
+            left.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole file, or leave what was there."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _sync(path: Path) -> None:

@@ -5,16 +5,18 @@ folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` 
 `OWNER/NAME:SPLIT`).
 """
 
-from cpt.data.pairs import read_pairs, write_pairs
+from cpt.data.pairs import each_pair, read_pairs, write_pairs, writing_pairs
 from cpt.data.prompts import NUMBERED, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
 
 __all__ = [
     "NUMBERED",
+    "each_pair",
     "read_pairs",
     "read_prompts",
     "read_responses",
     "write_pairs",
     "write_prompts",
     "write_responses",
+    "writing_pairs",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cpt.data.tables import (
     packed,
     plain_messages,
     write_rows,
+    writing,
 )
 from cpt.types import Message, Pair, Prompt, Response
 
@@ -46,19 +48,24 @@ USED = {*COLUMNS, *PROMPT_COLUMNS, *OTHERS, *sum(OTHERS.values(), ()), *RATIONAL
 
 
 def read_pairs(source: str | Path) -> list[Pair]:
-    """Return the pairs of a source.
+    """Return the pairs of a source, as `each_pair` yields them. Raises `BadData`."""
+    return list(each_pair(source))
+
+
+def each_pair(source: str | Path) -> Iterator[Pair]:
+    """Yield the pairs of a source, one by one.
 
     A row has `chosen` and `rejected`, as text or messages; the prompt is a column, or what both
     sides begin with (shared messages, or a transcript of Human and Assistant). Where there are
     scores but no margin, their difference is the margin. Raises `BadData`.
     """
-    pairs: dict[str, Pair] = {}
+    seen: set[str] = set()
     for row in read_rows(source, "pairs"):
         pair = _pair(row)
-        if pair.id in pairs:
+        if pair.id in seen:
             raise row.bad(f"the id {pair.id!r} was used before")
-        pairs[pair.id] = pair
-    return list(pairs.values())
+        seen.add(pair.id)
+        yield pair
 
 
 def _pair(row: Row) -> Pair:
@@ -101,6 +108,13 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
     The `info` of their prompts is left to the table of prompts.
     """
     return write_rows(path, (_row(pair) for pair in pairs), COLUMNS)
+
+
+@contextmanager
+def writing_pairs(path: str | Path) -> Iterator[Callable[[Pair], None]]:
+    """The same for pairs that come one by one: the table is there if the block succeeds."""
+    with writing(path, COLUMNS) as add:
+        yield lambda pair: add(_row(pair))
 
 
 def _row(pair: Pair) -> dict[str, Any]:

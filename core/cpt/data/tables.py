@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 Plain = Mapping[str, Any]
+Add = Callable[[Plain], None]
+"""Adds a row to a table."""
 TEXT, NUMBER, COUNT, MESSAGES, SCORES = "text", "number", "count", "messages", "scores"
 
 
@@ -26,34 +28,57 @@ def write_rows(path: str | Path, rows: Iterable[Plain], columns: Mapping[str, st
     The suffix of `path` says the format: `.parquet` or `.jsonl`. Memory does not grow with the
     number of rows.
     """
+    count = 0
+    with writing(path, columns) as add:
+        for row in rows:
+            add(row)
+            count += 1
+    return count
+
+
+@contextmanager
+def writing(path: str | Path, columns: Mapping[str, str]) -> Iterator[Add]:
+    """The same for rows that come one by one: the table is there if the block succeeds."""
     path = Path(path)
-    writers: dict[str, Callable[..., int]] = {".parquet": _write_parquet, ".jsonl": _write_jsonl}
+    writers = {".parquet": _writing_parquet, ".jsonl": _writing_jsonl}
     if path.suffix not in writers:
         raise BadData(f"{path}: cannot be written; name a {' or '.join(writers)} file.")
-    with atomic(path) as temporary:
-        return writers[path.suffix](temporary, iter(rows), columns)
+    with atomic(path) as temporary, writers[path.suffix](temporary, columns) as add:
+        yield add
 
 
-def _write_parquet(path: Path, rows: Iterator[Plain], columns: Mapping[str, str]) -> int:
+@contextmanager
+def _writing_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Add]:
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
-    schema, count = _schema(columns), 0
+    schema = _schema(columns)
+    chunk: list[Plain] = []
+
+    def add(row: Plain) -> None:
+        chunk.append(row)
+        if len(chunk) == AT_ONCE:
+            flush()
+
+    def flush() -> None:
+        writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
+        chunk.clear()
+
     with ParquetWriter(path, schema) as writer:
-        while chunk := list(islice(rows, AT_ONCE)):
-            writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
-            count += len(chunk)
-    return count
+        yield add
+        if chunk:
+            flush()
 
 
-def _write_jsonl(path: Path, rows: Iterator[Plain], columns: Mapping[str, str]) -> int:
-    count = 0
+@contextmanager
+def _writing_jsonl(path: Path, columns: Mapping[str, str]) -> Iterator[Add]:
     with path.open("w", encoding="utf-8") as file:
-        for row in rows:
+
+        def add(row: Plain) -> None:
             plain = {name: row[name] for name in columns}
             file.write(json.dumps(plain, ensure_ascii=False) + "\n")
-            count += 1
-    return count
+
+        yield add
 
 
 def _schema(columns: Mapping[str, str]) -> pyarrow.Schema:

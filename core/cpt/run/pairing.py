@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -13,15 +13,16 @@ import attrs
 
 from cpt import paths
 from cpt.asking import in_order
-from cpt.data import read_pairs, read_prompts, write_pairs, write_prompts
+from cpt.data import each_pair, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped
-from cpt.files import atomic
+from cpt.files import atomic, clear
 from cpt.roles import Pairer
 from cpt.run.asking import asker
 from cpt.run.stages import Run, Summary, needed
 from cpt.types import Ask, Pair, Prompt
 
 KEPT = "kept"
+PAIRS, FATES = "pairs.parquet", "fates.jsonl"
 
 
 @attrs.frozen
@@ -79,55 +80,84 @@ def read_in(run: Run) -> Summary:
 def make(run: Run) -> Summary:
     """Stage `pairs`: ask, pair, and keep the fate of every prompt in `fates.jsonl`."""
     if run.config.pairs:
-        return _take(run, read_pairs(paths.resolve(run.config.pairs)))
+        return _take(run, each_pair(paths.resolve(run.config.pairs)))
     pairer = needed(run, "pairer")
     return asyncio.run(_make(run, pairer))
 
 
 def _take(run: Run, pairs: Iterable[Pair]) -> Summary:
     """Pairs that someone else made, the unsound ones counted and left out."""
-    judged = [(pair, fault_of(pair)) for pair in pairs]
-    kept = [pair for pair, fault in judged if not fault]
-    faults = Counter(fault for _, fault in judged if fault)
-    if not kept:
-        raise CptError(f"--pairs {run.config.pairs}: no usable pair ({_listed(faults)}).")
-    write_pairs(run.path / "pairs.parquet", kept)
-    return {"pairs": len(kept), "dropped": dict(faults)}
+    kept, dropped = 0, Counter[str]()
+    with writing_pairs(run.path / PAIRS) as write:
+        for pair in pairs:
+            if fault := fault_of(pair):
+                dropped[fault] += 1
+            else:
+                write(pair)
+                kept += 1
+        if not kept:
+            raise CptError(f"--pairs {run.config.pairs}: no usable pair ({_listed(dropped)}).")
+    return {"pairs": kept, "dropped": dict(dropped)}
 
 
 async def _make(run: Run, pairer: Pairer) -> Summary:
-    prompts = read_prompts(run.path / "prompts.parquet")
+    with writing_pairs(run.path / PAIRS) as write:
+        counts, unfinished = await _ask(run, pairer, write)
+        if over := counts.fates["over_budget"]:
+            raise Stopped(
+                f"{run.path}: the budget is used up with {over} of {counts.fates.total()} prompts "
+                "left. Every answer is kept: the same command with a larger --budget goes on."
+            )
+        if not counts.pairs:
+            raise CptError(f"{run.path}: no prompt gave a pair ({counts.why_none}).")
+    return counts.plain() | ({"unfinished": unfinished} if unfinished else {})
+
+
+async def _ask(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple[Counts, int]:
+    """Pair every prompt, in order, and write what comes of it; also how many are unfinished."""
+    prompts = read_prompts(run.path / "prompts.parquet", checked=True)
     total = run.folder.stage("prompts")["summary"]["prompts"]
-    pairs: list[Pair] = []
-    fates: list[Fate] = []
+    at_once, counts = run.config.asking.under_way, Counts()
     async with asker(run, "pairs", total) as ask:
-        at_once = run.config.asking.under_way
-        async for kept, fate in in_order(prompts, lambda one: pair_one(pairer, one, ask), at_once):
-            pairs += kept
-            fates.append(fate)
-            ask.advance()
-    with atomic(run.path / "fates.jsonl") as file:
-        file.write_text("".join(json.dumps(attrs.asdict(fate)) + "\n" for fate in fates))
-    summary = _summary(fates)
-    if over := summary["fates"].get("over_budget"):
-        raise Stopped(
-            f"{run.path}: the budget is used up with {over} of {len(fates)} prompts left. Every "
-            "answer is kept: the same command with a larger --budget goes on."
-        )
-    if not pairs:
-        why = f"{_listed(summary['fates'])}; the first: {fates[0].detail}" if fates else "no prompt"
-        raise CptError(f"{run.path}: no prompt gave a pair ({why}).")
-    write_pairs(run.path / "pairs.parquet", pairs)
-    return summary | ({"unfinished": ask.tally.unfinished} if ask.tally.unfinished else {})
+        for name in (PAIRS, FATES):
+            clear(run.path / name)  # only now: the journal is held by one process at a time
+        with atomic(run.path / FATES) as temporary, temporary.open("w", encoding="utf-8") as file:
+            made = in_order(prompts, lambda one: pair_one(pairer, one, ask), at_once)
+            async for kept, fate in made:
+                for pair in kept:
+                    write(pair)
+                file.write(json.dumps(attrs.asdict(fate)) + "\n")
+                counts.add(fate)
+                ask.advance()
+    return counts, ask.tally.unfinished
 
 
-def _summary(fates: Sequence[Fate]) -> dict[str, Any]:
-    dropped = Counter(reason for fate in fates for _, reason in fate.dropped)
-    return {
-        "pairs": sum(fate.pairs for fate in fates),
-        "dropped": dict(dropped),
-        "fates": dict(Counter(fate.fate for fate in fates)),
-    }
+@attrs.define
+class Counts:
+    """What became of all prompts so far."""
+
+    pairs: int = 0
+    fates: Counter[str] = attrs.field(factory=Counter)
+    dropped: Counter[str] = attrs.field(factory=Counter)
+    first: str = ""
+    """The detail of the first fate."""
+
+    def add(self, fate: Fate) -> None:
+        self.first = self.first if self.fates else fate.detail
+        self.pairs += fate.pairs
+        self.fates[fate.fate] += 1
+        self.dropped.update(reason for _, reason in fate.dropped)
+
+    @property
+    def why_none(self) -> str:
+        return f"{_listed(self.fates)}; the first: {self.first}" if self.fates else "no prompt"
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "pairs": self.pairs,
+            "dropped": dict(self.dropped),
+            "fates": dict(self.fates),
+        }
 
 
 def _listed(counts: Mapping[str, int]) -> str:
