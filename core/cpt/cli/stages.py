@@ -12,7 +12,7 @@ import click
 from cpt import config
 from cpt.cli.flags import Grower, given
 from cpt.cli.progress import Progress, keep_quiet
-from cpt.cli.tell import tell
+from cpt.cli.tell import conclude
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
 from cpt.registry import Registry
@@ -128,7 +128,7 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
             return dry.tell(dry.estimate(run), as_json)
         getattr(road, walk)(run)
         if is_main():
-            tell(run.folder, as_json)
+            conclude(run.folder, as_json)
         return None
 
     return RoadCommand(
@@ -193,8 +193,8 @@ COMMANDS = (
 @click.option("--output", metavar="DIR", required=True, type=Path, help="The run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def report(output: Path, as_json: bool) -> None:
-    """Say again what a run made."""
+    """Say again what a run made, and write its page anew."""
     folder = Folder(output)
     if not folder.record:
         raise CptError(f"--output {output}: there is no run in this folder.")
-    tell(folder, as_json)
+    conclude(folder, as_json)

@@ -31,6 +31,16 @@ SHOWN = {
 """Metrics that a line has room for."""
 
 
+def conclude(folder: Folder, as_json: bool) -> None:
+    """Say what is in the folder now, and make a page of it."""
+    from cpt import report
+
+    tell(folder, as_json)
+    page = report.write(folder.path)
+    if page and not as_json:
+        click.echo(f"{'page':<9} {page}")
+
+
 def tell(folder: Folder, as_json: bool) -> None:
     """Say what is in the folder now."""
     stages = folder.record["stages"]

@@ -1,0 +1,93 @@
+"""Numbers and texts as a person reads them."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from cpt.types import Score
+
+LONGEST_NAME = 40
+MINUS = "\u2212"
+NONE = "\u2013"
+FIXED_SPACE = "\u00a0"
+"""A space at which no line is broken."""
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def legible(text: str) -> str:
+    """The text with a mark in place of every character that no page may hold."""
+    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def short(name: str) -> str:
+    """A name on one line, cut where it is long, without what turns the line around it."""
+    line = " ".join(legible(name).split())
+    line = "".join(each for each in line if unicodedata.category(each) != "Cf")
+    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+
+
+def signed(value: float, decimals: int, sign: bool = False) -> str:
+    """A number with so many decimals, and a real minus."""
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{'+' if sign else ''},.{decimals}f}".replace("-", MINUS)
+
+
+def with_interval(score: Score, decimals: int, sign: bool = False) -> str:
+    """`0.824 ± 0.014`, or both ends where the value is not in the middle of them."""
+    value = signed(score.value, decimals, sign)
+    if not (math.isfinite(score.low) and math.isfinite(score.high)):
+        return f"{value} (no interval)"
+    below, above = score.value - score.low, score.high - score.value
+    if abs(below - above) < 10**-decimals:
+        return f"{value} ±{FIXED_SPACE}{signed((below + above) / 2, decimals)}"
+    return f"{value} ({signed(score.low, decimals)} to {signed(score.high, decimals)})"
+
+
+def digits(value: float, count: int = 4) -> str:
+    """A number with so many digits that say something, and thousands apart."""
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
+    if value and not 1e-4 <= abs(value) < 10**15:
+        return f"{value:.{count - 1}e}".replace("-", MINUS)
+    size = math.floor(math.log10(abs(value))) if value else 0
+    text = f"{value:,.{max(count - 1 - size, 0)}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return text.replace("-", MINUS)
+
+
+def share(part: float, whole: float) -> str:
+    """`12%`, with a decimal where it is small; nothing of nothing is a dash."""
+    if not whole:
+        return NONE
+    percent = 100 * part / whole
+    return f"{percent:.1f}%" if 0 < percent < 10 or 99 < percent < 100 else f"{percent:.0f}%"
+
+
+def dollars(value: float | None) -> str:
+    """Money to the hundredth of a cent; what nobody knows is said to be unknown."""
+    return "unknown" if value is None else f"${value:,.4f}"
+
+
+def duration(seconds: float) -> str:
+    """`3 h 07 min`, `2 min 05 s` or `1.8 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60:,} h {minutes % 60:02} min"
+
+
+def counted(number: float, noun: str) -> str:
+    """`1 pair`, `2,000 pairs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
