@@ -57,7 +57,7 @@ def recipe_of(record: Mapping[str, Any]) -> Recipe:
         commands=tuple(f"{command} --config options.yaml --output DIR" for command in _walk(made)),
         hides=HIDDEN in text,
         versions=record.get("versions", {}),
-        digests=tuple(_digests(made)),
+        digests=tuple(_digests(made, stages)),
         parts=tuple(_parts(made)),
     )
 
@@ -78,11 +78,14 @@ def _walk(made: Mapping[str, Any]) -> list[str]:
     return [*pair, "cpt train"] if "model" in made else pair
 
 
-def _digests(made: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    for name, value in made.items():
-        if name.endswith("_digest"):
-            source = name.removesuffix("_digest")
-            yield source, str(made.get(source, "")), str(value)
+def _digests(made: Mapping[str, Any], stages: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    # Runs of earlier versions have them among the options.
+    old = {name: value for name, value in made.items() if name.endswith("_digest")}
+    found = {name.removesuffix("_digest"): value for name, value in old.items()}
+    for stage in stages.values():
+        found |= stage.get("content", {})
+    for source, digest in found.items():
+        yield source, str(made.get(source, "")), str(digest)
 
 
 def _parts(made: Mapping[str, Any]) -> Iterator[Part]:

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -168,9 +169,12 @@ def _as_written(stage: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     """`loss my_loss.py 3f2a, not my_loss.py 81bc` for what is known of both and not equal."""
+    changes: dict[tuple[str, str], list[str]] = defaultdict(list)
     for address, was in before.items():
         if now.get(address, was) != was:
-            yield f"{address} {_short(was)}, not {_short(now[address])}"
+            changes[was, now[address]].append(address)
+    for (was, new), addresses in changes.items():
+        yield f"{', '.join(addresses)} {_short(was)}, not {_short(new)}"
 
 
 def _short(told: str) -> str:

@@ -135,9 +135,9 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
 
 def _measured(run: Run) -> dict[str, str | None]:
     """A digest of each model that was trained, and of what is said of the controls."""
-    trained = [f"controls/{name}/model" for name, each in run.config.controls.items() if each.loss]
+    trained = [f"controls/{name}/model/" for name, each in run.config.controls.items() if each.loss]
     return {
-        **_content(run, "model", *trained),
+        **_content(run, "model/", *trained),
         "controls": digest_of_plain(deciding(run.config.controls)),
     }
 
