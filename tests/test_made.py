@@ -1,0 +1,430 @@
+"""What a stage was made from: options, data, models and the code of plugins."""
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+import yaml
+
+import cpt
+from cpt.run.code import code_of, installed
+from cpt.run.made import code, content
+
+from . import tiny
+
+ASKS = '''
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Paid(cpt.Service):
+    """Answers, and notes down that it was asked."""
+
+    name = "paid"
+    model: str = "paid"
+    """Its only model."""
+
+    async def answer(self, prompt, sample):
+        with open("asked.log", "a") as log:
+            log.write(prompt.id + " ")
+        said = f"the long answer to {prompt.text}"
+        return cpt.Response(prompt_id=prompt.id, text=said, author=self.model)
+
+
+@attrs.frozen
+class Longer(cpt.Pairer):
+    """Prefers the answer to the beginning of it."""
+
+    name = "longer"
+    responder: cpt.Responder
+    """Who is asked."""
+
+    async def pair(self, prompt, ask):
+        chosen = (await ask(self.responder, prompt)).expect()
+        rejected = attrs.evolve(chosen, text="the short answer", author="nobody")
+        return [cpt.Pair(prompt=prompt, chosen=chosen, rejected=rejected)]
+
+
+@cpt.hookimpl
+def cpt_responders():
+    return [Paid]
+
+
+@cpt.hookimpl
+def cpt_pairers():
+    return [Longer]
+'''
+MINE = '''
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Mine(cpt.Loss):
+    """Widens the margin."""
+
+    name = "mine"
+    beta: float = 0.1
+    """Scale of a log-ratio."""
+
+    def __call__(self, batch):
+        return 1.0 * (batch.rejected.ratio - batch.chosen.ratio)
+
+
+@cpt.hookimpl
+def cpt_losses():
+    return [Mine]
+'''
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny.folder(tmp_path / "base")
+
+
+@pytest.fixture
+def run(cpt_cli, tmp_path, model):
+    """The whole road with two files as plugins: `asks.py` makes the pairs, `mine.py` the loss."""
+    (tmp_path / "asks.py").write_text(ASKS)
+    (tmp_path / "mine.py").write_text(MINE)
+    rows = [{"id": str(row), "prompt": f"question {row}"} for row in range(8)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = ["-p", "asks.py", "-p", "mine.py", "--prompts", "prompts.jsonl", "--pairer", "longer"]
+    told += ["--pairer.responder", "paid", "--model", "base", "--loss", "mine", "--output", "run"]
+    told += ["--train.batch-size", "4", "--train.learning-rate", "1e-3", "--train.log-every", "1"]
+    return lambda *more: cpt_cli(*told, *more)
+
+
+def edit(file, before, after):
+    text = Path(file).read_text()
+    assert before in text
+    Path(file).write_text(text.replace(before, after))
+
+
+def stamps():
+    """When each thing in the folder was written."""
+    files = ("prompts.parquet", "pairs.parquet", "model/model.safetensors")
+    return {file: Path("run", file).stat().st_mtime_ns for file in files}
+
+
+def anew(before):
+    now = stamps()
+    return [file for file in before if now[file] != before[file]]
+
+
+def asked():
+    return len(Path("asked.log").read_text().split())
+
+
+def test_an_edited_loss_is_refused_with_what_it_was_and_is(run):
+    assert run().exit_code == 0
+    was = yaml.safe_load(Path("run/run.yaml").read_text())["stages"]["model"]["code"]["loss"]
+    edit("mine.py", "1.0 *", "2.0 *")
+    before = stamps()
+    refused = run()
+    assert refused.exit_code == 2
+    (line,) = refused.stderr.splitlines()
+    assert f"stage 'model' was made with code of loss {was}, not mine.py " in line
+    assert "--redo" in line
+    assert anew(before) == []
+    edit("mine.py", "2.0 *", "1.0 *")
+    assert run().exit_code == 0
+    assert anew(before) == []
+
+
+def test_redo_trains_anew_and_asks_nobody_again(run):
+    run()
+    first = tiny.read(Path("run"))
+    before, answers = stamps(), asked()
+    edit("mine.py", "1.0 *", "2.0 *")
+    again = run("--redo")
+    assert again.exit_code == 0, again.stderr
+    assert anew(before) == ["model/model.safetensors"]
+    assert asked() == answers
+    second = tiny.read(Path("run"))
+    assert [each["step"] for each in second] == [each["step"] for each in first]
+    assert second[-1]["loss"] != first[-1]["loss"]
+    before = stamps()
+    assert run("--redo").exit_code == 0
+    assert anew(before) == []
+
+
+def test_pairs_are_made_anew_from_the_journal_and_what_they_did_not_change_stays(run):
+    run()
+    before, answers = stamps(), asked()
+    edit("asks.py", '"""Prefers', '"""Likes')
+    refused = run()
+    assert refused.exit_code == 2
+    assert "stage 'pairs' was made with code of pairer, pairer.responder asks.py " in refused.stderr
+    assert run("--redo").exit_code == 0
+    assert anew(before) == ["pairs.parquet"]
+    edit("asks.py", "the short answer", "a short answer")
+    assert run("--redo").exit_code == 0
+    assert anew(before) == ["pairs.parquet", "model/model.safetensors"]
+    assert asked() == answers
+    record = yaml.safe_load(Path("run/run.yaml").read_text())["stages"]
+    assert list(record) == ["prompts", "pairs", "model", "controls", "scores"]
+
+
+def test_a_model_of_other_pairs_is_not_measured(run, cpt_cli):
+    run()
+    edit("asks.py", "the short answer", "a short answer")
+    plugins = ("-p", "asks.py", "-p", "mine.py")
+    assert cpt_cli(*plugins, "pair", "--output", "run", "--redo").exit_code == 0
+    refused = cpt_cli(*plugins, "eval", "--output", "run")
+    assert refused.exit_code == 2
+    assert "this model is of other pairs than the folder's" in refused.stderr
+    refused = cpt_cli(*plugins, "train", "--output", "run")
+    assert refused.exit_code == 2
+    assert "content of pairs.parquet" in refused.stderr
+
+
+def test_other_weights_under_the_same_path_are_another_model(run, tmp_path):
+    run()
+    before = stamps()
+    tiny.model(seed=5).save_pretrained(tmp_path / "base")
+    refused = run()
+    assert refused.exit_code == 2
+    assert "stage 'model' was made with content of model " in refused.stderr
+    assert run("--redo").exit_code == 0
+    assert anew(before) == ["model/model.safetensors"]
+
+
+def test_a_half_done_training_does_not_go_on_with_other_code(run, monkeypatch):
+    """Ctrl-C in the middle of a training, then an edit; the old code still goes on."""
+    from cpt.training import loop
+
+    step = loop._step
+
+    def interrupted(state):
+        if state.done == 3:
+            raise KeyboardInterrupt
+        return step(state)
+
+    more = ("--train.epochs", "3", "--train.checkpoint-every", "2")
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_step", interrupted)
+        assert run(*more).exit_code == 130
+    edit("mine.py", "1.0 *", "2.0 *")
+    refused = run(*more)
+    assert refused.exit_code == 2
+    assert "stage 'model' was made with code of loss mine.py " in refused.stderr
+    assert Path("run/checkpoints").exists()
+    assert run(*more, "--redo").exit_code == 0
+    steps = [each["step"] for each in tiny.read(Path("run"))]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_redo_that_was_killed_half_way_is_taken_up(run, monkeypatch):
+    """Killed once the old model is gone, or half gone: neither is ever taken for a new one."""
+    from cpt.run import folder
+
+    run()
+    edit("mine.py", "1.0 *", "2.0 *")
+    removed = []
+
+    def killed(path):
+        removed.append(path.name)
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "_remove", killed)
+        run("--redo")
+    assert removed == ["model"]
+    refused = run()
+    assert refused.exit_code == 2
+    assert "code of loss" in refused.stderr
+    before = stamps()
+    assert run("--redo").exit_code == 0
+    assert anew(before) == ["model/model.safetensors"]
+
+
+def test_a_run_of_an_earlier_version_opens(run):
+    """Without code and content, and with the digests of data among the options."""
+    run()
+    before = stamps()
+    record = yaml.safe_load(Path("run/run.yaml").read_text())
+    for stage in record["stages"].values():
+        digests = stage.pop("content")
+        stage.pop("code")
+        if "prompts" in stage["options"]:
+            stage["options"]["prompts_digest"] = digests["prompts"]
+    Path("run/run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
+    edit("mine.py", "1.0 *", "2.0 *")
+    again = run()
+    assert again.exit_code == 0, again.stderr
+    assert anew(before) == []
+    edit("prompts.jsonl", "question 0", "another question")
+    refused = run()
+    assert refused.exit_code == 2
+    assert "stage 'prompts' was made with content of prompts " in refused.stderr
+
+
+def test_pairs_of_a_run_are_its_pairs_and_not_its_whole_folder(run, cpt_cli, model):
+    run()
+    told = ("train", "--pairs", "run", "--model", model, "--loss", "sft", "--output", "other")
+    assert cpt_cli(*told).exit_code == 0
+    Path("run/notes.txt").write_text("a thought")
+    run()  # which notes the time in `run.yaml`
+    assert cpt_cli(*told).exit_code == 0
+
+
+def test_recorded_answers_count_by_what_they_say(cpt_cli, tmp_path):
+    rows = [{"prompt": "q", "responses": {"good": "yes, of course", "bad": "no"}}]
+    answers, prompts = tmp_path / "answers.jsonl", tmp_path / "prompts.jsonl"
+    answers.write_text(json.dumps(rows[0]) + "\n")
+    prompts.write_text('{"prompt": "q"}\n')
+    rungs = ("--pairer.rungs", "recorded:answers.jsonl#good", "--pairer.rungs")
+    told = (
+        "pair",
+        "--prompts",
+        prompts,
+        "--pairer",
+        "ladder",
+        *rungs,
+        "recorded:answers.jsonl#bad",
+    )
+    assert cpt_cli(*told, "--output", "run").exit_code == 0
+    edit(answers, "of course", "indeed")
+    refused = cpt_cli(*told, "--output", "run")
+    assert refused.exit_code == 2
+    assert "content of pairer.rungs.0.source, pairer.rungs.1.source " in refused.stderr
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package with a loss and a helper, on the path; called, it is a distribution as well."""
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "__init__.py").write_text(MINE)
+    (tmp_path / "wide" / "helper.py").write_text("ONE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wide", raising=False)
+
+    def install(version, name="wide-losses", **more):
+        for old in tmp_path.glob("*.dist-info"):
+            shutil.rmtree(old)
+        info = tmp_path / f"wide_losses-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text("[cpt]\nwide = wide\n")
+        if more:
+            (info / "direct_url.json").write_text(json.dumps(more))
+
+    return install
+
+
+def told(name="wide", role="Mine"):
+    return code_of(getattr(importlib.import_module(name), role), installed())
+
+
+def test_a_package_counts_by_all_its_code(package, tmp_path):
+    before = told()
+    assert before.startswith("wide ")
+    (tmp_path / "wide" / "notes.txt").write_text("a thought")
+    assert told() == before
+    (tmp_path / "wide" / "helper.py").write_text("ONE = 2\n")
+    assert told() != before
+
+
+def test_a_distribution_counts_by_its_version(package, tmp_path):
+    package("1.0")
+    assert told() == "wide-losses 1.0"
+    (tmp_path / "wide" / "helper.py").write_text("ONE = 2\n")
+    assert told() == "wide-losses 1.0"
+    package("1.1")
+    assert told() == "wide-losses 1.1"
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_what_was_installed_from_a_folder_counts_by_its_code_too(package, tmp_path, editable):
+    package("1.0", url="file:///wide", dir_info={"editable": editable})
+    before = told()
+    assert before.startswith("wide-losses 1.0 (wide ")
+    (tmp_path / "wide" / "helper.py").write_text("ONE = 2\n")
+    assert told() != before
+
+
+def test_another_version_of_cpt_makes_nothing_another(package):
+    package("0.2", name="contrastive-post-training")
+    assert told() == ""
+    assert code_of(tiny.Sigmoid, {}) != ""
+    assert code_of(cpt.Loss, {}) == ""
+
+
+def test_a_class_counts_with_those_that_it_derives_from(package, tmp_path, monkeypatch):
+    (tmp_path / "wider.py").write_text("import wide\nclass Wider(wide.Mine): name = 'wider'\n")
+    monkeypatch.delitem(sys.modules, "wider", raising=False)
+    before = told("wider", "Wider")
+    assert before.startswith("wider.py ")
+    assert ", wide " in before
+    (tmp_path / "wide" / "helper.py").write_text("ONE = 2\n")
+    assert told("wider", "Wider") != before
+
+
+def test_components_are_found_however_deep(package):
+    @attrs.frozen
+    class Judge(cpt.Judge):
+        name = "deep"
+        inner: cpt.Loss = attrs.field(factory=importlib.import_module("wide").Mine)
+
+        async def judge(self, prompt, responses, ask):
+            raise NotImplementedError
+
+    found = code({"pairer": [{"judges": (Judge(),)}]})
+    assert list(found) == ["pairer.0.judges.0", "pairer.0.judges.0.inner"]
+
+
+@attrs.frozen
+class Names(cpt.Local):
+    """Names something on the disk."""
+
+    name = "names"
+    source: str
+    device: str = attrs.field(default="", metadata=cpt.NOT_IDENTITY)
+
+    def answer_all(self, requests):
+        raise NotImplementedError
+
+
+@attrs.frozen
+class Remote(cpt.Service):
+    """Names something of a service."""
+
+    name = "remote"
+    model: str
+
+    async def answer(self, prompt, sample):
+        raise NotImplementedError
+
+
+def test_content_is_what_decides_and_lies_here(tmp_path, model):
+    (tmp_path / "file.txt").write_text("a")
+    file, base = str(tmp_path / "file.txt"), str(model)
+    whom = (Names(file), Names(f"{file}#author"), Names("gone.txt"), Names(base, device=file))
+    found = content({"pairer": {"rungs": (*whom, Remote(base))}, "model": base})
+    assert list(found) == [
+        *("pairer.rungs.0.source", "pairer.rungs.1.source", "pairer.rungs.3.source", "model")
+    ]
+    assert found["pairer.rungs.0.source"] == found["pairer.rungs.1.source"]
+    assert found["pairer.rungs.3.source"] == found["model"]
+    shutil.copytree(model, tmp_path / "copy")
+    assert content({"model": str(tmp_path / "copy")}) == {"model": found["model"]}
+
+
+def test_a_model_of_the_hub_counts_by_its_revision(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert content({"model": "owner/name"}) == {}
+    here = tmp_path / "models--owner--name"
+    for revision in ("a" * 40, "b" * 40):
+        (here / "snapshots" / revision).mkdir(parents=True)
+        (here / "snapshots" / revision / "config.json").write_text("{}")
+        (here / "refs").mkdir(exist_ok=True)
+        (here / "refs" / "main").write_text(revision)
+        assert content({"model": "owner/name"}) == {"model": revision}
