@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,6 +88,11 @@ def model(tmp_path):
     return tiny.folder(tmp_path / "base")
 
 
+LINE = """-p asks.py -p mine.py --prompts prompts.jsonl --pairer longer --pairer.responder paid
+    --model base --loss mine --output run
+    --train.batch-size 4 --train.learning-rate 1e-3 --train.log-every 1"""
+
+
 @pytest.fixture
 def run(cpt_cli, tmp_path, model):
     """The whole road with two files as plugins: `asks.py` makes the pairs, `mine.py` the loss."""
@@ -94,10 +100,7 @@ def run(cpt_cli, tmp_path, model):
     (tmp_path / "mine.py").write_text(MINE)
     rows = [{"id": str(row), "prompt": f"question {row}"} for row in range(8)]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    told = ["-p", "asks.py", "-p", "mine.py", "--prompts", "prompts.jsonl", "--pairer", "longer"]
-    told += ["--pairer.responder", "paid", "--model", "base", "--loss", "mine", "--output", "run"]
-    told += ["--train.batch-size", "4", "--train.learning-rate", "1e-3", "--train.log-every", "1"]
-    return lambda *more: cpt_cli(*told, *more)
+    return lambda *more: cpt_cli(*LINE.split(), *more)
 
 
 def edit(file, before, after):
@@ -242,6 +245,23 @@ def test_a_redo_that_was_killed_half_way_is_taken_up(run, monkeypatch):
     before = stamps()
     assert run("--redo").exit_code == 0
     assert anew(before) == ["model/model.safetensors"]
+
+
+def test_two_processes_make_anew_what_one_of_them_took_back(run, tmp_path):
+    run()
+    before, answers = stamps(), asked()
+    edit("asks.py", "the short answer", "a short answer")
+    launch = "-m torch.distributed.run --standalone --nproc_per_node 2 -m cpt"
+    together = subprocess.run(
+        [sys.executable, *launch.split(), *LINE.split(), "--train.device", "cpu", "--redo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert together.returncode == 0, together.stderr
+    assert anew(before) == ["pairs.parquet", "model/model.safetensors"]
+    assert asked() == answers
 
 
 def test_a_run_of_an_earlier_version_opens(run):
