@@ -24,7 +24,14 @@ from tokenizers import (
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from cpt import CptError, Message
-from cpt.training.tokens import AT_ONCE, encode, load_tokenizer, with_template
+from cpt.training.tokens import (
+    AT_ONCE,
+    _Encoder,
+    _Tail,
+    encode,
+    load_tokenizer,
+    with_template,
+)
 
 from . import tiny
 
@@ -194,6 +201,57 @@ def test_ids_are_those_of_plain_calls(kind: str, template: str, asked: list[Any]
             assert encoded.prompt.tolist() == prompt
             assert found.ids.tolist() == [*answer, *[tokenizer.eos_token_id] * (not found.ended)]
             assert found.merged is merged
+
+
+def test_anchors_are_the_tokens_that_a_text_is_cut_at_before_all_else() -> None:
+    encoder = _Encoder.of(KINDS["added"]())
+    assert {*encoder.anchors.values()} == {*SPECIAL, "cd", "dA", "\nab", "<unk>"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tail"),
+    [
+        ("", ""),
+        ("abcd", "abcd"),
+        ("<|im_end|>ab", "<|im_end|>ab"),
+        ("ab<|im_end|>", "<|im_end|>"),
+        ("<|im_start|>a<|im_end|>b", "<|im_end|>b"),
+        ("<|im_end|>a<|im_end|>b<|im_end|>", "<|im_end|>"),
+        ("<|im_start|>user\nab<|im_end|>\n<|im_start|>assistant\n", "<|im_start|>assistant\n"),
+    ],
+)
+def test_the_end_of_a_prompt_begins_with_its_last_anchor(prompt: str, tail: str) -> None:
+    encoder = _Encoder.of(TOKENIZER)
+    known = encoder.ids([prompt, tail])
+    assert encoder.from_last_anchor(prompt, known[prompt]) == tail
+    assert encoder.tails({prompt: known[prompt]}) == {prompt: _Tail(tail, known[tail])}
+
+
+def test_an_anchor_that_no_text_was_written_for_cuts_nothing() -> None:
+    encoder = _Encoder.of(KINDS["added"]())
+    ids = encoder.ids(["a?b"])["a?b"]
+    assert "<unk>" in {encoder.anchors.get(id_) for id_ in ids}
+    assert encoder.from_last_anchor("a?b", ids) == "a?b"
+
+
+def test_an_end_that_reads_otherwise_by_itself_is_none() -> None:
+    """What looks like the anchor is a part of a word here, and its first letter merges."""
+    words = models.BPE(numbered(*"abcdA ", "cd"), [("c", "d")], unk_token="<unk>")
+    encoder = _Encoder.of(fast(words, AddedToken("dA", single_word=True, normalized=False)))
+    prompt = "dA cdAb"
+    whole = encoder.ids([prompt])
+    assert encoder.from_last_anchor(prompt, whole[prompt]) == "dAb"
+    assert encoder.ids(["dAb"])["dAb"][1:] == whole[prompt][-2:]
+    assert encoder.tails(whole) == {prompt: _Tail(prompt, whole[prompt])}
+
+
+@pytest.mark.parametrize(("behind", "ended"), [("", True), ("dcb", True), ("dcba", False)])
+def test_an_end_is_the_end_if_little_comes_behind_it(behind: str, ended: bool) -> None:
+    template = "{% for m in messages %}{{ m.content }}<|im_end|>" + behind + "{% endfor %}"
+    (encoded,) = encode([tiny.pair("a", "d", "b")], tiny.tokenizer(template=template))
+    assert encoded.chosen.ended is ended
+    added = "" if ended else "<|im_end|>"
+    assert TOKENIZER.decode(encoded.chosen.ids) == f"d<|im_end|>{behind}{added}"
 
 
 def test_a_merged_answer_leaves_the_prompt_as_it_is_asked() -> None:
