@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from cpt.report.reading import read_json
 from cpt.run.folder import Folder
 
 if TYPE_CHECKING:
@@ -63,14 +64,11 @@ def tell(folder: Folder, as_json: bool) -> None:
 
 
 def _scores(folder: Folder) -> dict[str, Any]:
-    file = folder.path / "scores.json"
-    if not file.exists():
-        return {}
-    plain: dict[str, Any] = json.loads(file.read_text())
+    plain: dict[str, Any] = read_json(folder.path / "scores.json") or {"scores": {}}
     for named in plain["scores"].values():
         for score in named.values():
             score.pop("each")
-    return plain
+    return plain if plain["scores"] else {}
 
 
 def table(scores: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import attrs
 
@@ -64,9 +65,8 @@ def _that_mean_something(same: Sequence[Block], one: int, other: int) -> list[Bl
     Two texts about one thing share many a `the` that says nothing about what was kept.
     """
     kept: list[Block] = []
-    ends = [*same[1:], (slice(one, one), slice(other, other))]
     before = (0, 0)
-    for block, following in zip(same, ends, strict=True):
+    for block, following in pairwise([*same, (slice(one, one), slice(other, other))]):
         size = block[0].stop - block[0].start
         gaps = (
             max(block[side].start - before[side] for side in (0, 1)),

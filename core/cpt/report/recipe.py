@@ -27,7 +27,9 @@ class Recipe:
     """Whether something in them had to be hidden."""
     versions: Mapping[str, str]
     digests: tuple[tuple[str, str, str], ...]
-    """Option, what it named, digest of its content."""
+    """Address of an option or name of a file of the run, what the option says, digest."""
+    code: tuple[tuple[str, str], ...]
+    """Address of a component that did not come with cpt, and the code that it came from."""
     parts: tuple[Part, ...]
     """The method in short."""
 
@@ -58,6 +60,7 @@ def recipe_of(record: Mapping[str, Any]) -> Recipe:
         hides=HIDDEN in text,
         versions=record.get("versions", {}),
         digests=tuple(_digests(made, stages)),
+        code=tuple(_code(stages)),
         parts=tuple(_parts(made)),
     )
 
@@ -84,8 +87,26 @@ def _digests(made: Mapping[str, Any], stages: Mapping[str, Any]) -> Iterator[tup
     found = {name.removesuffix("_digest"): value for name, value in old.items()}
     for stage in stages.values():
         found |= stage.get("content", {})
-    for source, digest in found.items():
-        yield source, str(made.get(source, "")), str(digest)
+    for address, digest in found.items():
+        yield address, _at(made, address), str(digest)
+
+
+def _at(options: Any, address: str) -> str:
+    """The text at an address, `""` if it is the name of a file of the run."""
+    step, _, rest = address.partition(".")
+    if isinstance(options, list) and step.isdigit():
+        options = dict(enumerate(options)).get(int(step))
+    else:
+        options = options.get(step) if isinstance(options, Mapping) else None
+    return _at(options, rest) if rest else str(options or "")
+
+
+def _code(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for stage in stages.values():
+        found |= stage.get("code", {})
+    for address, code in found.items():
+        yield address, str(code)
 
 
 def _parts(made: Mapping[str, Any]) -> Iterator[Part]:

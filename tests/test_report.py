@@ -1,0 +1,740 @@
+"""The page of a run: it says what the files say, to anybody, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import attrs
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpt import report
+from cpt.asking.bills import Charge
+from cpt.cli import main
+from cpt.report.costs import Bill
+from cpt.report.data import gather
+from cpt.report.diff import Text, compare
+from cpt.report.page import render
+from cpt.report.pairs import spread
+from cpt.report.scores import verdict
+from cpt.report.words import digits, duration, share, signed, with_interval
+from cpt.types import Score
+
+from . import tiny
+from .pages import Page, faults
+from .test_run import DEAR, PRICES
+
+BROWSER = shutil.which("chromium")
+MINUS = "\u2212"
+
+
+MEASURING = '''
+"""A measure that needs no judge, and a model that is none."""
+
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Length(cpt.Evaluator):
+    """How much is said."""
+
+    name = "length"
+
+    async def evaluate(self, model, prompts, ask):
+        said = {prompt.id: await ask(model, prompt) for prompt in prompts}
+        each = {name: len(response.text) for name, response in said.items()}
+        words = {name: len(response.text.split()) for name, response in said.items()}
+        return {"characters": cpt.Score.mean(each), "words": cpt.Score.mean(words)}
+
+
+@attrs.frozen
+class Parrot(cpt.Local):
+    """Says it again."""
+
+    name = "parrot"
+    model: str
+    """What it is called."""
+
+    def answer_all(self, requests):
+        return [
+            cpt.Response(
+                prompt_id=prompt.id, text=f"{self.model}: {prompt.text}", author=self.model
+            )
+            for prompt, _ in requests
+        ]
+
+
+@cpt.hookimpl
+def cpt_evaluators():
+    return [Length]
+
+
+@cpt.hookimpl
+def cpt_responders():
+    return [Parrot]
+'''
+AUTHORS = ("large", "middle", "small")
+
+
+def command(folder: Path, *line: str) -> str:
+    """What `cpt` says in a folder; it must succeed."""
+    with contextlib.chdir(folder):
+        result = CliRunner().invoke(main, line, prog_name="cpt", catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def in_a_process(folder: Path, *line: str, **more: str) -> str:
+    """The same in a process of its own, with more in its environment."""
+    whole = [sys.executable, "-m", "cpt", *line]
+    environment = {**os.environ, **more}
+    return subprocess.check_output(whole, cwd=folder, env=environment, text=True)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """A whole run with scores, and controls one of which asks models of its own."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "measuring.py").write_text(MEASURING)
+    rows = [
+        {
+            "id": f"p{row}",
+            "prompt": f"question {row}",
+            "responses": {author: f"{author * (1 + row % 3)} says {row}" for author in AUTHORS},
+        }
+        for row in range(24)
+    ]
+    for row, alike in enumerate(("small", "middle")):
+        rows[row]["responses"] |= {"middle": "same", "small": "same", "large": f"{alike}: same"}
+    rows[2]["responses"] = dict.fromkeys(AUTHORS, "same")
+    (folder / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    speaking = {"name": "transformers", "model": str(model), "max_tokens": 8}
+    rungs = [{"name": "recorded", "source": f"said.jsonl#{author}"} for author in AUTHORS]
+    options = {
+        "prompts": "said.jsonl",
+        "eval_prompts": "said.jsonl",
+        "pairer": {"name": "ladder", "rungs": rungs},
+        "model": str(model),
+        "scheduler": {"name": "staged", "by": "margin"},
+        "loss": "dpo",
+        "train": {"batch_size": 8, "learning_rate": 1e-3, "log_every": 1, "device": "cpu"},
+        "evaluators": ["length"],
+        "generator": {**speaking, "device": "cpu"},
+        "controls": {
+            "sft_own": {
+                "pairer": {"name": "ladder", "rungs": ["parrot:polly", "parrot:jack"]},
+                "loss": "sft",
+            },
+            "cooled": {"temperature": 0.5},
+        },
+    }
+    (folder / "options.yaml").write_text(yaml.safe_dump(options))
+    command(folder, "-p", "measuring.py", "--config", "options.yaml", "--output", "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def page(lab: Path) -> Page:
+    """Its page."""
+    return page_of(lab)
+
+
+@pytest.fixture
+def run(lab: Path, tmp_path: Path) -> Path:
+    """The same run, to be changed."""
+    return Path(shutil.copytree(lab, tmp_path / "run"))
+
+
+def page_of(run: Path) -> Page:
+    """The page that is written now, which must be well made."""
+    written = report.write(run)
+    assert written == run / "report.html"
+    page = Page(written.read_text(encoding="utf-8"))
+    assert faults(page) == []
+    return page
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def number(text: str) -> float:
+    return float(text.replace(MINUS, "-").replace(",", "").rstrip("%"))
+
+
+def same(said: str, value: float, half: float) -> bool:
+    """Whether `0.58 ± 0.02` is these two numbers, as far as its digits go."""
+    places = len(said.split(" ± ")[0].partition(".")[2])
+    return [round(each, places) for each in (value, half)] == [
+        number(each) for each in said.split(" ± ")
+    ]
+
+
+# What the page says
+
+
+def test_scores_changes_and_leads_are_those_of_the_run(lab: Path, page: Page) -> None:
+    plain = json.loads((lab / "scores.json").read_text())
+    scores = plain["scores"]
+    rows = {row[0]: row[1:] for row in page.table("± is half of the 95% interval")[1:]}
+    assert set(rows) == set(scores)
+    name = list(scores["before"])[-1]  # the table that is left in the dictionary is the last
+    after = scores["after"][name]["each"]
+    for who, (score, change, lead) in rows.items():
+        exact = scores[who][name]
+        assert same(score, exact["value"], exact["value"] - exact["low"])
+        if who == "before":
+            assert not change
+            continue
+        moved = plain["change"][who][name]
+        assert same(change, moved["value"], moved["value"] - moved["low"])
+        if who != "after":
+            gaps = [after[prompt] - value for prompt, value in exact["each"].items()]
+            half = 1.96 * stdev(gaps) / len(gaps) ** 0.5
+            assert same(lead, fmean(gaps), half)
+    assert {"before", "after", "sft_own", "cooled"} <= set(page.drawn)
+
+
+def test_every_prompt_and_every_pair_has_a_fate_and_they_add_up(lab: Path, page: Page) -> None:
+    found = lines(lab / "fates.jsonl")
+    doctor = json.loads((lab / "doctor.json").read_text())
+    expected = {
+        "every prompt": Counter(each["fate"] for each in found),
+        "every pair": Counter(
+            {"kept": pq.read_metadata(lab / "pairs.parquet").num_rows}
+            | Counter(why for each in found for _, why in each["dropped"])
+        ),
+        "training took": {"kept": doctor["kept"]},
+    }
+    for caption, counts in expected.items():
+        *rows, total = page.table(caption)[1:]
+        assert {row[0]: int(number(row[1])) for row in rows} == counts
+        assert int(number(total[1])) == sum(counts.values())
+    assert len(expected["every prompt"]) > 1 and len(expected["every pair"]) > 1
+    (reason, count), *_ = doctor["counts"].items()
+    assert f"{count} pairs {reason}" in page.words
+
+
+def test_the_pairs_are_those_of_the_file(lab: Path, page: Page) -> None:
+    pairs = pq.read_table(lab / "pairs.parquet").to_pylist()
+    counted = Counter((p["chosen_author"], p["rejected_author"], str(p["tier"])) for p in pairs)
+    rows = page.table("by authors and tier")[1:]
+    assert {(row[0], row[1], row[2]): int(row[3]) for row in rows} == counted
+    longer = sum(len(p["chosen"][0]["content"]) > len(p["rejected"][0]["content"]) for p in pairs)
+    assert f"The chosen side is longer in {share(longer, len(pairs))}" in page.words
+    shown = {p["id"]: p for p in pairs if f"{p['id']}, tier {p['tier']}" in page.words}
+    assert len(shown) == 6
+    for pair in shown.values():
+        for side in ("prompt", "chosen", "rejected"):
+            assert pair[side][0]["content"] in page.said
+
+
+def test_training_is_what_was_logged_and_said_in_words(lab: Path, page: Page) -> None:
+    metrics = lines(lab / "metrics.jsonl")
+    facts = dict(page.table("The last line of metrics"))
+    assert facts["step"] == str(metrics[-1]["step"])
+    assert facts["loss"] == digits(metrics[-1]["loss"])
+    last = [each for each in metrics if each["step"] > metrics[-1]["step"] * 0.9]
+    rows = {row[0]: row[1:] for row in page.table("Log-probability of an answer")[1:]}
+    for side in ("chosen", "rejected"):
+        assert rows[side][0] == signed(metrics[0][f"logps/{side}"], 2)
+        assert rows[side][1] == signed(fmean(each[f"logps/{side}"] for each in last), 2)
+        moved = fmean(each[f"rewards/{side}"] for each in last) / 0.1
+        assert rows[side][2] == signed(moved, 2, sign=True)
+        word = "rose" if moved > 0 else "fell"
+        assert f"The log-probability of the {side} answers {word} by" in page.words
+    assert {"change in nats", "log-probability in nats", "pairs, in %", "step"} <= set(page.drawn)
+    assert any(alt.startswith("Mean tier from") for alt in page.alts)
+
+
+def test_the_bill_is_that_of_the_journals_of_the_controls_too(lab: Path, page: Page) -> None:
+    journals = [lab / "journal.sqlite", lab / "controls" / "sft_own" / "journal.sqlite"]
+    asked = 0
+    for journal in journals:
+        with sqlite3.connect(journal) as connection:
+            asked += connection.execute("SELECT count(*) FROM answers").fetchone()[0]
+    *rows, total = page.table("Every answer that was asked for")[1:]
+    assert int(number(total[2])) == asked == sum(int(number(row[2])) for row in rows)
+    assert any(row[0] == "pairs, of control sft_own" for row in rows)
+    assert f"Nothing was paid for {asked:,} answers" in page.words
+
+
+def test_it_says_how_to_do_it_again_and_that_does_it_again(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "prompt": f"q {n}", "responses": {"a": "x", "b": f"{n}"}} for n in "12"]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = "pair --prompts said.jsonl --pairer ladder --output one --pairer.rungs"
+    rungs = ["recorded:said.jsonl#a", "--pairer.rungs", "recorded:said.jsonl#b"]
+    told = command(tmp_path, *line.split(), *rungs)
+    assert told.endswith("page      one/report.html\n")
+    text = (tmp_path / "one" / "report.html").read_text()
+    (again,) = re.findall(r"<pre>(.*?)</pre>", text)
+    (options,) = re.findall(r"<pre tabindex[^>]*>(.*?)</pre>", text, re.DOTALL)
+    (tmp_path / "options.yaml").write_text(html.unescape(options))
+    command(tmp_path, *again.replace("DIR", "two").split()[1:])
+    one, two = (tmp_path / name / "pairs.parquet" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    record = yaml.safe_load((tmp_path / "one" / "run.yaml").read_text())
+    page = Page(text)
+    assert dict(page.table("Versions")) == record["versions"]
+    known = record["stages"]["pairs"]["content"]
+    digests = {(row[0], row[1]): row[2] for row in page.table("Digests")}
+    address = "pairer.rungs.1.source"
+    assert digests[address, "said.jsonl#b"] == known[address]
+    assert digests["prompts.parquet", ""] == known["prompts.parquet"]
+
+
+def test_code_that_did_not_come_with_cpt_is_named(lab: Path, page: Page) -> None:
+    code = yaml.safe_load((lab / "run.yaml").read_text())["stages"]["scores"]["code"]
+    (address,) = code
+    assert dict(page.table("Code that does not come with cpt"))[address] == code[address]
+    assert "cpt -p FILE.py" in page.words
+
+
+# What is not there
+
+
+def test_nothing_is_written_before_anything_is_done(tmp_path: Path) -> None:
+    assert report.write(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def pairs_only(run: Path) -> Path:
+    """A run that ended after `pair`."""
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    record["stages"] = {name: record["stages"][name] for name in ("prompts", "pairs")}
+    (run / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
+    for file in run.iterdir():
+        if file.name not in ("run.yaml", "pairs.parquet", "fates.jsonl", "journal.sqlite"):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    return run
+
+
+def test_a_run_of_pairs_alone(pairs_only: Path) -> None:
+    page = page_of(pairs_only)
+    assert "Nothing was measured" in page.words
+    assert "No model was trained." in page.words
+    assert "training took" not in " ".join(page.tables)
+    assert len(page.alts) == 3  # margins, distances, gaps
+    assert "cpt pair --config options.yaml" in page.words
+
+
+@pytest.mark.parametrize("file", ["pairs.parquet", "fates.jsonl", "journal.sqlite"])
+def test_a_file_that_is_gone_takes_only_its_own_part(pairs_only: Path, file: str) -> None:
+    (pairs_only / file).unlink()
+    page = page_of(pairs_only)
+    there = {
+        "pairs.parquet": "by authors and tier" in " ".join(page.tables),
+        "fates.jsonl": "every prompt" in " ".join(page.tables),
+        "journal.sqlite": "Every answer" in " ".join(page.tables),
+    }
+    assert there == {name: name != file for name in there}
+
+
+def test_a_prompt_without_a_fate_is_counted_as_such(pairs_only: Path) -> None:
+    fates = (pairs_only / "fates.jsonl").read_text().splitlines(keepends=True)
+    (pairs_only / "fates.jsonl").write_text("".join(fates[:-2]) + fates[-2][:20])
+    rows = page_of(pairs_only).table("every prompt")
+    assert rows[-2][:2] == ["not recorded", "2"]
+    assert rows[-1][1] == str(len(fates))
+
+
+def test_a_training_that_was_killed(run: Path) -> None:
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    stages = record["stages"]
+    del stages["controls"], stages["scores"], stages["model"]["seconds"]
+    stages["model"]["state"] = "begun"
+    (run / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
+    (run / "scores.json").unlink()
+    logged = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(logged[:4]) + logged[4][:30])
+    page = page_of(run)
+    assert "Not finished: training." in page.words
+    assert "step 4 is the last that was logged" in page.words
+    assert dict(page.table("The last line of metrics"))["step"] == "4"
+
+
+def test_a_single_line_of_metrics_is_no_curve(run: Path) -> None:
+    logged = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text(logged[0])
+    assert "log-probability in nats" not in page_of(run).drawn
+
+
+@pytest.mark.parametrize(
+    ("loss", "drawn", "said"),
+    [
+        ("sft", 2, "This loss has no reference model"),
+        ("slic", 4, "This loss has no reference model"),
+        ("apo_zero", 5, "against the reference model"),
+    ],
+)
+def test_a_loss_shows_what_it_has(
+    tmp_path: Path, model: Path, loss: str, drawn: int, said: str
+) -> None:
+    rows = [{"prompt": f"q {n}", "chosen": f"good {n}", "rejected": f"bad {n}"} for n in range(12)]
+    rows.append({"prompt": "q", "chosen": "same", "rejected": "same"})
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = f"train --pairs pairs.jsonl --loss {loss} --train.batch-size 4 --train.log-every 1"
+    command(tmp_path, *line.split(), "--model", str(model), "--output", "run")
+    page = page_of(tmp_path / "run")
+    curves = [alt for alt in page.alts if " over 3 steps" in alt]
+    assert len(curves) == drawn
+    assert said in page.words
+    assert page.table("every pair")[1:] == [
+        ["kept", "12", "92%", ""],
+        ["identical", "1", "7.7%", "both sides are the same"],
+        ["all", "13", "100%", ""],
+    ]
+    assert "No model was asked, so nothing was paid." in page.words
+    assert ("rejected" in {row[0] for row in page.table("Log-probability of")}) == (loss != "sft")
+
+
+# What it cost
+
+
+def test_a_price_that_nobody_knows_is_not_nothing(tmp_path: Path) -> None:
+    (tmp_path / "dear.py").write_text(DEAR)
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    rows = "".join(json.dumps({"id": str(n), "prompt": f"q {n}"}) + "\n" for n in range(2))
+    (tmp_path / "prompts.jsonl").write_text(rows)
+    line = ["-p", "dear.py", "pair", "--prompts", "prompts.jsonl", "--pairer", "taller", "--output"]
+    command(tmp_path, *line, "unknown")
+    page = page_of(tmp_path / "unknown")
+    assert "Nobody knows: the price of all 2 answers is unknown." in page.words
+    assert page.table("Every answer")[1][-1] == "unknown"
+    assert "$" not in page.words
+    command(tmp_path, *line, "known", "--prices", "prices.yaml")
+    page = page_of(tmp_path / "known")
+    assert "$2.0000 for 2 answers." in page.words
+    assert page.table("Every answer")[1][-1] == "$2.0000"
+
+
+def test_a_bill_that_is_known_in_part_is_a_lower_bound(lab: Path) -> None:
+    known = Charge("pairs", "a", 3, 30, 0, 6, 0.5, 1)
+    unknown = Charge("pairs", "b", 2, 20, 0, 4, None, 2)
+    found = gather(lab)
+    assert found is not None
+    page = Page(render(attrs.evolve(found, bill=Bill(lines=(("", known), ("", unknown))))))
+    assert "At least $0.5000; what 3 answers cost is unknown." in " ".join(page.words.split())
+    paid = [row[-1] for row in page.table("Every answer")[1:]]
+    assert paid == ["$0.5000 and 1 answer of unknown price", "unknown", "$0.5000 and more"]
+
+
+# What models may say
+
+
+HOSTILE = {
+    "script": "<script>document.title='owned'</script><img src=x onerror=alert(1)>",
+    "close": "</div></article></main></style></svg>&amp;&lt;",
+    "lines": "one\n\n  two\r\nthree\ttab",
+    "right": "\u05e9\u05dc\u05d5\u05dd \u202eevil\u202c \u2067x",
+    "control": "a\x00b\x07c\x1b[31md\u0085e",
+    "maths": "$x_1$ costs $5 {{ 7 * 7 }} {% if %}",
+    "long": "word " * 250_000,
+    "wide": "x" * 3000,
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of models that say, and are called, what a page should fear."""
+    folder = tmp_path_factory.mktemp("hostile")
+    names = ["<u>a$1_2$\u202e", "b'\"><script>x</script>" + "n" * 60]
+    rows = [
+        {"id": f"<i>{key}", "prompt": said[:500], "responses": {names[0]: said, names[1]: said[1:]}}
+        for key, said in HOSTILE.items()
+    ]
+    (folder / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rungs = [word for name in names for word in ("--pairer.rungs", f"recorded:said.jsonl#{name}")]
+    line = ["pair", "--prompts", "said.jsonl", "--pairer", "ladder", *rungs, "--output", "run"]
+    command(folder, *line)
+    return folder / "run"
+
+
+def test_whatever_a_model_says_is_text(hostile: Path) -> None:
+    page = page_of(hostile)
+    assert not {"script", "img", "i", "u"} & set(page.tags)
+    text = (hostile / "report.html").read_text(encoding="utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    assert len(text) < 200_000
+
+
+def test_the_lab_page_is_small_and_loads_no_torch(lab: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cpt import report\n"
+        f"print(report.write(Path({str(lab)!r})).stat().st_size)\n"
+        "print([name for name in ('torch', 'pandas', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    size, heavy = done.stdout.splitlines()
+    assert int(size) < 300_000
+    assert heavy == "[]"
+
+
+def test_a_long_answer_is_cut_and_the_page_says_so(hostile: Path) -> None:
+    found = gather(hostile)
+    assert found is not None and found.pairs is not None
+    cut = {pair.chosen.length for pair in found.pairs.examples if pair.chosen.is_cut}
+    words = " ".join(page_of(hostile).words.split())
+    assert cut
+    for length in cut:
+        assert f"Cut here: 1,500 of {length:,} characters are shown." in words
+
+
+def test_no_secret_comes_onto_the_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "marked-key-4f9c1d7e"
+    monkeypatch.setenv("SOME_API_KEY", key)
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    hidden = {
+        "base_url": f"https://user:hunter2@host.example/v1?api_key=hunter3&x=1#{key}",
+        "api_key": "hunter4",
+        "api_key_env": "SOME_API_KEY",
+    }
+    record["options"]["pairer"]["rungs"][0] |= hidden
+    record["stages"]["pairs"]["options"]["pairer"]["rungs"][0] |= hidden
+    (run / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
+    fates = (run / "fates.jsonl").read_text().replace('"detail": "', f'"detail": "{key} ')
+    (run / "fates.jsonl").write_text(fates)
+    page = page_of(run)
+    for secret in ("hunter", key):
+        assert secret not in page.words
+    assert "https://***@host.example/v1?api_key=***&x=1#***" in page.words
+    assert "api_key_env: SOME_API_KEY" in page.words
+    assert "What looks like a secret is hidden here" in page.words
+
+
+# The same run, the same bytes
+
+
+def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
+    before = (run / "report.html").read_bytes()  # as the walk itself wrote it
+    run.rename(tmp_path / "moved")
+    (tmp_path / "moved" / "report.html").unlink()
+    line = ("report", "--output", "moved")
+    told = in_a_process(tmp_path, *line, PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="C")
+    assert told.endswith("in        moved\npage      moved/report.html\n")
+    assert (tmp_path / "moved" / "report.html").read_bytes() == before
+
+
+def test_what_a_program_reads_is_as_it_was(run: Path, tmp_path: Path) -> None:
+    told = json.loads(command(tmp_path, "report", "--output", "run", "--json"))
+    assert list(told) == ["output", "stages", "bill", "scores", "change"]
+
+
+@pytest.mark.parametrize("file", ["scores.json", "doctor.json", "metrics.jsonl", "run.yaml"])
+def test_a_damaged_file_is_one_line(run: Path, cpt_cli: Any, file: str) -> None:
+    (run / file).write_text("{]\n{]\n")
+    page = (run / "report.html").read_bytes()
+    result = cpt_cli("report", "--output", run)
+    assert result.exit_code == 2, result.exception
+    assert len(result.stderr.splitlines()) == 1
+    assert file in result.stderr
+    assert (run / "report.html").read_bytes() == page
+
+
+# The parts
+
+
+def test_the_verdict_is_in_words(lab: Path) -> None:
+    found = gather(lab)
+    assert found is not None
+    (first, *_) = found.measures
+    before, after, *controls = first.standings
+    sure = Score(value=0.24, low=0.227, high=0.253)
+    unsure = Score(value=-0.007, low=-0.02, high=0.006)
+    score = Score(value=0.5, low=0.486, high=0.514)
+    told = verdict(
+        attrs.evolve(
+            first,
+            decimals=3,
+            standings=(
+                attrs.evolve(before, score=score),
+                attrs.evolve(after, score=score, change=sure),
+                attrs.evolve(controls[0], who="a", lead=sure),
+                attrs.evolve(controls[1], who="b", lead=unsure),
+            ),
+        )
+    )
+    assert told.replace("\u00a0", " ") == (
+        "It was 0.500 ± 0.014 before and is 0.500 ± 0.014 after. Prompt by prompt it rose: "
+        "+0.240 ± 0.013. Beside the controls it is above a (by 0.240); not to be told from b."
+    )
+
+
+def marked(text: Text) -> list[str]:
+    return [piece for piece, is_marked in text.pieces if is_marked]
+
+
+def test_the_words_that_differ_are_marked() -> None:
+    chosen, rejected = compare("It is on Sunday, 3 days later.", "It is on Monday, 3 days later!")
+    assert marked(chosen) == ["Sunday", "."]
+    assert marked(rejected) == ["Monday", "!"]
+
+
+def test_a_word_in_common_between_two_others_is_no_agreement() -> None:
+    one, other = compare("Cut the red wire with great care", "Never touch the thing")
+    assert len(marked(one)) == len(marked(other)) == 1
+    assert "the" in marked(one)[0] and "the" in marked(other)[0]
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.integers(1, 80))
+def test_a_comparison_shows_the_texts_themselves(one: str, other: str, limit: int) -> None:
+    for text, said in zip((one, other), compare(one, other, limit), strict=True):
+        assert "".join(piece for piece, _ in said.pieces) == text[:limit]
+        assert said.length == len(text)
+    whole = [
+        "".join(piece for piece, is_marked in said.pieces if not is_marked).split()
+        for said in compare(one, other, 100)
+    ]
+    joined = ["".join(words) for words in whole]
+    assert joined[0] == joined[1]
+
+
+@given(st.integers(0, 5000), st.integers(1, 50), st.integers(0, 99))
+def test_examples_come_from_everywhere(count: int, wanted: int, seed: int) -> None:
+    found = spread(count, wanted, seed)
+    assert found == spread(count, wanted, seed)
+    assert len(found) == min(count, wanted)
+    for part, index in enumerate(found):
+        assert count * part // len(found) <= index < count * (part + 1) // len(found)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (digits(1234567.0), "1,234,567"),
+        (digits(-0.26637), f"{MINUS}0.2664"),
+        (digits(0.00001), f"1.000e{MINUS}05"),
+        (digits(float("nan")), "not a number"),
+        (digits(2.0), "2"),
+        (digits(0.0), "0"),
+        (share(0, 0), "\u2013"),
+        (share(23, 2415), "1.0%"),
+        (share(1, 2), "50%"),
+        (signed(-0.0001, 2), "0.00"),
+        (duration(1.84), "1.8 s"),
+        (duration(125), "2 min 05 s"),
+        (duration(3 * 3600 + 59), "3 h 00 min"),
+        (with_interval(Score(value=2, low=1, high=5), 0), "2 (1 to 5)"),
+        (
+            with_interval(Score(value=2, low=float("-inf"), high=float("inf")), 1),
+            "2.0 (no interval)",
+        ),
+    ],
+)
+def test_numbers_are_for_people(said: str, expected: str) -> None:
+    assert said == expected
+
+
+# In a browser
+
+
+@attrs.frozen
+class Seen:
+    """What a browser made of a page."""
+
+    dom: str
+    console: list[str]
+
+
+def look(page: Path, profile: Path, *more: str) -> Seen:
+    """Open a page from the disk in a real browser that can reach nothing else."""
+    assert BROWSER is not None
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    apart = [f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    done = subprocess.run(
+        [BROWSER, *flags, *apart, *more, "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return Seen(done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line])
+
+
+def received(run: Path, folder: Path) -> Path:
+    """The page alone, as somebody would receive it."""
+    report.write(run)
+    return Path(shutil.copy(run / "report.html", folder / "received.html"))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_a_browser_shows_it_alone_and_complains_of_nothing(hostile: Path, tmp_path: Path) -> None:
+    page = received(hostile, tmp_path)
+    seen = look(page, tmp_path / "profile")
+    assert seen.console == []
+    found = Page(seen.dom)
+    assert faults(found) == []
+    assert found.tags["script"] == 0
+    assert "owned" not in re.findall("<title>(.*?)</title>", seen.dom)[0]
+    sent = Page(page.read_text(encoding="utf-8"))
+    assert (found.said, found.alts, found.tables) == (sent.said, sent.alts, sent.tables)
+
+
+MEASURE = """
+<script>
+const light = color => {
+    const part = color.match(/[0-9.]+/g).slice(0, 3).map(v => v / 255)
+        .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * part[0] + .7152 * part[1] + .0722 * part[2];
+};
+const ground = node => {
+    for (; node; node = node.parentElement) {
+        const color = getComputedStyle(node).backgroundColor;
+        if (!color.endsWith(', 0)')) return color;
+    }
+};
+const contrast = node => {
+    const style = getComputedStyle(node);
+    const ink = node.namespaceURI.endsWith('svg') ? style.fill : style.color;
+    const both = [light(ink), light(ground(node))].sort((a, b) => b - a);
+    return (both[0] + .05) / (both[1] + .05);
+};
+const root = document.documentElement;
+const words = 'p, h1, h2, h3, h4, td, th, caption, mark, a, text';
+const read = [...document.querySelectorAll(words)];
+parent.document.title = [innerWidth, root.scrollWidth, Math.min(...read.map(contrast))].join(' ');
+</script>
+"""
+"""Says in the title: the window's width, the page's, and the least contrast of any words."""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+@pytest.mark.parametrize(("name", "scheme"), [("lab", 0), ("lab", 1), ("hostile", 1)])
+def test_nothing_is_wider_than_a_phone_and_all_can_be_read(
+    name: str, scheme: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """In the dark (0) and by day (1)."""
+    page = received(request.getfixturevalue(name), tmp_path)
+    text = re.sub("<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
+    inside = html.escape(text.replace("</body>", f"{MEASURE}</body>"))
+    # No window of chromium is as narrow as a phone.
+    frame = f'<html style="color-scheme: light dark"><iframe width=360 srcdoc="{inside}">'
+    page.write_text(f"<!doctype html>{frame}", encoding="utf-8")
+    seen = look(page, tmp_path / "profile", f"--blink-settings=preferredColorScheme={scheme}")
+    inner, wide, contrast = map(float, re.findall("<title>(.*?)</title>", seen.dom)[0].split())
+    assert wide <= inner
+    assert 350 < inner <= 360
+    assert contrast >= 4.5
