@@ -82,7 +82,8 @@ def test_everything_is_found_and_described(made: Made) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_what_comes_next_is_printed_and_can_be_typed(made: Made, role: str) -> None:
     install, test, use = made.printed[role].splitlines()[-3:]
-    assert (install.split()[-1], test.split()) == (f"./my-{role}", ["pytest", f"./my-{role}"])
+    assert install.strip() == f"pip install -e ./my-{role} pytest"
+    assert test.strip() == f"pytest ./my-{role}"
     assert use.strip() in (made.folder / f"my-{role}" / "README.md").read_text()
     program, *rest = use.split()
     assert program == "cpt"
@@ -174,7 +175,8 @@ def test_it_asks_for_the_python_that_cpt_asks_for(
         (["2nd"], "as in 'nd'"),
         (["../up"], "as in 'up'"),
         (["--", "-"], "as in 'my-plugin'"),
-        (["cpt-"], "as in 'cpt'"),
+        (["cpt-2x"], "as in 'cpt-x'"),
+        (["a--b"], "as in 'a-b'"),
         (["class"], "a keyword of Python has this name already; take another."),
         (["apo-zero"], r"the loss cpt_apo\.ApoZero has this name already"),
         (["apo-zero", "--role", "loss"], "the loss"),

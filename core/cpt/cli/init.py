@@ -52,25 +52,23 @@ class Package:
         """The text of every file by its path in the package."""
         return {
             ".gitignore": self._filled("gitignore"),
-            "README.md": self._filled("README.md"),
+            "README.md": self._filled("README.md", use=self.use),
             "pyproject.toml": self._filled("pyproject.toml"),
             f"{self.module}/__init__.py": self._filled(f"{self.role}/component.py"),
             f"{self.module}/py.typed": "",
             f"tests/test_{self.module}.py": self._filled(f"{self.role}/test.py"),
         }
 
-    def _filled(self, template: str) -> str:
-        names = {
-            "distribution": self.distribution,
-            "module": self.module,
-            "name": self.name,
-            "cls": "".join(part.capitalize() for part in self.name.split("_")),
-            "role": self.role,
-        }
-        if template == "README.md":
-            names["use"] = self.use
+    def _filled(self, template: str, **more: str) -> str:
         text = TEMPLATES.joinpath(f"{template}.template").read_text(encoding="utf-8")
-        return Template(text).substitute(names)
+        return Template(text).substitute(
+            distribution=self.distribution,
+            module=self.module,
+            name=self.name,
+            cls="".join(part.capitalize() for part in self.name.split("_")),
+            role=self.role,
+            **more,
+        )
 
 
 @click.command()
@@ -89,20 +87,21 @@ def init(registry: Registry, name: str, role: str | None) -> None:
         others = ", ".join(each for each in ROLES if each != EASIEST)
         click.echo(f"No --role was given, so it adds a {EASIEST}. There are also: {others}.")
     click.echo(f"./{name} adds the {package.role} {package.name!r}. What comes next:")
-    for command in (f"pip install -e ./{name}", f"pytest ./{name}", package.use):
+    for command in (f"pip install -e ./{name} pytest", f"pytest ./{name}", package.use):
         click.echo(f"  {command}")
 
 
 def _refuse(package: Package, registry: Registry) -> None:
     """Raise `CptError` if the package cannot have its name."""
     name = package.distribution
-    if not NAME.fullmatch(name) or not package.name:
-        spelt = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or "my-plugin"
+    if not (NAME.fullmatch(name) and NAME.fullmatch(package.name)):
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower())
+        spelt = re.sub(r"^(cpt-)?[-0-9]+", r"\1", words).strip("-") or "my-plugin"
         raise CptError(
             f"{name!r} is no name for a package: take lower-case letters and digits, with "
             f"hyphens between words and a letter first, as in {spelt!r}."
         )
-    for taken in _taken(package, registry):
+    if taken := next(_taken(package, registry), None):
         raise CptError(f"{name}: {taken} has this name already; take another.")
     if os.path.lexists(name):
         raise CptError(f"{name}: this file or folder is there already; take another name.")
