@@ -21,6 +21,14 @@ class Reply:
     cut: bool = False
 
 
+NEARLY_USED = {
+    "x-ratelimit-limit-requests": "100",
+    "x-ratelimit-remaining-requests": "1",
+    "x-ratelimit-reset-requests": "11s",
+}
+"""Headers after which nine requests a second may be asked."""
+
+
 @attrs.define
 class Server:
     """The address, the reply that is next for every request, and the requests so far."""

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from cpt import CptError, Denied, Message, Overloaded, Prompt, Rejected, Unreachable, Usage
+from cpt.asking.headers import Refill, listen
 from cpt_anthropic import Anthropic
 
-from .scripted import Reply, Server, serving
+from .scripted import NEARLY_USED, Reply, Server, serving
 
 PROMPT = Prompt(id="p1", messages=(Message("system", "Be brief."), Message("user", "Two and two?")))
 
@@ -58,6 +59,12 @@ async def test_an_answer_with_its_usage(server: Server) -> None:
     assert response.usage == Usage(input_tokens=13, cached_tokens=8, output_tokens=3)
 
 
+@pytest.mark.parametrize("count", [-5, 10**30, 1.5, "7", None, [3]])
+async def test_a_count_that_cannot_be_is_none(server: Server, count: Any) -> None:
+    used = {"input_tokens": 4, "cache_read_input_tokens": count, "output_tokens": count}
+    assert (await ask(server, Reply(message(usage=used)))).usage == Usage(input_tokens=4)
+
+
 async def test_thoughts_are_not_part_of_the_answer(server: Server) -> None:
     content = [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "Four."}]
     assert (await ask(server, Reply(message(content=content)))).text == "Four."
@@ -71,6 +78,13 @@ async def test_the_key_goes_where_the_service_looks_for_it(
     headers = server.asked[0][2]
     assert any("k-123" in value for value in headers.values())
     assert headers["anthropic-version"]
+
+
+async def test_what_the_headers_say_of_its_limits_is_passed_on(server: Server) -> None:
+    heard: list[Refill] = []
+    listen(heard.append)
+    await ask(server, Reply(message(), headers=NEARLY_USED))
+    assert heard == [Refill(requests=9.0)]
 
 
 async def test_the_request_carries_the_options_and_nothing_else(server: Server) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from cpt import CptError, Denied, Overloaded, Prompt, Rejected, Response, Unreachable, Usage
 from cpt.asking import Asker, in_order
+from cpt.asking.headers import heard
 from cpt.asking.lookup import status
 from cpt.asking.options import Asking
 from cpt.errors import BadData, Stopped
@@ -236,6 +237,38 @@ def test_tokens_a_minute_are_kept() -> None:
     assert sum(60 <= each < 120 for each in began) <= 62
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("requests", 600), ("tokens", 9000)])
+def test_limits_that_the_service_tells_are_kept(kind: str, limit: int) -> None:
+    """It gives ten requests of 15 tokens a second, and has none left."""
+    began: list[float] = []
+    said = {"limit": str(limit), "remaining": "0", "reset": "60s"}
+
+    def act(_: Prompt, __: int) -> None:
+        began.append(asyncio.get_running_loop().time())
+        heard({f"x-ratelimit-{what}-{kind}": value for what, value in said.items()})
+
+    in_no_time(ask_all(None, Scripted(act=act), prompts(300)))
+    steady = began[200:]
+    assert 9.0 < (len(steady) - 1) / (steady[-1] - steady[0]) < 11.0
+
+
+def test_a_service_that_wants_us_to_wait_for_days_stops_the_run(journal: Path) -> None:
+    responder = Scripted(act=lambda *_: Overloaded("HTTP 429: used up", 3e6))
+    with pytest.raises(Stopped, match=r"not to be asked for 833 hours \(HTTP 429: used up\)"):
+        in_no_time(ask_all(journal, responder, prompts(50)))
+
+
+def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    def act(_: Prompt, __: int) -> Exception | None:
+        early = asyncio.get_running_loop().time() < 500
+        return Overloaded("HTTP 429: used up", 600.0) if early else None
+
+    answers = in_no_time(ask_all(None, Scripted(act=act), prompts(50)))
+    assert {each.outcome for each in answers} == {"answered"}
+    (said,) = caplog.messages
+    assert said == "scripted:m: waiting 600 s, as told (HTTP 429: used up)"
+
+
 async def test_responders_at_one_endpoint_share_its_limits(journal: Path) -> None:
     book = Book(release=asyncio.Event())
     two = [Scripted(temperature=t, concurrency=3, book=book) for t in (0.0, 1.0)]
@@ -261,6 +294,21 @@ async def test_the_budget_is_never_passed(journal: Path) -> None:
     again = await ask_all(journal, responder, prompts(300), Asking(budget=2.0))
     assert {each.outcome for each in again} == {"answered"}
     assert set(responder.book.calls.values()) == {1}
+
+
+async def test_what_earlier_runs_spent_counts(journal: Path) -> None:
+    responder = Scripted(max_tokens=20)
+    await ask_all(journal, responder, prompts(80))
+    answers = await ask_all(journal, responder, prompts(100), Asking(budget=0.4))
+    assert [each.outcome for each in answers] == ["answered"] * 80 + ["over_budget"] * 20
+
+
+async def test_without_a_limit_the_longest_answers_so_far_say_what_the_next_may_cost(
+    journal: Path,
+) -> None:
+    """An answer costs 0.005; 4096 tokens, which it might have had, would cost four dollars."""
+    await ask_all(journal, Scripted(), prompts(30), Asking(budget=4.5))
+    assert status(journal).answers == 30
 
 
 async def test_a_budget_needs_a_price(journal: Path) -> None:
@@ -299,15 +347,21 @@ async def test_without_a_journal_nothing_is_kept() -> None:
 async def test_a_prompt_that_is_no_text_is_bad_data(journal: Path) -> None:
     with pytest.raises(BadData, match="prompt 'p1'"):
         await ask_all(journal, Scripted(), [prompt(1, "half a \ud83d character")])
+    with pytest.raises(BadData, match="its id or messages"):
+        await ask_all(journal, Scripted(), [attrs.evolve(prompt(1), id="half a \ud83d")])
     with pytest.raises(BadData, match="int where text belongs"):
         await ask_all(journal, Scripted(), [prompt(1, 5)])  # type: ignore[arg-type]
 
 
-async def test_an_answer_with_half_a_character_can_be_kept(journal: Path) -> None:
+@pytest.mark.parametrize("where", ["text", "detail", "finish_reason"])
+async def test_an_answer_with_half_a_character_can_be_kept(journal: Path, where: str) -> None:
     def act(asked: Prompt, _: int) -> Response:
-        return Response(prompt_id=asked.id, text="half \ud83d", author="m")
+        whole = Response(prompt_id=asked.id, text="whole", author="m")
+        return attrs.evolve(whole, **{where: "half \ud83d"})
 
-    assert (await ask_all(journal, Scripted(act=act), prompts(1)))[0].text == "half ?"
+    (answer,) = await ask_all(journal, Scripted(act=act), prompts(1))
+    assert getattr(answer, where) == "half ?"
+    assert where == "text" or answer.text == "whole"
 
 
 async def test_a_fault_of_a_responder_ends_the_run_and_keeps_the_rest(journal: Path) -> None:

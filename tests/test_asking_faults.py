@@ -166,6 +166,7 @@ async def test_one_bad_prompt_costs_one_call_and_no_other_answer(tmp_path: Path)
     row = pq.read_table(run.output / "responses.parquet").to_pylist()[77]
     assert (row["outcome"], row["text"]) == ("failed", "")
     assert "HTTP 400: this prompt is too long" in row["detail"]
+    assert said["reasons"] == {"failed": "prompt 77: HTTP 400: this prompt is too long"}
 
 
 async def test_what_failed_for_now_is_told_by_the_exit_status(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from cpt import CptError, Message, Prompt, Response, Usage
 from cpt.asking import Asker, keys, schema
 from cpt.asking.journal import Journal, Paid
 from cpt.asking.lookup import status, why
+from cpt.asking.writer import MOST, Writer
 from cpt.errors import Stopped
 
 from .asked import Scripted, prompt, prompts
@@ -92,6 +93,49 @@ def test_an_answer_comes_back_as_it_was(said: str, why: str, info: dict[str, str
         assert asyncio.run(round_trip(folder / "journal.sqlite")) == Paid(answer, 0.25)
     finally:
         shutil.rmtree(folder)
+
+
+def test_what_is_committed_is_on_the_disk(path: Path) -> None:
+    """No crash of a process can show it, only one of the machine."""
+    for made in range(2):
+        with closing(schema.connect(path)) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (2,), made
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",), made
+
+
+async def test_what_waits_is_committed_together(path: Path) -> None:
+    said: list[str] = []
+    with closing(schema.connect(path)) as connection:
+        connection.set_trace_callback(said.append)
+        writer = Writer(connection, lambda error: error)
+        insert = "INSERT INTO responders VALUES (?, ?)"
+        await asyncio.gather(*(writer.write(insert, (n, str(n))) for n in range(2000)))
+        writer.close()
+        assert connection.execute("SELECT count(*) FROM responders").fetchone() == (2000,)
+    assert 2000 / MOST <= said.count("COMMIT") < 500
+
+
+async def test_after_an_error_nothing_more_is_written(path: Path) -> None:
+    journal = Journal(path)
+    request = keys.request(Scripted(), prompt(1), 0)
+    good = Response(prompt_id="p1", text="Two.", author="m")
+    await journal.begin(request)
+    for bad in (None, {}, "half \ud83d"):
+        with pytest.raises(Stopped, match="an answer cannot be written") as error:
+            await journal.keep(request, Paid(attrs.evolve(good, text=bad)))
+        with pytest.raises(Stopped) as again:
+            await journal.keep(request, Paid(good))
+        assert again.value is error.value, "a file that refused once is not written to"
+        journal.close()
+        assert not seal(path).exists(), "the next run looks at all of it"
+        assert status(path).answers == 0
+        journal = Journal(path)
+    journal.close()
+    assert seal(path).exists()
+
+
+def seal(path: Path) -> Path:
+    return path.with_name("journal.sqlite.seal")
 
 
 async def test_anyone_can_read_it(path: Path) -> None:
@@ -182,10 +226,12 @@ async def test_only_what_was_not_closed_in_order_is_read_whole(
     read_whole.clear()
     await fill(path, 3)
     assert not read_whole
+    assert seal(path).exists()
     journal = Journal(path)  # Another run of which we copy what a crash would leave.
     crashed = path.with_name("crashed.sqlite")
     for suffix in ("", "-wal"):
         shutil.copy2(f"{path}{suffix}", f"{crashed}{suffix}")
+    assert not seal(path).exists()
     journal.close()
     await fill(crashed, 3)
     assert len(read_whole) == 1

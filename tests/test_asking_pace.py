@@ -138,6 +138,39 @@ def test_a_waiter_that_is_cancelled_leaves_no_place_taken() -> None:
     in_no_time(cancel())
 
 
+def test_a_waiter_that_is_cancelled_as_it_is_let_in_leaves_no_place_taken() -> None:
+    async def cancel() -> None:
+        throttle = Throttle(1, Halt())
+        await throttle.enter()
+        waiting = asyncio.create_task(throttle.enter())
+        await asyncio.sleep(0)
+        throttle.leave()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert throttle.in_flight == 0
+
+    in_no_time(cancel())
+
+
+def test_what_is_asked_again_goes_first() -> None:
+    async def queue() -> list[str]:
+        throttle, came = Throttle(1, Halt()), []
+
+        async def ask(name: str, again: bool) -> None:
+            await throttle.enter(again=again)
+            came.append(name)
+            throttle.leave()
+
+        await throttle.enter()
+        tasks = [asyncio.create_task(ask(*each)) for each in (("new", False), ("again", True))]
+        await asyncio.sleep(0)
+        throttle.leave()
+        await asyncio.gather(*tasks)
+        return came
+
+    assert in_no_time(queue()) == ["again", "new"]
+
+
 OPENAI = {
     "x-ratelimit-limit-requests": "600",
     "x-ratelimit-remaining-requests": "0",

@@ -37,6 +37,7 @@ def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
     assert said["responses"] == 8
     assert said["outcomes"] == {"answered": 4, "failed": 2, "cut_off": 2}
     assert (said["requests"], said["found"], said["retries"], said["unfinished"]) == (8, 0, 0, 0)
+    assert said["reasons"] == {"failed": "prompt p1: too long"}
     rows = pq.read_table(tmp_path / "responses.parquet").to_pylist()
     assert [(row["id"], row["sample"]) for row in rows] == [
         (f"p{number}", sample) for number in range(4) for sample in range(2)

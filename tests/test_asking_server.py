@@ -10,14 +10,25 @@ from typing import Any
 import attrs
 import pytest
 
-from cpt import CptError, Denied, Message, Overloaded, Prompt, Rejected, Response, Unreachable
+from cpt import (
+    CptError,
+    Denied,
+    Message,
+    Overloaded,
+    Prompt,
+    Rejected,
+    Response,
+    Unreachable,
+    Usage,
+)
 from cpt.asking import Asker
+from cpt.asking.headers import Refill, listen
 from cpt.errors import AskError
 from cpt.testing import ResponderContract
-from cpt_server import Server
+from cpt_server import Server, http
 
 from .asked import prompt, prompts
-from .scripted import Reply, serving
+from .scripted import NEARLY_USED, Reply, serving
 from .scripted import Server as Scripted
 from .threaded import completion, served
 
@@ -78,7 +89,7 @@ async def test_a_prompt_with_a_system_message_keeps_it(server: Scripted) -> None
     assert [turn["content"] for turn in server.asked[0][1]["messages"]] == ["Mine.", "Hi"]
 
 
-def ended(reason: str, content: str | None, **message: Any) -> dict[str, Any]:
+def ended(reason: str, content: Any, **message: Any) -> dict[str, Any]:
     body = completion("")
     body["choices"][0] = {"finish_reason": reason, "message": {"content": content, **message}}
     return body
@@ -94,6 +105,9 @@ def ended(reason: str, content: str | None, **message: Any) -> dict[str, Any]:
         (ended("stop", ""), "empty"),
         (ended("stop", " \n"), "empty"),
         (ended("length", ""), "empty"),
+        (ended("stop", [{"type": "thinking", "thinking": []}]), "empty"),
+        (ended("stop", [{"type": "thinking"}, {"type": "text", "text": "Yes."}]), "answered"),
+        (ended("stop", None, refusal={"why": "unsafe"}), "refused"),
     ],
 )
 async def test_an_answer_that_is_none_says_so(
@@ -117,6 +131,11 @@ async def test_an_answer_that_is_none_says_so(
         (Reply(b"<html>", 500), Unreachable),
         (Reply(b'{"choices": [{"mess'), Unreachable),
         (Reply({"choices": []}), Unreachable),
+        (Reply(ended("stop", 5)), Unreachable),
+        (Reply(ended("stop", [{"type": "text"}])), Unreachable),
+        (Reply({"error": {"message": "only GET"}}, 405), Denied),
+        (Reply(b"", 301), Denied),
+        (Reply({"error": {"message": "\x1b[31m \ud83d"}}, 500), Unreachable),
         (Reply(b"\xff\xfe"), Unreachable),
         (Reply(cut=True), Unreachable),
     ],
@@ -128,7 +147,35 @@ async def test_trouble_is_told_by_its_kind(
     with pytest.raises(AskError) as raised:
         await ask(server)
     assert type(raised.value) is error
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("count", [-5, 10**30, 1.5, "7", None, float("nan"), [3]])
+async def test_a_count_that_cannot_be_is_none(server: Scripted, count: Any) -> None:
+    body = completion("Yes.")
+    body["usage"] = {"prompt_tokens": 9, "completion_tokens": count}
+    server.reply = Reply(body)
+    assert (await ask(server)).usage == Usage(input_tokens=9)
+    body["usage"] = {"prompt_tokens": count, "prompt_tokens_details": {"cached_tokens": 4}}
+    assert (await ask(server)).usage == Usage(), "what was cached is a part of what was sent"
+
+
+async def test_an_answer_without_end_is_cut_off(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MOST_BYTES", 1000)
+    assert (await ask(server)).outcome == "answered"
+    server.reply = Reply(b" " * 1001)
+    with pytest.raises(Unreachable, match="an answer of more than"):
+        await ask(server)
+
+
+async def test_what_the_headers_say_of_its_limits_is_passed_on(server: Scripted) -> None:
+    heard: list[Refill] = []
+    listen(heard.append)
+    server.reply = Reply(completion("Four."), headers=NEARLY_USED)
+    await ask(server)
+    assert heard == [Refill(requests=9.0)]
 
 
 async def test_retry_after_is_read(server: Scripted) -> None:

@@ -118,6 +118,13 @@ def test_what_is_broken_says_where(
     assert "\n" not in message
 
 
+def test_what_can_be_read_only_once_is_refused(tmp_path: Path) -> None:
+    """Everything is looked through before it is used: a pipe would be waited for, for ever."""
+    os.mkfifo(tmp_path / "prompts.jsonl")
+    with pytest.raises(BadData, match="no file but a pipe"):
+        list(read_rows(tmp_path / "prompts.jsonl"))
+
+
 def test_what_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no such file or folder"):
         list(read_rows(tmp_path / "prompts.jsonl"))

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from cpt import CptError, Denied, Message, Overloaded, Prompt, Rejected, Unreachable, Usage
+from cpt.asking.headers import Refill, listen
 from cpt_openai import OpenAI
 
-from .scripted import Reply, Server, serving
+from .scripted import NEARLY_USED, Reply, Server, serving
 
 PROMPT = Prompt(id="p1", messages=(Message("user", "Two and two?"),))
 
@@ -65,6 +66,13 @@ async def test_the_key_goes_where_the_service_looks_for_it(
     monkeypatch.setenv("OTHER_KEY", "k-123")
     await ask(server, Reply(completion()), api_key_env="OTHER_KEY")
     assert server.asked[0][2]["Authorization"] == "Bearer k-123"
+
+
+async def test_what_the_headers_say_of_its_limits_is_passed_on(server: Server) -> None:
+    heard: list[Refill] = []
+    listen(heard.append)
+    await ask(server, Reply(completion(), headers=NEARLY_USED))
+    assert heard == [Refill(requests=9.0)]
 
 
 async def test_the_request_carries_the_options_and_nothing_else(server: Server) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpt import Prompt, Response, Unreachable, Usage
+from cpt.asking.chat import count
 from cpt.types import Outcome
 
 OUTCOMES: Mapping[str, Outcome] = {
@@ -37,13 +38,13 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
 
 
 def _usage(used: Mapping[str, Any]) -> Usage:
-    read = used.get("cache_read_input_tokens") or 0
-    written = used.get("cache_creation_input_tokens") or 0
+    read = count(used.get("cache_read_input_tokens"))
+    written = count(used.get("cache_creation_input_tokens"))
     return Usage(
         # The service counts what it read from and wrote to its cache apart.
-        input_tokens=used["input_tokens"] + read + written,
+        input_tokens=count(used["input_tokens"]) + read + written,
         cached_tokens=read,
-        output_tokens=used["output_tokens"],
+        output_tokens=count(used["output_tokens"]),
     )
 
 

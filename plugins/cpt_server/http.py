@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ASIDE = 5.0
 """Seconds for which an address that could not be reached gets nothing, if there are others."""
+MOST_BYTES = 100_000_000
+"""Bytes of an answer: far above any that a model writes, and far below a machine's memory."""
 
 
 @attrs.define(eq=False)
@@ -75,7 +77,7 @@ async def answer(responder: Server, prompt: Prompt, sample: int) -> Response:
     finally:
         mine.load[url] -= 1
     heard(headers)
-    if status >= 400:
+    if status >= 300:
         raise failure(status, headers, _parsed(data), secret=key)
     try:
         body = json.loads(data)
@@ -94,7 +96,17 @@ async def _post(
     async with session.post(
         f"{url.rstrip('/')}/chat/completions", data=data, headers=headers
     ) as reply:
-        return reply.status, reply.headers, await reply.read()
+        return reply.status, reply.headers, await _read(reply)
+
+
+async def _read(reply: aiohttp.ClientResponse) -> bytes:
+    """The body, unless it has no end."""
+    data = bytearray()
+    async for part in reply.content.iter_any():
+        data += part
+        if len(data) > MOST_BYTES:
+            raise Unreachable(f"an answer of more than {MOST_BYTES / 1e6:.0f} MB")
+    return bytes(data)
 
 
 def _parsed(data: bytes) -> Any:

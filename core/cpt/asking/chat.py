@@ -9,6 +9,8 @@ from cpt.errors import Unreachable
 from cpt.types import Outcome, Prompt, Response, Usage
 
 OUTCOMES: Mapping[str, Outcome] = {"length": "cut_off", "content_filter": "filtered"}
+IMPLAUSIBLE = 2**40
+"""No model reads or writes so many tokens."""
 
 
 def body(
@@ -36,35 +38,46 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
     """The answer in a chat completion. Raises `Unreachable` if it is none."""
     try:
         choice, used = body["choices"][0], body.get("usage") or {}
-        text, refusal = choice["message"].get("content"), choice["message"].get("refusal")
-        cached = (used.get("prompt_tokens_details") or {}).get("cached_tokens")
+        text, refusal = _text(choice["message"].get("content")), choice["message"].get("refusal")
+        details = used.get("prompt_tokens_details") or {}
+        given = count(used.get("prompt_tokens"))
         usage = Usage(
-            input_tokens=used.get("prompt_tokens") or 0,
-            cached_tokens=cached or 0,
-            output_tokens=used.get("completion_tokens") or 0,
+            input_tokens=given,
+            cached_tokens=min(given, count(details.get("cached_tokens"))),
+            output_tokens=count(used.get("completion_tokens")),
         )
     except (AttributeError, IndexError, KeyError, TypeError):
         raise Unreachable("what came back is no chat completion") from None
     reason = str(choice.get("finish_reason") or "")
     return Response(
         prompt_id=prompt.id,
-        text=text or "",
+        text=text,
         author=author,
         outcome=_outcome(text, refusal, reason),
         finish_reason=reason,
-        detail=refusal or ("" if _says(text) else f"no text (finish reason {reason!r})"),
+        detail=str(refusal or ("" if text.strip() else f"no text (finish reason {reason!r})")),
         usage=usage,
     )
 
 
-def _outcome(text: str | None, refusal: str | None, reason: str) -> Outcome:
+def count(value: Any) -> int:
+    """Tokens as an endpoint counted them; 0 where that is no number that can be."""
+    plausible = isinstance(value, int) and 0 <= value < IMPLAUSIBLE
+    return int(value) if plausible else 0
+
+
+def _text(content: str | list[Any] | None) -> str:
+    """What a message says; some endpoints send it in parts, thoughts among them."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] == "text")
+    if content is None or isinstance(content, str):
+        return content or ""
+    raise TypeError
+
+
+def _outcome(text: str, refusal: Any, reason: str) -> Outcome:
     if refusal:
         return "refused"
-    if reason == "content_filter" or _says(text):
+    if reason == "content_filter" or text.strip():
         return OUTCOMES.get(reason, "answered")
     return "empty"
-
-
-def _says(text: str | None) -> bool:
-    """Whether there is more than blanks in it."""
-    return bool(text and text.strip())

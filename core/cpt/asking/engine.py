@@ -199,8 +199,10 @@ def _price(options: Asking) -> Price:
 
 def _writable(response: Response) -> Response:
     """Without halves of characters, which JSON can say and no file can hold."""
+    texts = {name: getattr(response, name) for name in ("text", "finish_reason", "detail")}
     try:
-        response.text.encode()
+        "".join(texts.values()).encode()
     except UnicodeEncodeError:
-        return attrs.evolve(response, text=response.text.encode(errors="replace").decode())
+        whole = {name: text.encode(errors="replace").decode() for name, text in texts.items()}
+        return attrs.evolve(response, **whole)
     return response

@@ -11,8 +11,9 @@ from typing import Any
 
 from cpt.errors import AskError, Denied, Overloaded, Rejected, Unreachable
 
-DENIED = frozenset({401, 402, 403, 404})
-"""Key, payment, permission, model or address: no request can succeed."""
+DENIED = frozenset({401, 402, 403, 404, 405})
+"""Key, payment, permission, model or address: no request can succeed. Nor can any if another
+address is named instead of an answer (3xx)."""
 OVERLOADED = frozenset({429, 503, 529})
 LATER = frozenset({408, 409, 425})
 """Client errors that pass."""
@@ -21,13 +22,17 @@ BROKE = ("insufficient_quota", "credit balance")
 
 
 def failure(status: int, headers: Mapping[str, str], body: Any, secret: str = "") -> AskError:
-    """The error to raise for an HTTP `status` of 400 or more, its message in one line.
+    """The error to raise for an HTTP `status` of 300 or more, its message in one line.
 
     `secret` is the key that was sent: some endpoints repeat it, the message will not.
     """
     text = f"HTTP {status}: {message(body)}" if body else f"HTTP {status}"
     text = text.replace(secret, "***") if secret else text
-    if status in DENIED or (status < 500 and any(word in str(body) for word in BROKE)):
+    if (
+        status < 400
+        or status in DENIED
+        or (status < 500 and any(word in str(body) for word in BROKE))
+    ):
         return Denied(text)
     if status in OVERLOADED:
         return Overloaded(text, retry_after(headers))
@@ -41,7 +46,9 @@ def message(body: Any, most: int = 300) -> str:
     inner = body.get("error", body) if isinstance(body, Mapping) else body
     found = inner.get("message", inner) if isinstance(inner, Mapping) else inner
     text = found if isinstance(found, str) else json.dumps(found, default=str)
-    return " ".join(text.split())[:most]
+    # What no terminal should get, and half characters, which no file can hold.
+    shown = "".join(each if each.isprintable() else " " for each in text[: 4 * most])
+    return " ".join(shown.split())[:most]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -36,11 +36,12 @@ def request(responder: Responder, prompt: Prompt, sample: int, identity: str = "
     identity = identity or canonical(responder.identity)
     try:
         messages = _plain(prompt)
+        str(prompt.id).encode()
         state = blake2b(digest_size=16)
         state.update(f"{VERSION}\n{sample}\n{identity}\n{messages}".encode())
     except (AttributeError, TypeError, UnicodeEncodeError) as error:
         raise BadData(
-            f"prompt {prompt.id!r}: its messages are no text that can be sent ({error})."
+            f"prompt {prompt.id!r}: its id or messages are no text that can be sent ({error})."
         ) from None
     return Request(
         key=state.hexdigest(),

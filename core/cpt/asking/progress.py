@@ -68,13 +68,14 @@ class Progress:
         tally = self._tally
         answers, items = self._speeds()
         of = f"/{self._total}" if self._total else ""
+        passing = _listed({kind: tally.errors[kind] for kind in ("overloaded", "unreachable")})
         parts = [
             f"{tally.items}{of} done" if tally.items else "",
             f"{_clock((self._total - tally.items) / items)} left" if self._total and items else "",
             f"{tally.done} answers" + (f" ({tally.found} from the journal)" if tally.found else ""),
             f"{tally.in_flight} in flight",
             _listed({k: n for k, n in tally.outcomes.items() if k != "answered"}),
-            f"asked again: {_listed(tally.errors)}" if tally.retries else "",
+            f"asked again: {passing}" if passing else "",
             f"{answers:.1f}/s",
             f"{tally.input_tokens + tally.output_tokens:,} tokens",
             _money(tally),

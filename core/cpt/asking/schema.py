@@ -48,6 +48,9 @@ CREATE TABLE answers (
 );
 """
 
+NOT_STORABLE = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+"""What SQLite raises if a value is at fault, not the file."""
+
 DOLLARS = """CASE WHEN total(cost) > 0 OR coalesce(sum(cost IS NULL), 0) = 0
     THEN total(cost) END"""
 """SQL: what some answers cost as far as is known; NULL where nothing is, which is not zero."""
@@ -143,7 +146,7 @@ def explained(path: Path) -> Iterator[None]:
 def explain(path: Path, error: BaseException) -> CptError:
     """An error while the file was used, in words that say what to do."""
     text = " ".join(str(error).split())
-    if not isinstance(error, sqlite3.Error):
+    if not isinstance(error, sqlite3.Error) or isinstance(error, NOT_STORABLE):
         return Stopped(f"{path}: an answer cannot be written ({type(error).__name__}: {text}).")
     if isinstance(error, sqlite3.OperationalError):
         remedy = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 
 from cpt.asking.halt import Halt
 from cpt.asking.headers import Refill, listen
@@ -16,10 +17,14 @@ from cpt.errors import AskError, CptError, Denied, Overloaded, Rejected, Stopped
 from cpt.roles import Responder, Service
 from cpt.types import Outcome, Prompt, Response, Usage
 
+log = logging.getLogger("cpt")
+
 BEFORE_THE_FIRST = 8
 """A service that never answered gets this part of the patience: it is likely not there."""
 DEAD = 20
 """Failures in a row after which it is asked as one that refuses: ever more rarely."""
+LONG_WAIT, LONGEST_WAIT = 60.0, 86400.0
+"""Seconds that a service may ask us to wait until that is said, and until the run stops."""
 TYPICAL_TOKENS = 500.0
 """Tokens of a request and its answer, until we have seen some."""
 
@@ -40,6 +45,8 @@ class Endpoint:
         self._answered = False
         self._failures = 0
         self._failing_since: float | None = None
+        self._told = 0.0
+        """Until when nobody need be told that we wait."""
         self._refill = Refill()
         self._limits = Refill(
             _a_second(service.requests_per_minute), _a_second(service.tokens_per_minute)
@@ -58,6 +65,7 @@ class Endpoint:
             began = await self.throttle.enter(again=calls > 0)
             try:
                 await entry.begin()
+                self._tally.retries += calls > 0
                 calls += 1
                 return await self._call(service, prompt, sample, began)
             except (Overloaded, Unreachable) as error:
@@ -72,8 +80,6 @@ class Endpoint:
             return unanswered(service, prompt, "failed", str(error)), calls
         except (Overloaded, Unreachable) as error:
             raise GivenUp(f"asked {calls} times, last: {scrub(str(error))}") from None
-        finally:
-            self._tally.retries += max(0, calls - 1)
 
     async def _call(self, service: Service, prompt: Prompt, sample: int, began: float) -> Response:
         self._tally.sent += 1
@@ -122,12 +128,27 @@ class Endpoint:
             self._halt.check()
         elif isinstance(error, Overloaded):
             self.throttle.refuse(began, error.retry_after)
+            self._mind(error.retry_after or 0.0, error)
             self._lose_patience(error)
         else:
             self._failures += 1
             if self._failures >= DEAD:
                 self.throttle.refuse(began, None)
             self._lose_patience(error)
+
+    def _mind(self, wait: float, error: AskError) -> None:
+        """Say that everything stands still for long; stop if that is for days."""
+        now = asyncio.get_running_loop().time()
+        if wait > LONGEST_WAIT:
+            self._halt.throw(
+                Stopped(
+                    f"{self.name}: not to be asked for {wait / 3600:.0f} hours "
+                    f"({scrub(str(error))}). Run again then: all answers are kept."
+                )
+            )
+        elif wait > LONG_WAIT and now > self._told:
+            self._told = now + wait
+            log.warning("%s: waiting %.0f s, as told (%s)", self.name, wait, scrub(str(error)))
 
     def _lose_patience(self, error: AskError) -> None:
         """Stop the run if nothing has succeeded for too long."""

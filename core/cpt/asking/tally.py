@@ -19,9 +19,9 @@ class Tally:
     found: int = 0
     """Answers that were in the journal already."""
     sent: int = 0
-    """Requests that went out, retries among them."""
+    """Requests that went out, `retries` among them."""
     retries: int = 0
-    """Requests that had to be sent again, by how often."""
+    """Requests that went out again."""
     in_flight: int = 0
     outcomes: Counter[str] = attrs.field(factory=Counter)
     """New answers by how they ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def _respond(
     if status:
         _say_status(run, as_json)
     elif why is not None:
-        _say_why(run, why)
+        _say_why(run, why, as_json)
     elif dry_run:
         from cpt.run import dry
 
@@ -64,14 +65,22 @@ def _ask(run: Run, as_json: bool) -> None:
         asking=run.config.asking,
         total=total,
     )
-    click.echo(json.dumps(summary) if as_json else summed_up(summary))
-    if not as_json:
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        _say_outcomes(summary)
         click.echo(f"in {run.path / 'responses.parquet'}")
     if left := summary["unfinished"]:
         how = " with a larger --budget" if "over_budget" in summary["outcomes"] else ""
         told = f"cpt: {left} requests have no answer yet; the same command{how} goes on."
         click.echo(told, err=True)
         sys.exit(UNFINISHED)
+
+
+def _say_outcomes(summary: Mapping[str, Any]) -> None:
+    click.echo(summed_up({name: each for name, each in summary.items() if name != "reasons"}))
+    for outcome, why in summary["reasons"].items():
+        click.echo(f"{outcome}, for one: {why}")
 
 
 def _say_status(run: Run, as_json: bool) -> None:
@@ -92,7 +101,7 @@ def _journal(run: Run) -> Path:
     return journal
 
 
-def _say_why(run: Run, prompt_id: str) -> None:
+def _say_why(run: Run, prompt_id: str, as_json: bool) -> None:
     from cpt.asking.lookup import why
     from cpt.data import read_prompts
 
@@ -100,8 +109,9 @@ def _say_why(run: Run, prompt_id: str) -> None:
     source = needed(run, "prompts")
     for prompt in read_prompts(paths.resolve(source)):
         if prompt.id == prompt_id:
-            for sample in range(run.config.samples):
-                click.echo(why(_journal(run), responder, prompt, sample))
+            samples = range(run.config.samples)
+            reasons = [why(_journal(run), responder, prompt, sample) for sample in samples]
+            click.echo(json.dumps(reasons) if as_json else "\n".join(reasons))
             return
     raise BadData(f"--why {prompt_id}: no prompt in {source} has this id.")
 

@@ -109,6 +109,8 @@ def _files_in(folder: Path, table: str) -> list[Path]:
 
 
 def _rows_of(path: Path) -> Iterator[tuple[Any, str]]:
+    if not path.is_file():
+        raise BadData(f"{path}: no file but a pipe; save it first, it is read more than once.")
     if _suffix(path) not in READERS:
         raise BadData(f"{path}: unknown format; expected {', '.join(READERS)}.")
     try:

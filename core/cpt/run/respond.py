@@ -40,8 +40,9 @@ def respond(
 ) -> dict[str, Any]:
     """Ask every prompt, `samples` times, and write `responses.parquet` in their order.
 
-    Returns counts as plain data; `unfinished` is how many another run would ask again. Raises
-    `CptError` if it was stopped: the answers so far are in `journal.sqlite`.
+    Returns counts as plain data; `unfinished` is how many another run would ask again, `reasons`
+    an example of each outcome that has one. Raises `CptError` if it was stopped: the answers so
+    far are in `journal.sqlite`.
     """
     asking = asking or Asking()
     return asyncio.run(_respond(prompts, responder, output, samples, asking, total))
@@ -59,6 +60,7 @@ async def _respond(
     journal = output / "journal.sqlite"
     answers = total * samples if total is not None else None
     outcomes: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
     async with Asker(journal, options=asking, stage="responses", total=answers) as ask:
 
         async def one(request: tuple[Prompt, int]) -> Answer:
@@ -67,9 +69,14 @@ async def _respond(
         with _writing(output / "responses.parquet") as table:
             async for answer in in_order(requests, one, _at_once(responder, asking)):
                 ask.advance()
-                outcomes[answer[2].response.outcome] += 1
+                response = answer[2].response
+                outcomes[response.outcome] += 1
+                if response.detail:
+                    why = f"prompt {response.prompt_id}: {response.detail}"
+                    reasons.setdefault(response.outcome, why)
                 table.add(_row(*answer))
-    return {"responses": outcomes.total(), "outcomes": dict(outcomes), **ask.tally.plain()}
+    counts = {"responses": outcomes.total(), "outcomes": dict(outcomes), **ask.tally.plain()}
+    return {**counts, "reasons": reasons}
 
 
 def _at_once(responder: Responder, asking: Asking) -> int:
