@@ -264,6 +264,14 @@ def test_two_processes_make_anew_what_one_of_them_took_back(run, tmp_path):
     assert asked() == answers
 
 
+def test_what_a_run_holds_is_said_without_its_plugins(run, cpt_cli):
+    run()
+    assert "pairs 8" in cpt_cli("report", "--output", "run").stdout
+    status = cpt_cli("respond", "--status", "--output", "run")
+    assert status.exit_code == 0, status.stderr
+    assert "answers 8" in status.stdout or "8 answers" in status.stdout
+
+
 def test_a_run_of_an_earlier_version_opens(run):
     """Without code and content, and with the digests of data among the options."""
     run()

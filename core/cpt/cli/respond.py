@@ -13,7 +13,7 @@ import attrs
 import click
 
 from cpt import paths
-from cpt.cli.stages import DRY_RUN, RoadCommand, prepare
+from cpt.cli.stages import DRY_RUN, RoadCommand, prepare, where
 from cpt.cli.tell import bill_lines, summed_up
 from cpt.errors import BadData, CptError
 from cpt.run.stages import Run, needed
@@ -32,10 +32,11 @@ def _respond(
     dry_run: bool,
     **values: Any,
 ) -> None:
-    run = prepare(ctx, values)
     if status:
-        _say_status(run, as_json)
-    elif why is not None:
+        _say_status(where(ctx, values).path, as_json)
+        return
+    run = prepare(ctx, values)
+    if why is not None:
         _say_why(run, why, as_json)
     elif dry_run:
         from cpt.run import dry
@@ -83,21 +84,21 @@ def _say_outcomes(summary: Mapping[str, Any]) -> None:
         click.echo(f"{outcome}, for one: {why}")
 
 
-def _say_status(run: Run, as_json: bool) -> None:
+def _say_status(path: Path, as_json: bool) -> None:
     from cpt.asking.lookup import status
 
-    journal = _journal(run)
+    journal = _journal(path)
     found = attrs.asdict(status(journal))
     click.echo(json.dumps(found) if as_json else summed_up(found))
     for line in () if as_json else bill_lines(journal):
         click.echo(f"paid {line}")
 
 
-def _journal(run: Run) -> Path:
+def _journal(path: Path) -> Path:
     """Where the answers of a run are. Raises `CptError` if there are none yet."""
-    journal = run.path / "journal.sqlite"
+    journal = path / "journal.sqlite"
     if not journal.exists():
-        raise CptError(f"--output {run.path}: nothing was asked in this folder yet.")
+        raise CptError(f"--output {path}: nothing was asked in this folder yet.")
     return journal
 
 
@@ -110,7 +111,7 @@ def _say_why(run: Run, prompt_id: str, as_json: bool) -> None:
     for prompt in read_prompts(paths.resolve(source)):
         if prompt.id == prompt_id:
             samples = range(run.config.samples)
-            reasons = [why(_journal(run), responder, prompt, sample) for sample in samples]
+            reasons = [why(_journal(run.path), responder, prompt, sample) for sample in samples]
             click.echo(json.dumps(reasons) if as_json else "\n".join(reasons))
             return
     raise BadData(f"--why {prompt_id}: no prompt in {source} has this id.")

@@ -31,6 +31,7 @@ class RoadCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["line"] = config.glance(args)
+        ctx.meta["looks"] = "--status" in args
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -47,7 +48,8 @@ class RoadCommand(click.Command):
             picked = config.merge(layers(line, registry))
             found = list(Grower(registry, picked, line).flags(Config))
         except UnknownComponent:
-            if not ctx.resilient_parsing:  # completing a half-typed name is not an error
+            # Completing a half-typed name is no error, nor is looking at what others made.
+            if not (ctx.resilient_parsing or ctx.meta.get("looks")):
                 raise
             found = list(Grower(registry, dict(config.DEFAULTS), {}).flags(Config))
         for flag in found:
@@ -151,16 +153,29 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     """The run that a command line describes; nothing is written yet."""
     registry = ctx.find_object(Registry)
     assert registry is not None
-    line: Addresses = ctx.meta["line"]
-    told = {each: line[each] for each in ("preset", *OWN) if each in line}
-    typed = told | given(values, ctx.meta["flags"])
     _refuse_broken(registry)
-    stacked = layers(typed, registry)
-    folder = _folder(config.merge(stacked), typed)
+    stacked, folder = _described(ctx, values, registry)
     resolved = config.resolve(stacked, registry)
     registry.plugins.manager.register(Progress(), "progress")
     keep_quiet()
     return Run(resolved, folder, registry, Moments(registry.plugins, folder.path))
+
+
+def where(ctx: click.Context, values: dict[str, Any]) -> Folder:
+    """The folder that a command line speaks of, even if plugins of its run are not loaded."""
+    registry = ctx.find_object(Registry)
+    assert registry is not None
+    return _described(ctx, values, registry)[1]
+
+
+def _described(
+    ctx: click.Context, values: dict[str, Any], registry: Registry
+) -> tuple[list[Layer], Folder]:
+    line: Addresses = ctx.meta["line"]
+    told = {each: line[each] for each in ("preset", *OWN) if each in line}
+    typed = told | given(values, ctx.meta["flags"])
+    stacked = layers(typed, registry)
+    return stacked, _folder(config.merge(stacked), typed)
 
 
 def _refuse_broken(registry: Registry) -> None:
