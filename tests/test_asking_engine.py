@@ -303,11 +303,22 @@ async def test_what_earlier_runs_spent_counts(journal: Path) -> None:
     assert [each.outcome for each in answers] == ["answered"] * 80 + ["over_budget"] * 20
 
 
+async def test_a_budget_says_what_it_cannot_know(
+    journal: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Asker(journal, progress=False) as ask:
+        await ask(Scripted(), prompt(1))
+    for _ in range(2):
+        caplog.clear()
+        await ask_all(journal, Scripted(max_tokens=20), prompts(3), Asking(budget=5.0))
+        assert caplog.messages == ["the budget knows nothing of 1 answers of unknown price"]
+
+
 async def test_without_a_limit_the_longest_answers_so_far_say_what_the_next_may_cost(
     journal: Path,
 ) -> None:
     """An answer costs 0.005; 4096 tokens, which it might have had, would cost four dollars."""
-    await ask_all(journal, Scripted(), prompts(30), Asking(budget=4.5))
+    await ask_all(journal, Scripted(), prompts(30), Asking(budget=4.2))
     assert status(journal).answers == 30
 
 

@@ -22,6 +22,7 @@ from cpt import CptError, Message, Prompt, Response, Usage
 from cpt.asking import Asker, keys, schema
 from cpt.asking.journal import Journal, Paid
 from cpt.asking.lookup import status, why
+from cpt.asking.seal import put, take
 from cpt.asking.writer import MOST, Writer
 from cpt.errors import Stopped
 
@@ -132,6 +133,16 @@ async def test_after_an_error_nothing_more_is_written(path: Path) -> None:
         journal = Journal(path)
     journal.close()
     assert seal(path).exists()
+
+
+async def test_what_is_sealed_bears_a_time_that_no_change_has(path: Path) -> None:
+    """A file system's clock ticks every few milliseconds: two changes may look like one."""
+    await fill(path, 1)
+    tick = path.stat().st_mtime_ns // 10**9 * 10**9
+    os.utime(path, ns=(tick, tick))
+    put(path)
+    assert path.stat().st_mtime_ns != tick
+    assert take(path)
 
 
 def seal(path: Path) -> Path:

@@ -152,6 +152,22 @@ def test_a_waiter_that_is_cancelled_as_it_is_let_in_leaves_no_place_taken() -> N
     in_no_time(cancel())
 
 
+def test_the_level_is_halved_by_a_refusal_and_grows_by_a_constant_a_round() -> None:
+    async def course() -> None:
+        throttle, loop = Throttle(64, Halt()), asyncio.get_running_loop()
+        await asyncio.sleep(10)
+        began = await throttle.enter()
+        assert throttle.level == 64.0
+        throttle.refuse(began, None)
+        throttle.refuse(began, None)
+        assert throttle.level == 32.0, "what was sent before is the same refusal"
+        for _ in range(32):
+            throttle.accept(loop.time())
+        assert 35.5 < throttle.level < 36.0, "a sixteenth of the most, in one round"
+
+    in_no_time(course())
+
+
 def test_what_is_asked_again_goes_first() -> None:
     async def queue() -> list[str]:
         throttle, came = Throttle(1, Halt()), []

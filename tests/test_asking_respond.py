@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,6 +159,42 @@ async def test_progress_is_plain_lines_where_there_is_no_terminal(
     assert said.out == ""
     assert said.err.startswith("responses: 40/100 done")
     assert "\x1b" not in said.err and "\r" not in said.err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_progress_is_live_on_a_terminal_and_whole_on_a_narrow_one(
+    busy: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "LIVE", 0.01)
+    for name, value in {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    shown = Progress(busy, 100, "[stage]")
+    while "unknown price" not in screen.getvalue():
+        await asyncio.sleep(0.01)
+    busy.items = 41
+    await shown.close()
+    plain = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", screen.getvalue())
+    last = " ".join(re.sub("[━╸╺]", "", plain).split())
+    assert "[stage]: 41/100 done" in last
+    assert "12,000 tokens · $0.1250 + 4 of unknown price" in last
+    assert "\x1b" in screen.getvalue()
+
+
+async def test_where_it_ended_is_said_if_anything_was(
+    busy: Tally, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = Progress(busy, 100, "responses")
+    await quick.close()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "PLAIN", -1.0)
+    await Progress(busy, 100, "responses").close()
+    assert capsys.readouterr().err.startswith("responses: 40/100 done")
 
 
 def test_the_summary_is_plain_data(busy: Tally) -> None:

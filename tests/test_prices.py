@@ -88,6 +88,7 @@ def test_a_users_file_lies_over_the_bundled_one(tmp_path: Path) -> None:
         ("h: {m: {input: cheap, output: 1}}", "h: m: input: expected dollars"),
         ("h: {m: {input: -1, output: 1}}", "h: m: input: expected dollars"),
         ("h: {m: {input: .nan, output: 1}}", "h: m: input: expected dollars"),
+        ("h: {m: {input: 1, output: .inf}}", "h: m: output: expected dollars"),
         ("h: {m: {input: 1}}", "output"),
         ("h: {m: {input: 1, output: 1, ouput: 1}}", "ouput"),
         ("h: [", "YAML"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +24,11 @@ from cpt.asking.progress import Progress
 from cpt.asking.roads import Roads
 from cpt.asking.service import GivenUp, unanswered
 from cpt.asking.tally import Tally
-from cpt.errors import CptError
 from cpt.paths import resolve
 from cpt.roles import Responder
 from cpt.types import Outcome, Prompt, Response
+
+log = logging.getLogger("cpt")
 
 
 class Asker:
@@ -70,9 +72,7 @@ class Asker:
                 self._journal = Journal(self._path)
                 opened.callback(self._journal.close)
             if self._options.budget is not None:
-                spent = self._journal.spent() if self._journal else 0.0
-                batch = self._options.batch
-                self._purse = Purse(self._options.budget, spent, self._price, batch=batch)
+                self._purse = self._open_purse(self._options.budget)
             if self._progress:
                 telling = Progress(self.tally, self._total, self._stage)
                 opened.push_async_callback(telling.close)
@@ -139,7 +139,7 @@ class Asker:
         try:
             if self._purse is None:
                 return await self._roads.answer(responder, prompt, request)
-            reserved = await self._reserve(self._purse, responder, request)
+            reserved = await self._purse.reserve(responder, request)
             if reserved is None:
                 return self._unanswered(responder, prompt, "over_budget", str(self._purse))
             with self._purse.holding(reserved):
@@ -148,12 +148,11 @@ class Asker:
             self._entry(responder, request).fail(str(error))
             return self._unanswered(responder, prompt, "failed", str(error))
 
-    async def _reserve(self, purse: Purse, responder: Responder, request: Request) -> float | None:
-        try:
-            return await purse.reserve(responder, request)
-        except CptError as error:
-            self._halt.throw(error)
-            raise
+    def _open_purse(self, budget: float) -> Purse:
+        spent, unpriced = self._journal.spent() if self._journal else (0.0, 0)
+        if unpriced:
+            log.warning("the budget knows nothing of %d answers of unknown price", unpriced)
+        return Purse(budget, spent, self._price, batch=self._options.batch)
 
     def _unanswered(self, responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Paid:
         """What stands for an answer in this run; the next one asks again."""

@@ -26,6 +26,7 @@ BEGIN = """INSERT INTO requests
     ON CONFLICT (key) DO UPDATE SET asked_at = excluded.asked_at, failure = NULL"""
 KEEP = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 GIVE_UP = "UPDATE requests SET failure = ? WHERE key = ?"
+SPENT = "SELECT total(cost), sum(cost IS NULL) FROM answers"
 DOUBTFUL = """SELECT key, prompt_id, asked_at FROM requests LEFT JOIN answers USING (key)
     WHERE failure IS NULL AND outcome IS NULL ORDER BY asked_at"""
 
@@ -113,9 +114,10 @@ class Journal:
         """Requests that a crash caught in flight: (key, prompt id, time), perhaps paid for."""
         return self._read(DOUBTFUL, ())
 
-    def spent(self) -> float:
-        """US dollars for all answers whose price is known."""
-        return float(self._read("SELECT total(cost) FROM answers", ())[0][0])
+    def spent(self) -> tuple[float, int]:
+        """US dollars for all answers whose price is known, and how many others there are."""
+        dollars, unpriced = self._read(SPENT, ())[0]
+        return dollars, unpriced or 0
 
     def close(self) -> None:
         """Write what waits, and let go of the file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -63,16 +63,9 @@ def item(request: Request) -> Item:
 
 def pending(journal: Path) -> bool:
     """Whether batches of an earlier run may still bring answers."""
-    with schema.explained(journal), closing(_connect(journal)) as connection:
+    with schema.reading(journal) as connection:
         there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone()
         return bool(there and connection.execute(ANY_OPEN).fetchone())
-
-
-def _connect(journal: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(journal, isolation_level=None, timeout=10.0)
-    # Only FULL syncs the log at every commit.
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
 
 
 class Ledger:
@@ -80,7 +73,7 @@ class Ledger:
 
     def __init__(self, journal: Path) -> None:
         self._path = journal
-        self._connection = _connect(journal)
+        self._connection = schema.connect(journal)
         with self._writing() as write:
             for table in TABLES:
                 write.execute(table)

@@ -6,6 +6,7 @@ import datetime
 import re
 from collections.abc import Mapping
 from importlib.resources import as_file, files
+from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 
 
 def _dollars(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < inf:
         raise ValueError(f"{field.name}: expected dollars per million tokens, got {value!r}")
 
 

@@ -56,8 +56,11 @@ class Progress:
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
+            from rich.table import Column
 
-            columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+            # On a narrow terminal the line goes on below: what it costs stands at its end.
+            words = TextColumn("{task.description}", markup=False, table_column=Column())
+            columns = (BarColumn(bar_width=10), words)
             self._bar = Bar(*columns, console=Console(stderr=True))
             self._shown = self._bar.add_task("", total=self._total)
             self._bar.start()
