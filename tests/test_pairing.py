@@ -43,7 +43,7 @@ class Watched(cpt.Pairer):
         if prompt.id == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if int(prompt.id) % 500 == 499:
-            alive = sum(isinstance(each, cpt.Pair) for each in gc.get_objects())
+            alive = sum(type(each) is cpt.Pair for each in gc.get_objects())
             with open("alive.log", "a") as log:
                 log.write(f"{alive} ")
         said = (await ask(Parrot(), prompt)).expect()

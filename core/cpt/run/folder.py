@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import re
@@ -9,6 +10,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,10 +43,8 @@ class Folder:
         file = self.path / "run.yaml"
         if not file.exists():
             return {}
-        record = read_yaml(file)
-        if not isinstance(record, dict) or not _is_whole(record):
-            raise CptError(f"{file}: not the record of a run; choose another --output.")
-        return record
+        stat = file.stat()
+        return copy.deepcopy(_read(file, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -137,6 +137,15 @@ class Folder:
     def _write(self, record: Mapping[str, Any]) -> None:
         plain = json.loads(json.dumps(record, default=str))
         write_text(self.path / "run.yaml", yaml.safe_dump(plain, sort_keys=False))
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, _state: tuple[int, ...]) -> dict[str, Any]:
+    """A record, as long as its file is the same: YAML takes long to read."""
+    record = read_yaml(file)
+    if not isinstance(record, dict) or not _is_whole(record):
+        raise CptError(f"{file}: not the record of a run; choose another --output.")
+    return record
 
 
 def _is_whole(record: Mapping[str, Any]) -> bool:

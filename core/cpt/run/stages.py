@@ -105,25 +105,34 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
     """
     made = refuse_other(stages, run)
     ahead = _ahead(stages, run, made)
-    for stage in ahead:
+    # What a stage makes anew may turn out to be another input of a later one.
+    likely = [each for each in ahead if run.redo or not _is_made(each, run, made[each.name])]
+    for stage in likely:
         check([getattr(run.config, name) for name in stage.checked])
     if not is_main():
         _follow(stages, run, made)
         return
-    for stage in ahead:
+    for stage in likely:
         stage.ready(run)
     run.folder.open(options.converter(run.registry).unstructure(run.config))
     run.moments("cpt_run_started", options=run.folder.options)
-    for stage in stages:
-        now = _now(stage, run, made)
-        if _is_made(stage, run, now):
-            continue
-        run.folder.begin(stage.name, now)
-        began = time.perf_counter()
-        summary = _worked(stage, run)
-        seconds = time.perf_counter() - began
-        run.folder.finish(stage.name, seconds, summary)
-        run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
+    for stage in ahead:
+        _do(stage, run, _now(stage, run, made))
+
+
+def _do(stage: Stage, run: Run, now: Made) -> None:
+    if not run.redo:
+        run.folder.refuse_other(stage.name, now, stage.traces)
+    if _is_made(stage, run, now):
+        return
+    if run.folder.differences(stage.name, now, stage.traces):
+        run.folder.undo(stage.name, stage.makes)
+    run.folder.begin(stage.name, now)
+    began = time.perf_counter()
+    summary = _worked(stage, run)
+    seconds = time.perf_counter() - began
+    run.folder.finish(stage.name, seconds, summary)
+    run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
 
 
 def refuse_other(stages: Sequence[Stage], run: Run) -> Mapping[str, Made]:
@@ -137,14 +146,10 @@ def refuse_other(stages: Sequence[Stage], run: Run) -> Mapping[str, Made]:
     return made
 
 
-def _ahead(stages: Sequence[Stage], run: Run, made: Mapping[str, Made]) -> list[Stage]:
-    """The stages that there may be work for: with `redo`, all that follow the first such."""
-    ahead: list[Stage] = []
-    for stage in stages:
-        other = run.folder.differences(stage.name, made[stage.name], stage.traces)
-        if not run.folder.is_done(stage.name) or other or (run.redo and ahead):
-            ahead.append(stage)
-    return ahead
+def _ahead(stages: Sequence[Stage], run: Run, made: Mapping[str, Made]) -> Sequence[Stage]:
+    """The first stage that there is work for, and all that follow it."""
+    work = (at for at, each in enumerate(stages) if not _is_made(each, run, made[each.name]))
+    return stages[next(work, len(stages)) :]
 
 
 def _now(stage: Stage, run: Run, made: Mapping[str, Made]) -> Made:
@@ -153,14 +158,12 @@ def _now(stage: Stage, run: Run, made: Mapping[str, Made]) -> Made:
 
 
 def _is_made(stage: Stage, run: Run, now: Made) -> bool:
-    """Whether there is nothing to do; what was made otherwise is taken back, or refused."""
-    if not run.redo:
-        run.folder.refuse_other(stage.name, now, stage.traces)
-    elif run.folder.differences(stage.name, now, stage.traces):
-        run.folder.undo(stage.name, stage.makes)
+    """Whether there is nothing to do."""
     if not run.folder.is_done(stage.name) or _may_be_mended(stage, run):
         return False
-    return not (run.redo and stage.nested)
+    if run.redo and stage.nested:
+        return False
+    return not run.folder.differences(stage.name, now, stage.traces)
 
 
 def _may_be_mended(stage: Stage, run: Run) -> bool:
