@@ -7,11 +7,18 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from .scripted import Reply, Server, serving
+from cpt import CptError
+from cpt_anthropic import Anthropic
+from cpt_openai import OpenAI
+from cpt_server import Server
+
+from .scripted import Reply, serving
+from .scripted import Server as Scripted
 
 KEY = "marked-key-4f9c1d7e-do-not-show"
 TEXT = "It is four."
@@ -40,7 +47,7 @@ TROUBLES = {
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server() -> AsyncIterator[Scripted]:
     async with serving() as made:
         yield made
 
@@ -87,7 +94,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 async def test_the_key_is_nowhere_after_success_and_trouble(
-    server: Server, tmp_path: Path, kind: str
+    server: Scripted, tmp_path: Path, kind: str
 ) -> None:
     server.reply, server.replies = Reply(ANSWERS[kind]), TROUBLES
     said = await run(tmp_path / "run", kind, server.url)
@@ -99,13 +106,21 @@ async def test_the_key_is_nowhere_after_success_and_trouble(
 
 
 async def test_the_key_is_nowhere_after_it_was_refused(
-    server: Server, tmp_path: Path, kind: str
+    server: Scripted, tmp_path: Path, kind: str
 ) -> None:
     server.reply = Reply(ECHO, 401)
     said = await run(tmp_path / "run", kind, server.url)
     assert b"HTTP 401: Bearer *** was refused" in said
     assert places_with_the_key(tmp_path / "run", said) == []
     assert len(server.asked) < 20, "a refused key was tried on"
+
+
+@pytest.mark.parametrize("responder", [Server, OpenAI, Anthropic])
+def test_an_address_with_a_password_is_refused_without_saying_it(responder: Any) -> None:
+    url = f"http://me:{KEY}@127.0.0.1:9/v1"
+    with pytest.raises(CptError, match=r"127\.0\.0\.1:9/v1: this address") as refused:
+        responder("m", base_url=(url,) if responder is Server else url).check()
+    assert KEY not in refused.value.message
 
 
 async def test_the_key_is_nowhere_if_nobody_is_there(tmp_path: Path, kind: str) -> None:

@@ -12,7 +12,7 @@ import attrs
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
 from cpt.asking import chat
 from cpt.asking.batchable import BatchService, Item
-from cpt.asking.secrets import refuse_unsendable
+from cpt.asking.secrets import refuse_password, refuse_unsendable
 from cpt.errors import AskError
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -59,6 +59,7 @@ class OpenAI(BatchService):
     def check(self) -> None:
         """A key is needed, except over plain http: servers of one's own."""
         refuse_unsendable(self.api_key_env)
+        refuse_password(self.endpoint)
         if urlsplit(self.endpoint).scheme != "http" and not os.environ.get(self.api_key_env):
             raise CptError(
                 f"openai:{self.model} needs a key: set the environment variable "

@@ -10,7 +10,7 @@ import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
 from cpt.asking import chat
-from cpt.asking.secrets import refuse_unsendable
+from cpt.asking.secrets import refuse_password, refuse_unsendable
 
 
 @attrs.frozen
@@ -52,6 +52,7 @@ class Server(Service):
         import os
 
         for url in self.base_url:
+            refuse_password(url)
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
                 raise CptError(
                     f"server:{self.model}: {url!r} is no address; write base_url like "

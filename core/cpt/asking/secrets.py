@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import urlsplit
 
 from cpt.errors import CptError
 
@@ -19,6 +20,15 @@ def refuse_unsendable(variable: str) -> None:
         raise CptError(
             f"{variable}: the key in this environment variable has a blank, a line break or a "
             "letter in it that no key has; copy it again."
+        )
+
+
+def refuse_password(url: str) -> None:
+    """Raise `CptError` if an address has a user or a password in it: it is in files and logs."""
+    if "@" in urlsplit(url).netloc:
+        raise CptError(
+            f"{url.rpartition('@')[2]}: this address was given with a user or a password in it, "
+            "which would be written down; put the key in an environment variable."
         )
 
 
