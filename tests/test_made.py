@@ -247,6 +247,20 @@ def test_a_redo_that_was_killed_half_way_is_taken_up(run, monkeypatch):
     assert anew(before) == ["model/model.safetensors"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["train --model run/model", "train --pairs run", "pair --prompts run/prompts.parquet"],
+)
+def test_what_would_be_made_anew_from_itself_is_refused(run, cpt_cli, line):
+    run()
+    before = stamps()
+    command, *more = line.split()
+    refused = cpt_cli("-p", "asks.py", "-p", "mine.py", command, *more, "--redo", "--output", "run")
+    assert refused.exit_code == 2
+    assert "names what --redo would take away from run" in refused.stderr
+    assert anew(before) == []
+
+
 def test_two_processes_make_anew_what_one_of_them_took_back(run, tmp_path):
     run()
     before, answers = stamps(), asked()
@@ -440,7 +454,8 @@ def test_content_is_what_decides_and_lies_here(tmp_path, model):
     ]
     assert found["pairer.rungs.0.source"] == found["pairer.rungs.1.source"]
     assert found["pairer.rungs.3.source"] == found["model"]
-    shutil.copytree(model, tmp_path / "copy")
+    (model / "lock").symlink_to("nowhere")
+    shutil.copytree(model, tmp_path / "copy", symlinks=True)
     assert content({"model": str(tmp_path / "copy")}) == {"model": found["model"]}
 
 

@@ -37,7 +37,8 @@ def weights_of(model: str) -> str:
 
 def weights_in(folder: Path) -> str:
     """The same, of the model in a folder. Raises `OSError` if there is none."""
-    return _digest(folder, tuple(sorted(map(_state, folder.glob("*")))))
+    files = (file for file in folder.glob("*") if file.exists())  # links may lead nowhere
+    return _digest(folder, tuple(sorted(map(_state, files))))
 
 
 @lru_cache

@@ -46,8 +46,20 @@ def content(values: Mapping[str, Any]) -> dict[str, str]:
 
     What a service is told to use does not lie here.
     """
-    texts = ((address, part) for address, part in _parts(values) if isinstance(part, str))
-    return known({address: content_of(text) for address, text in texts})
+    return known({address: content_of(text) for address, text in _texts(values)})
+
+
+def named_in(values: Mapping[str, Any], places: Iterable[Path]) -> Iterator[str]:
+    """The addresses of options that name one of these files and folders, or what is in one."""
+    own = [place.resolve() for place in places]
+    for address, text in _texts(values):
+        path = Path(text.partition("#")[0]).resolve()
+        if any(path.is_relative_to(place) for place in own):
+            yield address
+
+
+def _texts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    return ((address, part) for address, part in _parts(values) if isinstance(part, str))
 
 
 def known(found: Mapping[str, str | None]) -> dict[str, str]:
@@ -71,10 +83,15 @@ def content_of(text: str) -> str | None:
 
 def source_digest(source: str, table: str) -> str | None:
     """A digest of the content of a data source; of a run's folder, of its `table`."""
+    path = table_of(source, table)
+    return digest_of(path) if path.exists() else None
+
+
+def table_of(source: str, table: str) -> Path:
+    """Where a data source lies; of a run's folder, where its `table` does."""
     path = Path(paths.resolve(source))
     held = path / f"{table}.parquet"
-    path = held if held.exists() else path
-    return digest_of(path) if path.exists() else None
+    return held if held.exists() else path
 
 
 def digest_of(path: Path) -> str:

@@ -16,7 +16,16 @@ from cpt.errors import CptError
 from cpt.registry import Registry
 from cpt.roles import Component
 from cpt.run.folder import Folder
-from cpt.run.made import Made, code, content, deciding, known, source_digest
+from cpt.run.made import (
+    Made,
+    code,
+    content,
+    deciding,
+    known,
+    named_in,
+    source_digest,
+    table_of,
+)
 from cpt.run.moments import Moments
 
 Summary = Mapping[str, Any]
@@ -88,14 +97,21 @@ class Stage:
 
     def content(self, run: Run) -> dict[str, str]:
         """What stands in the files, models and earlier stages that decide what it makes."""
-        given = {name: getattr(run.config, name) for name in self.checked}
-        named = {name: value for name, value in given.items() if name not in self.sources}
-        data = {
-            name: source_digest(given[name], table)
-            for name, table in self.sources.items()
-            if given[name]
-        }
-        return content(named) | known(data) | known(self.inputs(run))
+        data = {name: source_digest(*source) for name, source in self._data(run).items()}
+        return content(self._others(run)) | known(data) | known(self.inputs(run))
+
+    def uses(self, run: Run, places: Sequence[Path]) -> list[str]:
+        """The options that name one of these files and folders, or what is in one."""
+        tables = {name: str(table_of(*source)) for name, source in self._data(run).items()}
+        return list(named_in(self._others(run) | tables, places))
+
+    def _data(self, run: Run) -> dict[str, tuple[str, str]]:
+        given = ((name, getattr(run.config, name)) for name in self.sources)
+        return {name: (source, self.sources[name]) for name, source in given if source}
+
+    def _others(self, run: Run) -> dict[str, Any]:
+        names = (name for name in self.checked if name not in self.sources)
+        return {name: getattr(run.config, name) for name in names}
 
 
 def perform(stages: Sequence[Stage], run: Run) -> None:
@@ -107,6 +123,7 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
     ahead = _ahead(stages, run, made)
     # What a stage makes anew may turn out to be another input of a later one.
     likely = [each for each in ahead if run.redo or not _is_made(each, run, made[each.name])]
+    _refuse_own(stages, run, likely)
     for stage in likely:
         check([getattr(run.config, name) for name in stage.checked])
     if not is_main():
@@ -150,6 +167,17 @@ def _ahead(stages: Sequence[Stage], run: Run, made: Mapping[str, Made]) -> Seque
     """The first stage that there is work for, and all that follow it."""
     work = (at for at, each in enumerate(stages) if not _is_made(each, run, made[each.name]))
     return stages[next(work, len(stages)) :]
+
+
+def _refuse_own(stages: Sequence[Stage], run: Run, likely: Sequence[Stage]) -> None:
+    """Raise `CptError` if an option names what may be taken away to be made anew."""
+    places = [run.path / each for stage in likely for each in stage.makes] if run.redo else []
+    for stage in stages if places else ():
+        for address in stage.uses(run, places):
+            raise CptError(
+                f"{address}: names what --redo would take away from {run.path} to make it anew; "
+                "choose another --output."
+            )
 
 
 def _now(stage: Stage, run: Run, made: Mapping[str, Made]) -> Made:
