@@ -23,7 +23,7 @@ from cpt import (
 )
 from cpt.asking import Asker
 from cpt.asking.headers import Refill, listen
-from cpt.errors import AskError
+from cpt.errors import AskError, Malformed
 from cpt.testing import ResponderContract
 from cpt_server import Server, http
 
@@ -129,14 +129,14 @@ async def test_an_answer_that_is_none_says_so(
         (Reply({"error": {"message": "slow"}}, 429, {"retry-after": "7"}), Overloaded),
         (Reply("busy", 503), Overloaded),
         (Reply(b"<html>", 500), Unreachable),
-        (Reply(b'{"choices": [{"mess'), Unreachable),
-        (Reply({"choices": []}), Unreachable),
-        (Reply(ended("stop", 5)), Unreachable),
-        (Reply(ended("stop", [{"type": "text"}])), Unreachable),
+        (Reply(b'{"choices": [{"mess'), Malformed),
+        (Reply({"choices": []}), Malformed),
+        (Reply(ended("stop", 5)), Malformed),
+        (Reply(ended("stop", [{"type": "text"}])), Malformed),
         (Reply({"error": {"message": "only GET"}}, 405), Denied),
         (Reply(b"", 301), Denied),
         (Reply({"error": {"message": "\x1b[31m \ud83d"}}, 500), Unreachable),
-        (Reply(b"\xff\xfe"), Unreachable),
+        (Reply(b"\xff\xfe"), Malformed),
         (Reply(cut=True), Unreachable),
     ],
 )

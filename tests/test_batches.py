@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -60,6 +62,9 @@ async def test_a_batch_answers_everything_at_once(
     assert len(provider.batches) == 1 and provider.online == 0
     assert ask.tally.outcomes == {"answered": 30}
     assert ask.tally.output_tokens == 150
+    polls = provider.polls
+    await ask_all(tmp_path / "j.sqlite", service, [*asked, *prompts("new")], batch=False)
+    assert provider.polls == polls, "what ended is not looked at again"
 
 
 async def test_from_online_to_batch_and_back_only_what_is_new_is_asked(
@@ -240,6 +245,27 @@ async def test_only_what_was_sent_at_the_time_may_be_a_batch_that_was_cut_short(
     provider.take([("one", body)], {"cpt": "smaller"})
     assert await service.batch_find("then", 2, since.timestamp()) == ["batch_1"]
     await service.close()
+
+
+async def test_a_batch_whose_id_is_known_is_not_taken_for_another(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    """Two of one size at the provider, and the reply to the second never came."""
+    journal = tmp_path / "j.sqlite"
+    provider.held = True
+    async with Asker(journal, options=Asking(batch=True), timing=QUICK) as ask:
+        first = [asyncio.create_task(ask(service, prompt)) for prompt in prompts("a", "b")]
+        await provider.polled.wait()
+        provider.mute = True
+        second = [asyncio.create_task(ask(service, prompt)) for prompt in prompts("c", "d")]
+        while len(provider.batches) < 2:
+            await asyncio.sleep(0.01)
+        provider.held = False
+        await asyncio.gather(*first, *second)
+    assert provider.paid == {"a": 1, "b": 1, "c": 1, "d": 1}
+    with closing(sqlite3.connect(journal)) as connection:
+        found = connection.execute("SELECT remote FROM batches WHERE remote NOT NULL").fetchall()
+    assert sorted(found) == [("batch_0",), ("batch_1",)]
 
 
 async def test_a_batch_of_others_is_not_taken_for_ours(

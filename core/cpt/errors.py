@@ -60,7 +60,11 @@ class Overloaded(AskError):
 
 
 class Unreachable(AskError):
-    """Nothing usable came back (5xx, a time-out, a cut connection, broken JSON): ask again."""
+    """Nothing usable came back (5xx, a time-out, a cut connection): ask again."""
+
+
+class Malformed(Unreachable):
+    """What came back whole is no answer (broken JSON, a web page): ask again."""
 
 
 class Rejected(AskError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cpt import Prompt, Response, Unreachable, Usage
+from cpt import Prompt, Response, Usage
 from cpt.asking.chat import count
+from cpt.errors import Malformed
 from cpt.types import Outcome
 
 OUTCOMES: Mapping[str, Outcome] = {
@@ -17,13 +18,13 @@ OUTCOMES: Mapping[str, Outcome] = {
 
 
 def read(body: Any, prompt: Prompt, author: str) -> Response:
-    """The answer in a message. Raises `Unreachable` if it is none."""
+    """The answer in a message. Raises `Malformed` if it is none."""
     try:
         text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
         reason = str(body.get("stop_reason") or "")
         usage = _usage(body["usage"])
     except (AttributeError, KeyError, TypeError):
-        raise Unreachable("what came back is no message") from None
+        raise Malformed("what came back is no message") from None
     says = text.strip() or reason == "refusal"
     outcome = OUTCOMES.get(reason, "answered") if says else "empty"
     return Response(

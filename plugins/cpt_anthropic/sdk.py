@@ -17,6 +17,7 @@ import httpx2
 from cpt import Prompt, Response, Unreachable
 from cpt.asking.failures import failure
 from cpt.asking.headers import heard
+from cpt.errors import Malformed
 from cpt_anthropic.messages import read
 
 if TYPE_CHECKING:
@@ -74,4 +75,4 @@ def translated(responder: Anthropic) -> Iterator[None]:
         cause = error.__cause__ or error
         raise Unreachable(f"{type(cause).__name__}: {cause}") from None
     except ValueError:
-        raise Unreachable("what came back is no JSON") from None
+        raise Malformed("what came back is no JSON") from None

@@ -18,6 +18,7 @@ from cpt import Prompt, Response, Unreachable
 from cpt.asking.chat import read
 from cpt.asking.failures import failure
 from cpt.asking.headers import heard
+from cpt.errors import Malformed
 
 if TYPE_CHECKING:
     from cpt_openai import OpenAI
@@ -74,4 +75,4 @@ def translated(responder: OpenAI) -> Iterator[None]:
         cause = error.__cause__ or error
         raise Unreachable(f"{type(cause).__name__}: {cause}") from None
     except ValueError:
-        raise Unreachable("what came back is no JSON") from None
+        raise Malformed("what came back is no JSON") from None

@@ -17,6 +17,7 @@ from cpt import Prompt, Response, Unreachable
 from cpt.asking.chat import read
 from cpt.asking.failures import failure
 from cpt.asking.headers import heard
+from cpt.errors import Malformed
 
 if TYPE_CHECKING:
     from cpt_server import Server
@@ -82,7 +83,7 @@ async def answer(responder: Server, prompt: Prompt, sample: int) -> Response:
     try:
         body = json.loads(data)
     except ValueError:
-        raise Unreachable("what came back is no JSON") from None
+        raise Malformed("what came back is no JSON") from None
     return read(body, prompt, responder.author)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cpt.errors import Unreachable
+from cpt.errors import Malformed
 from cpt.types import Outcome, Prompt, Response, Usage
 
 OUTCOMES: Mapping[str, Outcome] = {"length": "cut_off", "content_filter": "filtered"}
@@ -35,7 +35,7 @@ def body(
 
 
 def read(body: Any, prompt: Prompt, author: str) -> Response:
-    """The answer in a chat completion. Raises `Unreachable` if it is none."""
+    """The answer in a chat completion. Raises `Malformed` if it is none."""
     try:
         choice, used = body["choices"][0], body.get("usage") or {}
         text, refusal = _text(choice["message"].get("content")), choice["message"].get("refusal")
@@ -47,7 +47,7 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
             output_tokens=count(used.get("completion_tokens")),
         )
     except (AttributeError, IndexError, KeyError, TypeError):
-        raise Unreachable("what came back is no chat completion") from None
+        raise Malformed("what came back is no chat completion") from None
     reason = str(choice.get("finish_reason") or "")
     return Response(
         prompt_id=prompt.id,

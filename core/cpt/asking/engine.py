@@ -146,7 +146,7 @@ class Asker:
                 return await self._roads.answer(responder, prompt, request)
         except GivenUp as error:
             self._entry(responder, request).fail(str(error))
-            return self._unanswered(responder, prompt, "failed", str(error))
+            return self._unanswered(responder, prompt, error.outcome, str(error))
 
     def _open_purse(self, budget: float) -> Purse:
         spent, unpriced = self._journal.spent() if self._journal else (0.0, 0)

@@ -12,6 +12,8 @@ from cpt.asking.tally import Tally
 
 LIVE, PLAIN = 0.25, 10.0
 """Seconds between two looks, on a terminal and elsewhere."""
+PASSING = ("overloaded", "unreachable", "malformed")
+"""Errors after which a request is asked again."""
 RECENT = 30.0
 """Seconds over which speed is measured."""
 
@@ -71,7 +73,7 @@ class Progress:
         tally = self._tally
         answers, items = self._speeds()
         of = f"/{self._total}" if self._total else ""
-        passing = _listed({kind: tally.errors[kind] for kind in ("overloaded", "unreachable")})
+        passing = _listed({kind: tally.errors[kind] for kind in PASSING})
         parts = [
             f"{tally.items}{of} done" if tally.items else "",
             f"{_clock((self._total - tally.items) / items)} left" if self._total and items else "",

@@ -127,7 +127,7 @@ class Roads:
         try:
             yield
         except (Overloaded, Unreachable) as error:
-            raise GivenUp(scrub(str(error))) from None
+            raise GivenUp(error) from None
         except Denied as error:
             self._halt.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
             raise self._halt.error or error from None

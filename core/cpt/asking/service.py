@@ -13,7 +13,16 @@ from cpt.asking.limits import Throttle
 from cpt.asking.retries import retried
 from cpt.asking.secrets import scrub
 from cpt.asking.tally import Tally
-from cpt.errors import AskError, CptError, Denied, Overloaded, Rejected, Stopped, Unreachable
+from cpt.errors import (
+    AskError,
+    CptError,
+    Denied,
+    Malformed,
+    Overloaded,
+    Rejected,
+    Stopped,
+    Unreachable,
+)
 from cpt.roles import Responder, Service
 from cpt.types import Outcome, Prompt, Response, Usage
 
@@ -31,6 +40,11 @@ TYPICAL_TOKENS = 500.0
 
 class GivenUp(Exception):
     """All attempts failed; another run may ask again."""
+
+    def __init__(self, last: AskError, calls: int = 0) -> None:
+        words = scrub(str(last))
+        super().__init__(f"asked {calls} times, last: {words}" if calls else words)
+        self.outcome: Outcome = "malformed" if isinstance(last, Malformed) else "failed"
 
 
 class Endpoint:
@@ -79,7 +93,7 @@ class Endpoint:
         except Rejected as error:
             return unanswered(service, prompt, "failed", str(error)), calls
         except (Overloaded, Unreachable) as error:
-            raise GivenUp(f"asked {calls} times, last: {scrub(str(error))}") from None
+            raise GivenUp(error, calls) from None
 
     async def _call(self, service: Service, prompt: Prompt, sample: int, began: float) -> Response:
         self._tally.sent += 1
