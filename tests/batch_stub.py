@@ -1,8 +1,8 @@
 """A provider on loopback: the published batch protocols of OpenAI and Anthropic, and a ledger.
 
 What becomes of a request is told by words in its text: `invalid` (refused for good), `flaky` (an
-error of the server's, the first time), `slow` (not reached before the batch expires, the first
-time). Batches stay in progress while `held`.
+error of the server's, the first time), `broken` (one every time), `slow` (not reached before the
+batch expires, the first time). Batches stay in progress while `held`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def said(body: dict[str, Any]) -> str:
 def fate_of(text: str, time: int) -> str:
     if "invalid" in text:
         return "invalid"
-    if "flaky" in text and time == 1:
+    if "broken" in text or ("flaky" in text and time == 1):
         return "flaky"
     return "expired" if "slow" in text and time == 1 else "answered"
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 
 from cpt import CptError, Message, Prompt, Response
@@ -19,11 +20,12 @@ from cpt.asking import Asker
 from cpt.asking.batchable import BatchService
 from cpt.asking.batches import Timing
 from cpt.asking.bills import bill
+from cpt.asking.lookup import status
 from cpt.asking.options import Asking
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 
-from .batch_stub import Provider, providing
+from .batch_stub import Provider, providing, said
 
 QUICK = Timing(quiet=0.02, poll=0.02)
 
@@ -111,6 +113,32 @@ async def test_a_batch_too_large_is_sent_in_parts(
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts(*"abcdefghij"))
     assert [each.text for each in answers] == [f"To {letter}" for letter in "abcdefghij"]
     assert provider.paid == dict.fromkeys("abcdefghij", 1)
+
+
+async def test_a_batch_of_too_many_bytes_is_sent_in_parts(
+    provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(service), "batch_bytes", 30_000)
+    asked = prompts(*(f"{number}" + "x" * 5000 for number in range(4)), "y" * 100_000)
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, asked)
+    assert {each.outcome for each in answers} == {"answered"}
+    sent = ["".join(said(body)[-1] for _, body in each.requests) for each in provider.batches]
+    assert sorted("".join(sent)) == list("xxxxy")
+    assert "y" in sent and "xx" in sent and "xxx" not in sent
+
+
+async def test_what_never_succeeds_in_a_batch_is_given_up_and_asked_next_time(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    journal, patient = tmp_path / "j.sqlite", attrs.evolve(service, attempts=3)
+    for runs in (1, 2):
+        answers, ask = await ask_all(journal, patient, prompts("fine", "broken"))
+        assert [each.outcome for each in answers] == ["answered", "failed"]
+        assert "broken" not in provider.paid or not provider.paid["broken"]
+        assert provider.tried == {"fine": 1, "broken": 3 * runs}
+        assert ask.tally.unfinished == 1
+        found = status(journal)
+        assert (found.given_up, found.in_batches, found.doubtful) == (1, 0, ())
 
 
 async def test_a_full_queue_is_waited_for(provider: Provider, tmp_path: Path) -> None:
