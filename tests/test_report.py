@@ -147,7 +147,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
                 "pairer": {"name": "ladder", "rungs": ["parrot:polly", "parrot:jack"]},
                 "loss": "sft",
             },
-            "cooled": {"temperature": 0.5},
+            "cooled to $t_1$": {"temperature": 0.5},
         },
     }
     (folder / "options.yaml").write_text(yaml.safe_dump(options))
@@ -214,7 +214,7 @@ def test_scores_changes_and_leads_are_those_of_the_run(lab: Path, page: Page) ->
             gaps = [after[prompt] - value for prompt, value in exact["each"].items()]
             half = 1.96 * stdev(gaps) / len(gaps) ** 0.5
             assert same(lead, fmean(gaps), half)
-    assert {"before", "after", "sft_own", "cooled"} <= set(page.drawn)
+    assert {"before", "after", "sft_own", "cooled to $t_1$"} <= set(page.drawn)
 
 
 def test_every_prompt_and_every_pair_has_a_fate_and_they_add_up(lab: Path, page: Page) -> None:
@@ -429,6 +429,26 @@ def test_a_price_that_nobody_knows_is_not_nothing(tmp_path: Path) -> None:
     page = page_of(tmp_path / "known")
     assert "$2.0000 for 2 answers." in page.words
     assert page.table("Every answer")[1][-1] == "$2.0000"
+
+
+def test_a_run_that_was_stopped_by_its_budget_has_a_page_too(cpt_cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "dear.py").write_text(DEAR)
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    rows = "".join(json.dumps({"id": str(n), "prompt": f"q {n}"}) + "\n" for n in range(4))
+    (tmp_path / "prompts.jsonl").write_text(rows)
+    line = "-p dear.py pair --prompts prompts.jsonl --pairer taller --prices prices.yaml --budget 3"
+    assert cpt_cli(*line.split(), "--output", "run").exit_code == 1
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert cpt_cli("report", "--output", "run").exit_code == 0
+    page = Page((tmp_path / "run" / "report.html").read_text())
+    assert [row[:2] for row in page.table("every prompt")[1:]] == [
+        ["kept", "3"],
+        ["over_budget", "1"],
+        ["all", "4"],
+    ]
+    assert "taller pairs" in page.words
+    assert "There are no pairs yet." in page.words
+    assert "$3.0000 for 3 answers." in page.words
 
 
 def test_a_bill_that_is_known_in_part_is_a_lower_bound(lab: Path) -> None:

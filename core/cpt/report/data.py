@@ -57,7 +57,7 @@ def gather(run: Path) -> Report | None:
     made = made_from(stages)
     seed = made.get("seed", record["options"].get("seed", 0))
     return Report(
-        title=_title(made),
+        title=_title(made, record["options"]),
         written=str(record.get("written", "")).replace("T", " ").replace("Z", " UTC"),
         unfinished=tuple(ROAD.get(name, name) for name in stages if name not in done),
         measures=read_scores(run),
@@ -71,9 +71,12 @@ def gather(run: Path) -> Report | None:
     )
 
 
-def _title(made: Mapping[str, Any]) -> str:
-    """`clair pairs, apo_zero, on lab:policy`, as far as there is."""
-    pairer, loss = (made.get(role, {}).get("name") for role in ("pairer", "loss"))
-    pairs = f"{pairer} pairs" if pairer else "given pairs" if made.get("pairs") else "prompts"
-    model = f"on {made['model']}" if made.get("model") else None
-    return ", ".join(part for part in (pairs, loss, model) if part)
+def _title(made: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """`clair pairs, apo_zero, on lab:policy`, as far as the run has come."""
+    pairer = None if made.get("pairs") else made.get("pairer") or options.get("pairer")
+    parts = [
+        f"{pairer['name']} pairs" if pairer else "given pairs",
+        made.get("loss", {}).get("name"),
+        f"on {made['model']}" if made.get("model") else None,
+    ]
+    return ", ".join(part for part in parts if part)

@@ -102,7 +102,7 @@ def _drawn(
             each.patch.set_visible(False)
         draw(axes)
         drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(drawn, format="svg")
     return _inline(drawn.getvalue(), plot)
 
 

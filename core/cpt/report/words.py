@@ -66,9 +66,9 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f}%" if 0 < percent < 10 or 99 < percent < 100 else f"{percent:.0f}%"
 
 
-def dollars(value: float | None) -> str:
-    """Money to the hundredth of a cent; what nobody knows is said to be unknown."""
-    return "unknown" if value is None else f"${value:,.4f}"
+def dollars(value: float) -> str:
+    """Money to the hundredth of a cent."""
+    return f"${value:,.4f}"
 
 
 def duration(seconds: float) -> str:
