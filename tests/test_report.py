@@ -147,7 +147,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
                 "pairer": {"name": "ladder", "rungs": ["parrot:polly", "parrot:jack"]},
                 "loss": "sft",
             },
-            "cooled to $t_1$": {"temperature": 0.5},
+            "cooled": {"temperature": 0.5},
         },
     }
     (folder / "options.yaml").write_text(yaml.safe_dump(options))
@@ -214,7 +214,7 @@ def test_scores_changes_and_leads_are_those_of_the_run(lab: Path, page: Page) ->
             gaps = [after[prompt] - value for prompt, value in exact["each"].items()]
             half = 1.96 * stdev(gaps) / len(gaps) ** 0.5
             assert same(lead, fmean(gaps), half)
-    assert {"before", "after", "sft_own", "cooled to $t_1$"} <= set(page.drawn)
+    assert {"before", "after", "sft_own", "cooled"} <= set(page.drawn)
 
 
 def test_every_prompt_and_every_pair_has_a_fate_and_they_add_up(lab: Path, page: Page) -> None:
@@ -499,6 +499,15 @@ def test_whatever_a_model_says_is_text(hostile: Path) -> None:
     text = (hostile / "report.html").read_text(encoding="utf-8")
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
     assert len(text) < 200_000
+
+
+def test_a_name_in_a_plot_stands_there_as_it_is(run: Path) -> None:
+    name = "<i>at $t_1$\u202e & more"
+    scores = (run / "scores.json").read_text().replace('"cooled"', json.dumps(name))
+    (run / "scores.json").write_text(scores)
+    page = page_of(run)
+    assert "<i>at $t_1$ & more" in page.drawn
+    assert "i" not in page.tags
 
 
 def test_the_lab_page_is_small_and_loads_no_torch(lab: Path) -> None:
