@@ -286,17 +286,21 @@ def test_what_a_run_holds_is_said_without_its_plugins(run, cpt_cli):
     assert "answers 8" in status.stdout or "8 answers" in status.stdout
 
 
-def test_a_run_of_an_earlier_version_opens(run):
-    """Without code and content, and with the digests of data among the options."""
-    run()
-    before = stamps()
+def age():
+    """Make the record that of an earlier version: digests of data stood among the options."""
     record = yaml.safe_load(Path("run/run.yaml").read_text())
     for stage in record["stages"].values():
         digests = stage.pop("content")
         stage.pop("code")
-        if "prompts" in stage["options"]:
-            stage["options"]["prompts_digest"] = digests["prompts"]
+        for source in {"prompts", "eval_prompts"} & digests.keys():
+            stage["options"][f"{source}_digest"] = digests[source]
     Path("run/run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
+
+
+def test_a_run_of_an_earlier_version_opens(run):
+    run()
+    before = stamps()
+    age()
     edit("mine.py", "1.0 *", "2.0 *")
     again = run()
     assert again.exit_code == 0, again.stderr
@@ -305,6 +309,122 @@ def test_a_run_of_an_earlier_version_opens(run):
     refused = run()
     assert refused.exit_code == 2
     assert "stage 'prompts' was made with content of prompts " in refused.stderr
+
+
+def test_what_stands_on_something_else_is_made_anew_in_an_earlier_run_too(run, cpt_cli):
+    run()
+    before = stamps()
+    age()
+    edit("prompts.jsonl", "question 0", "another question")
+    plugins = ("-p", "asks.py", "-p", "mine.py")
+    assert cpt_cli(*plugins, "pair", "--output", "run", "--redo").exit_code == 0
+    assert anew(before) == ["prompts.parquet", "pairs.parquet"]
+    assert run("--redo").exit_code == 0
+    assert anew(before) == list(before)
+
+
+MEASURES = '''
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Speaker(cpt.Local):
+    """Is asked nothing."""
+
+    name = "speaker"
+    model: str = "model"
+    """What speaks."""
+    temperature: float = 1.0
+    """How freely."""
+
+    def answer_all(self, requests):
+        raise NotImplementedError
+
+
+@attrs.frozen
+class Warmth(cpt.Evaluator):
+    """The temperature of a model."""
+
+    name = "warmth"
+
+    async def evaluate(self, model, prompts, ask):
+        return {"warmth": cpt.Score.mean({each.id: model.temperature for each in prompts})}
+
+
+@cpt.hookimpl
+def cpt_responders():
+    return [Speaker]
+
+
+@cpt.hookimpl
+def cpt_evaluators():
+    return [Warmth]
+'''
+
+
+@pytest.fixture
+def measured(run, tmp_path):
+    """The same with scores, and beside it one control that is trained and one that is not."""
+    (tmp_path / "measures.py").write_text(MEASURES)
+    options = {
+        "evaluators": "warmth",
+        "generator": "speaker",
+        "eval_prompts": "prompts.jsonl",
+        "controls": {"cooled": {"temperature": 0.5}, "imitated": {"loss": "mine"}},
+    }
+    (tmp_path / "options.yaml").write_text(yaml.safe_dump(options))
+    return lambda *more: run("-p", "measures.py", "--config", "options.yaml", *more)
+
+
+def scored():
+    scores = json.loads(Path("run/scores.json").read_text())["scores"]
+    written = (Path("run/scores.json"), Path("run/controls/imitated/model/model.safetensors"))
+    return scores["cooled"]["warmth/warmth"]["value"], *(
+        each.stat().st_mtime_ns for each in written
+    )
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_scores_and_controls_follow_what_they_are_of(measured, version):
+    assert measured().exit_code == 0
+    warmth, first, control = scored()
+    assert warmth == 0.5
+    if version == "earlier":
+        age()
+    assert measured("--redo").exit_code == 0
+    assert scored() == (0.5, first, control)
+    edit("options.yaml", "0.5", "0.25")
+    assert measured().exit_code == 2
+    assert measured("--redo").exit_code == 0
+    warmth, second, same = scored()
+    assert (warmth, same) == (0.25, control)
+    assert second > first
+    assert measured("--redo", "--train.epochs", "2").exit_code == 0
+    _, third, other = scored()
+    assert third > second
+    assert other > control
+    edit("prompts.jsonl", "question 0", "another question")
+    assert measured("--redo", "--train.epochs", "2").exit_code == 0
+    assert scored()[2] > other
+
+
+def test_the_code_of_a_control_counts(measured, tmp_path):
+    (tmp_path / "own.py").write_text(MINE.replace('"mine"', '"own"'))
+    edit("options.yaml", "loss: mine", "loss: own")
+    assert measured("-p", "own.py").exit_code == 0
+    _, first, control = scored()
+    trained = stamps()
+    edit("own.py", "1.0 *", "-1.0 *")
+    refused = measured("-p", "own.py")
+    assert refused.exit_code == 2
+    assert "stage 'controls' was made with code of controls.imitated.loss own.py " in refused.stderr
+    again = measured("-p", "own.py", "--redo")
+    assert again.exit_code == 0, again.stderr
+    _, second, other = scored()
+    assert second > first
+    assert other > control
+    assert anew(trained) == []
 
 
 def test_pairs_of_a_run_are_its_pairs_and_not_its_whole_folder(run, cpt_cli, model):

@@ -99,6 +99,13 @@ class Folder:
                 "it anew here; answers that were paid for are kept."
             )
 
+    def adopt(self, name: str, inputs: Mapping[str, str]) -> None:
+        """Note what a stage of an earlier version stands on, while that is still there."""
+        stage = self.stage(name)
+        if stage and "content" not in stage:
+            written = _as_written(stage)
+            self._record(name, {**written, "content": {**inputs, **written["content"]}})
+
     def undo(self, name: str, makes: Sequence[str]) -> None:
         """Take back a stage and what it made. It keeps its place among the others."""
         stage = self.stage(name)

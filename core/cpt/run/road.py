@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -11,9 +11,9 @@ from cpt.errors import CptError
 from cpt.roles import Loss
 from cpt.run import evaluation, pairing, training
 from cpt.run.folder import Folder
-from cpt.run.made import content_of, deciding, digest_of_plain, known
+from cpt.run.made import content_of, digest_of_plain, known
 from cpt.run.moments import Moments
-from cpt.run.stages import Run, Stage, Summary, needed, perform, refuse_other
+from cpt.run.stages import Run, Stage, Summary, is_main, needed, perform, refuse_other
 
 
 def _content(run: Run, *files: str) -> dict[str, str | None]:
@@ -59,16 +59,16 @@ MODEL = Stage(
 
 def pair(run: Run) -> None:
     """Prompts to pairs."""
-    perform(_to_pairs(run.config), run)
+    _perform(_to_pairs(run.config), run)
 
 
 def train(run: Run) -> None:
     """Pairs to a model; the pairs are those of the folder, or given."""
     if run.config.pairs:
-        perform([TAKEN_PAIRS, MODEL], run)
+        _perform([TAKEN_PAIRS, MODEL], run)
     elif run.folder.is_done("pairs"):
         _refuse_stale(PAIRS, run, "these pairs are of other prompts than the folder's; `cpt pair`")
-        perform([MODEL], run)
+        _perform([MODEL], run)
     else:
         raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
 
@@ -80,12 +80,19 @@ def evaluate(run: Run) -> None:
     _refuse_stale(MODEL, run, "this model is of other pairs than the folder's; `cpt train`")
     if not run.config.evaluators:
         raise CptError("--evaluators must be given: what should be measured?")
-    perform([CONTROLS, SCORES], run)
+    _perform([CONTROLS, SCORES], run)
 
 
 def walk(run: Run) -> None:
     """Every stage."""
-    perform([*_to_pairs(run.config), MODEL, CONTROLS, SCORES], run)
+    _perform([*_to_pairs(run.config), MODEL, CONTROLS, SCORES], run)
+
+
+def _perform(stages: Sequence[Stage], run: Run) -> None:
+    if is_main():
+        for stage in (PAIRS, MODEL, SCORES):
+            run.folder.adopt(stage.name, known(stage.inputs(run)))
+    perform(stages, run)
 
 
 def _refuse_stale(stage: Stage, run: Run, why: str) -> None:
@@ -101,7 +108,7 @@ def _to_pairs(config: Config) -> list[Stage]:
 def _controls(run: Run) -> Summary:
     """Stage `controls`: each a run of its own, in a folder of its own."""
     for stages, own in _control_runs(run):
-        perform(stages, own)
+        _perform(stages, own)
     return {"controls": len(run.config.controls)}
 
 
@@ -134,11 +141,11 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
 
 
 def _measured(run: Run) -> dict[str, str | None]:
-    """A digest of each model that was trained, and of what is said of the controls."""
+    """A digest of each model that was trained, and of what the controls were made from."""
     trained = [f"controls/{name}/model/" for name, each in run.config.controls.items() if each.loss]
     return {
         **_content(run, "model/", *trained),
-        "controls": digest_of_plain(deciding(run.config.controls)),
+        "controls": digest_of_plain(run.folder.stage("controls").get("options")),
     }
 
 
