@@ -1,8 +1,9 @@
 """A provider on loopback: the published batch protocols of OpenAI and Anthropic, and a ledger.
 
-What becomes of a request is told by words in its text: `invalid` (refused for good), `flaky` (an
-error of the server's, the first time), `broken` (one every time), `slow` (not reached before the
-batch expires, the first time). Batches stay in progress while `held`.
+What becomes of a request is told by words in its text: `invalid` (refused for good), `unpaid` (the
+account is empty), `flaky` (an error of the server's, the first time), `broken` (one every time),
+`slow` (not reached before the batch expires, the first time). Batches stay in progress while
+`held`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Provider:
     """Replies to arrived batches wait for it."""
     most: int = 10_000
     """Requests that fit in a batch, and in all that are in progress."""
+    out_of_order: int = 0
+    """So many looks at a batch get an error of the server's."""
     denied: bool = False
     """No key is good enough."""
     batches: list[Sent] = attrs.field(factory=list)
@@ -80,6 +83,9 @@ class Provider:
             raise web.HTTPNotFound(text='{"error": {"message": "no such batch"}}')
         self.polls += 1
         self.polled.set()
+        if self.out_of_order:
+            self.out_of_order -= 1
+            raise web.HTTPBadGateway(text="try again")
         return found[0]
 
     def newest_first(self, request: web.Request) -> list[Sent]:
@@ -102,8 +108,9 @@ def said(body: dict[str, Any]) -> str:
 
 
 def fate_of(text: str, time: int) -> str:
-    if "invalid" in text:
-        return "invalid"
+    for word in ("invalid", "unpaid"):
+        if word in text:
+            return word
     if "broken" in text or ("flaky" in text and time == 1):
         return "flaky"
     return "expired" if "slow" in text and time == 1 else "answered"
@@ -150,7 +157,7 @@ def openai_line(custom_id: str, fate: str, body: dict[str, Any]) -> bytes:
     if fate == "expired":
         line["error"] = {"code": "batch_expired", "message": "not done within its window"}
     else:
-        status = {"answered": 200, "invalid": 400, "flaky": 500}[fate]
+        status = {"answered": 200, "invalid": 400, "unpaid": 402, "flaky": 500}[fate]
         bad = {"error": {"message": f"{fate} request", "type": "x"}}
         line["response"] = {
             "status_code": status,
@@ -243,7 +250,8 @@ def anthropic_result(fate: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"type": "succeeded", "message": message(body)}
     if fate == "expired":
         return {"type": "expired"}
-    kind = {"invalid": "invalid_request_error", "flaky": "api_error"}[fate]
+    kinds = {"invalid": "invalid_request_error", "unpaid": "billing_error", "flaky": "api_error"}
+    kind = kinds[fate]
     error = {"type": "error", "error": {"type": kind, "message": f"{fate} request"}}
     return {"type": "errored", "error": error}
 

@@ -79,6 +79,24 @@ def test_an_exception_comes_in_its_place(bad: int, at_once: int) -> None:
     assert len(begun) < 1000, "nothing more is begun after a failure"
 
 
+def test_after_an_exception_nothing_more_is_begun() -> None:
+    begun: list[int] = []
+
+    async def one(item: int) -> int:
+        begun.append(item)
+        await asyncio.sleep(100 if item == 0 else 0.1)
+        if item == 1:
+            raise ValueError
+        return item
+
+    async def results() -> list[int]:
+        return [each async for each in in_order(range(50), one, 4)]
+
+    with pytest.raises(ValueError):
+        in_no_time(results())
+    assert len(begun) <= 8, "it is raised only after the slow one before it"
+
+
 def test_a_broken_source_is_told_after_the_results_before_it() -> None:
     def items() -> Iterator[int]:
         yield from range(3)

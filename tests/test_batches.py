@@ -22,6 +22,7 @@ from cpt.asking.batches import Timing
 from cpt.asking.bills import bill
 from cpt.asking.lookup import status
 from cpt.asking.options import Asking
+from cpt.run.respond import respond
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 
@@ -139,6 +140,35 @@ async def test_what_never_succeeds_in_a_batch_is_given_up_and_asked_next_time(
         assert ask.tally.unfinished == 1
         found = status(journal)
         assert (found.given_up, found.in_batches, found.doubtful) == (1, 0, ())
+
+
+async def test_a_provider_that_is_out_of_order_is_looked_at_again(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    provider.out_of_order = 3
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
+    assert [each.text for each in answers] == ["To a", "To b"]
+    assert provider.paid == {"a": 1, "b": 1}
+    assert provider.polls > 3
+
+
+async def test_a_request_that_shows_an_empty_account_stops_the_run(
+    provider: Provider, service: BatchService, tmp_path: Path
+) -> None:
+    with pytest.raises(CptError, match=f"^{service.name}:m: HTTP 402: unpaid request"):
+        await ask_all(tmp_path / "j.sqlite", service, prompts("a", "unpaid"))
+    assert provider.tried["unpaid"] == 1
+
+
+async def test_all_prompts_of_a_run_go_out_together(
+    provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few are under way where each is asked by itself."""
+    monkeypatch.setattr("cpt.asking.batches.Timing", lambda: Timing(quiet=0.5, poll=0.02))
+    asked, asking = prompts(*map(str, range(600))), Asking(batch=True, at_once=10)
+    done = await asyncio.to_thread(respond, asked, service, tmp_path, asking=asking)
+    assert done["outcomes"] == {"answered": 600}
+    assert len(provider.batches) == 1
 
 
 async def test_a_full_queue_is_waited_for(provider: Provider, tmp_path: Path) -> None:
