@@ -528,6 +528,7 @@ def test_a_long_answer_is_cut_and_the_page_says_so(hostile: Path) -> None:
     cut = {pair.chosen.length for pair in found.pairs.examples if pair.chosen.is_cut}
     words = " ".join(page_of(hostile).words.split())
     assert cut
+    assert "of 7 pairs from all of the file. 1 pair with an answer of more than 20,000" in words
     for length in cut:
         assert f"Cut here: 1,500 of {length:,} characters are shown." in words
 

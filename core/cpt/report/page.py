@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cpt.asking.secrets import scrub
 from cpt.report import plots, scores, training, words
 from cpt.report.data import Report
-from cpt.report.pairs import Pairs
+from cpt.report.pairs import COMPARED, Pairs
 from cpt.report.plots import Plot
 from cpt.report.scores import Measure
 from cpt.report.training import Course
@@ -87,21 +87,27 @@ def _pairs(pairs: Pairs) -> Iterator[Figure]:
         )
         yield Figure(plot, plots.margins(pairs, plot))
     if pairs.distances:
-        of = (
-            "all pairs"
-            if len(pairs.distances) == pairs.count
-            else (f"{words.counted(len(pairs.distances), 'pair')} spread evenly over the file")
-        )
-        same = " It is the pairer's margin, too." if pairs.distance_is_margin else ""
-        plot = Plot(
-            name="distances",
-            caption=f"How much of the text the two sides do not share: edit distance over the "
-            f"longer length, of {of}.{same}",
-            alt=f"Characters to change: {words.share(median(pairs.distances), 1)} at the median.",
-        )
-        yield Figure(plot, plots.distances(pairs, plot))
+        yield _distances(pairs)
     if len(set(pairs.gaps)) > 1:
         yield _gaps(pairs)
+
+
+def _distances(pairs: Pairs) -> Figure:
+    measured = words.counted(len(pairs.distances), "pair")
+    of = "all pairs" if len(pairs.distances) == pairs.count else f"{measured} from all of the file"
+    long = words.counted(pairs.too_long, "pair") if pairs.too_long else ""
+    said = [
+        f"How much of the text the two sides do not share: edit distance over the longer length, "
+        f"of {of}.",
+        "It is the pairer's margin, too." if pairs.distance_is_margin else "",
+        f"{long} with an answer of more than {COMPARED:,} characters left out." if long else "",
+    ]
+    plot = Plot(
+        name="distances",
+        caption=" ".join(filter(None, said)),
+        alt=f"Characters to change: {words.share(median(pairs.distances), 1)} at the median.",
+    )
+    return Figure(plot, plots.distances(pairs, plot))
 
 
 def _gaps(pairs: Pairs) -> Figure:

@@ -72,6 +72,8 @@ class Pairs:
     """Characters of chosen less those of rejected."""
     distances: tuple[float, ...]
     """Share of characters to change between the sides, of pairs spread evenly over the file."""
+    too_long: int
+    """Pairs of those that were left out, as an answer has more than `COMPARED` characters."""
     distance_is_margin: bool
     """Whether the pairer's margin is that very distance."""
     examples: tuple[Example, ...]
@@ -134,6 +136,7 @@ def _summed_up(rows: Iterator[dict[str, Any]], shown: set[int], measured: set[in
         margins=tuple(margins),
         gaps=tuple(gaps),
         distances=tuple(distances),
+        too_long=len(measured) - len(distances),
         distance_is_margin=bool(same) and all(same),
         examples=tuple(examples),
     )
