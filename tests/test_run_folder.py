@@ -39,6 +39,40 @@ def test_other_options_are_refused_with_what_differs(tmp_path):
         folder.refuse_other("model", other)
 
 
+def test_a_stage_that_fails_when_it_is_made_anew_keeps_its_place(tmp_path):
+    folder = Folder(tmp_path)
+    folder.open({})
+    made, other = ({"options": {"limit": limit}} for limit in (1, 2))
+    for name in ("pairs", "model"):
+        folder.begin(name, made)
+        folder.finish(name, 1.0, {"pairs": 1})
+    (tmp_path / "pairs.parquet").write_text("old")
+    folder.undo("pairs", ["pairs.parquet", "fates.jsonl"])
+    assert not (tmp_path / "pairs.parquet").exists()
+    assert not folder.is_done("pairs")
+    folder.begin("pairs", other)
+    folder.forget("pairs", [])
+    assert list(folder.record["stages"]) == ["pairs", "model"]
+    assert folder.differences("pairs", made) == folder.differences("pairs", other) == []
+    folder.forget("model", [])
+    assert list(folder.record["stages"]) == ["pairs"]
+
+
+def test_what_is_taken_back_is_gone_whatever_it_is(tmp_path):
+    folder = Folder(tmp_path / "run")
+    folder.open({})
+    folder.begin("model", {"options": {}})
+    elsewhere = tmp_path / "large disk"
+    elsewhere.mkdir()
+    (folder.path / "model").mkdir()
+    (folder.path / "model" / "weights").write_text("x")
+    (folder.path / ".model.gone").mkdir()  # of one that was killed
+    (folder.path / "checkpoints").symlink_to(elsewhere)
+    folder.undo("model", ["model", "checkpoints", "metrics.jsonl"])
+    assert [each.name for each in folder.path.iterdir()] == ["run.yaml"]
+    assert elsewhere.exists()
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(CptError, match="holds something that is not a run"):

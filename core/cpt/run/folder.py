@@ -127,7 +127,10 @@ class Folder:
         if self._has(traces):
             return
         record = self.record
-        record["stages"].pop(name, None)
+        if list(record["stages"])[-1:] == [name]:
+            del record["stages"][name]
+        else:  # it keeps its place before what stands on it
+            record["stages"][name] = {"state": "begun", "options": {}}
         if not record["stages"] and len(list(self.path.iterdir())) == 1:
             (self.path / "run.yaml").unlink()
             self.path.rmdir()
