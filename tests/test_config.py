@@ -114,6 +114,8 @@ def test_later_layers_win(registry):
             {"controls.a.train.epochs": "two"},
             r"controls\.a\.train\.epochs: expected a whole .*a\.yaml",
         ),
+        ({"controls": {"more-sft": {}}}, r"controls: must have names of .*'more-sft'.*a\.yaml"),
+        ({"controls.after.loss": "sft"}, r"controls: must have names of .* got 'after'"),
         ({"evaluators": ["judge"]}, r"evaluators\.0: No evaluator .* \(from a\.yaml\)"),
         ({"train.epochs": 1.5}, r"train\.epochs: expected a whole number, got 1\.5"),
         ({"train.truncate": "perhaps"}, r"train\.truncate: expected true or false"),

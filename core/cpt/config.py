@@ -37,8 +37,21 @@ DEFAULTS: Mapping[str, Any] = {
 DEFAULT_PRESET = "lab"
 """What fills in a run that says neither what or whom to ask nor what to train."""
 
+BEFORE, AFTER = "before", "after"
+"""The models that every evaluation measures; controls stand beside them, by name."""
+
 RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
 """Environment variables that are not options."""
+
+
+def _refuse_unspeakable(_: Any, field: attrs.Attribute[Any], names: Iterable[str]) -> None:
+    """A control's name is part of addresses, flags and paths, and stands beside two others."""
+    for name in names:
+        if not name.isidentifier() or name in (BEFORE, AFTER):
+            raise ValueError(
+                f"'{field.name}' must have names of letters, digits and _ "
+                f"(and not {BEFORE} or {AFTER}), got {name!r}"
+            )
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +60,8 @@ class Control:
 
     pairer: Pairer | None = None
     """Makes its pairs; without one, it trains on the run's own."""
+    scheduler: Scheduler | None = None
+    """Orders its pairs; without one, the run's own does."""
     loss: Loss | None = None
     """Trains it; without one, the model stays as it is."""
     train: Mapping[str, Any] = attrs.field(factory=dict)
@@ -85,7 +100,7 @@ class Config:
     """What the evaluated models are asked; held out from training."""
     generator: Responder | None = None
     """How an evaluated model answers; its model is filled in."""
-    controls: Mapping[str, Control] = attrs.field(factory=dict)
+    controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_refuse_unspeakable)
     """What to set beside the trained model, by name."""
     asking: Asking = attrs.field(factory=Asking)
     """How responders are asked, whoever they are."""

@@ -30,7 +30,12 @@ def _preset(size: str) -> Mapping[str, Any]:
         "generator": _model("model"),
         "evaluators": [{"name": "judged", "judge": "lab_checker"}],
         "controls": {
-            "sft_strong": {"pairer": all_of_strong, "loss": SFT, "train": SFT_TRAIN},
+            "sft_strong": {
+                "pairer": all_of_strong,
+                "scheduler": "shuffle",
+                "loss": SFT,
+                "train": SFT_TRAIN,
+            },
             "sft_chosen": {"loss": SFT, "train": SFT_TRAIN},
             "policy_cooled": {"temperature": 0.6},
         },

@@ -121,6 +121,8 @@ class Grower:
         if attrs.has(kind):
             names = (each.removeprefix(f"{address}.") for each in _under(self.picked, address))
             for name in dict.fromkeys(each.partition(".")[0] for each in names):
+                if not name.isidentifier():
+                    continue  # no flag is called so; the configuration refuses it
                 yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
 
     def _flag(

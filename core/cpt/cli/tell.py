@@ -77,7 +77,7 @@ def table(scores: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cpt.run.evaluation import BEFORE
+    from cpt.config import BEFORE
 
     names = list(dict.fromkeys(name for named in scores["scores"].values() for name in named))
     shown = Table(box=SIMPLE_HEAD)

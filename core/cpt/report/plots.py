@@ -17,11 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cpt.config import AFTER, BEFORE
 from cpt.report.pairs import Pairs
 from cpt.report.scores import Measure, Standing
 from cpt.report.training import Course, Curve
 from cpt.report.words import digits, short
-from cpt.run.evaluation import AFTER, BEFORE
 from cpt.types import Score
 
 INK, FAINT, ONE, OTHER = "#0a0b0c", "#0d0e0f", "#0a0b01", "#0a0b02"

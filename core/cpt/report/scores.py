@@ -9,10 +9,11 @@ from typing import Any
 
 import attrs
 
+from cpt.config import AFTER, BEFORE
 from cpt.errors import BadData
 from cpt.report.reading import read_json
 from cpt.report.words import listed, signed, with_interval
-from cpt.run.evaluation import AFTER, BEFORE, changes
+from cpt.run.evaluation import changes
 from cpt.types import Score
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from cpt import options, paths
-from cpt.config import Control
+from cpt.config import AFTER, BEFORE, Control
 from cpt.data import read_prompts
 from cpt.files import write_text
 from cpt.roles import Responder
@@ -22,7 +22,6 @@ from cpt.run.asking import asker
 from cpt.run.stages import Run, Summary, needed
 from cpt.types import Ask, Prompt, Score
 
-BEFORE, AFTER = "before", "after"
 Scores = dict[str, dict[str, Score]]
 """Scores by what was measured, then by name."""
 

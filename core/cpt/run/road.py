@@ -130,6 +130,7 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
         run.config,
         pairs=None if control.pairer else str(run.path / "pairs.parquet"),
         pairer=control.pairer,
+        scheduler=control.scheduler or run.config.scheduler,
         loss=loss,
         train=training_of(run.config, name, run.registry),
         controls={},
@@ -150,7 +151,13 @@ def _measured(run: Run) -> dict[str, str | None]:
 
 
 CONTROLS = Stage(
-    "controls", ("controls",), {}, _controls, ready=_refuse_other_controls, nested=True
+    "controls",
+    ("controls",),
+    {},
+    _controls,
+    ready=_refuse_other_controls,
+    collective=True,
+    nested=True,
 )
 SCORES = Stage(
     "scores",
