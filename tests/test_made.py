@@ -261,23 +261,6 @@ def test_what_would_be_made_anew_from_itself_is_refused(run, cpt_cli, line):
     assert anew(before) == []
 
 
-def test_two_processes_make_anew_what_one_of_them_took_back(run, tmp_path):
-    run()
-    before, answers = stamps(), asked()
-    edit("asks.py", "the short answer", "a short answer")
-    launch = "-m torch.distributed.run --standalone --nproc_per_node 2 -m cpt"
-    together = subprocess.run(
-        [sys.executable, *launch.split(), *LINE.split(), "--train.device", "cpu", "--redo"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert together.returncode == 0, together.stderr
-    assert anew(before) == ["pairs.parquet", "model/model.safetensors"]
-    assert asked() == answers
-
-
 def test_what_a_run_holds_is_said_without_its_plugins(run, cpt_cli):
     run()
     assert "pairs 8" in cpt_cli("report", "--output", "run").stdout
@@ -407,6 +390,26 @@ def test_scores_and_controls_follow_what_they_are_of(measured, version):
     edit("prompts.jsonl", "question 0", "another question")
     assert measured("--redo", "--train.epochs", "2").exit_code == 0
     assert scored()[2] > other
+
+
+def test_two_processes_make_anew_what_one_of_them_took_back(measured, tmp_path):
+    """The model and the control are trained by both, of new pairs."""
+    measured()
+    before, answers, control = stamps(), asked(), scored()[2]
+    edit("asks.py", "the short answer", "a short answer")
+    launch = "-m torch.distributed.run --standalone --nproc_per_node 2 -m cpt"
+    more = "-p measures.py --config options.yaml --train.device cpu --redo"
+    together = subprocess.run(
+        [sys.executable, *f"{launch} {LINE} {more}".split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert together.returncode == 0, together.stderr
+    assert anew(before) == ["pairs.parquet", "model/model.safetensors"]
+    assert scored()[2] > control
+    assert asked() == answers
 
 
 def test_the_code_of_a_control_counts(measured, tmp_path):
