@@ -567,10 +567,17 @@ class Remote(cpt.Service):
         raise NotImplementedError
 
 
-def test_content_is_what_decides_and_lies_here(tmp_path, model):
+def test_content_is_what_decides_and_lies_here(tmp_path, model, monkeypatch):
+    monkeypatch.chdir(model)  # where no text is not this folder
     (tmp_path / "file.txt").write_text("a")
     file, base = str(tmp_path / "file.txt"), str(model)
-    whom = (Names(file), Names(f"{file}#author"), Names("gone.txt"), Names(base, device=file))
+    whom = (
+        Names(file),
+        Names(f"{file}#author"),
+        Names("gone.txt"),
+        Names(base, device=file),
+        Names(""),
+    )
     found = content({"pairer": {"rungs": (*whom, Remote(base))}, "model": base})
     assert list(found) == [
         *("pairer.rungs.0.source", "pairer.rungs.1.source", "pairer.rungs.3.source", "model")

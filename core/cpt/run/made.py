@@ -73,7 +73,7 @@ def content_of(text: str) -> str | None:
     A model counts by its weights and tokenizer; one of the hub by its revision, if it is here.
     A path with a scheme (`lab:policy`) counts by its name: it is made where it is missing.
     """
-    if names.isfile(names.join(text, "config.json")):
+    if text and names.isfile(names.join(text, "config.json")):
         return models.weights_in(Path(text))
     for name in (text, text.rpartition("#")[0]):
         if names.isfile(name):
