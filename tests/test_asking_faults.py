@@ -94,12 +94,15 @@ async def test_what_is_journaled_is_never_asked_again_however_often_it_is_killed
     assert status(run.output / "journal.sqlite").doubtful == ()
 
 
-async def test_the_first_ctrl_c_keeps_what_is_in_flight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+async def test_the_first_ctrl_c_keeps_what_is_in_flight(
+    tmp_path: Path, kind: signal.Signals
+) -> None:
     with faulty(latency=0.5) as server:
         run = command(tmp_path, server, 2000)
         process = await run.start()
         await until(server, more_than(50), process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(kind)
         code, said, errors = await finished(process)
         ledger = server.ledger()
         assert code == 130, errors

@@ -6,17 +6,22 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from cpt import CptError
+from cpt import CptError, Denied, Overloaded, Rejected, Unreachable
+from cpt.asking import Asker
+from cpt.errors import AskError
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 from cpt_server import Server
 
+from .asked import Scripted as Asked
+from .asked import prompt
 from .scripted import Reply, serving
 from .scripted import Server as Scripted
 
@@ -113,6 +118,35 @@ async def test_the_key_is_nowhere_after_it_was_refused(
     assert b"HTTP 401: Bearer *** was refused" in said
     assert places_with_the_key(tmp_path / "run", said) == []
     assert len(server.asked) < 20, "a refused key was tried on"
+
+
+REFUSED = f"Bearer {KEY} was refused"
+
+
+@pytest.mark.parametrize(
+    "error", [Unreachable(REFUSED), Overloaded(REFUSED, 0.0), Rejected(REFUSED), Denied(REFUSED)]
+)
+async def test_no_error_of_any_responder_says_what_a_variable_keeps_secret(
+    error: AskError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOMEONES_API_KEY", KEY)
+    responder = Asked(act=lambda *_: error, attempts=1)
+    journal = tmp_path / "journal.sqlite"
+    with suppress(CptError):
+        async with Asker(journal, progress=False) as ask:
+            said = await ask(responder, prompt(1))
+            assert "Bearer *** was refused" in said.detail
+    assert places_with_the_key(tmp_path, b"") == []
+    assert b"Bearer ***" in journal.read_bytes() or isinstance(error, Denied)
+
+
+async def test_what_stops_a_run_does_not_say_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEONES_API_KEY", KEY)
+    for error in (Denied(f"no {KEY}"), Overloaded(f"no {KEY}", 1e6)):
+        with pytest.raises(CptError, match=r"no \*\*\*") as stopped:
+            async with Asker(None, progress=False) as ask:
+                await ask(Asked(act=lambda *_, error=error: error), prompt(1))
+        assert KEY not in stopped.value.message
 
 
 @pytest.mark.parametrize("responder", [Server, OpenAI, Anthropic])
