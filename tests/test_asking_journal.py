@@ -366,6 +366,23 @@ async def test_why_an_answer_is_there_or_not(path: Path) -> None:
     assert "plus 1?" in changed and "plus one?" in changed
 
 
+async def test_why_names_the_request_that_is_most_like_it(path: Path) -> None:
+    async with Asker(path, progress=False) as ask:
+        for responder in (Scripted("other", temperature=0.5), Scripted(), Scripted("another")):
+            await ask(responder, prompt(1))
+    said = why(path, Scripted(temperature=2.0), prompt(1))
+    assert said.splitlines()[1:] == ["  temperature: 1.0 there, 2.0 now"]
+
+
+async def test_why_something_was_given_up(path: Path) -> None:
+    journal = Journal(path)
+    request = keys.request(Scripted(), prompt(1), 0)
+    await journal.begin(request)
+    journal.fail(request, "HTTP 500")
+    journal.close()
+    assert "given up (HTTP 500): the next run asks it again" in why(path, Scripted(), prompt(1))
+
+
 async def test_what_a_crash_caught_in_flight_is_listed(path: Path) -> None:
     journal = Journal(path)
     await journal.begin(keys.request(Scripted(), prompt(1), 0))

@@ -262,6 +262,8 @@ async def test_killed_between_reply_and_results(
 ) -> None:
     provider.held = True
     await killed(provider, service, tmp_path / "j.sqlite", provider.polled, "a", "b")
+    found = status(tmp_path / "j.sqlite")
+    assert (found.in_batches, found.doubtful) == (2, ())
     provider.held = False
     answers, ask = await ask_all(tmp_path / "j.sqlite", service, prompts("b", "c"))
     assert [each.text for each in answers] == ["To b", "To c"]

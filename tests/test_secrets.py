@@ -123,9 +123,7 @@ async def test_the_key_is_nowhere_after_it_was_refused(
 REFUSED = f"Bearer {KEY} was refused"
 
 
-@pytest.mark.parametrize(
-    "error", [Unreachable(REFUSED), Overloaded(REFUSED, 0.0), Rejected(REFUSED), Denied(REFUSED)]
-)
+@pytest.mark.parametrize("error", [Unreachable(REFUSED), Rejected(REFUSED), Denied(REFUSED)])
 async def test_no_error_of_any_responder_says_what_a_variable_keeps_secret(
     error: AskError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
