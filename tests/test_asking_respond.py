@@ -161,6 +161,21 @@ async def test_progress_is_plain_lines_where_there_is_no_terminal(
     assert "\x1b" not in said.err and "\r" not in said.err
 
 
+async def test_speed_and_time_left_are_those_of_late(
+    busy: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    shown = Progress(busy, 100, "responses")
+    now += 10
+    assert "0:00:15 left" in shown.line() and "4.0/s" in shown.line()
+    now += 5
+    busy.items += 10
+    busy.outcomes["answered"] += 10
+    assert "0:00:25 left" in shown.line() and "2.0/s" in shown.line()
+    await shown.close()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
