@@ -5,9 +5,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cpt import config
 from cpt.errors import CptError
+from cpt.plugins import load_plugins
+from cpt.registry import Registry
 from cpt.run.folder import Folder
 from cpt.run.made import digest_of
+from cpt.run.moments import Moments
+from cpt.run.stages import Run, Stage, perform
 
 
 def test_a_stage_is_done_when_the_record_says_so(tmp_path):
@@ -105,3 +110,20 @@ def test_digests_follow_content(tmp_path_factory, content, other):
     first = digest_of(path)
     path.write_bytes(other)
     assert (digest_of(path) == first) == (content == other)
+
+
+@pytest.mark.parametrize(("processes", "times"), [(None, 2), ("2", 1)])
+def test_what_failed_is_tried_again_where_one_process_works(
+    processes, times, tmp_path, monkeypatch
+):
+    """Under a launcher the others would go on with what is there."""
+    if processes:
+        monkeypatch.setenv("WORLD_SIZE", processes)
+    registry = Registry.collect(load_plugins())
+    done = []
+    stage = Stage("pairs", (), {}, lambda run: done.append(run) or {"unfinished": 1})
+    settings = config.resolve(config.stack([], registry), registry)
+    moments = Moments(registry.plugins, tmp_path)
+    for _ in range(2):
+        perform([stage], Run(settings, Folder(tmp_path), registry, moments))
+    assert len(done) == times

@@ -195,7 +195,12 @@ def _is_made(stage: Stage, run: Run, now: Made) -> bool:
 
 
 def _may_be_mended(stage: Stage, run: Run) -> bool:
-    """Whether a stage was done in spite of failures that may pass, and nothing stands on it yet."""
+    """Whether a stage was done in spite of failures that may pass, and nothing stands on it yet.
+
+    Never under a launcher: the other processes go on with what is there.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return False
     unfinished = run.folder.stage(stage.name)["summary"].get("unfinished")
     following = list(run.folder.record["stages"])[-1] != stage.name
     return bool(unfinished) and not following
