@@ -163,7 +163,9 @@ def test_the_preset_is_what_a_run_is_made_of_that_is_told_nothing() -> None:
 def test_the_whole_road(method: str, tmp_path: Path) -> None:
     """With models that know next to nothing: what they score says nothing either."""
     line = [sys.executable, "-m", "cpt", "--preset", "lab_tiny", "--output", str(tmp_path / "run")]
-    subprocess.run([*line, *method.split()], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
+    subprocess.run(
+        [*line, *method.split()], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    )
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
     assert set(scores) == {"before", "after", *PRESETS["lab_tiny"]["controls"]}
     for named in scores.values():
