@@ -158,6 +158,17 @@ async def test_a_wrong_key_is_one_line(tmp_path: Path) -> None:
     assert "server:m: HTTP 401: no such key" in errors.splitlines()[-1]
 
 
+async def test_a_broken_row_is_found_before_anything_is_paid(tmp_path: Path) -> None:
+    with faulty() as server:
+        run = command(tmp_path, server, 500)
+        with run.prompts.open("a") as file:
+            file.write('{"id": "last", "prompt": ["not a message"]}\n')
+        code, _, errors = await run.run()
+        assert server.ledger()["received"] == {}
+    assert code == 2
+    assert "prompts.jsonl:501: " in errors
+
+
 async def test_one_bad_prompt_costs_one_call_and_no_other_answer(tmp_path: Path) -> None:
     with faulty(reject=text(77)) as server:
         run = command(tmp_path, server, 200)
