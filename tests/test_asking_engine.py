@@ -195,11 +195,55 @@ async def test_what_is_in_flight_at_a_stop_is_kept(journal: Path) -> None:
 
 def test_a_dead_service_stops_the_run_with_one_line(journal: Path) -> None:
     responder = Scripted(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
-    with pytest.raises(Stopped, match=r"scripted:m: no answer for \d+ s \(HTTP 500\)") as stopped:
+    with pytest.raises(Stopped, match=r"scripted:m: no answer for \d\d s \(HTTP 500\)") as stopped:
         in_no_time(ask_all(journal, responder, prompts(50)))
     assert stopped.value.exit_code == 1
     assert responder.book.calls.total() < 300, "a dead service is asked ever more rarely"
     assert status(journal).doubtful == ()
+
+
+def test_a_service_that_dies_is_asked_ever_more_rarely_for_as_long_as_we_are_patient() -> None:
+    failed: list[float] = []
+
+    def act(_: Prompt, __: int) -> Exception | None:
+        now = asyncio.get_running_loop().time()
+        if now < 20:
+            return None
+        failed.append(now)
+        return Unreachable("HTTP 500")
+
+    responder = Scripted(act=act, attempts=1000, requests_per_minute=1200.0)
+    with pytest.raises(Stopped, match=r"no answer for 1[2-5]\d s"):
+        in_no_time(ask_all(None, responder, prompts(3000)))
+    assert len(failed) < 60, "the user allows twenty a second"
+
+
+@pytest.mark.parametrize("sign_of_life", [None, Rejected("too long")])
+def test_a_service_that_fails_now_and_then_is_not_dead(sign_of_life: Exception | None) -> None:
+    calls = 0
+
+    def act(_: Prompt, __: int) -> Exception | None:
+        nonlocal calls
+        calls += 1
+        return sign_of_life if calls % 10 else Unreachable("HTTP 500")
+
+    responder = Scripted(act=act, requests_per_minute=60.0)
+    answers = in_no_time(ask_all(None, responder, prompts(400)))
+    assert {each.outcome for each in answers} == {"failed" if sign_of_life else "answered"}
+
+
+async def test_an_error_of_the_caller_ends_what_waits_to_be_asked_again(journal: Path) -> None:
+    responder = Scripted(act=lambda *_: Overloaded("busy", 3600.0))
+    local = Batched(size=1)
+    with pytest.raises(KeyError):
+        async with Asker(journal, progress=False) as ask:
+            waiting = asyncio.create_task(ask(responder, prompt(1)))
+            asking = [asyncio.create_task(ask(local, each)) for each in prompts(50)]
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            raise KeyError
+    await asyncio.gather(waiting, *asking, return_exceptions=True)
+    assert responder.book.calls.total() == 1
+    assert len(local.book.batches) < 25, "nor is a model of ours asked what nobody wants"
 
 
 def test_a_service_that_recovers_in_time_is_waited_for() -> None:
