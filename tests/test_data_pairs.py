@@ -119,7 +119,13 @@ def test_rows_of_one_prompt_share_its_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
-        ({"prompt": "a", "chosen": "b"}, "no pair: expected the columns chosen and rejected"),
+        (
+            {"prompt": "a", "chosen": "b"},
+            "no pair: expected the columns chosen and rejected, found prompt, chosen.",
+        ),
+        ({"prompt": "a", "chosen": "b", "rejected": None}, "no pair: its rejected is empty."),
+        ({"prompt": "", "chosen": "b", "rejected": "c"}, "no prompt: its prompt is empty."),
+        ({"question": "a", "chosen": "b", "rejected": "c"}, "found question, chosen, rejected."),
         ({"chosen": "Paris ", "rejected": "London"}, "no prompt: expected a column prompt"),
         ({"chosen": [PARIS], "rejected": [LONDON]}, "no prompt: expected a column prompt"),
         ({"prompt": "a", "chosen": "b", "rejected": [LONDON]}, "not of one kind"),

@@ -15,7 +15,9 @@ from cpt.types import Message
 ROLES = get_args(attrs.fields_dict(attrs.resolve_types(Message))["role"].type)
 SPEAKERS: dict[str, Any] = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
-PROMPT_COLUMNS = ("prompt", "messages", "instruction", "input")
+ASKED = ("prompt", "messages", "instruction")
+"""Columns that may hold a prompt."""
+PROMPT_COLUMNS = (*ASKED, "input")
 
 
 def prompt_messages(row: Row) -> tuple[Message, ...]:
@@ -79,8 +81,8 @@ def text_of(value: Any, row: Row) -> str:
 def answers_of(row: Row) -> tuple[tuple[Message, ...], str, str]:
     """The prompt, the chosen and the rejected text of a pair. Raises `BadData`."""
     chosen, rejected = row.values.get("chosen"), row.values.get("rejected")
-    if chosen is None or rejected is None:
-        raise row.bad("no pair: expected the columns chosen and rejected")
+    if missing := [side for side in ("chosen", "rejected") if row.values.get(side) is None]:
+        raise row.bad(f"no pair: {row.lacks('the columns chosen and rejected', *missing)}")
     if isinstance(chosen, str) and isinstance(rejected, str):
         return _from_texts(row, text_of(chosen, row), text_of(rejected, row))
     if isinstance(chosen, str) or isinstance(rejected, str):
@@ -100,10 +102,8 @@ def _from_texts(row: Row, chosen: str, rejected: str) -> tuple[tuple[Message, ..
     marks = [mark.end() for mark in TURN.finditer(chosen) if mark[1] == "Assistant"]
     shared = [end for end in marks if rejected.startswith(chosen[:end])]
     if not shared:
-        raise row.bad(
-            "no prompt: expected a column prompt, or transcripts (Human: ... Assistant: ...) that "
-            "begin alike"
-        )
+        expected = "a column prompt, or transcripts (Human: ... Assistant: ...) that begin alike"
+        raise row.bad(f"no prompt: {row.lacks(expected, *ASKED)}")
     asked, answer, other = chosen[: shared[-1]], chosen[shared[-1] :], rejected[shared[-1] :]
     if TURN.search(answer) or TURN.search(other):
         raise row.bad("the two conversations part before their last answer")
@@ -131,7 +131,8 @@ def _from_messages(
         raise row.bad("chosen and rejected differ in more than one last message of the assistant")
     prompt = _joined(prompt_messages(row), chosen[:shared])
     if not prompt:
-        raise row.bad("no prompt: expected a column prompt, or conversations that begin alike")
+        expected = "a column prompt, or conversations that begin alike"
+        raise row.bad(f"no prompt: {row.lacks(expected, *ASKED)}")
     return ends_with_a_question(prompt, row), answers[0][0].content, answers[1][0].content
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cpt.data.conversations import PROMPT_COLUMNS, prompt_messages
+from cpt.data.conversations import ASKED, PROMPT_COLUMNS, prompt_messages
 from cpt.data.rows import Row, read_rows
 from cpt.data.tables import MESSAGES, TEXT, packed, plain_messages, write_rows
 from cpt.types import Prompt
@@ -13,8 +13,6 @@ from cpt.types import Prompt
 COLUMNS = {"id": TEXT, "messages": MESSAGES, "info": TEXT}
 NUMBERED = "row-"
 """How the id of a prompt begins that its source did not name."""
-ASKED = ("prompt", "messages", "instruction")
-"""Columns that may hold a prompt."""
 
 
 def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Prompt]:
@@ -30,12 +28,8 @@ def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Promp
     for row in read_rows(source, "prompts"):
         prompt = prompt_of(row)
         if not prompt.messages:
-            if empty := [name for name in ASKED if name in row.values]:
-                raise row.bad(f"no prompt: its {empty[0]} is empty")
-            columns = ", ".join(row.values) or "none"
-            raise row.bad(
-                f"no prompt: expected a column prompt, messages or instruction, found {columns}"
-            )
+            expected = "a column prompt, messages or instruction"
+            raise row.bad(f"no prompt: {row.lacks(expected, *ASKED)}")
         if not checked:
             if hash(prompt.id) in seen and (where := _first(source, prompt.id)) != row.where:
                 raise row.bad(f"the id {prompt.id!r} was used before, in {where}")

@@ -61,6 +61,12 @@ class Row:
         """What a column says that holds a mapping, or one as JSON; empty for anything else."""
         return _mapping(self[column]) or {}
 
+    def lacks(self, expected: str, *columns: str) -> str:
+        """Why none of these columns has a value: one is empty, or none is what was expected."""
+        empty = next((name for name in columns if name in self.values), None)
+        there = ", ".join(self.values) or "none"
+        return f"its {empty} is empty" if empty else f"expected {expected}, found {there}"
+
     def bad(self, why: str) -> BadData:
         """The error to raise if this row is wrong."""
         return BadData(f"{self.where}: {why}.")
