@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 from asyncio.subprocess import Process
@@ -12,8 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from cpt.asking.lookup import status
+from cpt.cli import main
 
 from .faulty import FAULTS, Faulty, faulty
 from .respond import Command, finished, text, write_prompts
@@ -181,6 +184,32 @@ async def test_one_bad_prompt_costs_one_call_and_no_other_answer(tmp_path: Path)
     assert (row["outcome"], row["text"]) == ("failed", "")
     assert "HTTP 400: this prompt is too long" in row["detail"]
     assert said["reasons"] == {"failed": "prompt 77: HTTP 400: this prompt is too long"}
+
+
+def test_what_a_person_is_told(tmp_path: Path) -> None:
+    with faulty(reject=text(1)) as server:
+        line = ["respond", "--prompts", str(write_prompts(tmp_path, 3)), "--responder", "server:m"]
+        line += ["--responder.base-url", f"{server.url}/v1", "--output", str(tmp_path / "out")]
+
+        def told(*flags: str) -> str:
+            done = CliRunner().invoke(main, [*line, *flags], catch_exceptions=False)
+            assert done.exit_code == 0, done.output
+            return done.stdout
+
+        assert "server:m  3 requests: about " in told("--dry-run")
+        assert not (tmp_path / "out").exists() and server.ledger()["received"] == {}
+        said = told()
+        assert said.startswith("responses 3, outcomes (") and "failed 1" in said
+        assert "failed, for one: prompt 1: HTTP 400: this prompt is too long" in said
+        assert "reasons" not in said
+        assert told("--why", "2").startswith("It is there: answered by m, 20")
+        first, second = json.loads(told("--why", "2", "--samples", "2", "--json"))
+        assert first.startswith("It is there") and "the sample number: 0 there, 1 now" in second
+        assert json.loads(told("--status", "--json"))["by_author"] == {
+            "m": {"answered": 2, "failed": 1}
+        }
+        assert "paid responses: m an unknown price for " in told("--status")
+        assert sum(server.ledger()["received"].values()) == 3
 
 
 async def test_what_failed_for_now_is_told_by_the_exit_status(tmp_path: Path) -> None:
