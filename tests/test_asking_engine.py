@@ -302,6 +302,17 @@ def test_a_service_that_wants_us_to_wait_for_days_stops_the_run(journal: Path) -
         in_no_time(ask_all(journal, responder, prompts(50)))
 
 
+def test_a_limit_that_takes_hours_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    said = {"limit": "100", "remaining": "5", "reset": "95h"}
+
+    def act(_: Prompt, __: int) -> None:
+        heard({f"x-ratelimit-{what}-requests": value for what, value in said.items()})
+
+    answers = in_no_time(ask_all(None, Scripted(act=act), prompts(8)))
+    assert {each.outcome for each in answers} == {"answered"}
+    assert caplog.messages == ["scripted:m: waiting 3600 s, for its headers allow no more"]
+
+
 def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     def act(_: Prompt, __: int) -> Exception | None:
         early = asyncio.get_running_loop().time() < 500

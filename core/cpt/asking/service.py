@@ -59,7 +59,7 @@ class Endpoint:
         self._answered = False
         self._failures = 0
         self._failing_since: float | None = None
-        self._told = 0.0
+        self._told = float("-inf")
         """Until when nobody need be told that we wait."""
         self._refill = Refill()
         self._limits = Refill(
@@ -152,7 +152,6 @@ class Endpoint:
 
     def _mind(self, wait: float, error: AskError) -> None:
         """Say that everything stands still for long; stop if that is for days."""
-        now = asyncio.get_running_loop().time()
         if wait > LONGEST_WAIT:
             self._halt.throw(
                 Stopped(
@@ -160,9 +159,15 @@ class Endpoint:
                     f"({scrub(str(error))}). Run again then: all answers are kept."
                 )
             )
-        elif wait > LONG_WAIT and now > self._told:
+        else:
+            self._say(wait, f"as told ({scrub(str(error))})")
+
+    def _say(self, wait: float, why: str) -> None:
+        """Tell a person who might think that we hang."""
+        now = asyncio.get_running_loop().time()
+        if wait > LONG_WAIT and now > self._told:
             self._told = now + wait
-            log.warning("%s: waiting %.0f s, as told (%s)", self.name, wait, scrub(str(error)))
+            log.warning("%s: waiting %.0f s, %s", self.name, wait, why)
 
     def _lose_patience(self, error: AskError) -> None:
         """Stop the run if nothing has succeeded for too long."""
@@ -188,6 +193,8 @@ class Endpoint:
         if refill != self._refill:
             self._refill = refill
             self._set_ceiling()
+            if refill.requests:
+                self._say(1 / refill.requests, "for its headers allow no more")
 
     def _set_ceiling(self) -> None:
         requests = [each.requests for each in (self._limits, self._refill)]
