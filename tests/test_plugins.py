@@ -3,6 +3,8 @@
 import json
 import textwrap
 
+import pytest
+
 HINGE = textwrap.dedent('''
     import attrs, cpt
 
@@ -56,6 +58,29 @@ def test_a_broken_plugin_breaks_nothing_else(cpt_cli, tmp_path):
     assert "Plugin 'bad' did not load" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("returned", "why"),
+    [
+        ("3", "cpt_losses must return a list, got 3"),
+        ("None", "cpt_losses must return a list, got None"),
+        ("[dict]", "must return classes derived from cpt.roles.Loss, got <class 'dict'>"),
+        ("[Nameless]", "bad.Nameless has no name"),
+        ("1 / 0", "division by zero"),
+    ],
+)
+def test_a_plugin_that_offers_no_component_breaks_nothing_else(cpt_cli, tmp_path, returned, why):
+    (tmp_path / "bad.py").write_text(
+        "import cpt\n\n"
+        "class Nameless(cpt.Loss):\n    def __call__(self, batch): return batch\n\n"
+        f"@cpt.hookimpl\ndef cpt_losses():\n    return {returned}\n"
+    )
+    listed = cpt_cli("-p", "bad.py", "plugins")
+    assert listed.exit_code == 0 and "broken" in listed.output and why in listed.output
+    assert "apo_zero" in cpt_cli("-p", "bad.py", "show", "loss").output
+    missing = cpt_cli("-p", "bad.py", "show", "loss", "theirs")
+    assert missing.exit_code == 2 and why in missing.stderr
+
+
 def test_a_misspelt_hook_is_an_error(cpt_cli, tmp_path):
     (tmp_path / "typo.py").write_text("import cpt\n@cpt.hookimpl\ndef cpt_loss(): return []\n")
     assert "unknown hook 'cpt_loss'" in cpt_cli("-p", "typo.py", "plugins").output
@@ -66,7 +91,9 @@ def test_two_claims_to_one_name_are_an_error_naming_both(cpt_cli, tmp_path):
     result = cpt_cli("-p", "twin.py", "show", "loss")
     assert result.exit_code == 2
     assert "Two losses are called 'dpo'" in result.stderr
-    assert "cpt_dpo" in result.stderr and "twin.Hinge" in result.stderr
+    assert "cpt_dpo" in result.stderr and "twin.Hinge of plugin 'twin'" in result.stderr
+    assert "Block one with -p no:dpo." in result.stderr
+    assert "twin" not in cpt_cli("-p", "twin.py", "-p", "no:dpo", "show", "loss", "dpo").stderr
 
 
 def test_two_plugins_of_one_name_stay_visible(cpt_cli, tmp_path):

@@ -43,6 +43,11 @@ class Plugin:
     """Left out with `-p no:NAME`."""
 
     @property
+    def why(self) -> str:
+        """Its error in one line."""
+        return " ".join(f"{type(self.error).__name__}: {self.error}".split())
+
+    @property
     def state(self) -> str:
         return "blocked" if self.blocked else "broken" if self.error else "loaded"
 
@@ -72,9 +77,24 @@ class Plugins:
             self.manager.check_pending()
             plugin.hooks = sorted(hook.name for hook in self.manager.get_hookcallers(module) or ())
         except (Exception, SystemExit) as error:
-            self.manager.unregister(name=plugin.name)
-            plugin.error = error
+            self.drop(plugin, error)
         plugin.seconds = time.perf_counter() - began
+
+    def drop(self, plugin: Plugin, error: BaseException) -> None:
+        """Leave out a plugin that does not do what it should; it stays in the list."""
+        self.manager.unregister(name=plugin.name)
+        plugin.error = error
+
+    def offered(self, plugin: Plugin, hook: str) -> list[Any]:
+        """What one plugin returns from a hook that offers things. Raises whatever it raises."""
+        if hook not in plugin.hooks:
+            return []
+        others = [module for name, module in self.manager.list_name_plugin() if name != plugin.name]
+        results = self.manager.subset_hook_caller(hook, others)()
+        made = results[0] if results else None
+        if not isinstance(made, Sequence) or isinstance(made, str):
+            raise TypeError(f"{hook} must return a list, got {made!r}")
+        return list(made)
 
 
 def load_plugins(extra: Iterable[str] = ()) -> Plugins:

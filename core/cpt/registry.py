@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
-from itertools import chain
 from typing import Any
 
 import attrs
 
 from cpt.errors import DuplicateComponent, UnknownComponent
-from cpt.plugins import Plugins
+from cpt.plugins import Plugin, Plugins
 from cpt.roles import ROLES, Component
 
 
@@ -22,18 +22,23 @@ class Registry:
 
     @classmethod
     def collect(cls, plugins: Plugins) -> Registry:
-        """Ask every plugin what it offers. Raises `DuplicateComponent`."""
+        """Ask every plugin what it offers. Raises `DuplicateComponent`.
+
+        A plugin that offers what is no component is left out, as if it had not loaded.
+        """
         components: dict[tuple[str, str], type[Component]] = {}
-        for role in ROLES:
-            hook = getattr(plugins.manager.hook, f"cpt_{plural(role)}")
-            for offered in chain.from_iterable(hook()):
-                key = role, offered.name
-                if other := components.get(key):
-                    raise DuplicateComponent(
-                        f"Two {plural(role)} are called {offered.name!r}: "
-                        f"{_where(other)} and {_where(offered)}. Block one with -p no:PLUGIN."
-                    )
-                components[key] = offered
+        owners: dict[tuple[str, str], Plugin] = {}
+        for plugin in [each for each in plugins.found.values() if each.state == "loaded"]:
+            try:
+                offered = list(_offered(plugins, plugin))
+            except Exception as error:
+                plugins.drop(plugin, error)
+                continue
+            for role, component in offered:
+                key = role, component.name
+                if key in components:
+                    raise _twice(key, (components[key], owners[key]), (component, plugin))
+                components[key], owners[key] = component, plugin
         return cls(plugins, components)
 
     def names(self, role: str) -> list[str]:
@@ -51,7 +56,7 @@ class Registry:
         message = f"No {role} is called {name!r}.{nearest(name, names)}"
         message += f" There are: {', '.join(names) or 'none'}."
         for plugin in self.plugins.broken:
-            message += f" (Plugin {plugin.name!r} did not load, see `cpt plugins`.)"
+            message += f" (Plugin {plugin.name!r} did not load: {plugin.why}.)"
         return message
 
 
@@ -63,6 +68,30 @@ def nearest(name: str, names: list[str]) -> str:
 
 def plural(role: str) -> str:
     return f"{role}es" if role.endswith("s") else f"{role}s"
+
+
+def _offered(plugins: Plugins, plugin: Plugin) -> Iterator[tuple[str, type[Component]]]:
+    """The components of one plugin, each with its role."""
+    for role, base in ROLES.items():
+        hook = f"cpt_{plural(role)}"
+        for cls in plugins.offered(plugin, hook):
+            if not (isinstance(cls, type) and issubclass(cls, base)):
+                raise TypeError(
+                    f"{hook} must return classes derived from {_where(base)}, got {cls!r}"
+                )
+            if not isinstance(getattr(cls, "name", None), str):
+                raise TypeError(f"{_where(cls)} has no name; write `name = ...` in the class")
+            yield role, cls
+
+
+def _twice(key: tuple[str, str], *claims: tuple[type[Component], Plugin]) -> DuplicateComponent:
+    role, name = key
+    told = " and ".join(f"{_where(cls)} of plugin {plugin.name!r}" for cls, plugin in claims)
+    names = dict.fromkeys(plugin.name for _, plugin in claims if not plugin.asked)
+    block = " or ".join(f"-p no:{each}" for each in names)
+    return DuplicateComponent(
+        f"Two {plural(role)} are called {name!r}: {told}. Block one with {block}."
+    )
 
 
 def _where(cls: type[Any]) -> str:

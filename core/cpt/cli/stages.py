@@ -182,9 +182,8 @@ def _refuse_broken(registry: Registry) -> None:
     """Raise `CptError` if a plugin that was asked for did not load: the run would be another."""
     for plugin in registry.plugins.broken:
         if plugin.asked:
-            why = " ".join(f"{type(plugin.error).__name__}: {plugin.error}".split())
             raise CptError(
-                f"{plugin.source}: this plugin did not load ({why}); "
+                f"{plugin.source}: this plugin did not load ({plugin.why}); "
                 f"`cpt -p {plugin.source} plugins --traceback` says more."
             )
 
