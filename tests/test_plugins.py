@@ -1,9 +1,13 @@
 """The plugin host: what loads, what does not, and how a user sees it."""
 
 import json
+import subprocess
+import sys
 import textwrap
 
 import pytest
+
+from . import tiny
 
 HINGE = textwrap.dedent('''
     import attrs, cpt
@@ -140,3 +144,60 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplo
     assert [record.getMessage() for record in caplog.records] == [
         "plugin 'watch' failed in cpt_step_ended; the run goes on"
     ]
+
+
+BUGGY = """
+import attrs, cpt
+
+@attrs.frozen
+class Buggy(cpt.Pairer):
+    name = "buggy"
+    async def pair(self, prompt, ask): return 3
+
+@attrs.frozen
+class Stuck(cpt.Scheduler):
+    name = "stuck"
+    def batches(self, pairs, size, seed, epochs): yield [1 / 0]
+
+@attrs.frozen
+class Broken(cpt.Loss):
+    name = "broken"
+    def __call__(self, batch): return batch.nothing
+
+@cpt.hookimpl
+def cpt_pairers(): return [Buggy]
+
+@cpt.hookimpl
+def cpt_schedulers(): return [Stuck]
+
+@cpt.hookimpl
+def cpt_losses(): return [Broken]
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        (
+            ["pair", "--prompts", "pairs.jsonl", "--pairer", "buggy"],
+            "the pairer 'buggy' made pairs of prompt 'row-1'.",
+        ),
+        (
+            ["train", "--pairs", "pairs.jsonl", "--model", "model", "--scheduler", "stuck"],
+            "the scheduler 'stuck' ordered 1 pairs.",
+        ),
+        (
+            ["train", "--pairs", "pairs.jsonl", "--model", "model", "--loss", "broken"],
+            "the loss 'broken' was computed.",
+        ),
+    ],
+)
+def test_a_bug_in_a_component_is_told_with_its_name(tmp_path, line, note):
+    tiny.folder(tmp_path / "model")
+    (tmp_path / "mine.py").write_text(BUGGY)
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
+    command = [sys.executable, "-m", "cpt", "-p", "mine.py", *line, "--output", "run"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 1 and "Traceback" in ended.stderr
+    assert ended.stderr.rstrip().endswith(f"This happened while {note}")

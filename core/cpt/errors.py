@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 
@@ -73,3 +76,15 @@ class Rejected(AskError):
 
 class Denied(AskError):
     """No request can succeed (wrong key, unknown model): stop at once, keep what is there."""
+
+
+@contextmanager
+def during(what: str) -> Iterator[None]:
+    """Say below the traceback of a bug what was being done, as a component may be anyone's."""
+    try:
+        yield
+    except (CptError, NoPair):
+        raise
+    except Exception as error:
+        error.add_note(f"This happened while {what}.")
+        raise

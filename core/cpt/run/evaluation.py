@@ -16,6 +16,7 @@ import attrs
 from cpt import options, paths
 from cpt.config import AFTER, BEFORE, Control
 from cpt.data import read_prompts
+from cpt.errors import during
 from cpt.files import write_text
 from cpt.roles import Responder
 from cpt.run.asking import asker
@@ -69,8 +70,9 @@ async def _measure(
 ) -> dict[str, Score]:
     found: dict[str, Score] = {}
     for evaluator in run.config.evaluators:
-        for name, score in (await evaluator.evaluate(model, prompts, ask)).items():
-            found[f"{evaluator.name}/{name}"] = score
+        with during(f"the evaluator {evaluator.name!r} measured a model"):
+            for name, score in (await evaluator.evaluate(model, prompts, ask)).items():
+                found[f"{evaluator.name}/{name}"] = score
     return found
 
 

@@ -14,7 +14,7 @@ import attrs
 from cpt import paths
 from cpt.asking import in_order
 from cpt.data import each_pair, read_prompts, write_prompts, writing_pairs
-from cpt.errors import CptError, NoPair, Stopped
+from cpt.errors import CptError, NoPair, Stopped, during
 from cpt.files import atomic, clear
 from cpt.roles import Pairer
 from cpt.run.asking import asker
@@ -43,7 +43,9 @@ class Fate:
 async def pair_one(pairer: Pairer, prompt: Prompt, ask: Ask) -> tuple[list[Pair], Fate]:
     """The sound pairs of one prompt, and its fate."""
     try:
-        made = [attrs.evolve(pair, pairer=pairer.name) for pair in await pairer.pair(prompt, ask)]
+        with during(f"the pairer {pairer.name!r} made pairs of prompt {prompt.id!r}"):
+            pairs = await pairer.pair(prompt, ask)
+            made = [attrs.evolve(pair, pairer=pairer.name) for pair in pairs]
     except NoPair as none:
         return [], Fate(prompt.id, none.reason, detail=none.detail, raw=none.raw)
     faults = [(pair, fault_of(pair)) for pair in _with_own_ids(made)]

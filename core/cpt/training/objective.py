@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpt.errors import CptError
+from cpt.errors import CptError, during
 from cpt.roles import Loss
 from cpt.training import metrics
 from cpt.training.state import State
@@ -92,7 +92,8 @@ def _reference(state: State, part: Part, flat: Tensor) -> Tensor | None:
 
 
 def _checked(loss: Loss, batch: Batch, pairs: int) -> Tensor:
-    losses = loss(batch)
+    with during(f"the loss {loss.name!r} was computed"):
+        losses = loss(batch)
     if not isinstance(losses, Tensor) or losses.shape != (pairs,):
         is_tensor = isinstance(losses, Tensor)
         found = f"shape {tuple(losses.shape)}" if is_tensor else type(losses).__name__

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cpt import paths
-from cpt.errors import CptError
+from cpt.errors import CptError, during
 from cpt.files import atomic, write_text
 from cpt.roles import Component, Loss, Scheduler
 from cpt.training import doctor
@@ -122,8 +122,9 @@ def written(component: Component) -> dict[str, Any]:
 
 
 def _order(corpus: Corpus, scheduler: Scheduler, options: Training, seed: int) -> list[list[int]]:
-    batches = scheduler.batches(corpus.pairs, options.batch_size, seed, options.epochs)
-    order = [[int(place) for place in batch] for batch in batches]
+    with during(f"the scheduler {scheduler.name!r} ordered {len(corpus.pairs)} pairs"):
+        batches = scheduler.batches(corpus.pairs, options.batch_size, seed, options.epochs)
+        order = [[int(place) for place in batch] for batch in batches]
     for place in (place for batch in order for place in batch):
         if not 0 <= place < len(corpus.pairs):
             raise CptError(
