@@ -123,6 +123,7 @@ async def test_a_system_option_serves_prompts_that_have_none(server: Server) -> 
             "No.",
         ),
         (message("I", "refusal"), "refused", ""),
+        (message("I", "refusal", stop_details=["No."]), "refused", ""),
     ],
 )
 async def test_what_is_no_answer_is_named(

@@ -53,5 +53,6 @@ def _detail(body: Mapping[str, Any], outcome: Outcome) -> str:
     if outcome == "empty":
         return f"no text (stop reason {body.get('stop_reason')!r})"
     if outcome == "refused":
-        return str((body.get("stop_details") or {}).get("explanation") or "")
+        details = body.get("stop_details")
+        return str(details.get("explanation") or "") if isinstance(details, Mapping) else ""
     return ""

@@ -54,35 +54,35 @@ class Batches:
         self._keep = keep
         self._halt = halt
         self._timing = timing or Timing()
-        self._roads: dict[str, _Road] = {}
+        self._queues: dict[str, _Queue] = {}
 
     async def answer(self, responder: BatchService, request: Request) -> Response:
         """The answer, durable already. Raises what the service raised when it last gave up."""
-        return await (await self._road(responder)).answer(request)
+        return await (await self._queue_of(responder)).answer(request)
 
     async def hold(self, responder: BatchService, request: Request) -> bool:
         """Whether a request is in a batch at the provider, paid for or about to be."""
-        return (await self._road(responder)).covered[request.key] > 0
+        return (await self._queue_of(responder)).covered[request.key] > 0
 
     async def close(self) -> None:
         """Stop looking; what is at a provider stays there for the next run."""
-        for road in self._roads.values():
-            await road.close()
+        for queue in self._queues.values():
+            await queue.close()
         self._ledger.close()
 
-    async def _road(self, responder: BatchService) -> _Road:
+    async def _queue_of(self, responder: BatchService) -> _Queue:
         identity = canonical(responder.identity)
-        if identity not in self._roads:
-            self._roads[identity] = _Road(
+        if identity not in self._queues:
+            self._queues[identity] = _Queue(
                 responder, identity, self._ledger, self._keep, self._halt, self._timing
             )
-        road = self._roads[identity]
-        await road.begin()
-        return road
+        queue = self._queues[identity]
+        await queue.begin()
+        return queue
 
 
 @attrs.define(eq=False)
-class _Road:
+class _Queue:
     """The batches of one responder."""
 
     responder: BatchService
@@ -94,7 +94,7 @@ class _Road:
     covered: Counter[str] = attrs.field(factory=Counter)
     """Keys in batches at the provider."""
     _waiting: dict[str, asyncio.Future[Response]] = attrs.field(factory=dict)
-    _queue: dict[str, Request] = attrs.field(factory=dict)
+    _unsent: dict[str, Request] = attrs.field(factory=dict)
     _held: list[Request] = attrs.field(factory=list)
     """Refused while the provider was full."""
     _failures: Counter[str] = attrs.field(factory=Counter)
@@ -134,32 +134,32 @@ class _Road:
                 self._follow(found)
 
     def _enqueue(self, requests: Sequence[Request]) -> None:
-        if requests and not self._queue:
+        if requests and not self._unsent:
             self._spawn(self._send())
-        self._queue.update({each.key: each for each in requests})
+        self._unsent.update({each.key: each for each in requests})
 
     async def _send(self) -> None:
-        """Send what is in the queue, once it grows no more."""
+        """Send what is not sent yet, once it grows no more."""
         before = 0
-        while before < len(self._queue) < self._size:
-            before = len(self._queue)
+        while before < len(self._unsent) < self._size:
+            before = len(self._unsent)
             await self.halt.sleep(self.timing.quiet)
-        while self._queue:
+        while self._unsent:
             name = f"cpt-{uuid.uuid4().hex}"
             batch = Batch(name, self.identity, self._take(), time.time())
             self.ledger.intend(batch)
             self._spawn(self._submit(batch))
 
     def _take(self) -> list[Request]:
-        """As much of the queue as fits in a batch."""
+        """As much of that as fits in a batch."""
         taken: list[Request] = []
         room = self.responder.batch_bytes
-        for request in list(self._queue.values())[: self._size]:
+        for request in list(self._unsent.values())[: self._size]:
             # Escapes can double the text; the rest of a request is its options.
             room -= 2 * len(request.messages.encode()) + 4096
             if taken and room < 0:
                 break
-            taken.append(self._queue.pop(request.key))
+            taken.append(self._unsent.pop(request.key))
         return taken
 
     async def _submit(self, batch: Batch) -> None:
