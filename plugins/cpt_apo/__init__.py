@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from attrs.validators import gt
 
 import cpt
 
@@ -21,7 +22,7 @@ class ApoZero(cpt.Loss):
     """
 
     name = "apo_zero"
-    beta: float = 0.1
+    beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the log-ratio counts: a larger one keeps the model nearer to the reference."""
 
     def __call__(self, batch: cpt.Batch) -> Tensor:
@@ -39,7 +40,7 @@ class ApoDown(cpt.Loss):
     """
 
     name = "apo_down"
-    beta: float = 0.1
+    beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the log-ratio counts: a larger one keeps the model nearer to the reference."""
 
     def __call__(self, batch: cpt.Batch) -> Tensor:

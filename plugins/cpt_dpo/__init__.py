@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from attrs.validators import and_, ge, gt, lt
 
 import cpt
 
@@ -22,16 +23,10 @@ class Dpo(cpt.Loss):
     """
 
     name = "dpo"
-    beta: float = 0.1
+    beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the gap counts: a larger one keeps the model nearer to the reference."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = attrs.field(default=0.0, validator=and_(ge(0.0), lt(0.5)))
     """The share of pairs believed to be the wrong way round, below 0.5."""
-
-    def check(self) -> None:
-        if not 0.0 <= self.label_smoothing < 0.5:
-            raise cpt.CptError(
-                f"loss.label_smoothing is {self.label_smoothing}: give a share from 0 to below 0.5."
-            )
 
     def __call__(self, batch: cpt.Batch) -> Tensor:
         from torch.nn.functional import logsigmoid

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import attrs
+from attrs.validators import ge
 
 import cpt
 
@@ -41,9 +42,9 @@ class Slic(cpt.Loss):
 
     name = "slic"
     needs = frozenset({"rejected"})
-    delta: float = 1.0
+    delta: float = attrs.field(default=1.0, validator=ge(0.0))
     """The gap in log-probability beyond which a pair no longer counts."""
-    imitation: float = 1.0
+    imitation: float = attrs.field(default=1.0, validator=ge(0.0))
     """Weight of the chosen answer's negative log-likelihood (lambda in the paper)."""
     over: Over = "sum"
     """What is taken over an answer's tokens: their sum, or their mean."""
