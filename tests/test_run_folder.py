@@ -44,6 +44,18 @@ def test_other_options_are_refused_with_what_differs(tmp_path):
         folder.refuse_other("model", other)
 
 
+def test_options_of_another_component_are_no_difference_of_their_own(tmp_path):
+    folder = Folder(tmp_path)
+    folder.open({})
+    made, other = (
+        {"options": {"loss": loss, "seed": 0}}
+        for loss in ({"name": "dpo", "beta": 0.1}, {"name": "slic", "delta": 1.0})
+    )
+    folder.begin("model", made)
+    folder.finish("model", 1.5, {})
+    assert folder.differences("model", other) == ["loss dpo, not slic"]
+
+
 def test_a_stage_that_fails_when_it_is_made_anew_keeps_its_place(tmp_path):
     folder = Folder(tmp_path)
     folder.open({})

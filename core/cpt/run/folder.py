@@ -168,11 +168,16 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
 
 
 def _differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """`loss.beta 0.1, not 0.2` for every option that is not what it was."""
+    """`loss.beta 0.1, not 0.2` for every option that is not what it was.
+
+    The options of a component that is another one are left out.
+    """
     plain = json.loads(json.dumps(dict(now), default=str))
     before, after = dict(flatten(made)), dict(flatten(plain))
-    for address in dict.fromkeys([*before, *after]):
-        if before.get(address) != after.get(address):
+    addresses = dict.fromkeys([*before, *after])
+    changed = [each for each in addresses if before.get(each) != after.get(each)]
+    for address in changed:
+        if not any(address.startswith(f"{other}.") for other in changed):
             yield f"{address} {before.get(address)}, not {after.get(address)}"
 
 
