@@ -1,10 +1,12 @@
 """Every value of a run has one address, and layers lie over each other."""
 
+import attrs
 import pytest
+from attrs.validators import min_len
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpt import config
+from cpt import config, options
 from cpt.config import Layer
 from cpt.errors import BadOptions
 from cpt.plugins import load_plugins
@@ -129,12 +131,22 @@ def test_an_error_has_address_culprit_remedy_and_source(registry, values, compla
         config.resolve(layers, registry)
 
 
+def test_what_must_be_long_enough_is_told_so(registry):
+    @attrs.frozen
+    class Several:
+        judges: tuple[str, ...] = attrs.field(validator=min_len(2))
+
+    with pytest.raises(BadOptions, match=r"^pairer\.judges: its length must be >= 2: 1$"):
+        options.build(Several, {"judges": ["one"]}, registry, under="pairer")
+
+
 def test_a_file_that_is_no_mapping_is_refused(tmp_path):
     (tmp_path / "run.yaml").write_text("- loss\n")
     with pytest.raises(BadOptions, match="expected options by name, got list"):
         config.read(tmp_path / "run.yaml")
-    (tmp_path / "run.yaml").write_text("loss: [\n")
-    with pytest.raises(BadOptions, match="not YAML"):
+    (tmp_path / "run.yaml").write_text("loss:\n  [dpo\n")
+    complaint = r"not YAML \(expected .* in line 3, while parsing a flow sequence in line 2\)\.$"
+    with pytest.raises(BadOptions, match=complaint):
         config.read(tmp_path / "run.yaml")
     (tmp_path / "run.yaml").write_text("train: &train {epochs: *train}\n")
     with pytest.raises(BadOptions, match="an anchor holds itself"):

@@ -302,6 +302,8 @@ def _listed(value: Any) -> list[Any]:
 
 def _with_source(complaint: str, layers: Sequence[Layer]) -> str:
     """The complaint, and the place that its address, or what that is in, comes from."""
+    if complaint.endswith(options.MISSING):
+        return complaint
     address = complaint.partition(":")[0]
     while address:
         for layer in reversed(layers):

@@ -22,8 +22,11 @@ from cpt.registry import Registry, nearest
 from cpt.roles import ROLES, Component
 
 T = TypeVar("T")
-VALIDATED = re.compile(r"'(\w+)' (must .*)", re.DOTALL)
+VALIDATED = re.compile(r"(Length of )?'(\w+)' (must .*)", re.DOTALL)
 """What the validators of attrs say, which name the field first."""
+
+MISSING = ": must be given"
+"""How a complaint ends whose culprit stands nowhere."""
 
 
 def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under: str = "") -> T:
@@ -219,11 +222,15 @@ def _complaints(error: BaseException, address: str) -> Iterator[str]:
             where = f"{address}.{extra}" if address else extra
             yield f"{where}: no such option.{nearest(extra, known)} There are: {', '.join(known)}."
     elif isinstance(error, KeyError):
-        yield f"{address}: must be given"
+        yield f"{address}{MISSING}"
     else:
         message = error.format_message() if isinstance(error, CptError) else str(error)
         if validated := VALIDATED.match(message):
-            address, message = f"{address}.{validated[1]}".lstrip("."), validated[2]
+            length, name, must = validated.groups()
+            address, message = (
+                f"{address}.{name}".lstrip("."),
+                f"its length {must}" if length else must,
+            )
         yield f"{address}: {message}" if address else message
 
 

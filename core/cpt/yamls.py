@@ -19,7 +19,17 @@ def read_yaml(path: Path) -> Any:
     except _Twice as error:
         raise BadOptions(f"{path}: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise BadOptions(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+        raise BadOptions(f"{path}: not YAML ({_why(error)}).") from error
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, and in which lines."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    found = ((error.problem, error.problem_mark), (error.context, error.context_mark))
+    return ", ".join(
+        f"{what} in line {mark.line + 1}" if mark else what for what, mark in found if what
+    )
 
 
 class _Twice(yaml.MarkedYAMLError):
