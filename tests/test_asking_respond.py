@@ -21,7 +21,7 @@ from cpt.asking.progress import Progress
 from cpt.asking.tally import Tally
 from cpt.data import read_responses
 from cpt.errors import Stopped
-from cpt.run.respond import respond
+from cpt.run.respond import _at_once, respond
 
 from .asked import Scripted, prompt, prompts
 
@@ -102,6 +102,12 @@ def test_a_stopped_run_leaves_no_half_table(tmp_path: Path) -> None:
     there = ["journal.sqlite", "journal.sqlite.lock", "journal.sqlite.seal"]
     assert sorted(os.listdir(tmp_path)) == there
     assert respond(prompts(30), Scripted(), tmp_path)["found"] == 30
+
+
+def test_enough_prompts_are_under_way_to_keep_a_service_busy() -> None:
+    """Some of them wait for the disk, or to be asked again."""
+    assert _at_once(Scripted(concurrency=1000), Asking()) == 2000
+    assert _at_once(Scripted(concurrency=1), Asking(at_once=7)) == 7
 
 
 def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
