@@ -148,6 +148,14 @@ def test_only_so_many_checkpoints_are_kept(
     assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
 
 
+def test_tied_weights_are_no_warning(
+    tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.train(tmp_path / "run", model, tiny.pairs(4), batch_size=2, checkpoint_every=1)
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+    assert "shared tensor" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from cpt.errors import CptError
 
 STATE = "state.json"
+
+# It warns of tied weights whenever it writes them once, as it should.
+logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 
 def save(accelerator: Any, folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
