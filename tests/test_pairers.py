@@ -170,6 +170,22 @@ def test_a_budget_that_lacks_one_answer_stops_and_a_larger_one_goes_on(
     assert "$6.0000" in enough.stdout or enough.stdout.count("$2.0000 for 2 answers") == 3
 
 
+def test_prompts_without_pairs_are_told_with_the_reason(
+    cpt_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [{"prompt": name, "responses": {"a": f"{name}!", "b": "No."}} for name in "xyz"]
+    rows[1]["responses"] = {"a": "", "b": "No."}
+    rows[2]["responses"] = {"b": "No."}
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rungs = [each for name in "ab" for each in ("--pairer.rungs", f"recorded:rows.jsonl#{name}")]
+    line = ("pair", "--prompts", "rows.jsonl", "--pairer", "ladder", *rungs, "--output", "run")
+    told = cpt_cli(*line).stdout
+    assert "no pair   empty: row-2; the first: a: empty (all in run/fates.jsonl)" in told
+    assert (
+        "no pair   failed: row-3; the first: a: rows.jsonl#a has no answer to prompt 'row" in told
+    )
+
+
 @pytest.mark.skipif(not DATA.exists(), reason="the published answers are not here")
 async def test_the_ladder_of_the_paper() -> None:
     file = DATA / "ladder_805.jsonl"

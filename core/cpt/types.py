@@ -80,7 +80,11 @@ class Response:
         """Itself if it is an answer (or ended in an `allowed` way), else raise `NoPair`."""
         if self.outcome == "answered" or self.outcome in allowed:
             return self
-        raise NoPair(self.outcome, f"{self.author}: {self.detail or self.finish_reason}", self.text)
+        raise NoPair(
+            self.outcome,
+            f"{self.author}: {self.detail or self.finish_reason or self.outcome}",
+            self.text,
+        )
 
 
 class Ask(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 MOST_NAMED = 3
 WIDE = 200
 """Columns of a file or a pipe."""
+WIDEST_DETAIL = 120
+FATES = "fates.jsonl"
 
 
 SHOWN = {
@@ -54,6 +57,8 @@ def tell(folder: Folder, as_json: bool) -> None:
         return
     for name, stage in stages.items():
         click.echo(f"{name:<9} {summed_up(stage.get('summary', {}))}")
+    for line in _prompts_without_pairs(folder):
+        click.echo(f"{'no pair':<9} {line}")
     for line in _names_of_dropped(folder):
         click.echo(f"{'dropped':<9} {line}")
     for line in bill_lines(folder.path / "journal.sqlite"):
@@ -148,15 +153,33 @@ def _charges(journal: Path) -> list[Charge]:
     return [charge for charge in charges if charge.dollars or charge.unpriced]
 
 
+def _prompts_without_pairs(folder: Folder) -> Iterator[str]:
+    """Prompts that nothing was made of, by reason, a few of each by name."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    told: dict[str, str] = {}
+    for fate in _fates(folder):
+        if not (fate["pairs"] or fate["dropped"]):
+            by_reason[fate["fate"]].append(fate["prompt_id"])
+            told.setdefault(fate["fate"], textwrap.shorten(fate["detail"], WIDEST_DETAIL))
+    for reason, prompts in by_reason.items():
+        why = f"; the first: {told[reason]}" if told[reason] else ""
+        yield f"{reason}: {_first(prompts)}{why} (all in {folder.path / FATES})"
+
+
 def _names_of_dropped(folder: Folder) -> Iterator[str]:
     """Pairs that were left out, by reason, a few of each by name."""
-    file = folder.path / "fates.jsonl"
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for line in file.open(encoding="utf-8") if file.exists() else ():
-        for pair, reason in json.loads(line)["dropped"]:
+    for fate in _fates(folder):
+        for pair, reason in fate["dropped"]:
             by_reason[reason].append(pair)
     for reason, pairs in by_reason.items():
-        yield f"{reason}: {_first(pairs)} (all in {file})"
+        yield f"{reason}: {_first(pairs)} (all in {folder.path / FATES})"
+
+
+def _fates(folder: Folder) -> Iterator[dict[str, Any]]:
+    file = folder.path / FATES
+    for line in file.open(encoding="utf-8") if file.exists() else ():
+        yield json.loads(line)
 
 
 def _first(names: Sequence[str]) -> str:
