@@ -379,7 +379,9 @@ def test_a_training_that_was_killed(run: Path) -> None:
 def test_a_single_line_of_metrics_is_no_curve(run: Path) -> None:
     logged = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text(logged[0])
-    assert "log-probability in nats" not in page_of(run).drawn
+    page = page_of(run)
+    assert "log-probability in nats" not in page.drawn
+    assert "in the mean of step 1." in page.words and "1 to 1" not in page.words
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def render(report: Report) -> str:
             for each in (
                 *(words.counted, words.digits, words.dollars, words.duration, words.share),
                 *(words.signed, words.with_interval, scores.verdict, training.story),
-                training.facts,
+                *(training.facts, training.span),
             )
         }
     )

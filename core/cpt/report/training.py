@@ -202,8 +202,14 @@ def _sentences(course: Course) -> Iterator[str]:
         yield _both(moves["chosen"], moves["rejected"])
     yield (
         "These are sums over an answer's tokens, against the reference model, "
-        f"in the mean of steps {course.end[0]:,} to {course.end[1]:,}."
+        f"in the mean of {span(course.end)}."
     )
+
+
+def span(steps: tuple[int, int]) -> str:
+    """`steps 1 to 10`, or `step 1`."""
+    first, last = steps
+    return f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
 
 
 def _without_reference(course: Course) -> Iterator[str]:
@@ -211,9 +217,8 @@ def _without_reference(course: Course) -> Iterator[str]:
         moved = side.last - side.first
         yield (
             f"The log-probability of the {side.name} answers {_word(moved)} from "
-            f"{signed(side.first, 2)} nats an answer in steps {course.begin[0]:,} to "
-            f"{course.begin[1]:,} to {signed(side.last, 2)} in steps {course.end[0]:,} to "
-            f"{course.end[1]:,}."
+            f"{signed(side.first, 2)} nats an answer in {span(course.begin)} to "
+            f"{signed(side.last, 2)} in {span(course.end)}."
         )
     if course.sides:
         yield (
