@@ -51,7 +51,7 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
 doctor = RoadCommand(
     "doctor",
     callback=_doctor,
-    help="Say what is wrong with pairs, and which would be dropped from a training.",
+    help="Say what is wrong with pairs, and which training would drop.",
     shows=frozenset({"model", "train"}),
     params=[
         click.Argument(["source"], metavar="PAIRS"),

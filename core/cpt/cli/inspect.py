@@ -22,7 +22,10 @@ from cpt.roles import ROLES
 @click.option("--traceback", "full", is_flag=True, help="Show why a plugin did not load.")
 @click.pass_obj
 def plugins(registry: Registry, as_json: bool, full: bool) -> None:
-    """List the plugins: where each comes from, what it offers, how long it took to load."""
+    """List the plugins.
+
+    For each, where it comes from, how long it took to load, and what it offers.
+    """
     found = registry.plugins.found
     if as_json:
         click.echo(json.dumps([_plain(plugin) for plugin in found.values()], indent=2))
@@ -85,7 +88,8 @@ def _echo_whole(component: dict[str, Any]) -> None:
         flag = f"--{address}.{option['name'].replace('_', '-')}" if address else option["name"]
         value = "must be given" if option["required"] else f"default: {option['default']}"
         click.echo(f"  {flag:<34} {option['type']}  [{value}]")
-        click.echo(f"      {' '.join(option['help'].split())}")
+        if option["help"]:
+            click.echo(f"      {' '.join(option['help'].split())}")
 
 
 def _address(role: str) -> str:

@@ -121,6 +121,7 @@ respond = RoadCommand(
     "respond",
     callback=_respond,
     help="Ask one responder every prompt; what was answered before is not asked again.",
+    short_help="Ask one responder every prompt.",
     shows=frozenset({"prompts", "limit", "responder", "samples", "asking"}),
     params=[
         click.Option(["--output"], metavar="DIR", help="The run folder."),
