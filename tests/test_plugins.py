@@ -69,6 +69,7 @@ def test_a_broken_plugin_breaks_nothing_else(cpt_cli, tmp_path):
         ("None", "cpt_losses must return a list, got None"),
         ("[dict]", "must return classes derived from cpt.roles.Loss, got <class 'dict'>"),
         ("[Nameless]", "bad.Nameless has no name"),
+        ("[Undecorated]", "bad.Undecorated has fields; decorate it with @attrs.frozen"),
         ("1 / 0", "division by zero"),
     ],
 )
@@ -76,6 +77,7 @@ def test_a_plugin_that_offers_no_component_breaks_nothing_else(cpt_cli, tmp_path
     (tmp_path / "bad.py").write_text(
         "import cpt\n\n"
         "class Nameless(cpt.Loss):\n    def __call__(self, batch): return batch\n\n"
+        "class Undecorated(Nameless):\n    name = 'u'\n    beta: float = 0.1\n\n"
         f"@cpt.hookimpl\ndef cpt_losses():\n    return {returned}\n"
     )
     listed = cpt_cli("-p", "bad.py", "plugins")
@@ -83,6 +85,32 @@ def test_a_plugin_that_offers_no_component_breaks_nothing_else(cpt_cli, tmp_path
     assert "apo_zero" in cpt_cli("-p", "bad.py", "show", "loss").output
     missing = cpt_cli("-p", "bad.py", "show", "loss", "theirs")
     assert missing.exit_code == 2 and why in missing.stderr
+
+
+def test_an_option_that_is_a_list_is_refused(cpt_cli, tmp_path):
+    """A text given to it would be a list of its letters."""
+    (tmp_path / "mine.py").write_text(
+        HINGE.replace("width: float = 1.0", "width: list[str] = attrs.field(factory=list)")
+    )
+    refused = cpt_cli("-p", "mine.py", "train", "--loss", "hinge", "--loss.width", "abc")
+    assert refused.exit_code == 2
+    assert "cpt: loss.width: mine.Hinge has a list[str] there" in refused.stderr
+
+
+def test_an_option_that_a_plugin_has_no_more_says_where_it_stands(cpt_cli, tmp_path):
+    (tmp_path / "mine.py").write_text(HINGE)
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
+    tiny.folder(tmp_path / "model")
+    line = ("-p", "mine.py", "train", "--output", "run")
+    made = cpt_cli(*line, "--loss", "hinge", "--pairs", "pairs.jsonl", "--model", "model")
+    assert made.exit_code == 0, made.output
+    (tmp_path / "mine.py").write_text(HINGE.replace("width", "breadth"))
+    again = cpt_cli(*line)
+    assert again.exit_code == 2
+    assert "loss.width: no such option. There are: breadth. (from run/run.yaml; a" in again.stderr
+    without = cpt_cli("train", "--output", "run")
+    assert "No loss is called 'hinge'." in without.stderr and "add -p FILE.py" in without.stderr
 
 
 def test_a_misspelt_hook_is_an_error(cpt_cli, tmp_path):

@@ -119,6 +119,8 @@ class Layer:
     source: str
     """How an error names the place."""
     values: Addresses
+    recorded: bool = False
+    """Whether a run wrote it, and no person."""
 
 
 def resolve(layers: Sequence[Layer], registry: Registry) -> Config:
@@ -308,6 +310,7 @@ def _with_source(complaint: str, layers: Sequence[Layer]) -> str:
     while address:
         for layer in reversed(layers):
             if any(f"{each}.".startswith(f"{address}.") for each in layer.values):
-                return f"{complaint} (from {layer.source})"
+                changed = "; a plugin has changed: change it there too, or choose another --output"
+                return f"{complaint} (from {layer.source}{changed if layer.recorded else ''})"
         address = address.rpartition(".")[0]
     return complaint

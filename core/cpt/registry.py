@@ -55,6 +55,8 @@ class Registry:
         names = self.names(role)
         message = f"No {role} is called {name!r}.{nearest(name, names)}"
         message += f" There are: {', '.join(names) or 'none'}."
+        if not nearest(name, names):
+            message += " If a plugin of yours has it, add -p FILE.py or -p MODULE."
         for plugin in self.plugins.broken:
             message += f" (Plugin {plugin.name!r} did not load: {plugin.why}.)"
         return message
@@ -81,7 +83,15 @@ def _offered(plugins: Plugins, plugin: Plugin) -> Iterator[tuple[str, type[Compo
                 )
             if not isinstance(getattr(cls, "name", None), str):
                 raise TypeError(f"{_where(cls)} has no name; write `name = ...` in the class")
+            if "__attrs_attrs__" not in vars(cls) and _annotated(cls):
+                raise TypeError(f"{_where(cls)} has fields; decorate it with @attrs.frozen")
             yield role, cls
+
+
+def _annotated(cls: type[Component]) -> bool:
+    """Whether it has fields of its own, which are options only of a class that attrs made."""
+    kinds = vars(cls).get("__annotations__", {}).values()
+    return not all("ClassVar" in str(kind) for kind in kinds)
 
 
 def _twice(key: tuple[str, str], *claims: tuple[type[Component], Plugin]) -> DuplicateComponent:

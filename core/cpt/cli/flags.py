@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from cpt import options
 from cpt.config import Addresses
+from cpt.errors import CptError
 from cpt.registry import Registry
 from cpt.roles import ROLES, Component
 
@@ -85,6 +86,11 @@ class Grower:
         for field in options.fields(cls):
             address = f"{under}{field.name}"
             kind = options.without_none(field.type)
+            if get_origin(kind) in (list, set):
+                raise CptError(
+                    f"{address}: {cls.__module__}.{cls.__qualname__} has a {kind} there, which no "
+                    "option can be; write tuple[..., ...] in the plugin."
+                )
             several = get_origin(kind) is tuple
             inner = get_args(kind)[0] if several else kind
             if get_origin(kind) is Mapping:

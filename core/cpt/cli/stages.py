@@ -76,7 +76,9 @@ def layers(line: Addresses, registry: Registry) -> list[Layer]:
         above.insert(0, config.read(Path(line["config"])))
     folder = _folder(config.merge(config.stack(above, registry)), line)
     recorded = dict(config.flatten(folder.options))
-    return config.stack([Layer(str(folder.path / "run.yaml"), recorded), *above], registry)
+    return config.stack(
+        [Layer(str(folder.path / "run.yaml"), recorded, recorded=True), *above], registry
+    )
 
 
 def _folder(picked: Addresses, line: Addresses) -> Folder:
