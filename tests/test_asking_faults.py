@@ -21,7 +21,7 @@ from cpt.cli import main
 from .faulty import FAULTS, Faulty, faulty
 from .respond import Command, finished, text, write_prompts
 
-FAST = ("--responder.concurrency", "64", "--responder.timeout", "1")
+FAST = ("--responder.concurrency", "64", "--responder.timeout", "3")
 WIRES = {"server:m": "/v1", "openai:m": "/v1", "anthropic:m": ""}
 
 
