@@ -47,13 +47,13 @@ class Recorded(cpt.Local):
             return attrs.evolve(
                 found[sample], prompt_id=prompt.id, author=self.author, outcome=outcome
             )
-        there = f"only {len(found)}" if found else "no"
+        count = f"only {len(found)} answer{'s' * (len(found) > 1)}" if found else "no answer"
         return cpt.Response(
             prompt_id=prompt.id,
             text="",
             author=self.author,
             outcome="failed",
-            detail=f"{self.source} has {there} answer to prompt {prompt.id!r}",
+            detail=f"{self.source} has {count} to prompt {prompt.id!r}",
         )
 
     def _answers(self) -> Answers:

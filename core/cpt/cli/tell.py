@@ -160,9 +160,9 @@ def _prompts_without_pairs(folder: Folder) -> Iterator[str]:
     for fate in _fates(folder):
         if not (fate["pairs"] or fate["dropped"]):
             by_reason[fate["fate"]].append(fate["prompt_id"])
-            told.setdefault(fate["fate"], textwrap.shorten(fate["detail"], WIDEST_DETAIL))
+            told[fate["fate"]] = told.get(fate["fate"]) or fate["detail"]
     for reason, prompts in by_reason.items():
-        why = f"; the first: {told[reason]}" if told[reason] else ""
+        why = f"; for one: {textwrap.shorten(told[reason], WIDEST_DETAIL)}" if told[reason] else ""
         yield f"{reason}: {_first(prompts)}{why} (all in {folder.path / FATES})"
 
 

@@ -142,17 +142,18 @@ class Counts:
     fates: Counter[str] = attrs.field(factory=Counter)
     dropped: Counter[str] = attrs.field(factory=Counter)
     first: str = ""
-    """The detail of the first fate."""
+    """The detail of the first fate that has one."""
 
     def add(self, fate: Fate) -> None:
-        self.first = self.first if self.fates else fate.detail
+        self.first = self.first or fate.detail
         self.pairs += fate.pairs
         self.fates[fate.fate] += 1
         self.dropped.update(reason for _, reason in fate.dropped)
 
     @property
     def why_none(self) -> str:
-        return f"{_listed(self.fates)}; the first: {self.first}" if self.fates else "no prompt"
+        first = f"; for one: {self.first}" if self.first else ""
+        return f"{_listed(self.fates)}{first}" if self.fates else "no prompt"
 
     def plain(self) -> dict[str, Any]:
         return {
