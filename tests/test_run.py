@@ -134,6 +134,17 @@ def training(model, *more):
     return ["--model", model, "--train.batch-size", "4", "--train.learning-rate", "1e-3", *more]
 
 
+def test_an_option_is_taken_back_by_no_text(cpt_cli, ladder):
+    def prompts(*more):
+        result = cpt_cli("pair", *line(ladder, "--json", *more))
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)["stages"]["prompts"]["prompts"]
+
+    assert prompts("--limit", "3") == 3
+    assert prompts() == 3
+    assert prompts("--limit", "", "--redo") == 12
+
+
 def test_pairs_of_a_ladder_are_labelled_by_rank_and_counted(cpt_cli, ladder):
     result = cpt_cli("pair", *line(ladder, "--json"))
     assert result.exit_code == 0, result.stderr

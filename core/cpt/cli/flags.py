@@ -37,6 +37,17 @@ class Pick(click.ParamType[str]):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class OrNothing(click.ParamType[Any]):
+    """A number, or no text, which takes back one that was given."""
+
+    def __init__(self, number: type[int | float]) -> None:
+        self.number: click.ParamType[Any] = click.types.convert_type(number)
+        self.name = self.number.name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if value == "" else self.number.convert(value, param, ctx)
+
+
 class Flag(click.Option):
     """An option of a component, at its address; a short one by its last name alone, too."""
 
@@ -149,7 +160,7 @@ class Grower:
             about += " [must be given]"
         return Flag(
             address,
-            Pick(kind.role, self.registry) if _is_role(kind) else _click_type(kind),
+            Pick(kind.role, self.registry) if _is_role(kind) else _click_type(kind, field.type),
             group=group,
             several=several,
             short=field.metadata.get("short", False),
@@ -177,7 +188,10 @@ def _is_role(kind: Any) -> bool:
     return kind in ROLES.values()
 
 
-def _click_type(kind: Any) -> Any:
+def _click_type(kind: Any, whole: Any) -> Any:
+    """What a flag takes for a `kind`; `whole` is that of the field, which may be None as well."""
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
+    if kind in (int, float) and whole == kind | None:
+        return OrNothing(kind)
     return kind if kind in (bool, int, float) else str
