@@ -368,6 +368,18 @@ def scored():
     )
 
 
+def test_fewer_may_be_measured_than_the_run_was_made_of(measured):
+    def counted(*more):
+        result = measured("--json", *more)
+        assert result.exit_code == 0, result.stderr
+        stages = json.loads(result.stdout)["stages"]
+        return stages["prompts"]["prompts"], stages["scores"]["prompts"]
+
+    assert counted("--eval-limit", "1") == (8, 1)
+    assert counted("--eval-limit", "", "--redo") == (8, 8)
+    assert counted("--limit", "2", "--redo") == (2, 2)
+
+
 @pytest.mark.parametrize("version", ["this", "earlier"])
 def test_scores_and_controls_follow_what_they_are_of(measured, version):
     assert measured().exit_code == 0

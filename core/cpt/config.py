@@ -40,6 +40,8 @@ DEFAULT_PRESET = "lab"
 BEFORE, AFTER = "before", "after"
 """The models that every evaluation measures; controls stand beside them, by name."""
 
+COUNT = optional(and_(ge(1), le(sys.maxsize)))
+
 RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
 """Environment variables that are not options."""
 
@@ -76,7 +78,7 @@ class Config:
 
     prompts: str | None = None
     """What to ask: a file (jsonl, json, parquet, csv), a folder of such, or a hub id."""
-    limit: int | None = attrs.field(default=None, validator=optional(and_(ge(1), le(sys.maxsize))))
+    limit: int | None = attrs.field(default=None, validator=COUNT)
     """Take only the first so many prompts."""
     responder: Responder | None = None
     """Who answers in `cpt respond`."""
@@ -98,6 +100,8 @@ class Config:
     """Measure the model before and after; repeat the flag for several."""
     eval_prompts: str | None = None
     """What the evaluated models are asked; held out from training."""
+    eval_limit: int | None = attrs.field(default=None, validator=COUNT)
+    """Take only the first so many of these; as many as `limit` where none is given."""
     generator: Responder | None = None
     """How an evaluated model answers; its model is filled in."""
     controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_refuse_unspeakable)

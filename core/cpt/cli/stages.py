@@ -200,7 +200,7 @@ COMMANDS = (
         "eval",
         "evaluate",
         "Measure the trained model beside the one it came from.",
-        "evaluators eval_prompts generator limit controls",
+        "evaluators eval_prompts eval_limit generator controls",
     ),
 )
 

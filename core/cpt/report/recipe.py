@@ -37,7 +37,7 @@ class Recipe:
 PARTS = {
     "pairs": ("prompts", "limit", "pairer", "pairs"),
     "model": ("model", "loss", "scheduler", "train", "seed"),
-    "scores": ("eval_prompts", "evaluators", "generator"),
+    "scores": ("eval_prompts", "eval_limit", "evaluators", "generator"),
     "controls": ("controls",),
 }
 """What the stages were made from, in the order in which a reader asks for it."""

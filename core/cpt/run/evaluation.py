@@ -54,7 +54,8 @@ def evaluate(run: Run) -> Summary:
 
 def _prompts(run: Run) -> Iterator[Prompt]:
     source = needed(run, "eval_prompts")
-    return islice(read_prompts(paths.resolve(source)), run.config.limit)
+    limit = run.config.eval_limit or run.config.limit
+    return islice(read_prompts(paths.resolve(source)), limit)
 
 
 async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> Scores:

@@ -161,7 +161,7 @@ CONTROLS = Stage(
 )
 SCORES = Stage(
     "scores",
-    ("evaluators", "eval_prompts", "generator", "limit"),
+    ("evaluators", "eval_prompts", "eval_limit", "generator", "limit"),
     {"eval_prompts": "prompts"},
     evaluation.evaluate,
     inputs=_measured,
