@@ -101,7 +101,7 @@ class Config:
     eval_prompts: str | None = None
     """What the evaluated models are asked; held out from training."""
     eval_limit: int | None = attrs.field(default=None, validator=COUNT)
-    """Take only the first so many of these; as many as `limit` where none is given."""
+    """Ask only the first so many of `eval_prompts`; as many as `limit` where none is given."""
     generator: Responder | None = None
     """How an evaluated model answers; its model is filled in."""
     controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_refuse_unspeakable)
