@@ -193,12 +193,19 @@ async def test_what_is_in_flight_at_a_stop_is_kept(journal: Path) -> None:
     assert status(journal).answers == 3
 
 
-def test_a_dead_service_stops_the_run_with_one_line(journal: Path) -> None:
+def test_a_dead_service_stops_the_run_with_one_line() -> None:
     responder = Scripted(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
     with pytest.raises(Stopped, match=r"scripted:m: no answer for \d\d s \(HTTP 500\)") as stopped:
-        in_no_time(ask_all(journal, responder, prompts(50)))
+        in_no_time(ask_all(None, responder, prompts(50)))
     assert stopped.value.exit_code == 1
     assert responder.book.calls.total() < 300, "a dead service is asked ever more rarely"
+
+
+def test_what_a_dead_service_was_asked_is_not_in_doubt(journal: Path) -> None:
+    responder = Scripted(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
+    with pytest.raises(Stopped):
+        in_no_time(ask_all(journal, responder, prompts(50)))
+    assert status(journal).given_up > 0
     assert status(journal).doubtful == ()
 
 
