@@ -60,6 +60,8 @@ class Anthropic(BatchService):
                 f"anthropic:{self.model} needs a key: set the environment variable "
                 f"{self.api_key_env}, or name another with `api_key_env`."
             )
+        # It takes a second or more to load, in which no request's time should run.
+        from cpt_anthropic import sdk  # noqa: F401
 
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         from cpt_anthropic import sdk

@@ -65,6 +65,8 @@ class OpenAI(BatchService):
                 f"openai:{self.model} needs a key: set the environment variable "
                 f"{self.api_key_env}, or name another with `api_key_env`."
             )
+        # It takes a second or more to load, in which no request's time should run.
+        from cpt_openai import sdk  # noqa: F401
 
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         from cpt_openai import sdk
