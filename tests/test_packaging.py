@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -132,3 +133,17 @@ def test_every_dependency_is_pinned_for_development() -> None:
 def _name(requirement: str) -> str:
     """The name in a requirement, as package indexes spell it."""
     return re.split(r"[=<>~\[ ]", requirement)[0].lower().replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("plugin", "responder"), [("openai", "OpenAI"), ("anthropic", "Anthropic")]
+)
+def test_an_sdk_is_loaded_before_the_time_of_a_request_runs(plugin: str, responder: str) -> None:
+    made = f"from cpt_{plugin} import {responder}; it = {responder}('m', base_url='http://127.0.0.1/v1')"
+    loaded = f"print({plugin!r} in sys.modules)"
+    code = f"import sys; {made}; {loaded}; it.check(); {loaded}"
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["False", "True"]
