@@ -33,7 +33,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from faulty import CAPS, FAULTS, Faulty, faulty  # noqa: E402
 from respond import Command, write_prompts  # noqa: E402
 
-from cpt.asking.lookup import status  # noqa: E402
+from cpt.asking.journal.queries import status  # noqa: E402
 
 WIRES = {"server": "/v1", "openai": "/v1", "anthropic": ""}
 BESIDE = {

@@ -46,9 +46,9 @@ class Cost:
 def ours(
     pairs: Sequence[Pair], model: Path, options: argparse.Namespace
 ) -> Callable[[], Iterable[Ids]]:
-    from cpt.training.doctor import prepare
+    from cpt.training.data.prepare import prepare
+    from cpt.training.data.tokens import load_tokenizer
     from cpt.training.options import Training
-    from cpt.training.tokens import load_tokenizer
 
     tokenizer = load_tokenizer(model)
 

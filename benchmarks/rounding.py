@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from cpt.training.loading import load_model
-from cpt.training.logps import SequenceLogps
-from cpt.training.packing import microbatches
-from cpt.training.rows import Row
-from cpt.training.tokens import encode, load_tokenizer
+from cpt.training.data.packing import microbatches
+from cpt.training.data.rows import Row
+from cpt.training.data.tokens import encode, load_tokenizer
+from cpt.training.forward.loading import load_model
+from cpt.training.forward.logps import SequenceLogps
 
 BATCH, BETA, RATE = 4, 0.1, 5e-6
 

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 
 import cpt
-from cpt import errors, hookspecs, options, roles, testing, types
-from cpt.config import Config
-from cpt.plugins import load_plugins
-from cpt.registry import Registry, plural
+from cpt import errors, hookspecs, roles, testing, types
+from cpt.config import Config, options
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry, plural
 from cpt.roles import ROLES
 from cpt.testing import plugin
 

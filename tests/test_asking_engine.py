@@ -10,11 +10,11 @@ import pytest
 
 from cpt import CptError, Denied, Overloaded, Prompt, Rejected, Response, Unreachable, Usage
 from cpt.asking import Asker, in_order
-from cpt.asking.headers import heard
-from cpt.asking.lookup import status
+from cpt.asking.journal.queries import status
 from cpt.asking.options import Asking
 from cpt.errors import BadData, Stopped
 from cpt.roles import Responder
+from cpt.service.ratelimits import heard
 
 from .asked import Act, Batched, Book, Scripted, prompt, prompts
 from .clock import in_no_time

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from cpt.asking.lookup import status
+from cpt.asking.journal.queries import status
 from cpt.cli import main
 
 from .faulty import FAULTS, Faulty, faulty

@@ -19,11 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpt import CptError, Message, Prompt, Response, Usage
-from cpt.asking import Asker, keys, schema
-from cpt.asking.journal import Journal, Paid
-from cpt.asking.lookup import status, why
-from cpt.asking.seal import put, take
-from cpt.asking.writer import MOST, Writer
+from cpt.asking import Asker
+from cpt.asking.journal import keys, schema
+from cpt.asking.journal.clean_close import put, take
+from cpt.asking.journal.journal import Journal, Paid
+from cpt.asking.journal.queries import status, why
+from cpt.asking.journal.writer import MOST, Writer
 from cpt.errors import Stopped
 
 from .asked import Scripted, prompt, prompts

@@ -16,11 +16,11 @@ import attrs
 import pytest
 
 from cpt import NOT_IDENTITY, Overloaded, Prompt, Response, Service, Usage
-from cpt.asking import keys
-from cpt.asking.halt import Halt
-from cpt.asking.journal import Entry
-from cpt.asking.service import Endpoint
-from cpt.asking.tally import Tally
+from cpt.asking.journal import keys
+from cpt.asking.journal.journal import Entry
+from cpt.asking.stats import Tally
+from cpt.asking.stop import Halt
+from cpt.asking.transports.endpoint import Endpoint
 
 from .asked import prompt
 from .clock import in_no_time

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt.asking import in_order
-from cpt.asking.order import AHEAD
+from cpt.asking.ordered import AHEAD
 
 from .clock import in_no_time
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpt.asking.halt import Halt
-from cpt.asking.headers import Refill, heard, listen, refills
-from cpt.asking.limits import Throttle
+from cpt.asking.rate.throttle import Throttle
+from cpt.asking.stop import Halt
 from cpt.errors import Stopped
+from cpt.service.ratelimits import Refill, heard, listen, refills
 
 from .clock import in_no_time
 from .faulty import Sliding, Window

@@ -18,10 +18,10 @@ from cpt import Prompt, Rejected, Response, Usage
 from cpt.asking import progress
 from cpt.asking.options import Asking
 from cpt.asking.progress import Progress
-from cpt.asking.tally import Tally
+from cpt.asking.stats import Tally
 from cpt.data import read_responses
 from cpt.errors import Stopped
-from cpt.run.respond import _at_once, respond
+from cpt.run.steps.respond import _at_once, respond
 
 from .asked import Scripted, prompt, prompts
 
@@ -58,7 +58,7 @@ def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
 def test_a_table_larger_than_is_written_at_once_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpt.run.respond.CHUNK", 1000)
+    monkeypatch.setattr("cpt.run.steps.respond.CHUNK", 1000)
 
     def long(asked: Prompt, _: int) -> Response:
         return Response(prompt_id=asked.id, text=f"{asked.id} ä\n" * int(asked.id[1:]), author="m")

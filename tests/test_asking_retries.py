@@ -8,8 +8,8 @@ from email.utils import formatdate
 import pytest
 
 from cpt import Denied, Overloaded, Rejected, Unreachable
-from cpt.asking.failures import failure, retry_after
-from cpt.asking.retries import retried
+from cpt.asking.rate.retries import retried
+from cpt.service.http_errors import failure, retry_after
 
 
 async def waits(error: Exception, attempts: int) -> list[float]:

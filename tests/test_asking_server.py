@@ -22,8 +22,8 @@ from cpt import (
     Usage,
 )
 from cpt.asking import Asker
-from cpt.asking.headers import Refill, listen
 from cpt.errors import AskError, Malformed
+from cpt.service.ratelimits import Refill, listen
 from cpt.testing import ResponderContract
 from cpt_server import Server, http
 

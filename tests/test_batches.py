@@ -17,12 +17,11 @@ import pytest
 
 from cpt import CptError, Message, Prompt, Response
 from cpt.asking import Asker
-from cpt.asking.batchable import BatchService
-from cpt.asking.batches import Timing
-from cpt.asking.bills import bill
-from cpt.asking.lookup import status
+from cpt.asking.journal.queries import bill, status
 from cpt.asking.options import Asking
-from cpt.run.respond import respond
+from cpt.asking.transports.batches import Timing
+from cpt.run.steps.respond import respond
+from cpt.service.batch import BatchService
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 
@@ -164,7 +163,9 @@ async def test_all_prompts_of_a_run_go_out_together(
     provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However few are under way where each is asked by itself."""
-    monkeypatch.setattr("cpt.asking.batches.Timing", lambda: Timing(quiet=0.5, poll=0.02))
+    monkeypatch.setattr(
+        "cpt.asking.transports.batches.Timing", lambda: Timing(quiet=0.5, poll=0.02)
+    )
     asked, asking = prompts(*map(str, range(600))), Asking(batch=True, at_once=10)
     done = await asyncio.to_thread(respond, asked, service, tmp_path, asking=asking)
     assert done["outcomes"] == {"answered": 600}

@@ -9,8 +9,8 @@ import click
 import pytest
 
 from cpt.cli import main
-from cpt.plugins import load_plugins
-from cpt.registry import Registry
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 
 HEAVY = {"torch", "transformers", "datasets", "pyarrow", "openai", "anthropic", "aiohttp"}
 

@@ -6,11 +6,11 @@ from attrs.validators import min_len
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpt import config, options
-from cpt.config import Layer
+from cpt import config
+from cpt.config import Layer, options
 from cpt.errors import BadOptions
-from cpt.plugins import load_plugins
-from cpt.registry import Registry
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 from cpt.yamls import read_yaml
 
 TREE = {"loss": {"name": "dpo", "beta": 0.1}, "train": {"epochs": 2}, "model": "tiny"}

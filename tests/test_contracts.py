@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cpt.plugins import load_plugins
-from cpt.registry import Registry
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 from cpt.testing import LossContract, ResponderContract
 from cpt_anthropic import Anthropic
 from cpt_apo import ApoDown, ApoZero

@@ -8,12 +8,12 @@ import attrs
 import pytest
 
 from cpt import CptError
-from cpt.training import doctor
-from cpt.training.corpus import mismatch
-from cpt.training.doctor import NOTED, REFUSED, examine, prepare, refuse_none_left
+from cpt.training.data import prepare as preparing
+from cpt.training.data.corpus import mismatch
+from cpt.training.data.findings import NOTED, REFUSED, refuse_none_left
+from cpt.training.data.prepare import examine, prepare
+from cpt.training.data.rows import Row, key
 from cpt.training.options import Training
-from cpt.training.reference import key
-from cpt.training.rows import Row
 
 from . import tiny
 
@@ -161,7 +161,7 @@ def test_the_rows_of_a_pair_are_made_once(monkeypatch: pytest.MonkeyPatch) -> No
         made.append(Row(*parts))
         return made[-1]
 
-    monkeypatch.setattr(doctor, "Row", counted)
+    monkeypatch.setattr(preparing, "Row", counted)
     prepare([GOOD, tiny.pair("q", "same", "same")], TOKENIZER, Training())
     assert len(made) == 4
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from cpt import Ask, Message, Pair, Pairer, Prompt, Responder, Response, Service, Usage
 from cpt.asking import Asker
-from cpt.asking.bills import Charge, bill
-from cpt.asking.estimates import PER_TURN, TYPICAL, DryRun, Estimate, input_tokens
+from cpt.asking.journal.queries import Charge, bill
+from cpt.asking.money.estimates import PER_TURN, TYPICAL, DryRun, Estimate, input_tokens
+from cpt.asking.money.prices import Prices
 from cpt.asking.options import Asking
-from cpt.asking.prices import Prices
 from cpt.cli import main
 from cpt_openai import OpenAI
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import cpt
 from cpt import config, paths
 from cpt.data import read_pairs, read_prompts
-from cpt.plugins import load_plugins
-from cpt.registry import Registry
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 from cpt_lab import make
 from cpt_lab.presets import PRESETS
 from cpt_lab.recipes import _study

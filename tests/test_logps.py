@@ -31,11 +31,11 @@ from transformers import (
     Qwen3Config,
 )
 
-from cpt.training import head as heads
-from cpt.training import probe
-from cpt.training.logps import SequenceLogps
-from cpt.training.packing import Layout, microbatches
-from cpt.training.rows import Row
+from cpt.training.data.packing import Layout, microbatches
+from cpt.training.data.rows import Row
+from cpt.training.forward import head as heads
+from cpt.training.forward import probe
+from cpt.training.forward.logps import SequenceLogps
 
 VOCABULARY = 97
 SMALL = {

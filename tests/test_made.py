@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 import cpt
-from cpt.run.code import code_of, installed
-from cpt.run.made import code, content
+from cpt.run.record.code import code_of, installed
+from cpt.run.record.inputs import code, content
 
 from . import tiny
 
@@ -225,7 +225,7 @@ def test_a_half_done_training_does_not_go_on_with_other_code(run, monkeypatch):
 
 def test_a_redo_that_was_killed_half_way_is_taken_up(run, monkeypatch):
     """Killed once the old model is gone, or half gone: neither is ever taken for a new one."""
-    from cpt.run import folder
+    from cpt.run.record import folder
 
     run()
     edit("mine.py", "1.0 *", "2.0 *")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt.errors import BadData
-from cpt.training.packing import Layout, Micro, branches, microbatches
-from cpt.training.rows import Row
+from cpt.training.data.packing import Layout, Micro, branches, microbatches
+from cpt.training.data.rows import Row
 
 SHARED = Layout(packed=True, shared=True)
 LAYOUTS = {"padded": Layout(), "packed": Layout(packed=True), "shared": SHARED}

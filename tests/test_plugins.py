@@ -157,8 +157,8 @@ def test_a_plugin_can_add_a_command(cpt_cli, tmp_path):
 
 
 def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplog):
-    from cpt.plugins import load_plugins
-    from cpt.run.moments import Moments
+    from cpt.plugins.manager import load_plugins
+    from cpt.run.events import Moments
 
     (tmp_path / "watch.py").write_text(
         "import cpt\nseen = []\n@cpt.hookimpl\ndef cpt_step_ended(step, metrics):\n"

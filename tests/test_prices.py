@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt import CptError, Local, Prompt, Response, Usage
-from cpt.asking.prices import MILLION, Price, Prices
+from cpt.asking.money.prices import MILLION, Price, Prices
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 from cpt_server import Server

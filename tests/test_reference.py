@@ -15,11 +15,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cpt import CptError
-from cpt.training import scoring
-from cpt.training.doctor import prepare
+from cpt.models import weights_digest
+from cpt.training.data.prepare import prepare
+from cpt.training.data.rows import Row, key
 from cpt.training.options import Training
-from cpt.training.reference import fingerprint, key, store
-from cpt.training.rows import Row
+from cpt.training.reference import scoring
+from cpt.training.reference.store import store
 
 from . import tiny
 
@@ -223,12 +224,12 @@ def test_another_reference_model(tmp_path: Path, model: Path) -> None:
 
 
 def test_a_file_of_weights_is_read_once(model: Path, cache: Path) -> None:
-    first = fingerprint(model)
-    known = json.loads((cache / "fingerprints.json").read_text())
+    first = weights_digest(model)
+    known = json.loads((cache / "digests.json").read_text())
     assert len(known) == 2
-    assert fingerprint(model) == first
+    assert weights_digest(model) == first
     (model / "generation_config.json").write_text("{}")
-    assert fingerprint(model) == first
+    assert weights_digest(model) == first
 
 
 def test_a_key_tells_prompt_from_answer() -> None:

@@ -25,14 +25,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt import report
-from cpt.asking.bills import Charge
+from cpt.asking.journal.queries import Charge
 from cpt.cli import main
-from cpt.report.costs import Bill
-from cpt.report.data import gather
-from cpt.report.diff import Text, compare
 from cpt.report.page import render
-from cpt.report.pairs import spread
-from cpt.report.scores import verdict
+from cpt.report.read.costs import Bill
+from cpt.report.read.diff import Text, compare
+from cpt.report.read.pairs import spread
+from cpt.report.read.run import gather
+from cpt.report.read.scores import verdict
 from cpt.report.words import digits, duration, share, signed, with_interval
 from cpt.types import Score
 

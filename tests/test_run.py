@@ -13,11 +13,11 @@ import yaml
 
 from cpt import config
 from cpt.config import Layer, flatten
-from cpt.plugins import load_plugins
-from cpt.registry import Registry
-from cpt.run.folder import Folder
-from cpt.run.moments import Moments
-from cpt.run.road import PAIRS
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
+from cpt.run.events import Moments
+from cpt.run.pipeline import PAIRS
+from cpt.run.record.folder import Folder
 from cpt.run.stages import Run
 
 from . import tiny

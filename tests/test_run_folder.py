@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from cpt import config
 from cpt.errors import CptError
-from cpt.plugins import load_plugins
-from cpt.registry import Registry
-from cpt.run.folder import Folder
-from cpt.run.made import digest_of
-from cpt.run.moments import Moments
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
+from cpt.run.events import Moments
+from cpt.run.record.folder import Folder
+from cpt.run.record.inputs import digest_of
 from cpt.run.stages import Run, Stage, perform
 
 

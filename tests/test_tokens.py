@@ -24,7 +24,7 @@ from tokenizers import (
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from cpt import CptError, Message
-from cpt.training.tokens import (
+from cpt.training.data.tokens import (
     AT_ONCE,
     _Encoder,
     _Tail,

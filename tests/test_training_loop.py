@@ -21,13 +21,13 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from cpt import Batch, CptError, Loss
 from cpt.training import objective, step
-from cpt.training.corpus import corpus_of
-from cpt.training.loading import compile_layers
+from cpt.training.data.corpus import corpus_of
+from cpt.training.data.packing import Layout
+from cpt.training.data.rows import Row
+from cpt.training.forward.loading import compile_layers
 from cpt.training.loop import _factor
 from cpt.training.options import Training
-from cpt.training.packing import Layout
-from cpt.training.rows import Row
-from cpt.training.scoring import _by_prompt
+from cpt.training.reference.scoring import _by_prompt
 
 from . import tiny
 from .training_process import Trainings
@@ -538,7 +538,7 @@ def test_the_schedules_are_those_of_their_names() -> None:
 
 
 def test_a_small_model_computes_with_one_thread_and_a_large_one_with_all():
-    from cpt.training.threads import SMALL, suited_threads
+    from cpt.training.forward.cpu import SMALL, suited_threads
 
     torch.set_num_threads(2)
     try:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig
 
 from cpt import CptError, Message, Prompt, Response
-from cpt.models import batches, name_of, weights_of
+from cpt.models import batches, digest_of, name_of
 from cpt.testing import ResponderContract, fake_prompts
 from cpt_transformers import Transformers
 from cpt_transformers.sampling import Noise, gumbel, key, sampler
@@ -177,9 +177,9 @@ def test_a_model_trained_anew_is_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "chat_template.jinja"])
 def test_another_tokenizer_is_another_model(name: str, tmp_path: Path) -> None:
     path = folder(tmp_path / "model")
-    before = weights_of(str(path))
+    before = digest_of(str(path))
     (path / name).write_text((path / name).read_text() + "\n")
-    assert weights_of(str(path)) != before
+    assert digest_of(str(path)) != before
 
 
 @pytest.mark.parametrize(

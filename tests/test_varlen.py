@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cpt.training import attention, varlen
-from cpt.training.attention import Line, packed_attention
-from cpt.training.packing import Span
+from cpt.training.data.packing import Span
+from cpt.training.forward import attention, varlen
+from cpt.training.forward.attention import Line, packed_attention
 
 
 def defined(

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from cpt.training import checkpoint, train
+from cpt.training import train
 from cpt.training.options import Training
+from cpt.training.output import checkpoint
 
 from . import tiny
 

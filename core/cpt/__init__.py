@@ -4,6 +4,7 @@ from cpt.errors import CptError, Denied, NoPair, Overloaded, Rejected, Unreachab
 from cpt.hookspecs import hookimpl
 from cpt.roles import (
     NOT_IDENTITY,
+    Ask,
     Component,
     Evaluator,
     Judge,
@@ -15,7 +16,6 @@ from cpt.roles import (
     Service,
 )
 from cpt.types import (
-    Ask,
     Batch,
     Logps,
     Message,

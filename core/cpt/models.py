@@ -1,51 +1,69 @@
-"""Models on this machine, for components that run one: where it lies, what it is, what fits."""
+"""Models on this machine: where one is, what it is, and what fits on a device."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from cpt import paths
+from cpt.errors import CptError
+from cpt.files import write_text
 
 TOKENIZER = ("*tokenizer*.json", "*tokenizer*.model", "chat_template*", "generation_config.json")
-"""Files beside the weights that decide what a model is told and when it stops."""
+"""Files beside the weights that decide what a model reads and when it stops."""
+DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+"""Files that a model of the hub is made of."""
 
 
-def folder_of(model: str) -> Path:
-    """The folder of a model, given by path, by scheme or by hub id. Raises `CptError`."""
-    from cpt.training.loading import model_folder
+def folder_of(model: str | Path) -> Path:
+    """The folder of a model: a path, a path scheme (`lab:policy`) or a hub id.
 
-    return model_folder(paths.resolve(model))
+    Raises `CptError` if there is no such model, or only an adapter.
+    """
+    folder = Path(paths.resolve(str(model)))
+    if not folder.is_dir():
+        folder = _from_hub(str(folder))
+    if (folder / "adapter_config.json").exists():
+        raise CptError(f"{folder}: holds an adapter only; merge it into its base model first.")
+    if not (folder / "config.json").exists():
+        raise CptError(f"{folder}: not a model's folder, as it has no config.json.")
+    return folder
 
 
 def name_of(model: str) -> str:
-    """What a model is called: its folder, or the run that it stands in, without looking there."""
+    """What a model is called: the name of its folder, or of the run that it is in.
+
+    Nothing is read from the disk.
+    """
     parts = model.replace(":", "/").rstrip("/").split("/")
     return parts[-2] if parts[-1] == "model" and len(parts) > 1 and parts[-2] else parts[-1]
 
 
-def weights_of(model: str) -> str:
-    """A digest of all that makes a model answer as it does. Raises `CptError`.
+def digest_of(model: str) -> str:
+    """A digest of all that decides a model's answers. Raises `CptError`.
 
-    Equal for copies in other places; another one as soon as the folder holds another model.
+    Copies in other places have the same digest; a folder whose content changes gets another one.
     """
-    return weights_in(folder_of(model))
+    return folder_digest(folder_of(model))
 
 
-def weights_in(folder: Path) -> str:
-    """The same, of the model in a folder. Raises `OSError` if there is none."""
+def folder_digest(folder: Path) -> str:
+    """The digest of the model in a folder: weights, configuration, tokenizer, chat template.
+
+    Raises `OSError` if there is no model.
+    """
     files = (file for file in folder.glob("*") if file.exists())  # links may lead nowhere
-    return _digest(folder, tuple(sorted(map(_state, files))))
+    return _folder_digest(folder, tuple(sorted(map(_state, files))))
 
 
 @lru_cache
-def _digest(folder: Path, state: tuple[tuple[Any, ...], ...]) -> str:
-    from cpt.training.reference import fingerprint
-
-    digest = blake2b(fingerprint(folder).encode(), digest_size=16)
+def _folder_digest(folder: Path, state: tuple[tuple[Any, ...], ...]) -> str:
+    digest = hashlib.blake2b(weights_digest(folder).encode(), digest_size=16)
     for file in sorted({file for pattern in TOKENIZER for file in folder.glob(pattern)}):
         if file.is_file():
             digest.update(file.name.encode() + file.read_bytes())
@@ -56,6 +74,32 @@ def _state(file: Path) -> tuple[Any, ...]:
     """What changes when a file does."""
     stat = file.stat()
     return file.name, stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def weights_digest(folder: Path) -> str:
+    """A digest of a model's weights and configuration. Raises `OSError` if there are none.
+
+    A file is read once, and again only if its size, its times or its inode change.
+    """
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    if len(files) == 1:
+        files += sorted(folder.glob("pytorch_model*.bin"))
+    known_at = paths.cache_folder() / "digests.json"
+    known: dict[str, str] = json.loads(known_at.read_text()) if known_at.exists() else {}
+    found = {_stamp(file): known.get(_stamp(file)) or _file_digest(file) for file in files}
+    if not found.keys() <= known.keys():
+        write_text(known_at, json.dumps(known | found))
+    return hashlib.blake2b("".join(found.values()).encode(), digest_size=16).hexdigest()
+
+
+def _stamp(file: Path) -> str:
+    stat = file.resolve().stat()
+    return f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
+
+
+def _file_digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "blake2b").hexdigest()[:32]
 
 
 def device_of(name: str) -> str:
@@ -69,10 +113,10 @@ def device_of(name: str) -> str:
 
 
 def batches(lengths: Sequence[int], tokens: int, extra: int = 0) -> Iterator[list[int]]:
-    """Cut indices into batches of similar length, the longest first.
+    """Split indices into batches of similar length, the longest first.
 
-    A batch, padded to its longest and with `extra` for each row, takes at most `tokens`; a row too
-    long for that goes alone.
+    A batch, padded to its longest row and with `extra` tokens for each row, takes at most
+    `tokens`; a row that is too long for that is alone.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     start = 0
@@ -80,3 +124,18 @@ def batches(lengths: Sequence[int], tokens: int, extra: int = 0) -> Iterator[lis
         size = max(1, tokens // (lengths[order[start]] + extra))
         yield order[start : start + size]
         start += size
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise CptError(f"{name}: there is no such folder, and it is not a hub id (OWNER/NAME).")
+    try:
+        return Path(snapshot_download(name, allow_patterns=DOWNLOADED))
+    except (HfHubHTTPError, OSError) as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        raise CptError(
+            f"{name}: there is no such folder, and the hub does not give it ({why})."
+        ) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from cpt.plugins import Plugins, load_plugins
+from cpt.plugins.manager import Plugins, load_plugins
 
 Scheme = Callable[[str], Path]
 _offered: dict[str, Scheme] = {}
@@ -38,3 +39,10 @@ def _schemes() -> Mapping[str, Scheme]:
 def _offer_installed() -> None:
     """For a component that is used from Python, where no command line has loaded plugins."""
     offer(load_plugins())
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what runs can share: `CPT_CACHE`, else under `~/.cache`."""
+    given = os.environ.get("CPT_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(base) / "cpt"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import attrs
 from attrs.validators import ge, gt, optional
 
-from cpt.types import Ask, Batch, Pair, Prompt, Response, Score, Verdict
+from cpt.types import Batch, Pair, Prompt, Response, Score, Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,6 +116,16 @@ class Local(Responder):
         """Answer every (prompt, sample number), in the order given.
 
         Which requests come together must not change any answer.
+        """
+
+
+class Ask(Protocol):
+    """How a pairer, a judge or an evaluator asks a responder: paid once, kept for ever."""
+
+    async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
+        """Answer number `sample` of `responder` to `prompt`.
+
+        Numbers keep several answers to one prompt apart; the same number is the same answer.
         """
 
 

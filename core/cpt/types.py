@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from math import inf, sqrt
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
@@ -14,8 +14,6 @@ from cpt.errors import CptError, NoPair
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from cpt.roles import Responder
 
 T = TypeVar("T")
 
@@ -85,16 +83,6 @@ class Response:
             f"{self.author}: {self.detail or self.finish_reason or self.outcome}",
             self.text,
         )
-
-
-class Ask(Protocol):
-    """How a pairer, a judge or an evaluator asks a responder: paid once, kept for ever."""
-
-    async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
-        """Answer number `sample` of `responder` to `prompt`.
-
-        Numbers keep several answers to one prompt apart; the same number is the same answer.
-        """
 
 
 @attrs.frozen(kw_only=True)

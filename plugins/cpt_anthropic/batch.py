@@ -9,9 +9,9 @@ import anthropic
 from anthropic.types.messages import MessageBatch
 
 from cpt import Rejected, Response, Unreachable
-from cpt.asking.batchable import Item
-from cpt.asking.failures import failure
 from cpt.errors import AskError
+from cpt.service.batch import Item
+from cpt.service.http_errors import failure
 from cpt_anthropic.messages import read
 from cpt_anthropic.sdk import client, translated
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cpt import Prompt, Response, Usage
-from cpt.asking.chat import count
 from cpt.errors import Malformed
+from cpt.service.chat import count
 from cpt.types import Outcome
 
 OUTCOMES: Mapping[str, Outcome] = {

@@ -15,9 +15,9 @@ import anthropic
 import httpx2
 
 from cpt import Prompt, Response, Unreachable
-from cpt.asking.failures import failure
-from cpt.asking.headers import heard
 from cpt.errors import Malformed
+from cpt.service.http_errors import failure
+from cpt.service.ratelimits import heard
 from cpt_anthropic.messages import read
 
 if TYPE_CHECKING:

@@ -83,7 +83,7 @@ class Scorer(cpt.Local):
     def identity(self) -> Mapping[str, Any]:
         return {
             "responder": self.name,
-            "weights": models.weights_of(self.model),
+            "weights": models.digest_of(self.model),
             "dtype": self.dtype,
         }
 
@@ -92,7 +92,7 @@ class Scorer(cpt.Local):
         with IN_USE:
             loaded = _load(
                 str(models.folder_of(self.model)),
-                models.weights_of(self.model),
+                models.digest_of(self.model),
                 models.device_of(self.device),
                 self.dtype,
             )
@@ -156,7 +156,7 @@ def _load(folder: str, weights: str, device: str, dtype: Dtype) -> Loaded:
     """The model in a folder, as long as it is the one with these weights. Raises `CptError`."""
     from transformers import AutoModelForSequenceClassification
 
-    from cpt.training.tokens import load_tokenizer
+    from cpt.training.data.tokens import load_tokenizer
 
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
-from cpt.asking import chat
-from cpt.asking.batchable import BatchService, Item
-from cpt.asking.secrets import refuse_password, refuse_unsendable
 from cpt.errors import AskError
+from cpt.service import chat
+from cpt.service.batch import BatchService, Item
+from cpt.service.credentials import refuse_password, refuse_unsendable
 
 OFFICIAL = "https://api.openai.com/v1"
 

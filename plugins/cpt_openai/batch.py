@@ -10,10 +10,10 @@ import openai
 from openai.types import Batch
 
 from cpt import Denied, Overloaded, Rejected, Response, Unreachable
-from cpt.asking.batchable import Item
-from cpt.asking.chat import read
-from cpt.asking.failures import failure
 from cpt.errors import AskError
+from cpt.service.batch import Item
+from cpt.service.chat import read
+from cpt.service.http_errors import failure
 from cpt_openai.sdk import client, translated
 
 if TYPE_CHECKING:

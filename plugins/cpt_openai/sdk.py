@@ -15,10 +15,10 @@ import httpx2
 import openai
 
 from cpt import Prompt, Response, Unreachable
-from cpt.asking.chat import read
-from cpt.asking.failures import failure
-from cpt.asking.headers import heard
 from cpt.errors import Malformed
+from cpt.service.chat import read
+from cpt.service.http_errors import failure
+from cpt.service.ratelimits import heard
 
 if TYPE_CHECKING:
     from cpt_openai import OpenAI

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
-from cpt.asking import chat
-from cpt.asking.secrets import refuse_password, refuse_unsendable
+from cpt.service import chat
+from cpt.service.credentials import refuse_password, refuse_unsendable
 
 
 @attrs.frozen

@@ -54,7 +54,7 @@ class Transformers(cpt.Local):
     def identity(self) -> Mapping[str, Any]:
         """A model is its weights, wherever they lie: one trained anew is another model."""
         options = super().identity
-        return {**options, "model": models.weights_of(self.model)}
+        return {**options, "model": models.digest_of(self.model)}
 
     @property
     def at_once(self) -> int:
@@ -79,7 +79,7 @@ class Transformers(cpt.Local):
         with IN_USE:
             loaded = load(
                 str(models.folder_of(self.model)),
-                models.weights_of(self.model),
+                models.digest_of(self.model),
                 models.device_of(self.device),
                 self.dtype,
             )

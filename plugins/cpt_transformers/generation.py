@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cpt import CptError, Message, Response, Usage, models
-from cpt.training.threads import suited_threads
-from cpt.training.tokens import load_tokenizer
+from cpt.training.data.tokens import load_tokenizer
+from cpt.training.forward.cpu import suited_threads
 from cpt.types import Outcome
 from cpt_transformers.sampling import key, sampler
 

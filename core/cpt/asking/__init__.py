@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cpt.asking.engine import Asker
-    from cpt.asking.order import in_order
+    from cpt.asking.ordered import in_order
 
 __all__ = ["Asker", "in_order"]
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return Asker
     if name == "in_order":
-        from cpt.asking.order import in_order
+        from cpt.asking.ordered import in_order
 
         return in_order
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,19 +11,18 @@ from types import TracebackType
 
 import attrs
 
-from cpt.asking import keys
-from cpt.asking.batches import Timing
-from cpt.asking.budget import Price, Purse
-from cpt.asking.halt import Halt
-from cpt.asking.interrupts import interruptible
-from cpt.asking.journal import Entry, Journal, Paid
-from cpt.asking.keys import Request
+from cpt.asking.dispatch import Roads
+from cpt.asking.journal import keys
+from cpt.asking.journal.journal import Entry, Journal, Paid
+from cpt.asking.journal.keys import Request
+from cpt.asking.money.budget import Price, Purse
+from cpt.asking.money.prices import Prices
 from cpt.asking.options import Asking
-from cpt.asking.prices import Prices
 from cpt.asking.progress import Progress
-from cpt.asking.roads import Roads
-from cpt.asking.service import GivenUp, unanswered
-from cpt.asking.tally import Tally
+from cpt.asking.stats import Tally
+from cpt.asking.stop import Halt, interruptible
+from cpt.asking.transports.batches import Timing
+from cpt.asking.transports.endpoint import GivenUp, unanswered
 from cpt.paths import resolve
 from cpt.roles import Responder
 from cpt.types import Outcome, Prompt, Response

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Any
 
-from cpt.asking.tally import Tally
+from cpt.asking.stats import Tally
 
 LIVE, PLAIN = 0.25, 10.0
 """Seconds between two looks, on a terminal and elsewhere."""

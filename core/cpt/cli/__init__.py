@@ -18,8 +18,8 @@ from cpt.cli.inspect import plugins, show
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
 from cpt.errors import CptError, Stopped
-from cpt.plugins import load_plugins
-from cpt.registry import Registry
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 
 INTERRUPTED = 130
 DISK = {

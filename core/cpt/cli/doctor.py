@@ -18,15 +18,17 @@ MOST_SHOWN = 5
 @click.pass_context
 def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
     from cpt.data import read_pairs
-    from cpt.training.doctor import NOTED, REFUSED, examine
-    from cpt.training.loading import model_folder, vocabulary, within_positions
-    from cpt.training.tokens import load_tokenizer
+    from cpt.models import folder_of
+    from cpt.training.data.findings import NOTED, REFUSED
+    from cpt.training.data.prepare import examine
+    from cpt.training.data.tokens import load_tokenizer
+    from cpt.training.forward.loading import vocabulary, within_positions
 
     # Pairs are given, so that no preset fills in a model.
     config = prepare(ctx, values | {"pairs": source}).config
     if config.model is None:
         raise CptError("--model must be given: whose tokenizer and chat template are meant?")
-    folder = model_folder(paths.resolve(config.model))
+    folder = folder_of(config.model)
     pairs = read_pairs(paths.resolve(source))
     options = within_positions(config.train, folder)
     report = examine(pairs, load_tokenizer(folder), options, vocabulary(folder))

@@ -9,10 +9,9 @@ import attrs
 import click
 from click.shell_completion import CompletionItem
 
-from cpt import options
-from cpt.config import Addresses
+from cpt.config import Addresses, options
 from cpt.errors import CptError
-from cpt.registry import Registry
+from cpt.plugins.registry import Registry
 from cpt.roles import ROLES, Component
 
 

@@ -17,7 +17,7 @@ import click
 
 from cpt.errors import CptError
 from cpt.files import write_text
-from cpt.registry import Registry
+from cpt.plugins.registry import Registry
 from cpt.roles import ROLES, Loss
 
 TEMPLATES = Path(__file__).parents[1] / "scaffold"

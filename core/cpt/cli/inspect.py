@@ -10,10 +10,9 @@ from typing import Any
 import attrs
 import click
 
-from cpt import options
-from cpt.config import Config
-from cpt.plugins import Plugin
-from cpt.registry import Registry, plural
+from cpt.config import Config, options
+from cpt.plugins.manager import Plugin
+from cpt.plugins.registry import Registry, plural
 from cpt.roles import ROLES
 
 

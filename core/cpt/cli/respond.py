@@ -39,7 +39,7 @@ def _respond(
     if why is not None:
         _say_why(run, why, as_json)
     elif dry_run:
-        from cpt.run import dry
+        from cpt.run import estimate as dry
 
         dry.tell(dry.estimate_responses(run), as_json)
     else:
@@ -47,9 +47,9 @@ def _respond(
 
 
 def _ask(run: Run, as_json: bool) -> None:
-    from cpt import options
+    from cpt.config import options
     from cpt.data import read_prompts
-    from cpt.run.respond import respond
+    from cpt.run.steps.respond import respond
 
     responder = needed(run, "responder")
     source = paths.resolve(needed(run, "prompts"))
@@ -85,7 +85,7 @@ def _say_outcomes(summary: Mapping[str, Any]) -> None:
 
 
 def _say_status(path: Path, as_json: bool) -> None:
-    from cpt.asking.lookup import status
+    from cpt.asking.journal.queries import status
 
     journal = _journal(path)
     found = attrs.asdict(status(journal))
@@ -103,7 +103,7 @@ def _journal(path: Path) -> Path:
 
 
 def _say_why(run: Run, prompt_id: str, as_json: bool) -> None:
-    from cpt.asking.lookup import why
+    from cpt.asking.journal.queries import why
     from cpt.data import read_prompts
 
     responder = needed(run, "responder")

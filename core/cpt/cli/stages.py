@@ -15,9 +15,9 @@ from cpt.cli.progress import Progress, keep_quiet
 from cpt.cli.tell import conclude
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
-from cpt.registry import Registry
-from cpt.run.folder import Folder
-from cpt.run.moments import Moments
+from cpt.plugins.registry import Registry
+from cpt.run.events import Moments
+from cpt.run.record.folder import Folder
 from cpt.run.stages import Run, is_main
 
 
@@ -125,7 +125,8 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
         dry_run: bool = False,
         **rest: Any,
     ) -> None:
-        from cpt.run import dry, road
+        from cpt.run import estimate as dry
+        from cpt.run import pipeline as road
 
         run = attrs.evolve(prepare(ctx, rest), redo=redo)
         if dry_run:

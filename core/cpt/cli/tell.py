@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from cpt.report.reading import read_json
-from cpt.run.folder import Folder
+from cpt.report.read.files import read_json
+from cpt.run.record.folder import Folder
 
 if TYPE_CHECKING:
-    from cpt.asking.bills import Charge
+    from cpt.asking.journal.queries import Charge
 
 MOST_NAMED = 3
 WIDE = 200
@@ -147,7 +147,7 @@ def bill_lines(journal: Path) -> Iterator[str]:
 
 def _charges(journal: Path) -> list[Charge]:
     """The bill, less answers that cost nothing."""
-    from cpt.asking.bills import bill
+    from cpt.asking.journal.queries import bill
 
     charges = bill(journal) if journal.exists() else []
     return [charge for charge in charges if charge.dollars or charge.unpriced]

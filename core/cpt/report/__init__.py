@@ -17,8 +17,8 @@ def write(run: Path) -> Path | None:
     # It says how long it looks for fonts, and where it keeps them: no reader's concern.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from cpt.files import write_text
-    from cpt.report.data import gather
     from cpt.report.page import render
+    from cpt.report.read.run import gather
 
     found = gather(run)
     if found is None:

@@ -10,13 +10,15 @@ from typing import Any
 import attrs
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cpt.asking.secrets import scrub
-from cpt.report import plots, scores, training, words
-from cpt.report.data import Report
-from cpt.report.pairs import COMPARED, Pairs
+from cpt.report import plots, words
 from cpt.report.plots import Plot
-from cpt.report.scores import Measure
-from cpt.report.training import Course
+from cpt.report.read import curves as training
+from cpt.report.read import scores
+from cpt.report.read.curves import Course
+from cpt.report.read.pairs import COMPARED, Pairs
+from cpt.report.read.run import Report
+from cpt.report.read.scores import Measure
+from cpt.service.credentials import scrub
 
 TEMPLATES = Path(__file__).with_name("templates")
 

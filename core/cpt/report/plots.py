@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cpt.config import AFTER, BEFORE
-from cpt.report.pairs import Pairs
-from cpt.report.scores import Measure, Standing
-from cpt.report.training import Course, Curve
+from cpt.report.read.curves import Course, Curve
+from cpt.report.read.pairs import Pairs
+from cpt.report.read.scores import Measure, Standing
 from cpt.report.words import digits, short
 from cpt.types import Score
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
-from cpt import options
-from cpt.config import Config
+from cpt.config import Config, options
 from cpt.errors import CptError
-from cpt.registry import Registry
+from cpt.plugins.registry import Registry
 from cpt.roles import Component
-from cpt.run.folder import Folder
-from cpt.run.made import (
+from cpt.run.events import Moments
+from cpt.run.record.folder import Folder
+from cpt.run.record.inputs import (
     Made,
     code,
     content,
@@ -26,7 +26,6 @@ from cpt.run.made import (
     source_digest,
     table_of,
 )
-from cpt.run.moments import Moments
 
 Summary = Mapping[str, Any]
 

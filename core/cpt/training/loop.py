@@ -18,15 +18,15 @@ from cpt.errors import CptError
 from cpt.files import write_text
 from cpt.roles import Loss, Scheduler
 from cpt.training import metrics
-from cpt.training.export import export
+from cpt.training.forward.cpu import count_weights, suited_threads
 from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.options import Training
+from cpt.training.output.export import export
 from cpt.training.plan import make_plan, write_plan
-from cpt.training.scoring import most
+from cpt.training.reference.scoring import most
 from cpt.training.state import State, begin, make_accelerator, save
 from cpt.training.step import Part, cut, divided, grouped
-from cpt.training.threads import suited_threads, weights_in
 from cpt.types import Pair
 
 Notify = Callable[..., None]
@@ -62,7 +62,7 @@ def train(
     if accelerator.is_main_process:
         write_plan(plan, output)
     set_seed(seed)
-    with suited_threads(weights_in(plan.folder)):
+    with suited_threads(count_weights(plan.folder)):
         state = begin(plan, accelerator, output)
         with interruptible() as interrupt:
             _steps(state, output, notify, interrupt)

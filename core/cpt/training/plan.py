@@ -12,16 +12,16 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cpt import paths
 from cpt.errors import CptError, during
 from cpt.files import atomic, write_text
+from cpt.models import folder_of, weights_digest
 from cpt.roles import Component, Loss, Scheduler
-from cpt.training import doctor
-from cpt.training.corpus import Corpus, mismatch
-from cpt.training.loading import model_folder, vocabulary, within_positions
+from cpt.training.data.corpus import Corpus, mismatch
+from cpt.training.data.findings import Report, refuse_none_left
+from cpt.training.data.prepare import prepare
+from cpt.training.data.tokens import load_tokenizer
+from cpt.training.forward.loading import vocabulary, within_positions
 from cpt.training.options import Training
-from cpt.training.reference import fingerprint
-from cpt.training.tokens import load_tokenizer
 from cpt.types import Pair
 
 
@@ -35,7 +35,7 @@ class Plan:
     """Of the model that it is compared with."""
     tokenizer: Any
     corpus: Corpus
-    report: doctor.Report
+    report: Report
     order: Sequence[Sequence[int]]
     """Pairs of each optimizer step, as places in the corpus."""
     mismatched: Sequence[Sequence[int]]
@@ -61,18 +61,18 @@ def make_plan(
     seed: int,
 ) -> Plan:
     """Check everything that can be wrong without loading the model. Raises `CptError`."""
-    folder = model_folder(model)
-    reference = model_folder(paths.resolve(options.reference)) if options.reference else folder
+    folder = folder_of(model)
+    reference = folder_of(options.reference) if options.reference else folder
     options = within_positions(options, folder)
     tokenizer = load_tokenizer(folder)
-    corpus, report = doctor.prepare(pairs, tokenizer, options, vocabulary(folder))
-    doctor.refuse_none_left(report)
+    corpus, report = prepare(pairs, tokenizer, options, vocabulary(folder))
+    refuse_none_left(report)
     order = _order(corpus, scheduler, options, seed)
     mismatched: list[list[int]] = []
     if "mismatched" in loss.needs:
         corpus, mismatched = mismatch(corpus, order, options.max_length)
     parts = {
-        "models": [fingerprint(folder), fingerprint(reference)],
+        "models": [weights_digest(folder), weights_digest(reference)],
         "loss": written(loss),
         "options": attrs.asdict(options, filter=_decides),
         "seed": seed,

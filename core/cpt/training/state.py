@@ -12,13 +12,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
-from cpt.training import checkpoint, metrics
-from cpt.training.loading import compile_layers, load_model, made_trainable
-from cpt.training.logps import SequenceLogps
+from cpt.training import metrics
+from cpt.training.forward.loading import compile_layers, load_model, made_trainable
+from cpt.training.forward.logps import SequenceLogps
 from cpt.training.options import Training
+from cpt.training.output import checkpoint
 from cpt.training.plan import Plan
-from cpt.training.reference import identity, store
-from cpt.training.scoring import References, Scorer, references
+from cpt.training.reference.scoring import References, Scorer, references
+from cpt.training.reference.store import identity, store
 
 MICRO_TOKENS = {"cpu": 2048}
 """Tokens that suffice to keep a device busy, where they are not 8192."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cpt.roles import Loss
-from cpt.training.corpus import Corpus
-from cpt.training.packing import Layout, Micro, microbatches, taken
+from cpt.training.data.corpus import Corpus
+from cpt.training.data.packing import Layout, Micro, microbatches, taken
 from cpt.types import Batch, Logps, Pair, TokenLogps
 
 

@@ -77,7 +77,7 @@ class ComponentContract(Generic[C]):
         assert not rest.strip() or rest.startswith("\n"), "leave a blank line after the first"
 
     def test_every_option_says_what_it_is(self) -> None:
-        from cpt import options
+        from cpt.config import options
 
         cls = type(self.component)
         described = {name for name, text in options.descriptions(cls).items() if text.strip()}
@@ -86,9 +86,9 @@ class ComponentContract(Generic[C]):
 
     def test_options_survive_a_round_trip(self) -> None:
         """Component to plain data to component: what makes a run folder explain itself."""
-        from cpt import options
-        from cpt.plugins import load_plugins
-        from cpt.registry import Registry
+        from cpt.config import options
+        from cpt.plugins.manager import load_plugins
+        from cpt.plugins.registry import Registry
 
         collected = Registry.collect(load_plugins())
         used = {(each.role, each.name): type(each) for each in _parts(self.component)}

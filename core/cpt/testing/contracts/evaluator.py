@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from cpt.roles import Evaluator, Responder
+from cpt.roles import Ask, Evaluator, Responder
 from cpt.testing.contracts.component import ComponentContract
 from cpt.testing.fakes import FakeAsk, Scripted, fake_prompts
-from cpt.types import Ask, Prompt, Score
+from cpt.types import Prompt, Score
 
 
 class EvaluatorContract(ComponentContract[Evaluator]):

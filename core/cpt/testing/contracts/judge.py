@@ -8,10 +8,10 @@ from math import isfinite
 
 import pytest
 
-from cpt.roles import Judge
+from cpt.roles import Ask, Judge
 from cpt.testing.contracts.component import ComponentContract
 from cpt.testing.fakes import FakeAsk, fake_prompts, fake_responses
-from cpt.types import Ask, Prompt, Response, Verdict
+from cpt.types import Prompt, Response, Verdict
 
 
 class JudgeContract(ComponentContract[Judge]):

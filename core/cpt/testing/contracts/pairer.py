@@ -9,10 +9,10 @@ from math import isfinite
 import pytest
 
 from cpt.errors import NoPair
-from cpt.roles import Pairer, Responder
+from cpt.roles import Ask, Pairer, Responder
 from cpt.testing.contracts.component import ComponentContract
 from cpt.testing.fakes import FakeAsk, fake_prompts
-from cpt.types import Ask, Pair, Prompt, Response
+from cpt.types import Pair, Prompt, Response
 
 
 class PairerContract(ComponentContract[Pairer]):

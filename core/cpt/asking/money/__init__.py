@@ -1,0 +1,1 @@
+"""Prices, budgets and estimates: what answers cost, in US dollars."""

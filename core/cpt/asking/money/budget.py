@@ -1,0 +1,100 @@
+"""Money that may be spent: what is in flight counts before its price is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from cpt.asking.journal.keys import Request
+from cpt.errors import CptError
+from cpt.roles import Responder
+from cpt.types import Usage
+
+BYTES_PER_TOKEN = 2
+"""Fewer than in any common tokenizer's text, so that a prompt costs no more than we think."""
+LONG_ANSWER = 4096
+"""Tokens that an answer may have, if nothing limits it and we have seen too few."""
+SEEN = 20
+"""Answers after which their length says how long others may be."""
+LONGER = 1.5
+"""How many times the longest answer so far the next may be."""
+
+
+class Price(Protocol):
+    """US dollars for what one answer took; None where no price is known."""
+
+    def __call__(
+        self, responder: Responder, usage: Usage, *, batch: bool = False
+    ) -> float | None: ...
+
+
+class Purse:
+    """Lets a request through only if its cost surely fits into what is left."""
+
+    def __init__(self, budget: float, spent: float, price: Price, *, batch: bool = False) -> None:
+        self.budget = budget
+        self.spent = spent
+        self._price = price
+        self._batch = batch
+        self._reserved = 0.0
+        self._refused = 0.0
+        self._longest = 0
+        self._seen = 0
+        self._settled = asyncio.Event()
+
+    def __str__(self) -> str:
+        return (
+            f"${self.spent:.4f} of ${self.budget:g} are spent, "
+            f"and one more may cost ${self._refused:.4f}"
+        )
+
+    async def reserve(self, responder: Responder, request: Request) -> float | None:
+        """Dollars that are set aside for a request; None if they are not there.
+
+        Waits while requests in flight may turn out cheaper than they might have been. Raises
+        `CptError` if no price is known.
+        """
+        while True:
+            most = self._most(responder, request)
+            if self.spent + self._reserved + most <= self.budget:
+                self._reserved += most
+                return most
+            if self.spent + most > self.budget or not self._reserved:
+                self._refused = most
+                return None
+            self._settled.clear()
+            await self._settled.wait()
+
+    @contextmanager
+    def holding(self, reserved: float) -> Iterator[None]:
+        """Give back what was set aside when the block ends, whatever it was used for."""
+        try:
+            yield
+        finally:
+            self._reserved = max(0.0, self._reserved - reserved)
+            self._settled.set()
+
+    def pay(self, cost: float, output_tokens: int) -> None:
+        """Note what an answer cost."""
+        self.spent += cost
+        if output_tokens:
+            self._seen += 1
+            self._longest = max(self._longest, output_tokens)
+
+    def _most(self, responder: Responder, request: Request) -> float:
+        """Dollars that an answer may cost."""
+        longest = round(LONGER * self._longest) if self._seen >= SEEN else LONG_ANSWER
+        usage = Usage(
+            input_tokens=len(request.messages.encode()) // BYTES_PER_TOKEN,
+            output_tokens=getattr(responder, "max_tokens", None) or longest,
+        )
+        most = self._price(responder, usage, batch=self._batch)
+        if most is None:
+            raise CptError(
+                f"{responder.name}:{responder.author}: no price is known, so no budget can be "
+                "kept. Write its price in a file and give that as --prices, or ask without "
+                "--budget."
+            )
+        return most

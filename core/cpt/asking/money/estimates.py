@@ -1,0 +1,155 @@
+"""What asking would cost, found out without asking anybody."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from sqlite3 import Connection
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from cpt.asking.journal import keys, schema
+from cpt.asking.journal.journal import find
+from cpt.asking.journal.queries import mean_output_tokens
+from cpt.asking.money.prices import Prices
+from cpt.roles import Local, Responder
+from cpt.types import Prompt, Response, Usage
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TYPICAL = 300
+"""Tokens of an answer by somebody of whom the journal has none."""
+BYTES_PER_TOKEN = 4
+"""Of text, where the tokenizer is not at hand; true of English and not far off elsewhere."""
+PER_TURN = 4
+"""Tokens that a chat format puts around a turn."""
+
+
+@attrs.frozen
+class Estimate:
+    """What asking one responder would take, as far as can be told."""
+
+    requests: int = 0
+    known: int = 0
+    """Requests whose answers the journal has already: they are not asked."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    """If answers are as long as those in the journal, or of a typical length."""
+    most_output_tokens: int | None = 0
+    """If every answer were as long as it may be; None where nothing limits it."""
+    counted: bool = True
+    """Whether the input was counted with the model's tokenizer, or estimated from its length."""
+    dollars: float | None = 0.0
+    """For `output_tokens`; None where the price is unknown."""
+    most_dollars: float | None = 0.0
+    """For `most_output_tokens`."""
+
+    def __add__(self, other: Estimate) -> Estimate:
+        return Estimate(
+            self.requests + other.requests,
+            self.known + other.known,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            _sum(self.most_output_tokens, other.most_output_tokens),
+            self.counted and other.counted,
+            _sum(self.dollars, other.dollars),
+            _sum(self.most_dollars, other.most_dollars),
+        )
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _sum(one: Number | None, other: Number | None) -> Number | None:
+    """The sum, unknown if a part of it is."""
+    return None if one is None or other is None else one + other
+
+
+class DryRun:
+    """An `Ask` that asks nobody and counts what would be asked; a context manager.
+
+    What is recorded, or in the journal, it answers from there. Everything else gets a stand-in of
+    likely length, so that whoever puts an answer into the next question has that counted too.
+    """
+
+    def __init__(
+        self, journal: Path | None, *, prices: Prices | None = None, batch: bool = False
+    ) -> None:
+        self.estimates: dict[str, Estimate] = {}
+        """By the responder's name and author."""
+        self._prices = prices or Prices.load()
+        self._batch = batch
+        self._path = journal if journal and journal.exists() else None
+        self._opened = ExitStack()
+        self._journal: Connection | None = None
+        self._asked: set[str] = set()
+        self._typical: dict[str, int] = {}
+
+    async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
+        """The kept answer, or a stand-in that was counted."""
+        if isinstance(responder, Local) and not responder.journaled:
+            return responder.answer_all([(prompt, sample)])[0]
+        request = keys.request(responder, prompt, sample)
+        if self._journal and (found := find(self._journal, request)):
+            self._add(responder, Estimate(known=1))
+            return found.response
+        expected = self._expected(responder)
+        if request.key not in self._asked:
+            self._asked.add(request.key)
+            self._add(responder, self._estimate(responder, prompt, expected))
+        return Response(prompt_id=prompt.id, text="word " * expected, author=responder.author)
+
+    def __enter__(self) -> DryRun:
+        if self._path:
+            self._journal = self._opened.enter_context(schema.reading(self._path))
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._opened.__exit__(*error)
+
+    def _add(self, responder: Responder, more: Estimate) -> None:
+        label = f"{responder.name}:{responder.author}"
+        self.estimates[label] = self.estimates.get(label, Estimate()) + more
+
+    def _estimate(self, responder: Responder, prompt: Prompt, expected: int) -> Estimate:
+        tokens, counted = input_tokens(responder.author, prompt)
+        most: int | None = getattr(responder, "max_tokens", None)
+
+        def dollars(out: int | None) -> float | None:
+            used = Usage(input_tokens=tokens, output_tokens=out or 0)
+            return None if out is None else self._prices.cost(responder, used, batch=self._batch)
+
+        return Estimate(1, 0, tokens, expected, most, counted, dollars(expected), dollars(most))
+
+    def _expected(self, responder: Responder) -> int:
+        """Tokens of an answer."""
+        author = responder.author
+        if author not in self._typical:
+            mean = mean_output_tokens(self._path, author) if self._path else None
+            most = getattr(responder, "max_tokens", None) or TYPICAL
+            self._typical[author] = round(mean) if mean else min(TYPICAL, most)
+        return self._typical[author]
+
+
+def input_tokens(author: str, prompt: Prompt) -> tuple[int, bool]:
+    """Tokens of a prompt, and whether they were counted rather than estimated."""
+    texts = [turn.content for turn in prompt.messages]
+    tokenizer = _tokenizer(author)
+    if tokenizer is None:
+        length = sum(len(text.encode()) for text in texts)
+        return -(-length // BYTES_PER_TOKEN) + PER_TURN * len(texts), False
+    return sum(len(tokenizer.encode(text).ids) + PER_TURN for text in texts), True
+
+
+@cache
+def _tokenizer(author: str) -> Tokenizer | None:
+    """That of a model in a folder."""
+    path = Path(author) / "tokenizer.json"
+    if not path.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))

@@ -1,0 +1,104 @@
+"""One switch that stops everything that has not been sent yet; Ctrl-C throws it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from cpt.errors import Stopped
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Halt:
+    """Once thrown, nothing more is begun: all that waits ends with the error it was thrown with.
+
+    What is in flight is not touched.
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self._waiting: set[asyncio.Future[float]] = set()
+        self._listeners: list[Callable[[Exception], None]] = []
+
+    def listen(self, listener: Callable[[Exception], None]) -> None:
+        """Have this called when the switch is thrown."""
+        self._listeners.append(listener)
+
+    def throw(self, error: Exception) -> None:
+        """Stop with this error; the first one counts."""
+        if self.error is None:
+            self.error = error
+            for each in tuple(self._waiting):
+                if not each.done():
+                    each.set_exception(error)
+            for listener in self._listeners:
+                listener(error)
+
+    def check(self) -> None:
+        """Raise the error, if there is one."""
+        if self.error:
+            raise self.error
+
+    def future(self) -> asyncio.Future[float]:
+        """Something to wait for that fails when the switch is thrown."""
+        self.check()
+        waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        waiter.add_done_callback(self._waiting.discard)
+        return waiter
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until the switch is thrown."""
+        waiter = self.future()
+        timer = asyncio.get_running_loop().call_later(seconds, _wake, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+
+
+def _wake(waiter: asyncio.Future[float]) -> None:
+    if not waiter.done():
+        waiter.set_result(0.0)
+
+
+class Interrupted(Stopped):
+    """The user, or whoever runs the machine, wants it to end."""
+
+    exit_code = 130
+
+
+@contextmanager
+def interruptible(halt: Halt, in_flight: Callable[[], int]) -> Iterator[None]:
+    """Until the block ends, the first signal throws the switch and the second ends the process."""
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        yield  # No loop can listen for signals there: Ctrl-C ends the process as it always does.
+        return
+    loop = asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        if halt.error:
+            # Whatever is in the journal is on the disk; nothing else is worth waiting for.
+            os._exit(Interrupted.exit_code)
+        click.echo(
+            f"\nStopping: {in_flight()} answers in flight are awaited and kept. "
+            "Once more leaves at once.",
+            err=True,
+        )
+        halt.throw(Interrupted("Stopped. Run the same again to go on: all answers are kept."))
+
+    for each in SIGNALS:
+        loop.add_signal_handler(each, interrupt)
+    try:
+        yield
+    finally:
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)

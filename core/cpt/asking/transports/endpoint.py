@@ -1,0 +1,214 @@
+"""Asking a service: one request through limits, retries and a breaker."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+
+from cpt.asking.journal.journal import Entry
+from cpt.asking.rate.retries import retried
+from cpt.asking.rate.throttle import Throttle
+from cpt.asking.stats import Tally
+from cpt.asking.stop import Halt
+from cpt.errors import (
+    AskError,
+    CptError,
+    Denied,
+    Malformed,
+    Overloaded,
+    Rejected,
+    Stopped,
+    Unreachable,
+)
+from cpt.roles import Responder, Service
+from cpt.service.credentials import scrub
+from cpt.service.ratelimits import Refill, listen
+from cpt.types import Outcome, Prompt, Response, Usage
+
+log = logging.getLogger("cpt")
+
+BEFORE_THE_FIRST = 8
+"""A service that never answered gets this part of the patience: it is likely not there."""
+DEAD = 20
+"""Failures in a row after which it is asked as one that refuses: ever more rarely."""
+LONG_WAIT, LONGEST_WAIT = 60.0, 86400.0
+"""Seconds that a service may ask us to wait until that is said, and until the run stops."""
+TYPICAL_TOKENS = 500.0
+"""Tokens of a request and its answer, until we have seen some."""
+
+
+class GivenUp(Exception):
+    """All attempts failed; another run may ask again."""
+
+    def __init__(self, last: AskError, calls: int = 0) -> None:
+        words = scrub(str(last))
+        super().__init__(f"asked {calls} times, last: {words}" if calls else words)
+        self.outcome: Outcome = "malformed" if isinstance(last, Malformed) else "failed"
+
+
+class Endpoint:
+    """What all responders share that ask one author at one place."""
+
+    def __init__(self, service: Service, halt: Halt, tally: Tally, patience: float) -> None:
+        self.name = f"{service.name}:{service.author}"
+        self.throttle = Throttle(service.concurrency, halt)
+        self._halt = halt
+        self._tally = tally
+        self._patience = patience
+        self._answered = False
+        self._failures = 0
+        self._failing_since: float | None = None
+        self._told = float("-inf")
+        """Until when nobody need be told that we wait."""
+        self._refill = Refill()
+        self._limits = Refill(
+            _a_second(service.requests_per_minute), _a_second(service.tokens_per_minute)
+        )
+        self._tokens = TYPICAL_TOKENS
+        self._set_ceiling()
+
+    async def ask(
+        self, service: Service, prompt: Prompt, sample: int, entry: Entry
+    ) -> tuple[Response, int]:
+        """The answer and the number of calls it took. Raises `GivenUp`, or what stopped the run."""
+        calls = 0
+
+        async def once() -> Response:
+            nonlocal calls
+            began = await self.throttle.enter(again=calls > 0)
+            try:
+                await entry.begin()
+                self._tally.retries += calls > 0
+                calls += 1
+                return await self._call(service, prompt, sample, began)
+            except (Overloaded, Unreachable) as error:
+                entry.fail(scrub(str(error)))
+                raise
+            finally:
+                self.throttle.leave()
+
+        try:
+            return await retried(once, service.attempts, self._halt.sleep), calls
+        except Rejected as error:
+            return unanswered(service, prompt, "failed", str(error)), calls
+        except (Overloaded, Unreachable) as error:
+            raise GivenUp(error, calls) from None
+
+    async def _call(self, service: Service, prompt: Prompt, sample: int, began: float) -> Response:
+        self._tally.sent += 1
+        self._tally.in_flight += 1
+        listen(self._hear)
+        try:
+            async with asyncio.timeout(service.timeout):
+                response = await service.answer(prompt, sample)
+        except TimeoutError:
+            error = Unreachable(f"no answer within {service.timeout:g} s")
+            self._fail(error, began)
+            raise error from None
+        except AskError as error:
+            self._fail(error, began)
+            raise
+        finally:
+            self._tally.in_flight -= 1
+        self._succeed(began)
+        self._learn(response.usage)
+        return response
+
+    def _succeed(self, began: float) -> None:
+        self.throttle.accept(began)
+        if not self._answered:
+            # All modules are loaded now: they need not be searched for garbage time and again.
+            gc.freeze()
+        self._answered, self._failing_since, self._failures = True, None, 0
+
+    def _learn(self, usage: Usage) -> None:
+        used = usage.input_tokens + usage.output_tokens
+        self._tokens += (used - self._tokens) / 20
+        if self._limits.tokens or self._refill.tokens:
+            self._set_ceiling()
+
+    def _fail(self, error: AskError, began: float) -> None:
+        self._tally.errors[type(error).__name__.lower()] += 1
+        if isinstance(error, Rejected):
+            self._succeed(began)
+        elif isinstance(error, Denied):
+            self._halt.throw(
+                CptError(
+                    f"{self.name}: {scrub(str(error))}. Mend the key, the model's name or the "
+                    "address, then run again: all answers are kept."
+                )
+            )
+            self._halt.check()
+        elif isinstance(error, Overloaded):
+            self.throttle.refuse(began, error.retry_after)
+            self._mind(error.retry_after or 0.0, error)
+            self._lose_patience(error)
+        else:
+            self._failures += 1
+            if self._failures >= DEAD:
+                self.throttle.refuse(began, None)
+            self._lose_patience(error)
+
+    def _mind(self, wait: float, error: AskError) -> None:
+        """Say that everything stands still for long; stop if that is for days."""
+        if wait > LONGEST_WAIT:
+            self._halt.throw(
+                Stopped(
+                    f"{self.name}: not to be asked for {wait / 3600:.0f} hours "
+                    f"({scrub(str(error))}). Run again then: all answers are kept."
+                )
+            )
+        else:
+            self._say(wait, f"as told ({scrub(str(error))})")
+
+    def _say(self, wait: float, why: str) -> None:
+        """Tell a person who might think that we hang."""
+        now = asyncio.get_running_loop().time()
+        if wait > LONG_WAIT and now > self._told:
+            self._told = now + wait
+            log.warning("%s: waiting %.0f s, %s", self.name, wait, why)
+
+    def _lose_patience(self, error: AskError) -> None:
+        """Stop the run if nothing has succeeded for too long."""
+        now = asyncio.get_running_loop().time()
+        if self._failing_since is None:
+            self._failing_since = now
+        patience = self._patience / BEFORE_THE_FIRST
+        if isinstance(error, Overloaded):
+            # A service that says that it is busy is there, even if it never answered.
+            patience = self._patience + (error.retry_after or 0.0)
+        elif self._answered:
+            patience = self._patience
+        failing = now - self._failing_since
+        if failing > patience:
+            self._halt.throw(
+                Stopped(
+                    f"{self.name}: no answer for {failing:.0f} s ({scrub(str(error))}). "
+                    "See to the service, then run again: all answers are kept."
+                )
+            )
+
+    def _hear(self, refill: Refill) -> None:
+        if refill != self._refill:
+            self._refill = refill
+            self._set_ceiling()
+            if refill.requests:
+                self._say(1 / refill.requests, "for its headers allow no more")
+
+    def _set_ceiling(self) -> None:
+        requests = [each.requests for each in (self._limits, self._refill)]
+        tokens = [each.tokens for each in (self._limits, self._refill)]
+        rates = [*filter(None, requests), *(each / self._tokens for each in tokens if each)]
+        self.throttle.pace.ceiling = min(rates, default=None)
+
+
+def unanswered(responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Response:
+    """What stands where an answer would."""
+    return Response(
+        prompt_id=prompt.id, text="", author=responder.author, outcome=outcome, detail=scrub(why)
+    )
+
+
+def _a_second(a_minute: float | None) -> float | None:
+    return a_minute / 60 if a_minute else None

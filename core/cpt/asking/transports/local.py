@@ -1,0 +1,87 @@
+"""Local models: what waits is answered together, sorted by length, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+
+import attrs
+
+from cpt.asking.stop import Halt
+from cpt.errors import CptError
+from cpt.roles import Local
+from cpt.types import Prompt, Response
+
+
+@attrs.frozen(eq=False)
+class _Waiting:
+    prompt: Prompt
+    sample: int
+    answer: asyncio.Future[Response]
+
+    @property
+    def length(self) -> int:
+        return sum(len(turn.content) for turn in self.prompt.messages)
+
+
+class Batcher:
+    """Collects the requests to one local model while it is busy with earlier ones."""
+
+    def __init__(self, responder: Local, threads: Executor, halt: Halt) -> None:
+        self._responder = responder
+        self._threads = threads
+        self._halt = halt
+        self._waiting: list[_Waiting] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        """The answer, once a batch with this prompt in it is done."""
+        self._halt.check()
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(prompt, sample, answer))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        await self._gather()
+        while self._waiting:
+            batch = self._next()
+            try:
+                self._halt.check()
+                answers = await self._answer(batch)
+            except Exception as error:
+                for each in batch:
+                    if not each.answer.done():
+                        each.answer.set_exception(error)
+                continue
+            for each, answer in zip(batch, answers, strict=True):
+                if not each.answer.done():
+                    each.answer.set_result(answer)
+            # Whoever got an answer may have more to ask: let them.
+            await self._gather()
+
+    async def _gather(self) -> None:
+        """Wait until nobody who is ready to ask has not."""
+        before = -1
+        while len(self._waiting) > before:
+            before = len(self._waiting)
+            await asyncio.sleep(0.001)
+
+    def _next(self) -> list[_Waiting]:
+        """The longest of what waits: a batch too large for the machine shows at once."""
+        self._waiting.sort(key=lambda each: each.length)
+        batch = self._waiting[-self._responder.at_once :]
+        del self._waiting[-self._responder.at_once :]
+        return batch
+
+    async def _answer(self, batch: list[_Waiting]) -> list[Response]:
+        requests = [(each.prompt, each.sample) for each in batch]
+        loop = asyncio.get_running_loop()
+        answers = await loop.run_in_executor(self._threads, self._responder.answer_all, requests)
+        if len(answers) != len(batch):
+            raise CptError(
+                f"responder {self._responder.name}: {len(answers)} answers to {len(batch)} "
+                "requests; its `answer_all` must answer each, in the order given."
+            )
+        return list(answers)

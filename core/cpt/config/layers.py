@@ -1,0 +1,238 @@
+"""Where the values of a configuration come from.
+
+Every value has one dotted address (`loss.beta`), the same in a file, in the environment and on
+the command line. Layers lie over each other: defaults, preset, run folder, file, environment,
+flags.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_origin
+
+import attrs
+
+from cpt.config import options
+from cpt.config.config import Config, training_of
+from cpt.errors import BadOptions
+from cpt.plugins.registry import Registry, nearest
+from cpt.yamls import read_yaml
+
+DEFAULTS: Mapping[str, Any] = {
+    "scheduler": "shuffle",
+    "loss": "apo_zero",
+    "generator": "transformers:model",
+}
+"""The components of a run that names no others."""
+
+DEFAULT_PRESET = "lab"
+"""What fills in a run that says neither what or whom to ask nor what to train."""
+
+RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
+"""Environment variables that are not options."""
+
+
+Addresses = dict[str, Any]
+"""Values by address: `loss` is a name, `loss.beta` an option of the component of that name."""
+
+
+@attrs.frozen
+class Layer:
+    """Values from one place."""
+
+    source: str
+    """How an error names the place."""
+    values: Addresses
+    recorded: bool = False
+    """Whether a run wrote it, and no person."""
+
+
+def resolve(layers: Sequence[Layer], registry: Registry) -> Config:
+    """Lay the layers over each other and build the configuration. Raises `BadOptions`."""
+    try:
+        config = options.build(Config, unflatten(merge(layers)), registry)
+        for name in config.controls:
+            training_of(config, name, registry)
+        return config
+    except BadOptions as error:
+        lines = [_with_source(line, layers) for line in error.message.splitlines()]
+        raise BadOptions("; ".join(lines)) from error
+
+
+def stack(given: Sequence[Layer], registry: Registry) -> list[Layer]:
+    """The defaults and the preset under what was given."""
+    known = {name for _, name in registry.components}
+    defaults = {field: pick for field, pick in DEFAULTS.items() if pick.partition(":")[0] in known}
+    above = merge(given)
+    name = above.pop("preset", None)
+    if name is None and not {"prompts", "pairs", "model", "responder"} & above.keys():
+        name = DEFAULT_PRESET if DEFAULT_PRESET in presets(registry) else None
+    values = _preset(name, above, registry) if name else {}
+    given = [attrs.evolve(each, values=_without(each.values, "preset")) for each in given]
+    return [Layer("the defaults", defaults), Layer(f"preset {name}", values), *given]
+
+
+def presets(registry: Registry) -> dict[str, Mapping[str, Any]]:
+    """All that the plugins offer, by name."""
+    offered: dict[str, Mapping[str, Any]] = {}
+    for some in registry.plugins.manager.hook.cpt_presets():
+        offered.update(some)
+    return offered
+
+
+def _preset(name: str, above: Addresses, registry: Registry) -> Addresses:
+    offered = presets(registry)
+    if name not in offered:
+        names = sorted(offered)
+        raise BadOptions(
+            f"preset: no preset is called {name!r}.{nearest(name, names)} "
+            f"There are: {', '.join(names) or 'none'}."
+        )
+    tree = dict(offered[name])
+    special: Mapping[str, Mapping[str, Any]] = tree.pop("options", {})
+    values = dict(flatten(tree))
+    for role, by_name in special.items():
+        picked = str(above.get(role, values.get(role, DEFAULTS.get(role, ""))))
+        if picked in by_name:
+            values = _without(values, role) | {role: picked}
+            values |= dict(flatten(by_name[picked], f"{role}."))
+    return values
+
+
+def read(path: Path) -> Layer:
+    """The values in a YAML file. Raises `BadOptions`."""
+    tree = read_yaml(path) or {}
+    if not isinstance(tree, Mapping):
+        raise BadOptions(f"{path}: expected options by name, got {type(tree).__name__}.")
+    try:
+        found = list(flatten(tree))
+    except RecursionError as error:
+        raise BadOptions(f"{path}: an anchor holds itself.") from error
+    often = [address for address, count in Counter(each for each, _ in found).items() if count > 1]
+    if often:
+        raise BadOptions(f"{path}: {often[0]} is given twice, spelt in two ways.")
+    return Layer(str(path), dict(found))
+
+
+def environment() -> Layer:
+    """`CPT_LOSS__BETA=0.1` as `loss.beta: 0.1`."""
+    found = {
+        name.removeprefix("CPT_").lower().replace("__", "."): value
+        for name, value in os.environ.items()
+        if name.startswith("CPT_") and name not in RESERVED
+    }
+    return Layer("the environment (CPT_...)", found)
+
+
+def glance(line: Sequence[str]) -> Addresses:
+    """The values on a command line, before it is known which flags exist.
+
+    Of a flag that is given twice the last value counts, unless it may stand for several.
+    """
+    several = {field.name for field in options.fields(Config) if get_origin(field.type) is tuple}
+    found: Addresses = {}
+    for word, following in pairwise([*line, "--"]):
+        if not word.startswith("--") or word == "--":
+            continue
+        flag, equals, value = word[2:].partition("=")
+        if not equals and following.startswith("--"):
+            continue
+        address = flag.replace("-", "_")
+        value = value if equals else following
+        before = found.get(address) if "." in address or address in several else None
+        found[address] = value if before is None else [*_listed(before), value]
+    return found
+
+
+def merge(layers: Iterable[Layer]) -> Addresses:
+    """All layers in one, the later winning."""
+    merged: Addresses = {}
+    for layer in layers:
+        merged = over(merged, layer.values)
+    return merged
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Addresses:
+    """Both, `above` winning; another value at an address drops what lay under the old one."""
+    kept = dict(below)
+    for address, value in above.items():
+        if below.get(address, value) != value:
+            kept = _without(kept, address)
+    return {**kept, **above}
+
+
+def flatten(tree: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, Any]]:
+    """`{loss: {name: dpo, beta: 0.1}}` as `loss: dpo, loss.beta: 0.1`."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{under}{key}.")
+        else:
+            yield (under.removesuffix(".") if key == "name" and under else f"{under}{key}"), value
+
+
+def unflatten(addresses: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way round; `rungs.0.beta` is an option of the first of several."""
+    tree: dict[str, Any] = {}
+    for address in sorted(addresses, key=lambda address: address.count(".")):
+        *path, last = address.split(".")
+        node: Any = tree
+        for step in path:
+            node = _enter(_only(node, step), step, address)
+        node = _only(node, last)
+        if isinstance(node, list):
+            raise BadOptions(f"{address}: say which of the {len(node)} is meant, by number from 0.")
+        node[last] = copy.deepcopy(addresses[address])
+    return tree
+
+
+def _only(node: Any, step: str) -> Any:
+    """The one member of a list of one, where a step names none."""
+    if isinstance(node, list) and len(node) == 1 and not step.isdigit():
+        return _enter(node, "0", step)
+    return node
+
+
+def _enter(node: Any, step: str, address: str) -> Any:
+    """The options under a step, made if a bare name stands there."""
+    if isinstance(node, list):
+        if not step.isdigit() or int(step) >= len(node):
+            raise BadOptions(f"{address}: {step} is none of 0 to {len(node) - 1}.")
+        key: Any = int(step)
+    else:
+        key = step
+        node.setdefault(key, {})
+    if not isinstance(node[key], dict | list):
+        node[key] = {"name": node[key]}
+    return node[key]
+
+
+def _without(addresses: Mapping[str, Any], dropped: str) -> Addresses:
+    """All but an address and what lies under it."""
+    return {
+        address: value
+        for address, value in addresses.items()
+        if address != dropped and not address.startswith(f"{dropped}.")
+    }
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _with_source(complaint: str, layers: Sequence[Layer]) -> str:
+    """The complaint, and the place that its address, or what that is in, comes from."""
+    if complaint.endswith(options.MISSING):
+        return complaint
+    address = complaint.partition(":")[0]
+    while address:
+        for layer in reversed(layers):
+            if any(f"{each}.".startswith(f"{address}.") for each in layer.values):
+                changed = "; a plugin has changed: change it there too, or choose another --output"
+                return f"{complaint} (from {layer.source}{changed if layer.recorded else ''})"
+        address = address.rpartition(".")[0]
+    return complaint

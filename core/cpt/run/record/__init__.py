@@ -1,0 +1,1 @@
+"""What a run folder records: which stage was made from what."""

@@ -1,0 +1,235 @@
+"""The run folder: what was made, from which options, and whether it may be made again."""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import re
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+
+from cpt.config import flatten
+from cpt.errors import CptError
+from cpt.files import write_text
+from cpt.run.record.code import OWN, SHOWN
+from cpt.run.record.inputs import Made
+from cpt.yamls import read_yaml
+
+PACKAGES = (OWN, "torch", "transformers", "accelerate", "datasets")
+
+
+DIGEST = re.compile(r"[0-9a-f]{32,}")
+
+
+@attrs.frozen
+class Folder:
+    """One run on disk. `run.yaml` says what it is; a stage is done when it says so there."""
+
+    path: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `run.yaml` holds; empty for a new folder. Raises `CptError` if it is damaged."""
+        file = self.path / "run.yaml"
+        if not file.exists():
+            return {}
+        stat = file.stat()
+        return copy.deepcopy(_read(file, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that the run was made with, by name; empty for a new folder."""
+        return dict(self.record.get("options", {}))
+
+    def stage(self, name: str) -> dict[str, Any]:
+        """What is recorded of one stage; empty if it never began."""
+        return dict(self.record.get("stages", {}).get(name, {}))
+
+    def is_done(self, name: str) -> bool:
+        return self.stage(name).get("state") == "done"
+
+    def open(self, options: Mapping[str, Any]) -> None:
+        """Write the options of this run, those of earlier stages kept. Raises `CptError`."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CptError(f"--output {self.path}: cannot be made ({error.strerror}).") from error
+        record = self.record
+        if not record and any(self.path.iterdir()):
+            raise CptError(
+                f"--output {self.path}: the folder holds something that is not a run; "
+                "choose another or empty it."
+            )
+        self._write({"stages": {}} | record | {"options": dict(options), **_versions()})
+
+    def differences(self, name: str, made: Made, traces: Sequence[str] = ()) -> list[str]:
+        """What a stage that is done, or left one of `traces`, was made from and is not now.
+
+        Code and content count where they are known of both: of what an earlier version made, they
+        are not.
+        """
+        stage = self.stage(name)
+        if not stage or not (self.is_done(name) or self._has(traces)):
+            return []
+        before = _as_written(stage)
+        differs = _differences(before["options"], made["options"]) if "options" in made else ()
+        changed = (
+            f"{kind} of {each}"
+            for kind in ("code", "content")
+            for each in _changed(before.get(kind, {}), made.get(kind, {}))
+        )
+        return [*differs, *changed]
+
+    def refuse_other(self, name: str, made: Made, traces: Sequence[str] = ()) -> None:
+        """Raise `CptError` if there are `differences`."""
+        if differs := self.differences(name, made, traces):
+            raise CptError(
+                f"{self.path}: stage {name!r} was made with {'; '.join(differs)}. "
+                "Choose another --output, go back to what it was made with, or add --redo to make "
+                "it anew here; answers that were paid for are kept."
+            )
+
+    def adopt(self, name: str, inputs: Mapping[str, str]) -> None:
+        """Note what a stage of an earlier version stands on, while that is still there."""
+        stage = self.stage(name)
+        if stage and "content" not in stage:
+            written = _as_written(stage)
+            self._record(name, {**written, "content": {**inputs, **written["content"]}})
+
+    def undo(self, name: str, makes: Sequence[str]) -> None:
+        """Take back a stage and what it made. It keeps its place among the others."""
+        stage = self.stage(name)
+        dropped = ("state", "seconds", "summary")
+        made = {each: value for each, value in stage.items() if each not in dropped}
+        self._record(name, {"state": "begun", **made})
+        for each in makes:
+            _remove(self.path / each)
+
+    def begin(self, name: str, made: Made) -> None:
+        self._record(name, {"state": "begun", **made, **_version()})
+
+    def finish(self, name: str, seconds: float, summary: Mapping[str, Any]) -> None:
+        done = {"state": "done", "seconds": round(seconds, 2), "summary": dict(summary)}
+        self._record(name, self.stage(name) | done)
+
+    def forget(self, name: str, traces: Sequence[str]) -> None:
+        """Let a stage that failed begin anew with other options, unless it left one of `traces`."""
+        if self._has(traces):
+            return
+        record = self.record
+        if list(record["stages"])[-1:] == [name]:
+            del record["stages"][name]
+        else:  # it keeps its place before what stands on it
+            record["stages"][name] = {"state": "begun", "options": {}}
+        if not record["stages"] and len(list(self.path.iterdir())) == 1:
+            (self.path / "run.yaml").unlink()
+            self.path.rmdir()
+        else:
+            self._write(record)
+
+    def _has(self, traces: Sequence[str]) -> bool:
+        return any((self.path / trace).exists() for trace in traces)
+
+    def _record(self, name: str, stage: Mapping[str, Any]) -> None:
+        record = self.record
+        self._write(record | {"stages": record.get("stages", {}) | {name: dict(stage)}})
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        plain = json.loads(json.dumps(record, default=str))
+        write_text(self.path / "run.yaml", yaml.safe_dump(plain, sort_keys=False))
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, _state: tuple[int, ...]) -> dict[str, Any]:
+    """A record, as long as its file is the same: YAML takes long to read."""
+    record = read_yaml(file)
+    if not isinstance(record, dict) or not _is_whole(record):
+        raise CptError(f"{file}: not the record of a run; choose another --output.")
+    return record
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether there are options, and stages with theirs."""
+    stages = record.get("stages")
+    each = list(stages.values()) if isinstance(stages, dict) else [None]
+    return isinstance(record.get("options"), dict) and all(
+        isinstance(stage, dict) and "options" in stage for stage in each
+    )
+
+
+def _differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """`loss.beta 0.1, not 0.2` for every option that is not what it was.
+
+    The options of a component that is another one are left out.
+    """
+    plain = json.loads(json.dumps(dict(now), default=str))
+    before, after = dict(flatten(made)), dict(flatten(plain))
+    addresses = dict.fromkeys([*before, *after])
+    changed = [each for each in addresses if before.get(each) != after.get(each)]
+    for address in changed:
+        if not any(address.startswith(f"{other}.") for other in changed):
+            yield f"{address} {before.get(address)}, not {after.get(address)}"
+
+
+def _as_written(stage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of a stage; content that stood among the options once, where it stands now."""
+    if "content" in stage:
+        return stage
+    told = dict(stage["options"])
+    moved = {name: told.pop(name) for name in list(told) if name.endswith("_digest")}
+    content = {name.removesuffix("_digest"): each for name, each in moved.items()}
+    return {**stage, "options": told, "content": content}
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """`loss my_loss.py 3f2a, not my_loss.py 81bc` for what is known of both and not equal."""
+    changes: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for address, was in before.items():
+        if now.get(address, was) != was:
+            changes[was, now[address]].append(address)
+    for (was, new), addresses in changes.items():
+        yield f"{', '.join(addresses)} {_short(was)}, not {_short(new)}"
+
+
+def _short(told: str) -> str:
+    return told[:SHOWN] if DIGEST.fullmatch(told) else told
+
+
+def _remove(path: Path) -> None:
+    """Take away a file or a folder: whole, or not at all."""
+    if path.is_dir() and not path.is_symlink():
+        gone = path.with_name(f".{path.name}.gone")
+        if gone.exists():
+            shutil.rmtree(gone)
+        path.rename(gone)
+        shutil.rmtree(gone)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _version() -> dict[str, str]:
+    """Which cpt this is, if it is installed."""
+    try:
+        return {"cpt": version(OWN)}
+    except PackageNotFoundError:
+        return {}
+
+
+def _versions() -> dict[str, Any]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"versions": found, "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}

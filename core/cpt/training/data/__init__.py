@@ -1,0 +1,1 @@
+"""Pairs as token ids: rendered, checked, packed."""

@@ -1,0 +1,101 @@
+"""What is wrong with pairs, found before a model is trained on them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import attrs
+
+from cpt.errors import CptError
+
+REFUSED: Mapping[str, str] = {
+    "template": "the chat template refuses the conversation or loses the answer",
+    "empty": "a side has no text",
+    "identical": "both sides are the same",
+    "prompt_too_long": "the prompt has more tokens than --train.max-prompt-length, or leaves no "
+    "room for an answer in --train.max-length",
+    "answer_too_long": "a prompt and an answer to it have more tokens than --train.max-length, or "
+    "than the model can take",
+    "one_side_too_long": "one side alone is longer than --train.max-length: cutting it would teach "
+    "where texts are cut",
+    "outside_vocabulary": "the tokenizer makes ids that the model has no embedding for",
+}
+"""What a pair is dropped for."""
+
+NOTED: Mapping[str, str] = {
+    "boundary_merge": "prompt and answer would have shared a token; encoded apart, as asked",
+    "eos_added": "the template does not end the answer; EOS appended",
+    "rewritten": "the template does not continue its own prompt; the answer put behind it",
+    "double_bos": "the prompt begins with BOS twice",
+    "cut_off": "a side stopped at a length limit, and is trained on as if it were whole",
+    "truncated": "both answers cut to --train.max-length, so neither ends with EOS",
+    "repeated": "the same pair was there before",
+    "contradicted": "another pair prefers the same two answers the other way round",
+}
+"""What a pair is kept in spite of."""
+
+
+@attrs.frozen
+class Finding:
+    """One thing that is wrong with one pair."""
+
+    pair: str
+    """The pair's id."""
+    problem: str
+    """A key of `REFUSED` or `NOTED`."""
+    detail: str = ""
+
+    @property
+    def refused(self) -> bool:
+        return self.problem in REFUSED
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What was found in a set of pairs, as plain data."""
+
+    pairs: int
+    """Pairs that were looked at."""
+    kept: int
+    """Pairs that can be trained on."""
+    findings: tuple[Finding, ...]
+    prompt_tokens: float
+    """Mean over the kept pairs, as are the other lengths."""
+    chosen_tokens: float
+    rejected_tokens: float
+    chosen_longer: float
+    """Share of the kept pairs whose chosen side is longer; far from 0.5, length is learned."""
+    longest: int
+    """Tokens of the longest kept prompt with its answer."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pairs by problem, those that were dropped first."""
+        counted = Counter(each.problem for each in self.findings)
+        return {name: counted[name] for name in [*REFUSED, *NOTED] if counted[name]}
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Dropped pairs by reason."""
+        return {name: count for name, count in self.counts.items() if name in REFUSED}
+
+    @property
+    def noted(self) -> dict[str, int]:
+        """Kept pairs by what they were kept in spite of."""
+        return {name: count for name, count in self.counts.items() if name in NOTED}
+
+
+def refuse_none_left(report: Report) -> None:
+    """Raise `CptError` if no pair can be trained on."""
+    if report.kept:
+        return
+    if not report.pairs:
+        raise CptError("There are no pairs to train on.")
+    counts = ", ".join(f"{name} {count}" for name, count in report.refused.items())
+    worst = max(report.refused, key=lambda name: report.refused[name])
+    first = next(each for each in report.findings if each.problem == worst)
+    raise CptError(
+        f"None of the {report.pairs} pairs can be trained on ({counts}). {worst}: "
+        f"{REFUSED[worst]}; for example pair {first.pair}{first.detail and f' ({first.detail})'}."
+    )

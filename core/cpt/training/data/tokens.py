@@ -1,0 +1,241 @@
+"""Text to token ids: each prompt once, each answer as it stands behind its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from cpt.errors import CptError
+from cpt.training.data.rendering import Continuation, Conversation, first_line, render
+from cpt.training.data.rows import Tokens
+from cpt.types import Pair
+
+PLAIN = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
+)
+"""The template of a tokenizer that has none: a line for each turn, answers end with EOS."""
+
+AT_ONCE = 128
+"""Prompts that are encoded together, with all answers to them."""
+
+IDS_ALONE: Mapping[str, bool] = {
+    "add_special_tokens": False,
+    "return_attention_mask": False,
+    "return_token_type_ids": False,
+    "verbose": False,
+}
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Answer:
+    """One answer behind its prompt."""
+
+    ids: Tokens
+    """All that follows the prompt, to the end of the turn. Empty if `problem` says why."""
+    merged: bool = False
+    """Its first characters and the prompt's last would have been one token."""
+    ended: bool = True
+    """The template ended it; otherwise EOS was appended here."""
+    rewritten: bool = False
+    """The template did not continue the prompt it gave: the text was put behind that prompt."""
+    problem: str = ""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Encoded:
+    """A pair as token ids."""
+
+    prompt: Tokens
+    chosen: Answer
+    rejected: Answer
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model's folder, with an EOS token and a chat template for certain.
+
+    Raises `CptError` if there is no tokenizer, or none of its tokens can end an answer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise CptError(
+            f"{folder}: no tokenizer that can be loaded ({first_line(error)}); a model's folder "
+            "needs tokenizer.json and tokenizer_config.json."
+        ) from error
+    return with_template(tokenizer)
+
+
+def with_template(tokenizer: Any) -> Any:
+    """The tokenizer itself, given the template `PLAIN` if it has none. Raises `CptError`."""
+    if tokenizer.eos_token_id is None:
+        raise CptError(
+            f"{tokenizer.name_or_path}: the tokenizer has no EOS token, so no answer would end; "
+            "set eos_token in its tokenizer_config.json."
+        )
+    if not tokenizer.chat_template:
+        begins = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+        tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + PLAIN
+    return tokenizer
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Ids that can end a turn."""
+    added = tokenizer.added_tokens_decoder.items()
+    return {tokenizer.eos_token_id, *(id_ for id_, token in added if token.special)}
+
+
+def encode(pairs: Sequence[Pair], tokenizer: Any) -> Iterator[Encoded]:
+    """Token ids of pairs: every distinct prompt and every distinct answer to it is encoded once.
+
+    An answer is all that the template writes after the prompt. Its ids are those that follow the
+    prompt's in the whole text. Where the whole does not begin with the prompt's ids the answer is
+    encoded by itself, so that the prompt's ids are always those that a model is asked with.
+    """
+    answers: dict[Conversation, dict[str, None]] = {}
+    for pair in pairs:
+        texts = answers.setdefault(pair.prompt.messages, {})
+        texts[pair.chosen.text] = texts[pair.rejected.text] = None
+    asked = list(answers.items())
+    blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
+    encoder = _Encoder.of(tokenizer)
+    found: dict[Conversation, _Ladder] = {}
+    # While one block is in Rust, which has threads of its own, another can be in Python.
+    threads = ThreadPoolExecutor(2 if encoder.backend else 1)
+    try:
+        ladders = zip(
+            answers, chain.from_iterable(threads.map(encoder.encode, blocks)), strict=True
+        )
+        for pair in pairs:
+            while pair.prompt.messages not in found:
+                found.update([next(ladders)])
+            ladder = found[pair.prompt.messages]
+            yield Encoded(
+                prompt=ladder.prompt,
+                chosen=ladder.answers[pair.chosen.text],
+                rejected=ladder.answers[pair.rejected.text],
+            )
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+@attrs.frozen(eq=False)
+class _Ladder:
+    """A prompt, and the answers to it by text."""
+
+    prompt: Tokens
+    answers: Mapping[str, Answer]
+
+
+@attrs.frozen
+class _Tail:
+    """The end of a prompt that decides how what follows is encoded."""
+
+    text: str
+    ids: list[int]
+
+
+@attrs.frozen(kw_only=True)
+class _Encoder:
+    """A tokenizer, and what spares it work without another id."""
+
+    tokenizer: Any
+    backend: Any | None
+    """Its part in Rust, if nothing in Python changes what this makes of a text."""
+    anchors: Mapping[int, str]
+    """Tokens that a text is cut at before all else: each side of them is encoded for itself."""
+    ends: Collection[int]
+    """Ids that can end a turn."""
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> _Encoder:
+        backend = _backend(tokenizer)
+        added = tokenizer.added_tokens_decoder.items() if backend else ()
+        return cls(
+            tokenizer=tokenizer,
+            backend=backend,
+            anchors={id_: token.content for id_, token in added if not token.normalized},
+            ends=special_ids(tokenizer),
+        )
+
+    def encode(self, asked: Sequence[tuple[Conversation, Collection[str]]]) -> list[_Ladder]:
+        """Each conversation with the answers to it."""
+        rendered = render(asked, self.tokenizer)
+        prompts = self.ids(each.prompt for each in rendered)
+        tails = self.tails(prompts)
+        wholes = self.ids(
+            tails[each.prompt].text + after.text
+            for each in rendered
+            for after in each.answers.values()
+        )
+        return [
+            _Ladder(
+                np.array(prompts[each.prompt], dtype=np.int64),
+                {
+                    text: self.answer(tails[each.prompt], after, wholes)
+                    for text, after in each.answers.items()
+                },
+            )
+            for each in rendered
+        ]
+
+    def tails(self, prompts: Mapping[str, list[int]]) -> dict[str, _Tail]:
+        """Of each prompt all from its last anchor on; the whole prompt where that is not alike."""
+        tails = {prompt: self.from_last_anchor(prompt, ids) for prompt, ids in prompts.items()}
+        known = {**prompts, **self.ids(tail for tail in tails.values() if tail not in prompts)}
+        return {
+            prompt: _Tail(tail, known[tail])
+            if ids[-len(known[tail]) :] == known[tail]
+            else _Tail(prompt, ids)
+            for (prompt, ids), tail in zip(prompts.items(), tails.values(), strict=True)
+        }
+
+    def from_last_anchor(self, prompt: str, ids: Sequence[int]) -> str:
+        last = next((self.anchors[id_] for id_ in reversed(ids) if id_ in self.anchors), prompt)
+        return prompt[max(prompt.rfind(last), 0) :]
+
+    def answer(self, tail: _Tail, after: Continuation, wholes: Mapping[str, list[int]]) -> Answer:
+        """An answer behind a prompt, given the ids of whatever follows a tail."""
+        if after.problem:
+            return Answer(ids=_NOTHING, problem=after.problem)
+        whole = wholes[tail.text + after.text]
+        merged = whole[: len(tail.ids)] != tail.ids
+        ids = self.ids([after.text])[after.text] if merged else whole[len(tail.ids) :]
+        ended = any(id_ in self.ends for id_ in ids[-4:])
+        return Answer(
+            ids=np.array(ids if ended else [*ids, self.tokenizer.eos_token_id], dtype=np.int64),
+            merged=merged,
+            ended=ended,
+            rewritten=after.rewritten,
+        )
+
+    def ids(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        """Token ids by text."""
+        distinct = list(dict.fromkeys(texts))
+        if self.backend:
+            encodings = self.backend.encode_batch_fast(distinct, add_special_tokens=False)
+            return {text: each.ids for text, each in zip(distinct, encodings, strict=True)}
+        found = self.tokenizer(distinct, **IDS_ALONE).input_ids if distinct else []
+        return dict(zip(distinct, found, strict=True))
+
+
+def _backend(tokenizer: Any) -> Any | None:
+    """The part of a tokenizer that does all of its work, if there is such a part."""
+    from transformers import TokenizersBackend
+
+    for method in ("__call__", "_encode_plus"):
+        if getattr(type(tokenizer), method, None) is not getattr(TokenizersBackend, method):
+            return None
+    tokenizer("", **IDS_ALONE)  # Ends truncation and padding, as every call of it would.
+    return tokenizer.backend_tokenizer
+
+
+_NOTHING: Tokens = np.empty(0, dtype=np.int64)

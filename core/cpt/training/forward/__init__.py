@@ -1,0 +1,1 @@
+"""Token ids to log-probabilities, exactly and fast."""
