@@ -117,8 +117,8 @@ def ours(task: Task, end: Connection) -> None:
 
     state.references = timed
 
-    def notify(moment: str, /, **known: Any) -> None:
-        if moment == "cpt_step_ended":
+    def notify(event: str, /, **known: Any) -> None:
+        if event == "cpt_step_ended":
             metrics = known["metrics"]
             seconds = clock.now() - clock.begun
             clock.report(seconds, loss=metrics["loss"], grad_norm=metrics["grad_norm"])

@@ -28,7 +28,7 @@ class Sent:
     requests: list[tuple[str, dict[str, Any]]]
     """custom_id and body."""
     metadata: dict[str, str]
-    fates: dict[str, str] = attrs.field(factory=dict)
+    outcomes: dict[str, str] = attrs.field(factory=dict)
     refused: list[dict[str, Any]] | None = None
     """OpenAI's validation errors."""
     made: datetime = attrs.field(factory=lambda: datetime.now(UTC))
@@ -67,8 +67,8 @@ class Provider:
         for custom_id, body in requests:
             text = said(body)
             self.tried[text] += 1
-            sent.fates[custom_id] = fate = fate_of(text, self.tried[text])
-            self.paid[text] += fate == "answered"
+            sent.outcomes[custom_id] = outcome = fate_of(text, self.tried[text])
+            self.paid[text] += outcome == "answered"
         self.batches.append(sent)
         self.arrived.set()
         return sent
@@ -129,7 +129,7 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def openai_batch(provider: Provider, sent: Sent) -> dict[str, Any]:
-    expired = "expired" in sent.fates.values()
+    expired = "expired" in sent.outcomes.values()
     status = "in_progress" if provider.held else "expired" if expired else "completed"
     body: dict[str, Any] = {
         "id": sent.id, "object": "batch", "endpoint": "/v1/chat/completions",
@@ -142,23 +142,23 @@ def openai_batch(provider: Provider, sent: Sent) -> dict[str, Any]:
         return body
     bodies = dict(sent.requests)
     for kind, wanted in (("output_file_id", True), ("error_file_id", False)):
-        fates = [each for each in sent.fates.items() if (each[1] == "answered") == wanted]
-        if fates:
+        outcomes = [each for each in sent.outcomes.items() if (each[1] == "answered") == wanted]
+        if outcomes:
             body[kind] = name = f"{kind}-{sent.id}"
             # Backwards: the order of results is nobody's promise.
-            lines = (openai_line(key, fate, bodies[key]) for key, fate in reversed(fates))
+            lines = (openai_line(key, outcome, bodies[key]) for key, outcome in reversed(outcomes))
             if name not in provider.files:
                 provider.files[name] = b"".join(lines)
     return body
 
 
-def openai_line(custom_id: str, fate: str, body: dict[str, Any]) -> bytes:
+def openai_line(custom_id: str, outcome: str, body: dict[str, Any]) -> bytes:
     line: dict[str, Any] = {"id": "r", "custom_id": custom_id, "response": None, "error": None}
-    if fate == "expired":
+    if outcome == "expired":
         line["error"] = {"code": "batch_expired", "message": "not done within its window"}
     else:
-        status = {"answered": 200, "invalid": 400, "unpaid": 402, "flaky": 500}[fate]
-        bad = {"error": {"message": f"{fate} request", "type": "x"}}
+        status = {"answered": 200, "invalid": 400, "unpaid": 402, "flaky": 500}[outcome]
+        bad = {"error": {"message": f"{outcome} request", "type": "x"}}
         line["response"] = {
             "status_code": status,
             "body": completion(body) if status == 200 else bad,
@@ -233,7 +233,7 @@ def anthropic_batch(provider: Provider, sent: Sent) -> dict[str, Any]:
         counts["processing"] = len(sent.requests)
     else:
         kinds = {"answered": "succeeded", "expired": "expired"}
-        counts.update(Counter(kinds.get(fate, "errored") for fate in sent.fates.values()))
+        counts.update(Counter(kinds.get(outcome, "errored") for outcome in sent.outcomes.values()))
     return {
         "id": sent.id, "type": "message_batch", "request_counts": counts,
         "processing_status": "in_progress" if provider.held else "ended",
@@ -245,14 +245,14 @@ def anthropic_batch(provider: Provider, sent: Sent) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def anthropic_result(fate: str, body: dict[str, Any]) -> dict[str, Any]:
-    if fate == "answered":
+def anthropic_result(outcome: str, body: dict[str, Any]) -> dict[str, Any]:
+    if outcome == "answered":
         return {"type": "succeeded", "message": message(body)}
-    if fate == "expired":
+    if outcome == "expired":
         return {"type": "expired"}
     kinds = {"invalid": "invalid_request_error", "unpaid": "billing_error", "flaky": "api_error"}
-    kind = kinds[fate]
-    error = {"type": "error", "error": {"type": kind, "message": f"{fate} request"}}
+    kind = kinds[outcome]
+    error = {"type": "error", "error": {"type": kind, "message": f"{outcome} request"}}
     return {"type": "errored", "error": error}
 
 
@@ -282,7 +282,7 @@ async def anthropic_list(request: web.Request) -> web.Response:
 async def anthropic_results(request: web.Request) -> web.Response:
     sent = request.app[STATE].batch(request)
     lines = [
-        {"custom_id": custom_id, "result": anthropic_result(sent.fates[custom_id], body)}
+        {"custom_id": custom_id, "result": anthropic_result(sent.outcomes[custom_id], body)}
         for custom_id, body in reversed(sent.requests)
     ]
     body = "".join(json.dumps(line) + "\n" for line in lines)

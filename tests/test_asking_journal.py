@@ -147,7 +147,7 @@ async def test_what_is_sealed_bears_a_time_that_no_change_has(path: Path) -> Non
 
 
 def seal(path: Path) -> Path:
-    return path.with_name("journal.sqlite.seal")
+    return path.with_name("journal.sqlite.closed")
 
 
 async def test_anyone_can_read_it(path: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 from cpt import NOT_IDENTITY, Overloaded, Prompt, Response, Service, Usage
 from cpt.asking.journal import keys
 from cpt.asking.journal.journal import Entry
-from cpt.asking.stats import Tally
-from cpt.asking.stop import Halt
+from cpt.asking.stats import Stats
+from cpt.asking.stop import Stop
 from cpt.asking.transports.endpoint import Endpoint
 
 from .asked import prompt
@@ -135,11 +135,11 @@ class Limited(Service):
 
 def asked(limiter: Any, hint: Any, most: int, latency: float) -> tuple[float, int]:
     """Ask all rows; the seconds it took, and the calls that were refused."""
-    tally = Tally()
+    stats = Stats()
 
     async def ask() -> float:
         service = Limited(limiter, hint, latency, concurrency=most)
-        endpoint = Endpoint(service, Halt(), tally, patience=120.0)
+        endpoint = Endpoint(service, Stop(), stats, patience=120.0)
         one = prompt(0)
         entry = Entry(None, keys.request(service, one, 0), "")
         await asyncio.gather(*(endpoint.ask(service, one, n, entry) for n in range(ROWS)))
@@ -147,7 +147,7 @@ def asked(limiter: Any, hint: Any, most: int, latency: float) -> tuple[float, in
 
     random.seed(0)
     seconds = in_no_time(ask())
-    return seconds, tally.errors["overloaded"]
+    return seconds, stats.errors["overloaded"]
 
 
 KINDS: dict[str, tuple[Callable[[float], Any], float]] = {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt.asking.rate.throttle import Throttle
-from cpt.asking.stop import Halt
+from cpt.asking.stop import Stop
 from cpt.errors import Stopped
 from cpt.service.ratelimits import Refill, heard, listen, refills
 
@@ -41,7 +41,7 @@ class Course:
 async def ask_all(service: object, most: int, latency: float) -> Course:
     """Ask as the engine does: a refused request comes back after `RETRY_AFTER`, before others."""
     loop, course = asyncio.get_running_loop(), Course()
-    throttle = Throttle(most, Halt())
+    throttle = Throttle(most, Stop())
 
     async def ask() -> None:
         again = False
@@ -81,7 +81,7 @@ def test_refusals_that_going_slower_does_not_mend_do_not_slow_us_down() -> None:
 
 def test_a_service_that_refuses_everything_is_hardly_asked() -> None:
     async def knock() -> int:
-        throttle, loop, calls = Throttle(64, Halt()), asyncio.get_running_loop(), 0
+        throttle, loop, calls = Throttle(64, Stop()), asyncio.get_running_loop(), 0
 
         async def ask() -> None:
             nonlocal calls
@@ -99,8 +99,8 @@ def test_a_service_that_refuses_everything_is_hardly_asked() -> None:
 
 def test_the_halt_ends_all_that_wait() -> None:
     async def wait() -> list[BaseException | None]:
-        halt = Halt()
-        throttle = Throttle(1, halt)
+        stop = Stop()
+        throttle = Throttle(1, stop)
 
         async def ask() -> None:
             await throttle.enter()
@@ -108,9 +108,9 @@ def test_the_halt_ends_all_that_wait() -> None:
             throttle.leave()
 
         tasks = [asyncio.create_task(ask()) for _ in range(3)]
-        tasks.append(asyncio.create_task(halt.sleep(1e6)))
+        tasks.append(asyncio.create_task(stop.sleep(1e6)))
         await asyncio.sleep(1)
-        halt.throw(Stopped("enough"))
+        stop.throw(Stopped("enough"))
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     ended = in_no_time(wait())
@@ -119,7 +119,7 @@ def test_the_halt_ends_all_that_wait() -> None:
 
 def test_a_waiter_that_is_cancelled_leaves_no_place_taken() -> None:
     async def cancel() -> None:
-        throttle = Throttle(1, Halt())
+        throttle = Throttle(1, Stop())
 
         async def ask() -> None:
             await throttle.enter()
@@ -140,7 +140,7 @@ def test_a_waiter_that_is_cancelled_leaves_no_place_taken() -> None:
 
 def test_a_waiter_that_is_cancelled_as_it_is_let_in_leaves_no_place_taken() -> None:
     async def cancel() -> None:
-        throttle = Throttle(1, Halt())
+        throttle = Throttle(1, Stop())
         await throttle.enter()
         waiting = asyncio.create_task(throttle.enter())
         await asyncio.sleep(0)
@@ -154,7 +154,7 @@ def test_a_waiter_that_is_cancelled_as_it_is_let_in_leaves_no_place_taken() -> N
 
 def test_the_level_is_halved_by_a_refusal_and_grows_by_a_constant_a_round() -> None:
     async def course() -> None:
-        throttle, loop = Throttle(64, Halt()), asyncio.get_running_loop()
+        throttle, loop = Throttle(64, Stop()), asyncio.get_running_loop()
         await asyncio.sleep(10)
         began = await throttle.enter()
         assert throttle.level == 64.0
@@ -170,7 +170,7 @@ def test_the_level_is_halved_by_a_refusal_and_grows_by_a_constant_a_round() -> N
 
 def test_what_is_asked_again_goes_first() -> None:
     async def queue() -> list[str]:
-        throttle, came = Throttle(1, Halt()), []
+        throttle, came = Throttle(1, Stop()), []
 
         async def ask(name: str, again: bool) -> None:
             await throttle.enter(again=again)

@@ -18,7 +18,7 @@ from cpt import Prompt, Rejected, Response, Usage
 from cpt.asking import progress
 from cpt.asking.options import Asking
 from cpt.asking.progress import Progress
-from cpt.asking.stats import Tally
+from cpt.asking.stats import Stats
 from cpt.data import read_responses
 from cpt.errors import Stopped
 from cpt.run.steps.respond import _at_once, respond
@@ -99,7 +99,7 @@ def test_a_stopped_run_leaves_no_half_table(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         respond(broken(), Scripted(), tmp_path)
-    there = ["journal.sqlite", "journal.sqlite.lock", "journal.sqlite.seal"]
+    there = ["journal.sqlite", "journal.sqlite.lock", "journal.sqlite.closed"]
     assert sorted(os.listdir(tmp_path)) == there
     assert respond(prompts(30), Scripted(), tmp_path)["found"] == 30
 
@@ -129,15 +129,15 @@ def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def busy() -> Tally:
-    tally = Tally(items=40, found=10, in_flight=7, retries=3, input_tokens=12_000)
-    tally.outcomes.update({"answered": 25, "failed": 2, "refused": 3})
-    tally.errors.update({"overloaded": 2, "unreachable": 1})
-    tally.cost, tally.unpriced = 0.125, 4
-    return tally
+def busy() -> Stats:
+    stats = Stats(items=40, found=10, in_flight=7, retries=3, input_tokens=12_000)
+    stats.outcomes.update({"answered": 25, "failed": 2, "refused": 3})
+    stats.errors.update({"overloaded": 2, "unreachable": 1})
+    stats.cost, stats.unpriced = 0.125, 4
+    return stats
 
 
-async def test_progress_says_all_that_a_person_wants_to_know(busy: Tally) -> None:
+async def test_progress_says_all_that_a_person_wants_to_know(busy: Stats) -> None:
     shown = Progress(busy, 100, "responses")
     line = shown.line()
     await shown.close()
@@ -155,7 +155,7 @@ async def test_progress_says_all_that_a_person_wants_to_know(busy: Tally) -> Non
 
 
 async def test_progress_is_plain_lines_where_there_is_no_terminal(
-    busy: Tally, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    busy: Stats, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "PLAIN", 0.01)
     shown = Progress(busy, 100, "responses")
@@ -168,7 +168,7 @@ async def test_progress_is_plain_lines_where_there_is_no_terminal(
 
 
 async def test_speed_and_time_left_are_those_of_late(
-    busy: Tally, monkeypatch: pytest.MonkeyPatch
+    busy: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
@@ -190,7 +190,7 @@ class Terminal(io.StringIO):
 
 
 async def test_progress_is_live_on_a_terminal_and_whole_on_a_narrow_one(
-    busy: Tally, monkeypatch: pytest.MonkeyPatch
+    busy: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
@@ -210,7 +210,7 @@ async def test_progress_is_live_on_a_terminal_and_whole_on_a_narrow_one(
 
 
 async def test_where_it_ended_is_said_if_anything_was(
-    busy: Tally, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    busy: Stats, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = Progress(busy, 100, "responses")
     await quick.close()
@@ -220,5 +220,5 @@ async def test_where_it_ended_is_said_if_anything_was(
     assert capsys.readouterr().err.startswith("responses: 40/100 done")
 
 
-def test_the_summary_is_plain_data(busy: Tally) -> None:
+def test_the_summary_is_plain_data(busy: Stats) -> None:
     assert attrs.evolve(busy).plain()["cost"] == 0.125

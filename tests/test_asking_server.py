@@ -214,7 +214,7 @@ async def test_an_address_where_nobody_is_costs_little(server: Scripted) -> None
     async with Asker(None, progress=False) as ask:
         answers = await asyncio.gather(*(ask(responder, each) for each in prompts(50)))
         assert {each.outcome for each in answers} == {"answered"}
-        assert ask.tally.sent <= 50 + responder.concurrency
+        assert ask.stats.sent <= 50 + responder.concurrency
 
 
 def test_another_address_is_the_same_model() -> None:

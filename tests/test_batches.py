@@ -62,8 +62,8 @@ async def test_a_batch_answers_everything_at_once(
     assert [each.text for each in answers] == [f"To question {number}" for number in range(30)]
     assert [each.prompt_id for each in answers] == [each.id for each in asked]
     assert len(provider.batches) == 1 and provider.online == 0
-    assert ask.tally.outcomes == {"answered": 30}
-    assert ask.tally.output_tokens == 150
+    assert ask.stats.outcomes == {"answered": 30}
+    assert ask.stats.output_tokens == 150
     polls = provider.polls
     await ask_all(tmp_path / "j.sqlite", service, [*asked, *prompts("new")], batch=False)
     assert provider.polls == polls, "what ended is not looked at again"
@@ -136,7 +136,7 @@ async def test_what_never_succeeds_in_a_batch_is_given_up_and_asked_next_time(
         assert [each.outcome for each in answers] == ["answered", "failed"]
         assert "broken" not in provider.paid or not provider.paid["broken"]
         assert provider.tried == {"fine": 1, "broken": 3 * runs}
-        assert ask.tally.unfinished == 1
+        assert ask.stats.unfinished == 1
         found = status(journal)
         assert (found.given_up, found.in_batches, found.doubtful) == (1, 0, ())
 
@@ -269,7 +269,7 @@ async def test_killed_between_reply_and_results(
     answers, ask = await ask_all(tmp_path / "j.sqlite", service, prompts("b", "c"))
     assert [each.text for each in answers] == ["To b", "To c"]
     assert provider.paid == {"a": 1, "b": 1, "c": 1}
-    assert ask.tally.outcomes["answered"] == 3, "what nobody asked for any more was not kept"
+    assert ask.stats.outcomes["answered"] == 3, "what nobody asked for any more was not kept"
 
 
 async def test_what_is_in_a_batch_is_not_paid_for_online(

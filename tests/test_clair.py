@@ -49,7 +49,7 @@ class Repeating(Scripted):
         ]
 
 
-async def fate(clair: Clair) -> NoPair:
+async def outcome(clair: Clair) -> NoPair:
     with pytest.raises(NoPair) as caught:
         await clair.pair(PROMPT, FakeAsk())
     return caught.value
@@ -78,7 +78,7 @@ async def test_a_revision_is_preferred_to_the_answer() -> None:
     ],
 )
 async def test_a_useless_revision_says_why_and_is_kept(said: str, reason: str) -> None:
-    none = await fate(Clair(student=says("Answer 0 to {id}."), reviser=says(said)))
+    none = await outcome(Clair(student=says("Answer 0 to {id}."), reviser=says(said)))
     assert none.reason == reason
     assert none.raw == said.replace("{id}", "p0")
 
@@ -90,7 +90,7 @@ async def test_what_did_not_end_well_is_no_pair(outcome: str) -> None:
         Clair(student=says("x"), reviser=ending),
         Clair(student=ending, reviser=says(REVISED)),
     ):
-        none = await fate(clair)
+        none = await outcome(clair)
         assert none.reason == outcome
         assert none.raw == REVISED.replace("{id}", "p0")
 

@@ -70,7 +70,7 @@ def test_a_line_is_read_before_its_flags_are_known():
         "--p.rungs",
         "b",
     ]
-    assert config.glance(line) == {
+    assert config.preparse(line) == {
         "loss": "dpo",
         "loss.label_smoothing": "0.1",
         "p.rungs": ["a", "b"],

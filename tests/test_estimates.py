@@ -60,7 +60,10 @@ async def test_an_estimate_counts_every_stage_and_its_dollars() -> None:
     dry = DryRun(None)
     for prompt in prompts("a" * 400, "b" * 400):
         await pairer.pair(prompt, dry)
-    student, reviser = dry.estimates["openai:gpt-4.1-mini"], dry.estimates["openai:gpt-4.1"]
+    student, reviser = (
+        dry.estimates["openai:gpt-4.1-mini"],
+        dry.estimates["openai:gpt-4.1"],
+    )
     assert (student.requests, student.input_tokens, student.output_tokens) == (2, 208, 80)
     assert student.dollars == pytest.approx((208 * 0.4 + 80 * 1.6) / 1e6)
     assert student.most_output_tokens == 80 and not student.counted

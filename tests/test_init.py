@@ -104,8 +104,8 @@ def test_they_walk_the_whole_road_together(made: Made) -> None:
         "--evaluators.words 9 --eval-prompts said.jsonl --generator.max-tokens 4 --output road"
     )
     road = made.folder / "road"
-    fates = [json.loads(line) for line in (road / "fates.jsonl").read_text().splitlines()]
-    assert [(fate["fate"], fate["pairs"]) for fate in fates] == [("kept", 1)] * 4
+    outcomes = [json.loads(line) for line in (road / "outcomes.jsonl").read_text().splitlines()]
+    assert [(outcome["outcome"], outcome["pairs"]) for outcome in outcomes] == [("kept", 1)] * 4
     losses = [json.loads(line)["loss"] for line in (road / "metrics.jsonl").open()]
     # No reward yet, so that each pair is short of 1 by 1.
     assert losses[0] == pytest.approx(1.0, abs=1e-5)

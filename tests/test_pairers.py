@@ -36,7 +36,7 @@ class Failing(Scripted):
         return [attrs.evolve(each, outcome=self.outcome, detail="why") for each in said]
 
 
-async def fate(pairer: Pairer, prompt: Prompt = PROMPT) -> NoPair:
+async def outcome(pairer: Pairer, prompt: Prompt = PROMPT) -> NoPair:
     with pytest.raises(NoPair) as caught:
         await pairer.pair(prompt, FakeAsk())
     return caught.value
@@ -88,13 +88,13 @@ async def test_a_rung_without_an_answer_leaves_the_others() -> None:
 
 async def test_a_ladder_without_two_answers_says_why() -> None:
     rungs = (THREE[0], Failing(model="middle"), Failing(model="weak", outcome="cut_off"))
-    none = await fate(Ladder(rungs=rungs))
+    none = await outcome(Ladder(rungs=rungs))
     assert (none.reason, none.detail) == ("failed", "middle: why")
 
 
 async def test_a_rung_that_was_not_paid_for_is_the_fate_of_the_prompt() -> None:
     broke = Failing(model="weak", outcome="over_budget")
-    none = await fate(Ladder(rungs=(THREE[0], THREE[1], broke)))
+    none = await outcome(Ladder(rungs=(THREE[0], THREE[1], broke)))
     assert (none.reason, none.detail) == ("over_budget", "weak: why")
     ladder = Ladder(rungs=(THREE[0], THREE[1], broke), pairs=("0>1",))
     assert len(await ladder.pair(PROMPT, FakeAsk())) == 1  # it has no part in this
@@ -162,11 +162,11 @@ def test_a_budget_that_lacks_one_answer_stops_and_a_larger_one_goes_on(
     short = cpt_cli(*line.split(), "--budget", "5.5")
     assert short.exit_code == 1, short.output
     assert "the budget is used up with 1 of 2 prompts left" in short.stderr
-    fates = [json.loads(each) for each in (tmp_path / "run" / "fates.jsonl").open()]
-    assert [each["fate"] for each in fates] == ["kept", "over_budget"]
+    outcomes = [json.loads(each) for each in (tmp_path / "run" / "outcomes.jsonl").open()]
+    assert [each["outcome"] for each in outcomes] == ["kept", "over_budget"]
     enough = cpt_cli(*line.split(), "--budget", "50")
     assert enough.exit_code == 0, enough.output
-    assert f"pairs {pairs}, dropped none, fates (kept 2)" in enough.stdout
+    assert f"pairs {pairs}, dropped none, outcomes (kept 2)" in enough.stdout
     assert "$6.0000" in enough.stdout or enough.stdout.count("$2.0000 for 2 answers") == 3
 
 
@@ -180,7 +180,7 @@ def test_prompts_without_pairs_are_told_with_the_reason(
     rungs = [each for name in "ab" for each in ("--pairer.rungs", f"recorded:rows.jsonl#{name}")]
     line = ("pair", "--prompts", "rows.jsonl", "--pairer", "ladder", *rungs, "--output", "run")
     told = cpt_cli(*line).stdout
-    assert "no pair   empty: row-2; for one: a: empty (all in run/fates.jsonl)" in told
+    assert "no pair   empty: row-2; for one: a: empty (all in run/outcomes.jsonl)" in told
     assert "no pair   failed: row-3; for one: a: rows.jsonl#a has no answer to prompt 'row" in told
 
 

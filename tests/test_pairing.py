@@ -91,8 +91,8 @@ def test_pairs_stand_in_the_order_of_the_prompts_in_row_groups(cpt_cli, told):
     rows = table.read().to_pylist()
     assert [row["prompt_id"] for row in rows] == [str(row) for row in range(3000)]
     assert rows[7]["chosen"] == [{"role": "assistant", "content": "question 7"}]
-    fates = [json.loads(line) for line in Path("run/fates.jsonl").read_text().splitlines()]
-    assert [fate["prompt_id"] for fate in fates] == [str(row) for row in range(3000)]
+    outcomes = [json.loads(line) for line in Path("run/outcomes.jsonl").read_text().splitlines()]
+    assert [outcome["prompt_id"] for outcome in outcomes] == [str(row) for row in range(3000)]
 
 
 def test_no_pair_at_all_leaves_the_reasons_and_no_table(cpt_cli, told):
@@ -100,7 +100,7 @@ def test_no_pair_at_all_leaves_the_reasons_and_no_table(cpt_cli, told):
     assert result.exit_code == 2
     assert "no prompt gave a pair (3 empty)." in result.stderr
     assert not Path("run/pairs.parquet").exists()
-    assert len(Path("run/fates.jsonl").read_text().splitlines()) == 3
+    assert len(Path("run/outcomes.jsonl").read_text().splitlines()) == 3
     assert left() == []
 
 
@@ -110,7 +110,7 @@ def test_what_a_killed_run_left_is_taken_away(cpt_cli, told, tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert not Path("run/pairs.parquet").exists()
     assert {name.partition(".t")[0].strip(".").rpartition(".")[0] for name in left()} == {
-        *("pairs.parquet", "fates.jsonl")
+        *("pairs.parquet", "outcomes.jsonl")
     }
     assert cpt_cli(*told(20, "--pairer.kill-at", "")).exit_code == 0
     assert left() == []

@@ -158,16 +158,16 @@ def test_a_plugin_can_add_a_command(cpt_cli, tmp_path):
 
 def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplog):
     from cpt.plugins.manager import load_plugins
-    from cpt.run.events import Moments
+    from cpt.run.events import Events
 
     (tmp_path / "watch.py").write_text(
         "import cpt\nseen = []\n@cpt.hookimpl\ndef cpt_step_ended(step, metrics):\n"
         "    seen.append(step)\n    raise ValueError('tired')\n"
     )
     plugins = load_plugins([str(tmp_path / "watch.py")])
-    moments = Moments(plugins, tmp_path)
+    events = Events(plugins, tmp_path)
     for step in (1, 2):
-        moments("cpt_step_ended", step=step, steps=2, metrics={})
+        events("cpt_step_ended", step=step, steps=2, metrics={})
     assert plugins.manager.get_plugin("watch").seen == [1, 2]
     assert [record.getMessage() for record in caplog.records] == [
         "plugin 'watch' failed in cpt_step_ended; the run goes on"

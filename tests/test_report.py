@@ -218,10 +218,10 @@ def test_scores_changes_and_leads_are_those_of_the_run(lab: Path, page: Page) ->
 
 
 def test_every_prompt_and_every_pair_has_a_fate_and_they_add_up(lab: Path, page: Page) -> None:
-    found = lines(lab / "fates.jsonl")
+    found = lines(lab / "outcomes.jsonl")
     doctor = json.loads((lab / "doctor.json").read_text())
     expected = {
-        "every prompt": Counter(each["fate"] for each in found),
+        "every prompt": Counter(each["outcome"] for each in found),
         "every pair": Counter(
             {"kept": pq.read_metadata(lab / "pairs.parquet").num_rows}
             | Counter(why for each in found for _, why in each["dropped"])
@@ -327,7 +327,7 @@ def pairs_only(run: Path) -> Path:
     record["stages"] = {name: record["stages"][name] for name in ("prompts", "pairs")}
     (run / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
     for file in run.iterdir():
-        if file.name not in ("run.yaml", "pairs.parquet", "fates.jsonl", "journal.sqlite"):
+        if file.name not in ("run.yaml", "pairs.parquet", "outcomes.jsonl", "journal.sqlite"):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
     return run
 
@@ -341,24 +341,24 @@ def test_a_run_of_pairs_alone(pairs_only: Path) -> None:
     assert "cpt pair --config options.yaml" in page.words
 
 
-@pytest.mark.parametrize("file", ["pairs.parquet", "fates.jsonl", "journal.sqlite"])
+@pytest.mark.parametrize("file", ["pairs.parquet", "outcomes.jsonl", "journal.sqlite"])
 def test_a_file_that_is_gone_takes_only_its_own_part(pairs_only: Path, file: str) -> None:
     (pairs_only / file).unlink()
     page = page_of(pairs_only)
     there = {
         "pairs.parquet": "by authors and tier" in " ".join(page.tables),
-        "fates.jsonl": "every prompt" in " ".join(page.tables),
+        "outcomes.jsonl": "every prompt" in " ".join(page.tables),
         "journal.sqlite": "Every answer" in " ".join(page.tables),
     }
     assert there == {name: name != file for name in there}
 
 
 def test_a_prompt_without_a_fate_is_counted_as_such(pairs_only: Path) -> None:
-    fates = (pairs_only / "fates.jsonl").read_text().splitlines(keepends=True)
-    (pairs_only / "fates.jsonl").write_text("".join(fates[:-2]) + fates[-2][:20])
+    outcomes = (pairs_only / "outcomes.jsonl").read_text().splitlines(keepends=True)
+    (pairs_only / "outcomes.jsonl").write_text("".join(outcomes[:-2]) + outcomes[-2][:20])
     rows = page_of(pairs_only).table("every prompt")
     assert rows[-2][:2] == ["not recorded", "2"]
-    assert rows[-1][1] == str(len(fates))
+    assert rows[-1][1] == str(len(outcomes))
 
 
 def test_a_training_that_was_killed(run: Path) -> None:
@@ -547,8 +547,8 @@ def test_no_secret_comes_onto_the_page(run: Path, monkeypatch: pytest.MonkeyPatc
     record["options"]["pairer"]["rungs"][0] |= hidden
     record["stages"]["pairs"]["options"]["pairer"]["rungs"][0] |= hidden
     (run / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
-    fates = (run / "fates.jsonl").read_text().replace('"detail": "', f'"detail": "{key} ')
-    (run / "fates.jsonl").write_text(fates)
+    outcomes = (run / "outcomes.jsonl").read_text().replace('"detail": "', f'"detail": "{key} ')
+    (run / "outcomes.jsonl").write_text(outcomes)
     page = page_of(run)
     for secret in ("hunter", key):
         assert secret not in page.words

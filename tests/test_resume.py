@@ -87,12 +87,12 @@ def test_killed_at_random_steps(
 
 @pytest.mark.parametrize("moment", ["publish", "cpt_checkpoint_saved"])
 def test_killed_while_a_checkpoint_is_written(
-    tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, moment: str
+    tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, event: str
 ) -> None:
-    die = [signal.SIGKILL, moment, 6]
+    die = [signal.SIGKILL, event, 6]
     assert trainings(model, tmp_path, die=die, **OPTIONS) == [-signal.SIGKILL]
     there = [each.name for each in (tmp_path / "checkpoints").glob("step-*")]
-    assert ("step-00000006" in there) is (moment == "cpt_checkpoint_saved")
+    assert ("step-00000006" in there) is (event == "cpt_checkpoint_saved")
     assert trainings(model, tmp_path, **OPTIONS) == [0]
     assert_same(tmp_path, unbroken)
 
@@ -170,7 +170,7 @@ def test_tied_weights_are_no_warning(
 def test_another_training_in_the_same_folder_is_refused(
     tmp_path: Path, model: Path, other: dict[str, Any]
 ) -> None:
-    def stop(moment: str, **facts: Any) -> None:
+    def stop(event: str, **facts: Any) -> None:
         if facts["step"] == 2:
             raise InterruptedError
 
@@ -185,7 +185,7 @@ def test_another_training_in_the_same_folder_is_refused(
 
 
 def test_lora_is_taken_up_again(tmp_path: Path, model: Path) -> None:
-    def stop(moment: str, **facts: Any) -> None:
+    def stop(event: str, **facts: Any) -> None:
         if facts["step"] == 3:
             raise InterruptedError
 

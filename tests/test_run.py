@@ -15,7 +15,7 @@ from cpt import config
 from cpt.config import Layer, flatten
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
-from cpt.run.events import Moments
+from cpt.run.events import Events
 from cpt.run.pipeline import PAIRS
 from cpt.run.record.folder import Folder
 from cpt.run.stages import Run
@@ -149,7 +149,7 @@ def test_pairs_of_a_ladder_are_labelled_by_rank_and_counted(cpt_cli, ladder):
     result = cpt_cli("pair", *line(ladder, "--json"))
     assert result.exit_code == 0, result.stderr
     stages = json.loads(result.stdout)["stages"]
-    assert stages["pairs"] == {"pairs": 35, "dropped": {"identical": 1}, "fates": {"kept": 12}}
+    assert stages["pairs"] == {"pairs": 35, "dropped": {"identical": 1}, "outcomes": {"kept": 12}}
     rows = pq.read_table("run/pairs.parquet").to_pylist()
     assert [row["tier"] for row in rows].count(2) == 12
     assert {(row["chosen_author"], row["rejected_author"]) for row in rows if row["tier"] == 2} == {
@@ -239,8 +239,8 @@ def test_how_models_are_asked_does_not_bind(tmp_path):
     def made(**reviser):
         told = {"pairer": {"name": "clair", "student": "openai:a", "reviser": reviser}}
         layers = [Layer("the defaults", dict(config.DEFAULTS)), Layer("", dict(flatten(told)))]
-        resolved, moments = config.resolve(layers, registry), Moments(registry.plugins, tmp_path)
-        return PAIRS.made_from(Run(resolved, Folder(tmp_path), registry, moments))
+        resolved, events = config.resolve(layers, registry), Events(registry.plugins, tmp_path)
+        return PAIRS.made_from(Run(resolved, Folder(tmp_path), registry, events))
 
     one = made(name="openai", model="b", concurrency=1)
     assert one == made(name="openai", model="b", concurrency=2)

@@ -9,7 +9,7 @@ from cpt import config
 from cpt.errors import CptError
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
-from cpt.run.events import Moments
+from cpt.run.events import Events
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import digest_of
 from cpt.run.stages import Run, Stage, perform
@@ -64,7 +64,7 @@ def test_a_stage_that_fails_when_it_is_made_anew_keeps_its_place(tmp_path):
         folder.begin(name, made)
         folder.finish(name, 1.0, {"pairs": 1})
     (tmp_path / "pairs.parquet").write_text("old")
-    folder.undo("pairs", ["pairs.parquet", "fates.jsonl"])
+    folder.undo("pairs", ["pairs.parquet", "outcomes.jsonl"])
     assert not (tmp_path / "pairs.parquet").exists()
     assert not folder.is_done("pairs")
     folder.begin("pairs", other)
@@ -135,7 +135,7 @@ def test_what_failed_is_tried_again_where_one_process_works(
     done = []
     stage = Stage("pairs", (), {}, lambda run: done.append(run) or {"unfinished": 1})
     settings = config.resolve(config.stack([], registry), registry)
-    moments = Moments(registry.plugins, tmp_path)
+    events = Events(registry.plugins, tmp_path)
     for _ in range(2):
-        perform([stage], Run(settings, Folder(tmp_path), registry, moments))
+        perform([stage], Run(settings, Folder(tmp_path), registry, events))
     assert len(done) == times

@@ -353,12 +353,12 @@ def test_moments_are_told(tmp_path: Path, model: Path) -> None:
         batch_size=2,
         log_every=2,
         checkpoint_every=3,
-        notify=lambda moment, **facts: told.append((moment, facts)),
+        notify=lambda event, **facts: told.append((event, facts)),
     )
-    steps = [facts for moment, facts in told if moment == "cpt_step_ended"]
+    steps = [facts for event, facts in told if event == "cpt_step_ended"]
     assert [(facts["step"], facts["steps"]) for facts in steps] == [(n, 4) for n in (1, 2, 3, 4)]
     assert [bool(facts["metrics"]) for facts in steps] == [False, True, False, True]
-    (saved,) = (facts for moment, facts in told if moment == "cpt_checkpoint_saved")
+    (saved,) = (facts for event, facts in told if event == "cpt_checkpoint_saved")
     assert saved["step"] == 3 and saved["path"].is_dir()
 
 

@@ -95,8 +95,8 @@ def _train(
 ) -> None:
     how, where, step = die or [None, None, None]
 
-    def notify(moment: str, **facts: Any) -> None:
-        if (moment, facts["step"]) == (where, step):
+    def notify(event: str, **facts: Any) -> None:
+        if (event, facts["step"]) == (where, step):
             os.kill(os.getpid(), how)
 
     if where == "publish":

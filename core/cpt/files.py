@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -42,6 +44,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole file, or leave what was there."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def writing_lines(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+    """A function that writes one record a line as JSON; the file is whole or not there."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield lambda record: file.write(json.dumps(record) + "\n")
 
 
 def _temporary(path: Path) -> Path:

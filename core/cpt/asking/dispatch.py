@@ -10,8 +10,8 @@ from typing import Protocol
 from cpt.asking.journal.journal import Entry, Journal, Paid
 from cpt.asking.journal.keys import Request
 from cpt.asking.options import Asking
-from cpt.asking.stats import Tally
-from cpt.asking.stop import Halt
+from cpt.asking.stats import Stats
+from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_log import pending
 from cpt.asking.transports.batches import Batches, Timing
 from cpt.asking.transports.endpoint import Endpoint, GivenUp, unanswered
@@ -37,22 +37,22 @@ class Keep(Protocol):
     ) -> Paid: ...
 
 
-class Roads:
+class Dispatcher:
     """Asks whoever is to be asked, and keeps what they say."""
 
     def __init__(
         self,
         journal: Journal | None,
         options: Asking,
-        halt: Halt,
-        tally: Tally,
+        stop: Stop,
+        stats: Stats,
         keep: Keep,
         entry: Callable[[Responder, Request], Entry],
         timing: Timing | None,
     ) -> None:
         self._options = options
-        self._halt = halt
-        self._tally = tally
+        self._stop = stop
+        self._stats = stats
         self._keep = keep
         self._entry = entry
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
@@ -62,7 +62,7 @@ class Roads:
         self._journal = journal
         self._batches: Batches | None = None
         if journal and (options.batch or pending(journal.path)):
-            self._batches = Batches(journal.path, self._keep_batched, halt, timing)
+            self._batches = Batches(journal.path, self._keep_batched, stop, timing)
 
     async def answer(self, responder: Responder, prompt: Prompt, request: Request) -> Paid:
         """The answer, kept already. Raises `GivenUp`, or what stopped the run."""
@@ -88,7 +88,7 @@ class Roads:
     async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
         batcher = self._batchers.get(request.identity)
         if batcher is None:
-            batcher = self._batchers[request.identity] = Batcher(local, self._threads, self._halt)
+            batcher = self._batchers[request.identity] = Batcher(local, self._threads, self._stop)
         response = await batcher.answer(prompt, request.sample)
         # Nobody is paid, so nothing is in doubt before the answer is there.
         await self._entry(local, request).begin()
@@ -99,7 +99,7 @@ class Roads:
             key = service.name, service.endpoint, service.author
             if key not in self._endpoints:
                 patience = self._options.patience
-                self._endpoints[key] = Endpoint(service, self._halt, self._tally, patience)
+                self._endpoints[key] = Endpoint(service, self._stop, self._stats, patience)
             self._services[id(service)] = service, self._endpoints[key]
         return self._services[id(service)][1]
 
@@ -129,8 +129,8 @@ class Roads:
         except (Overloaded, Unreachable) as error:
             raise GivenUp(error) from None
         except Denied as error:
-            self._halt.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
-            raise self._halt.error or error from None
+            self._stop.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
+            raise self._stop.error or error from None
 
     async def _keep_batched(
         self, responder: Responder, request: Request, response: Response

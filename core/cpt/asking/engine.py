@@ -11,16 +11,16 @@ from types import TracebackType
 
 import attrs
 
-from cpt.asking.dispatch import Roads
+from cpt.asking.dispatch import Dispatcher
 from cpt.asking.journal import keys
 from cpt.asking.journal.journal import Entry, Journal, Paid
 from cpt.asking.journal.keys import Request
-from cpt.asking.money.budget import Price, Purse
+from cpt.asking.money.budget import Budget, Price
 from cpt.asking.money.prices import Prices
 from cpt.asking.options import Asking
 from cpt.asking.progress import Progress
-from cpt.asking.stats import Tally
-from cpt.asking.stop import Halt, interruptible
+from cpt.asking.stats import Stats
+from cpt.asking.stop import Stop, interruptible
 from cpt.asking.transports.batches import Timing
 from cpt.asking.transports.endpoint import GivenUp, unanswered
 from cpt.paths import resolve
@@ -49,7 +49,7 @@ class Asker:
         timing: Timing | None = None,
         progress: bool = True,
     ) -> None:
-        self.tally = Tally()
+        self.stats = Stats()
         self._options = options or Asking()
         self._stage = stage
         self._price = price or _price(self._options)
@@ -57,10 +57,10 @@ class Asker:
         self._total = total
         self._timing = timing
         self._progress = progress
-        self._halt = Halt()
+        self._stop = Stop()
         self._journal: Journal | None = None
-        self._purse: Purse | None = None
-        self._roads: Roads
+        self._budget: Budget | None = None
+        self._dispatcher: Dispatcher
         self._exit: AsyncExitStack
         self._flights: dict[str, asyncio.Task[Paid]] = {}
         self._identities: dict[int, tuple[Responder, str]] = {}
@@ -71,21 +71,21 @@ class Asker:
                 self._journal = Journal(self._path)
                 opened.callback(self._journal.close)
             if self._options.budget is not None:
-                self._purse = self._open_purse(self._options.budget)
+                self._budget = self._open_budget(self._options.budget)
             if self._progress:
-                telling = Progress(self.tally, self._total, self._stage)
+                telling = Progress(self.stats, self._total, self._stage)
                 opened.push_async_callback(telling.close)
-            self._roads = Roads(
+            self._dispatcher = Dispatcher(
                 self._journal,
                 self._options,
-                self._halt,
-                self.tally,
+                self._stop,
+                self.stats,
                 self._keep,
                 self._entry,
                 self._timing,
             )
-            opened.push_async_callback(self._roads.close)
-            opened.enter_context(interruptible(self._halt, lambda: self.tally.in_flight))
+            opened.push_async_callback(self._dispatcher.close)
+            opened.enter_context(interruptible(self._stop, lambda: self.stats.in_flight))
             self._exit = opened.pop_all()
         return self
 
@@ -96,7 +96,7 @@ class Asker:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, Exception):
-            self._halt.throw(error)
+            self._stop.throw(error)
         while self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._exit.aclose()
@@ -114,7 +114,7 @@ class Asker:
         flight = self._flights.get(request.key)
         if flight is None:
             if kept := self._journal.find(request):
-                self.tally.found += 1
+                self.stats.found += 1
                 return kept
             flight = asyncio.create_task(self._fetch(responder, prompt, request))
             self._flights[request.key] = flight
@@ -127,7 +127,7 @@ class Asker:
 
     def advance(self, items: int = 1) -> None:
         """Say that so many of the `total` are done, for whoever looks at the progress."""
-        self.tally.items += items
+        self.stats.items += items
 
     def _land(self, key: str, flight: asyncio.Task[Paid]) -> None:
         del self._flights[key]
@@ -136,27 +136,27 @@ class Asker:
 
     async def _fetch(self, responder: Responder, prompt: Prompt, request: Request) -> Paid:
         try:
-            if self._purse is None:
-                return await self._roads.answer(responder, prompt, request)
-            reserved = await self._purse.reserve(responder, request)
+            if self._budget is None:
+                return await self._dispatcher.answer(responder, prompt, request)
+            reserved = await self._budget.reserve(responder, request)
             if reserved is None:
-                return self._unanswered(responder, prompt, "over_budget", str(self._purse))
-            with self._purse.holding(reserved):
-                return await self._roads.answer(responder, prompt, request)
+                return self._unanswered(responder, prompt, "over_budget", str(self._budget))
+            with self._budget.holding(reserved):
+                return await self._dispatcher.answer(responder, prompt, request)
         except GivenUp as error:
             self._entry(responder, request).fail(str(error))
             return self._unanswered(responder, prompt, error.outcome, str(error))
 
-    def _open_purse(self, budget: float) -> Purse:
+    def _open_budget(self, budget: float) -> Budget:
         spent, unpriced = self._journal.spent() if self._journal else (0.0, 0)
         if unpriced:
             log.warning("the budget knows nothing of %d answers of unknown price", unpriced)
-        return Purse(budget, spent, self._price, batch=self._options.batch)
+        return Budget(budget, spent, self._price, batch=self._options.batch)
 
     def _unanswered(self, responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Paid:
         """What stands for an answer in this run; the next one asks again."""
-        self.tally.unfinished += 1
-        self.tally.outcomes[outcome] += 1
+        self.stats.unfinished += 1
+        self.stats.outcomes[outcome] += 1
         return Paid(unanswered(responder, prompt, outcome, why), 0.0)
 
     def _entry(self, responder: Responder, request: Request) -> Entry:
@@ -173,9 +173,9 @@ class Asker:
     ) -> Paid:
         paid = Paid(_writable(response), self._cost(responder, response, batch))
         await self._entry(responder, request).keep(paid, calls)
-        self.tally.count(paid.response, paid.cost)
-        if self._purse:
-            self._purse.pay(paid.cost or 0.0, response.usage.output_tokens)
+        self.stats.count(paid.response, paid.cost)
+        if self._budget:
+            self._budget.pay(paid.cost or 0.0, response.usage.output_tokens)
         return paid
 
     def _cost(self, responder: Responder, response: Response, batch: bool) -> float | None:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Any
 
-from cpt.asking.stats import Tally
+from cpt.asking.stats import Stats
 
 LIVE, PLAIN = 0.25, 10.0
 """Seconds between two looks, on a terminal and elsewhere."""
@@ -21,8 +21,8 @@ RECENT = 30.0
 class Progress:
     """Tells how far asking has come, on standard error, until it is closed."""
 
-    def __init__(self, tally: Tally, total: int | None, stage: str) -> None:
-        self._tally = tally
+    def __init__(self, stats: Stats, total: int | None, stage: str) -> None:
+        self._stats = stats
         self._total = total
         self._stage = stage or "asking"
         self._began = time.monotonic()
@@ -66,45 +66,45 @@ class Progress:
             self._bar = Bar(*columns, console=Console(stderr=True))
             self._shown = self._bar.add_task("", total=self._total)
             self._bar.start()
-        self._bar.update(self._shown, completed=self._tally.items, description=self.line())
+        self._bar.update(self._shown, completed=self._stats.items, description=self.line())
 
     def line(self) -> str:
         """Done, in flight, failed by reason, speed, tokens, cost, time left."""
-        tally = self._tally
+        stats = self._stats
         answers, items = self._speeds()
         of = f"/{self._total}" if self._total else ""
-        passing = _listed({kind: tally.errors[kind] for kind in PASSING})
+        passing = _listed({kind: stats.errors[kind] for kind in PASSING})
         parts = [
-            f"{tally.items}{of} done" if tally.items else "",
-            f"{_clock((self._total - tally.items) / items)} left" if self._total and items else "",
-            f"{tally.done} answers" + (f" ({tally.found} from the journal)" if tally.found else ""),
-            f"{tally.in_flight} in flight",
-            _listed({k: n for k, n in tally.outcomes.items() if k != "answered"}),
+            f"{stats.items}{of} done" if stats.items else "",
+            f"{_clock((self._total - stats.items) / items)} left" if self._total and items else "",
+            f"{stats.done} answers" + (f" ({stats.found} from the journal)" if stats.found else ""),
+            f"{stats.in_flight} in flight",
+            _listed({k: n for k, n in stats.outcomes.items() if k != "answered"}),
             f"asked again: {passing}" if passing else "",
             f"{answers:.1f}/s",
-            f"{tally.input_tokens + tally.output_tokens:,} tokens",
-            _money(tally),
+            f"{stats.input_tokens + stats.output_tokens:,} tokens",
+            _money(stats),
         ]
         return f"{self._stage}: {' · '.join(filter(None, parts))}"
 
     def _speeds(self) -> tuple[float, float]:
         """Answers and finished items a second, lately."""
         now = time.monotonic()
-        self._seen.append((now, self._tally.done, self._tally.items))
+        self._seen.append((now, self._stats.done, self._stats.items))
         while self._seen[0][0] < now - RECENT:
             self._seen.popleft()
         then, done, items = self._seen[0] if len(self._seen) > 1 else (self._began, 0, 0)
         span = max(1e-9, now - then)
-        return (self._tally.done - done) / span, (self._tally.items - items) / span
+        return (self._stats.done - done) / span, (self._stats.items - items) / span
 
 
 def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()) if count)
 
 
-def _money(tally: Tally) -> str:
-    known = f"${tally.cost:.4f}" if tally.cost else ""
-    unknown = f"{tally.unpriced} of unknown price" if tally.unpriced else ""
+def _money(stats: Stats) -> str:
+    known = f"${stats.cost:.4f}" if stats.cost else ""
+    unknown = f"{stats.unpriced} of unknown price" if stats.unpriced else ""
     return " + ".join(filter(None, (known, unknown)))
 
 

@@ -11,7 +11,7 @@ from cpt.types import Response, Usage
 
 
 @attrs.define
-class Tally:
+class Stats:
     """Counts of one run, kept as it goes."""
 
     items: int = 0

@@ -17,7 +17,7 @@ from cpt.errors import Stopped
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Halt:
+class Stop:
     """Once thrown, nothing more is begun: all that waits ends with the error it was thrown with.
 
     What is in flight is not touched.
@@ -77,7 +77,7 @@ class Interrupted(Stopped):
 
 
 @contextmanager
-def interruptible(halt: Halt, in_flight: Callable[[], int]) -> Iterator[None]:
+def interruptible(stop: Stop, in_flight: Callable[[], int]) -> Iterator[None]:
     """Until the block ends, the first signal throws the switch and the second ends the process."""
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield  # No loop can listen for signals there: Ctrl-C ends the process as it always does.
@@ -85,7 +85,7 @@ def interruptible(halt: Halt, in_flight: Callable[[], int]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def interrupt() -> None:
-        if halt.error:
+        if stop.error:
             # Whatever is in the journal is on the disk; nothing else is worth waiting for.
             os._exit(Interrupted.exit_code)
         click.echo(
@@ -93,7 +93,7 @@ def interruptible(halt: Halt, in_flight: Callable[[], int]) -> Iterator[None]:
             "Once more leaves at once.",
             err=True,
         )
-        halt.throw(Interrupted("Stopped. Run the same again to go on: all answers are kept."))
+        stop.throw(Interrupted("Stopped. Run the same again to go on: all answers are kept."))
 
     for each in SIGNALS:
         loop.add_signal_handler(each, interrupt)

@@ -9,7 +9,7 @@ import attrs
 import click
 
 from cpt import paths
-from cpt.cli.stages import RoadCommand, prepare
+from cpt.cli.stages import PipelineCommand, prepare
 from cpt.errors import CptError
 
 MOST_SHOWN = 5
@@ -50,7 +50,7 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     )
 
 
-doctor = RoadCommand(
+doctor = PipelineCommand(
     "doctor",
     callback=_doctor,
     help="Say what is wrong with pairs, and which training would drop.",

@@ -76,7 +76,7 @@ class Flag(click.Option):
 
 
 @attrs.frozen
-class Grower:
+class FlagBuilder:
     """What decides which flags there are."""
 
     registry: Registry

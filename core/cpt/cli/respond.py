@@ -13,7 +13,7 @@ import attrs
 import click
 
 from cpt import paths
-from cpt.cli.stages import DRY_RUN, RoadCommand, prepare, where
+from cpt.cli.stages import DRY_RUN, PipelineCommand, prepare, where
 from cpt.cli.tell import bill_lines, summed_up
 from cpt.errors import BadData, CptError
 from cpt.run.stages import Run, needed
@@ -39,9 +39,9 @@ def _respond(
     if why is not None:
         _say_why(run, why, as_json)
     elif dry_run:
-        from cpt.run import estimate as dry
+        from cpt.run import estimate
 
-        dry.tell(dry.estimate_responses(run), as_json)
+        estimate.tell(estimate.estimate_responses(run), as_json)
     else:
         _ask(run, as_json)
 
@@ -117,7 +117,7 @@ def _say_why(run: Run, prompt_id: str, as_json: bool) -> None:
     raise BadData(f"--why {prompt_id}: no prompt in {source} has this id.")
 
 
-respond = RoadCommand(
+respond = PipelineCommand(
     "respond",
     callback=_respond,
     help="Ask one responder every prompt; what was answered before is not asked again.",

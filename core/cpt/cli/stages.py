@@ -10,18 +10,18 @@ import attrs
 import click
 
 from cpt import config
-from cpt.cli.flags import Grower, given
+from cpt.cli.flags import FlagBuilder, given
 from cpt.cli.progress import Progress, keep_quiet
 from cpt.cli.tell import conclude
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.registry import Registry
-from cpt.run.events import Moments
+from cpt.run.events import Events
 from cpt.run.record.folder import Folder
 from cpt.run.stages import Run, is_main
 
 
-class RoadCommand(click.Command):
+class PipelineCommand(click.Command):
     """A command whose flags grow with the components named on its own line."""
 
     def __init__(self, *args: Any, shows: frozenset[str] = frozenset(), **rest: Any) -> None:
@@ -30,7 +30,7 @@ class RoadCommand(click.Command):
         """Fields of `Config` that its help speaks of; all if empty."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["line"] = config.glance(args)
+        ctx.meta["line"] = config.preparse(args)
         ctx.meta["looks"] = "--status" in args
         return super().parse_args(ctx, args)
 
@@ -46,12 +46,12 @@ class RoadCommand(click.Command):
         line: Addresses = ctx.meta.get("line", {})
         try:
             picked = config.merge(layers(line, registry))
-            found = list(Grower(registry, picked, line).flags(Config))
+            found = list(FlagBuilder(registry, picked, line).flags(Config))
         except UnknownComponent:
             # Completing a half-typed name is no error, nor is looking at what others made.
             if not (ctx.resilient_parsing or ctx.meta.get("looks")):
                 raise
-            found = list(Grower(registry, dict(config.DEFAULTS), {}).flags(Config))
+            found = list(FlagBuilder(registry, dict(config.DEFAULTS), {}).flags(Config))
         for flag in found:
             flag.hidden = flag.hidden or bool(
                 self.shows and flag.address.partition(".")[0] not in self.shows
@@ -111,8 +111,8 @@ REDO = click.Option(
 )
 
 
-def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCommand:
-    """A command that resolves the configuration, walks a part of the road, and tells."""
+def pipeline_command(name: str, walk: str, summary: str, shows: str = "") -> PipelineCommand:
+    """A command that resolves the configuration, walks a part of the pipeline, and tells."""
 
     @click.pass_context
     def callback(
@@ -125,18 +125,17 @@ def road_command(name: str, walk: str, summary: str, shows: str = "") -> RoadCom
         dry_run: bool = False,
         **rest: Any,
     ) -> None:
-        from cpt.run import estimate as dry
-        from cpt.run import pipeline as road
+        from cpt.run import estimate, pipeline
 
         run = attrs.evolve(prepare(ctx, rest), redo=redo)
         if dry_run:
-            return dry.tell(dry.estimate(run), as_json)
-        getattr(road, walk)(run)
+            return estimate.tell(estimate.estimate(run), as_json)
+        getattr(pipeline, walk)(run)
         if is_main():
             conclude(run.folder, as_json)
         return None
 
-    return RoadCommand(
+    return PipelineCommand(
         name,
         callback=callback,
         help=summary,
@@ -161,7 +160,7 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     resolved = config.resolve(stacked, registry)
     registry.plugins.manager.register(Progress(), "progress")
     keep_quiet()
-    return Run(resolved, folder, registry, Moments(registry.plugins, folder.path))
+    return Run(resolved, folder, registry, Events(registry.plugins, folder.path))
 
 
 def where(ctx: click.Context, values: dict[str, Any]) -> Folder:
@@ -192,12 +191,12 @@ def _refuse_broken(registry: Registry) -> None:
 
 
 COMMANDS = (
-    road_command("run", "walk", "Every stage, skipping what is done (also plain `cpt`)."),
-    road_command("pair", "pair", "Make pairs from prompts.", "prompts limit pairer asking"),
-    road_command(
+    pipeline_command("run", "walk", "Every stage, skipping what is done (also plain `cpt`)."),
+    pipeline_command("pair", "pair", "Make pairs from prompts.", "prompts limit pairer asking"),
+    pipeline_command(
         "train", "train", "Train a model on pairs.", "pairs model scheduler loss train seed"
     ),
-    road_command(
+    pipeline_command(
         "eval",
         "evaluate",
         "Measure the trained model beside the one it came from.",

@@ -23,7 +23,7 @@ MOST_NAMED = 3
 WIDE = 200
 """Columns of a file or a pipe."""
 WIDEST_DETAIL = 120
-FATES = "fates.jsonl"
+OUTCOMES = "outcomes.jsonl"
 
 
 SHOWN = {
@@ -157,27 +157,27 @@ def _prompts_without_pairs(folder: Folder) -> Iterator[str]:
     """Prompts that nothing was made of, by reason, a few of each by name."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     told: dict[str, str] = {}
-    for fate in _fates(folder):
-        if not (fate["pairs"] or fate["dropped"]):
-            by_reason[fate["fate"]].append(fate["prompt_id"])
-            told[fate["fate"]] = told.get(fate["fate"]) or fate["detail"]
+    for outcome in _outcomes(folder):
+        if not (outcome["pairs"] or outcome["dropped"]):
+            by_reason[outcome["outcome"]].append(outcome["prompt_id"])
+            told[outcome["outcome"]] = told.get(outcome["outcome"]) or outcome["detail"]
     for reason, prompts in by_reason.items():
         why = f"; for one: {textwrap.shorten(told[reason], WIDEST_DETAIL)}" if told[reason] else ""
-        yield f"{reason}: {_first(prompts)}{why} (all in {folder.path / FATES})"
+        yield f"{reason}: {_first(prompts)}{why} (all in {folder.path / OUTCOMES})"
 
 
 def _names_of_dropped(folder: Folder) -> Iterator[str]:
     """Pairs that were left out, by reason, a few of each by name."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for fate in _fates(folder):
-        for pair, reason in fate["dropped"]:
+    for outcome in _outcomes(folder):
+        for pair, reason in outcome["dropped"]:
             by_reason[reason].append(pair)
     for reason, pairs in by_reason.items():
-        yield f"{reason}: {_first(pairs)} (all in {folder.path / FATES})"
+        yield f"{reason}: {_first(pairs)} (all in {folder.path / OUTCOMES})"
 
 
-def _fates(folder: Folder) -> Iterator[dict[str, Any]]:
-    file = folder.path / FATES
+def _outcomes(folder: Folder) -> Iterator[dict[str, Any]]:
+    file = folder.path / OUTCOMES
     for line in file.open(encoding="utf-8") if file.exists() else ():
         yield json.loads(line)
 

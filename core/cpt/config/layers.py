@@ -129,7 +129,7 @@ def environment() -> Layer:
     return Layer("the environment (CPT_...)", found)
 
 
-def glance(line: Sequence[str]) -> Addresses:
+def preparse(line: Sequence[str]) -> Addresses:
     """The values on a command line, before it is known which flags exist.
 
     Of a flag that is given twice the last value counts, unless it may stand for several.

@@ -24,7 +24,7 @@ COLUMNS = {
 }
 TEXTS = ("response", "output", "text")
 AUTHORS = ("author", "generator", "model")
-FATES = ("outcome", "finish_reason", "detail")
+OUTCOMES = ("outcome", "finish_reason", "detail")
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens")
 DETAILS = ("outcome", "finish_reason", "detail", "usage", "info")
 
@@ -38,7 +38,7 @@ def read_responses(source: str | Path) -> Iterator[tuple[Prompt, Response]]:
     takes it; a row with an `id` may leave it out. Raises `BadData`.
     """
     for row in read_rows(source, "responses"):
-        prompt = prompt_of(row, *TEXTS, *AUTHORS, *FATES, *TOKENS, "responses", "response_info")
+        prompt = prompt_of(row, *TEXTS, *AUTHORS, *OUTCOMES, *TOKENS, "responses", "response_info")
         if not prompt.messages and row["id"] is None:
             raise row.bad("no prompt and no id: nobody knows what was answered")
         for response in _responses(row, prompt.id):
@@ -63,7 +63,7 @@ def _responses(row: Row, prompt_id: str) -> Iterator[Response]:
 
 def _columns_of(row: Row) -> dict[str, Any]:
     """The details that have columns of their own."""
-    said = {name: row[name] for name in FATES if row[name] is not None}
+    said = {name: row[name] for name in OUTCOMES if row[name] is not None}
     used = {name: row[name] for name in TOKENS if row[name] is not None}
     return said | ({"usage": used} if used else {})
 

@@ -14,16 +14,16 @@ log = logging.getLogger("cpt")
 
 
 @attrs.define
-class Moments:
+class Events:
     """Calls the observing hooks of every plugin."""
 
     plugins: Plugins
     output: Path
     _failed: set[str] = attrs.field(factory=set, init=False)
 
-    def __call__(self, moment: str, /, **facts: Any) -> None:
+    def __call__(self, event: str, /, **facts: Any) -> None:
         """Call one hook. An observer that raises is logged once, with its plugin's name."""
-        caller = getattr(self.plugins.manager.hook, moment)
+        caller = getattr(self.plugins.manager.hook, event)
         for each in caller.get_hookimpls():
             known = {"output": self.output, **facts}
             try:
@@ -32,5 +32,5 @@ class Moments:
                 if each.plugin_name not in self._failed:
                     self._failed.add(each.plugin_name)
                     log.exception(
-                        "plugin %r failed in %s; the run goes on", each.plugin_name, moment
+                        "plugin %r failed in %s; the run goes on", each.plugin_name, event
                     )

@@ -9,7 +9,7 @@ import attrs
 from cpt.config import Config, Control, training_of
 from cpt.errors import CptError
 from cpt.roles import Loss
-from cpt.run.events import Moments
+from cpt.run.events import Events
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import content_of, digest_of_plain, known
 from cpt.run.stages import Run, Stage, Summary, is_main, needed, perform, refuse_other
@@ -27,7 +27,7 @@ PROMPTS = Stage(
     {"prompts": "prompts"},
     pairing.read_in,
     ready=lambda run: needed(run, "prompts"),
-    makes=("prompts.parquet",),
+    outputs=("prompts.parquet",),
 )
 PAIRS = Stage(
     "pairs",
@@ -36,10 +36,14 @@ PAIRS = Stage(
     pairing.make,
     inputs=lambda run: _content(run, "prompts.parquet"),
     ready=lambda run: needed(run, "pairer"),
-    makes=("pairs.parquet", "fates.jsonl"),
+    outputs=("pairs.parquet", "outcomes.jsonl"),
 )
 TAKEN_PAIRS = Stage(
-    "pairs", ("pairs",), {"pairs": "pairs"}, pairing.make, makes=("pairs.parquet", "fates.jsonl")
+    "pairs",
+    ("pairs",),
+    {"pairs": "pairs"},
+    pairing.make,
+    outputs=("pairs.parquet", "outcomes.jsonl"),
 )
 MODEL = Stage(
     "model",
@@ -48,11 +52,11 @@ MODEL = Stage(
     training.train,
     inputs=lambda run: _content(run, "pairs.parquet"),
     ready=training.ready,
-    makes=(
+    outputs=(
         *("model", "checkpoints", "training.json"),
         *("metrics.jsonl", "order.parquet", "doctor.json"),
     ),
-    traces=("checkpoints", "model"),
+    leftovers=("checkpoints", "model"),
     collective=True,
 )
 
@@ -137,8 +141,8 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
         evaluators=(),
     )
     folder = Folder(evaluation.control_path(run.path, name))
-    moments = Moments(run.moments.plugins, folder.path)
-    return attrs.evolve(run, config=config, folder=folder, moments=moments)
+    events = Events(run.events.plugins, folder.path)
+    return attrs.evolve(run, config=config, folder=folder, events=events)
 
 
 def _measured(run: Run) -> dict[str, str | None]:
@@ -166,6 +170,6 @@ SCORES = Stage(
     evaluation.evaluate,
     inputs=_measured,
     ready=evaluation.ready,
-    makes=("scores.json",),
+    outputs=("scores.json",),
     unchecked=frozenset({"generator"}),
 )

@@ -14,7 +14,7 @@ from cpt.config import Config, options
 from cpt.errors import CptError
 from cpt.plugins.registry import Registry
 from cpt.roles import Component
-from cpt.run.events import Moments
+from cpt.run.events import Events
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import (
     Made,
@@ -47,7 +47,7 @@ class Run:
     config: Config
     folder: Folder
     registry: Registry
-    moments: Moments
+    events: Events
     redo: bool = False
     """Whether a stage that was made otherwise is made anew, and not refused."""
 
@@ -58,7 +58,7 @@ class Run:
 
 @attrs.frozen
 class Stage:
-    """One step of the road."""
+    """One step of the pipeline."""
 
     name: str
     options: tuple[str, ...]
@@ -72,9 +72,9 @@ class Stage:
     """A digest of what it takes from earlier stages, where that is there already."""
     ready: Callable[[Run], Any] = lambda _: None
     """Raises `CptError` for what it cannot begin without, before any stage begins."""
-    makes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     """Files and folders that are its own, and go if it is made anew."""
-    traces: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
     """What a half-done stage leaves that other options must not go on from."""
     collective: bool = False
     """Whether all processes of a multi-process run take part; else the main one works alone."""
@@ -131,24 +131,24 @@ def perform(stages: Sequence[Stage], run: Run) -> None:
     for stage in likely:
         stage.ready(run)
     run.folder.open(options.converter(run.registry).unstructure(run.config))
-    run.moments("cpt_run_started", options=run.folder.options)
+    run.events("cpt_run_started", options=run.folder.options)
     for stage in ahead:
         _do(stage, run, _now(stage, run, made))
 
 
 def _do(stage: Stage, run: Run, now: Made) -> None:
     if not run.redo:
-        run.folder.refuse_other(stage.name, now, stage.traces)
+        run.folder.refuse_other(stage.name, now, stage.leftovers)
     if _is_made(stage, run, now):
         return
-    if run.folder.differences(stage.name, now, stage.traces):
-        run.folder.undo(stage.name, stage.makes)
+    if run.folder.differences(stage.name, now, stage.leftovers):
+        run.folder.undo(stage.name, stage.outputs)
     run.folder.begin(stage.name, now)
     began = time.perf_counter()
     summary = _worked(stage, run)
     seconds = time.perf_counter() - began
     run.folder.finish(stage.name, seconds, summary)
-    run.moments("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
+    run.events("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
 
 
 def refuse_other(stages: Sequence[Stage], run: Run) -> Mapping[str, Made]:
@@ -158,7 +158,7 @@ def refuse_other(stages: Sequence[Stage], run: Run) -> Mapping[str, Made]:
     """
     made = {stage.name: stage.made_from(run) for stage in stages}
     for stage in stages if not run.redo else ():
-        run.folder.refuse_other(stage.name, made[stage.name], stage.traces)
+        run.folder.refuse_other(stage.name, made[stage.name], stage.leftovers)
     return made
 
 
@@ -170,7 +170,7 @@ def _ahead(stages: Sequence[Stage], run: Run, made: Mapping[str, Made]) -> Seque
 
 def _refuse_own(stages: Sequence[Stage], run: Run, likely: Sequence[Stage]) -> None:
     """Raise `CptError` if an option names what may be taken away to be made anew."""
-    places = [run.path / each for stage in likely for each in stage.makes] if run.redo else []
+    places = [run.path / each for stage in likely for each in stage.outputs] if run.redo else []
     for stage in stages if places else ():
         for address in stage.uses(run, places):
             raise CptError(
@@ -190,7 +190,7 @@ def _is_made(stage: Stage, run: Run, now: Made) -> bool:
         return False
     if run.redo and stage.nested:
         return False
-    return not run.folder.differences(stage.name, now, stage.traces)
+    return not run.folder.differences(stage.name, now, stage.leftovers)
 
 
 def _may_be_mended(stage: Stage, run: Run) -> bool:
@@ -209,7 +209,7 @@ def _worked(stage: Stage, run: Run) -> Summary:
     try:
         return stage.work(run)
     except CptError:
-        run.folder.forget(stage.name, stage.traces)
+        run.folder.forget(stage.name, stage.leftovers)
         raise
 
 
@@ -221,9 +221,9 @@ def is_main() -> bool:
 def _follow(stages: Sequence[Stage], run: Run, made: Mapping[str, Made]) -> None:
     """What the other processes do: take part where all must, and wait for the main one else."""
     for stage in stages:
-        while run.folder.differences(stage.name, now := _now(stage, run, made), stage.traces):
+        while run.folder.differences(stage.name, now := _now(stage, run, made), stage.leftovers):
             if not run.redo:
-                run.folder.refuse_other(stage.name, now, stage.traces)
+                run.folder.refuse_other(stage.name, now, stage.leftovers)
             time.sleep(0.2)  # until the main one has taken back what it makes anew
         if stage.collective:
             stage.work(run)

@@ -32,7 +32,7 @@ from cpt.types import Pair
 Notify = Callable[..., None]
 
 
-def _silent(moment: str, /, **_: Any) -> None:
+def _silent(event: str, /, **_: Any) -> None:
     """Nobody listens."""
 
 

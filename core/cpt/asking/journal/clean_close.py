@@ -39,7 +39,7 @@ def take(journal: Path) -> bool:
 
 
 def _beside(journal: Path) -> Path:
-    return journal.with_name(f"{journal.name}.seal")
+    return journal.with_name(f"{journal.name}.closed")
 
 
 def _state(journal: Path) -> str:

@@ -12,8 +12,7 @@ from typing import Any
 import attrs
 from filelock import FileLock, Timeout
 
-from cpt.asking.journal import clean_close as seal
-from cpt.asking.journal import schema
+from cpt.asking.journal import clean_close, schema
 from cpt.asking.journal.keys import Request
 from cpt.asking.journal.writer import Writer
 from cpt.errors import CptError
@@ -53,7 +52,7 @@ class Journal:
         self._lock = _lock(path)
         self._sound = True
         try:
-            self._reader = schema.connect(path, whole=not seal.take(path))
+            self._reader = schema.connect(path, whole=not clean_close.take(path))
             self._connection = schema.connect(path)
             self._responders: dict[str, int] = dict(self._read(RESPONDERS, ()))
         except CptError:
@@ -126,7 +125,7 @@ class Journal:
         self._reader.close()
         self._connection.close()
         if self._sound:
-            seal.put(self.path)
+            clean_close.put(self.path)
         self._lock.release()
 
     async def _responder(self, identity: str) -> int:

@@ -30,7 +30,7 @@ class Price(Protocol):
     ) -> float | None: ...
 
 
-class Purse:
+class Budget:
     """Lets a request through only if its cost surely fits into what is left."""
 
     def __init__(self, budget: float, spent: float, price: Price, *, batch: bool = False) -> None:

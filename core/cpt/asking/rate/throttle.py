@@ -7,7 +7,7 @@ import math
 from collections import deque
 
 from cpt.asking.rate.pace import Pace
-from cpt.asking.stop import Halt
+from cpt.asking.stop import Stop
 
 FIRST = 8
 """Requests in flight at the start."""
@@ -24,24 +24,24 @@ class Throttle:
     constant a round from then on.
     """
 
-    def __init__(self, most: int, halt: Halt) -> None:
+    def __init__(self, most: int, stop: Stop) -> None:
         self.most = most
         self.level = float(min(FIRST, most))
         self.in_flight = 0
-        self._halt = halt
+        self._stop = stop
         self._loop = asyncio.get_running_loop()
         self.pace = Pace(self._loop.time())
         self._doubles_since: float | None = self._loop.time()
         self._waiting: deque[asyncio.Future[float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        halt.listen(self._stop)
+        stop.listen(self._fail_all)
 
     async def enter(self, *, again: bool = False) -> float:
         """Wait for a place, and return when it began; what is asked again goes first.
 
         Whoever enters leaves.
         """
-        self._halt.check()
+        self._stop.check()
         waiter: asyncio.Future[float] = self._loop.create_future()
         if again:
             self._waiting.appendleft(waiter)
@@ -73,7 +73,7 @@ class Throttle:
             self.level = max(1.0, self.level / 2)
             self._doubles_since = None
 
-    def _stop(self, error: Exception) -> None:
+    def _fail_all(self, error: Exception) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():

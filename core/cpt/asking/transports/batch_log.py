@@ -68,7 +68,7 @@ def pending(journal: Path) -> bool:
         return bool(there and connection.execute(ANY_OPEN).fetchone())
 
 
-class Ledger:
+class BatchLog:
     """The batches of one journal. Everything is on the disk when a method returns."""
 
     def __init__(self, journal: Path) -> None:

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import attrs
 
 from cpt.asking.journal.keys import Request, canonical
-from cpt.asking.stop import Halt
-from cpt.asking.transports.batch_log import Batch, Ledger
+from cpt.asking.stop import Stop
+from cpt.asking.transports.batch_log import Batch, BatchLog
 from cpt.errors import AskError, Denied, Overloaded, Rejected, Unreachable
 from cpt.service.batch import BatchService
 from cpt.types import Response
@@ -49,10 +49,10 @@ class Timing:
 class Batches:
     """Answers requests by their providers' batch endpoints."""
 
-    def __init__(self, journal: Path, keep: Keep, halt: Halt, timing: Timing | None = None) -> None:
-        self._ledger = Ledger(journal)
+    def __init__(self, journal: Path, keep: Keep, stop: Stop, timing: Timing | None = None) -> None:
+        self._log = BatchLog(journal)
         self._keep = keep
-        self._halt = halt
+        self._stop = stop
         self._timing = timing or Timing()
         self._queues: dict[str, _Queue] = {}
 
@@ -68,13 +68,13 @@ class Batches:
         """Stop looking; what is at a provider stays there for the next run."""
         for queue in self._queues.values():
             await queue.close()
-        self._ledger.close()
+        self._log.close()
 
     async def _queue_of(self, responder: BatchService) -> _Queue:
         identity = canonical(responder.identity)
         if identity not in self._queues:
             self._queues[identity] = _Queue(
-                responder, identity, self._ledger, self._keep, self._halt, self._timing
+                responder, identity, self._log, self._keep, self._stop, self._timing
             )
         queue = self._queues[identity]
         await queue.begin()
@@ -87,9 +87,9 @@ class _Queue:
 
     responder: BatchService
     identity: str
-    ledger: Ledger
+    log: BatchLog
     keep: Keep
-    halt: Halt
+    stop: Stop
     timing: Timing
     covered: Counter[str] = attrs.field(factory=Counter)
     """Keys in batches at the provider."""
@@ -112,7 +112,7 @@ class _Queue:
 
     async def answer(self, request: Request) -> Response:
         """What comes of a request, in whichever batch."""
-        self.halt.check()
+        self.stop.check()
         if request.key not in self._waiting:
             waiter = self._waiting[request.key] = asyncio.get_running_loop().create_future()
             # Whoever waited may have been cancelled: an error that nobody hears is no news.
@@ -129,7 +129,7 @@ class _Queue:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _reconcile(self) -> None:
-        for batch in self.ledger.open(self.identity):
+        for batch in self.log.open(self.identity):
             for found in [batch] if batch.remote else await self._find(batch):
                 self._follow(found)
 
@@ -143,11 +143,11 @@ class _Queue:
         before = 0
         while before < len(self._unsent) < self._size:
             before = len(self._unsent)
-            await self.halt.sleep(self.timing.quiet)
+            await self.stop.sleep(self.timing.quiet)
         while self._unsent:
             name = f"cpt-{uuid.uuid4().hex}"
             batch = Batch(name, self.identity, self._take(), time.time())
-            self.ledger.intend(batch)
+            self.log.intend(batch)
             self._spawn(self._submit(batch))
 
     def _take(self) -> list[Request]:
@@ -165,17 +165,17 @@ class _Queue:
     async def _submit(self, batch: Batch) -> None:
         try:
             remote = await self.responder.batch_submit(batch.name, list(batch.items.values()))
-            self.ledger.sent(batch.name, remote)
+            self.log.sent(batch.name, remote)
             self._follow(attrs.evolve(batch, remote=remote))
         except Unreachable as error:
             log.warning("a batch could not be sent (%s); looking whether it arrived", error)
-            await self.halt.sleep(self.timing.poll)
+            await self.stop.sleep(self.timing.poll)
             found = await self._find(batch)
             for each in found:
                 self._follow(each)
             self._again([] if found else batch.requests, error)
         except (Overloaded, Rejected) as error:
-            self.ledger.over(batch.name, "lost")
+            self.log.over(batch.name, "lost")
             await self._refused(batch.requests, error)
 
     async def _refused(self, requests: Sequence[Request], error: AskError) -> None:
@@ -185,7 +185,7 @@ class _Queue:
             # What is at the provider fills its queue: there is room when some of that has ended.
             self._held += requests
             return
-        await self.halt.sleep(self.timing.poll)
+        await self.stop.sleep(self.timing.poll)
         if len(requests) == 1:
             return self._again(requests, error)
         self._size = len(requests) // 2
@@ -193,7 +193,7 @@ class _Queue:
 
     async def _find(self, batch: Batch) -> list[Batch]:
         """At the provider: what may be this batch, whose id was never noted."""
-        known, count = self.ledger.known(), len(batch.requests)
+        known, count = self.log.known(), len(batch.requests)
         remotes = await self._patiently(
             lambda: self.responder.batch_find(batch.name, count, batch.since)
         )
@@ -203,8 +203,8 @@ class _Queue:
             if remote not in known
         ]
         for each in found:
-            self.ledger.intend(each)
-        self.ledger.over(batch.name, "found" if found else "lost")
+            self.log.intend(each)
+        self.log.over(batch.name, "found" if found else "lost")
         return found
 
     def _follow(self, batch: Batch) -> None:
@@ -218,12 +218,12 @@ class _Queue:
         state = "ended"
         try:
             while not await self._patiently(lambda: self.responder.batch_ended(remote)):
-                await self.halt.sleep(self.timing.poll)
+                await self.stop.sleep(self.timing.poll)
             await self._patiently(lambda: self._collect(batch, remote, missing, errors))
         except Rejected as error:
             log.warning("batch %s brings nothing (%s)", remote, error)
             state = "lost"
-        self.ledger.over(batch.name, state)
+        self.log.over(batch.name, state)
         self.covered.subtract(each.key for each in batch.requests)
         held, self._held = self._held, []
         self._enqueue(held)
@@ -280,7 +280,7 @@ class _Queue:
                 if attempt == self.responder.attempts:
                     raise
                 log.warning("%s; looking again", error)
-                await self.halt.sleep(self.timing.poll)
+                await self.stop.sleep(self.timing.poll)
         raise AssertionError("attempts is at least 1")
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

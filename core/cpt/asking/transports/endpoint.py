@@ -9,8 +9,8 @@ import logging
 from cpt.asking.journal.journal import Entry
 from cpt.asking.rate.retries import retried
 from cpt.asking.rate.throttle import Throttle
-from cpt.asking.stats import Tally
-from cpt.asking.stop import Halt
+from cpt.asking.stats import Stats
+from cpt.asking.stop import Stop
 from cpt.errors import (
     AskError,
     CptError,
@@ -50,11 +50,11 @@ class GivenUp(Exception):
 class Endpoint:
     """What all responders share that ask one author at one place."""
 
-    def __init__(self, service: Service, halt: Halt, tally: Tally, patience: float) -> None:
+    def __init__(self, service: Service, stop: Stop, stats: Stats, patience: float) -> None:
         self.name = f"{service.name}:{service.author}"
-        self.throttle = Throttle(service.concurrency, halt)
-        self._halt = halt
-        self._tally = tally
+        self.throttle = Throttle(service.concurrency, stop)
+        self._stop = stop
+        self._stats = stats
         self._patience = patience
         self._answered = False
         self._failures = 0
@@ -79,7 +79,7 @@ class Endpoint:
             began = await self.throttle.enter(again=calls > 0)
             try:
                 await entry.begin()
-                self._tally.retries += calls > 0
+                self._stats.retries += calls > 0
                 calls += 1
                 return await self._call(service, prompt, sample, began)
             except (Overloaded, Unreachable) as error:
@@ -89,15 +89,15 @@ class Endpoint:
                 self.throttle.leave()
 
         try:
-            return await retried(once, service.attempts, self._halt.sleep), calls
+            return await retried(once, service.attempts, self._stop.sleep), calls
         except Rejected as error:
             return unanswered(service, prompt, "failed", str(error)), calls
         except (Overloaded, Unreachable) as error:
             raise GivenUp(error, calls) from None
 
     async def _call(self, service: Service, prompt: Prompt, sample: int, began: float) -> Response:
-        self._tally.sent += 1
-        self._tally.in_flight += 1
+        self._stats.sent += 1
+        self._stats.in_flight += 1
         listen(self._hear)
         try:
             async with asyncio.timeout(service.timeout):
@@ -110,7 +110,7 @@ class Endpoint:
             self._fail(error, began)
             raise
         finally:
-            self._tally.in_flight -= 1
+            self._stats.in_flight -= 1
         self._succeed(began)
         self._learn(response.usage)
         return response
@@ -129,17 +129,17 @@ class Endpoint:
             self._set_ceiling()
 
     def _fail(self, error: AskError, began: float) -> None:
-        self._tally.errors[type(error).__name__.lower()] += 1
+        self._stats.errors[type(error).__name__.lower()] += 1
         if isinstance(error, Rejected):
             self._succeed(began)
         elif isinstance(error, Denied):
-            self._halt.throw(
+            self._stop.throw(
                 CptError(
                     f"{self.name}: {scrub(str(error))}. Mend the key, the model's name or the "
                     "address, then run again: all answers are kept."
                 )
             )
-            self._halt.check()
+            self._stop.check()
         elif isinstance(error, Overloaded):
             self.throttle.refuse(began, error.retry_after)
             self._mind(error.retry_after or 0.0, error)
@@ -153,7 +153,7 @@ class Endpoint:
     def _mind(self, wait: float, error: AskError) -> None:
         """Say that everything stands still for long; stop if that is for days."""
         if wait > LONGEST_WAIT:
-            self._halt.throw(
+            self._stop.throw(
                 Stopped(
                     f"{self.name}: not to be asked for {wait / 3600:.0f} hours "
                     f"({scrub(str(error))}). Run again then: all answers are kept."
@@ -182,7 +182,7 @@ class Endpoint:
             patience = self._patience
         failing = now - self._failing_since
         if failing > patience:
-            self._halt.throw(
+            self._stop.throw(
                 Stopped(
                     f"{self.name}: no answer for {failing:.0f} s ({scrub(str(error))}). "
                     "See to the service, then run again: all answers are kept."

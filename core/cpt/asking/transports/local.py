@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 import attrs
 
-from cpt.asking.stop import Halt
+from cpt.asking.stop import Stop
 from cpt.errors import CptError
 from cpt.roles import Local
 from cpt.types import Prompt, Response
@@ -27,16 +27,16 @@ class _Waiting:
 class Batcher:
     """Collects the requests to one local model while it is busy with earlier ones."""
 
-    def __init__(self, responder: Local, threads: Executor, halt: Halt) -> None:
+    def __init__(self, responder: Local, threads: Executor, stop: Stop) -> None:
         self._responder = responder
         self._threads = threads
-        self._halt = halt
+        self._stop = stop
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         """The answer, once a batch with this prompt in it is done."""
-        self._halt.check()
+        self._stop.check()
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(prompt, sample, answer))
         if self._worker is None or self._worker.done():
@@ -48,7 +48,7 @@ class Batcher:
         while self._waiting:
             batch = self._next()
             try:
-                self._halt.check()
+                self._stop.check()
                 answers = await self._answer(batch)
             except Exception as error:
                 for each in batch:

@@ -72,14 +72,14 @@ class Folder:
             )
         self._write({"stages": {}} | record | {"options": dict(options), **_versions()})
 
-    def differences(self, name: str, made: Made, traces: Sequence[str] = ()) -> list[str]:
-        """What a stage that is done, or left one of `traces`, was made from and is not now.
+    def differences(self, name: str, made: Made, leftovers: Sequence[str] = ()) -> list[str]:
+        """What a stage that is done, or left one of `leftovers`, was made from and is not now.
 
         Code and content count where they are known of both: of what an earlier version made, they
         are not.
         """
         stage = self.stage(name)
-        if not stage or not (self.is_done(name) or self._has(traces)):
+        if not stage or not (self.is_done(name) or self._has(leftovers)):
             return []
         before = _as_written(stage)
         differs = _differences(before["options"], made["options"]) if "options" in made else ()
@@ -90,9 +90,9 @@ class Folder:
         )
         return [*differs, *changed]
 
-    def refuse_other(self, name: str, made: Made, traces: Sequence[str] = ()) -> None:
+    def refuse_other(self, name: str, made: Made, leftovers: Sequence[str] = ()) -> None:
         """Raise `CptError` if there are `differences`."""
-        if differs := self.differences(name, made, traces):
+        if differs := self.differences(name, made, leftovers):
             raise CptError(
                 f"{self.path}: stage {name!r} was made with {'; '.join(differs)}. "
                 "Choose another --output, go back to what it was made with, or add --redo to make "
@@ -106,14 +106,14 @@ class Folder:
             written = _as_written(stage)
             self._record(name, {**written, "content": {**inputs, **written["content"]}})
 
-    def undo(self, name: str, makes: Sequence[str]) -> None:
+    def undo(self, name: str, outputs: Sequence[str]) -> None:
         """Take back a stage and what it made. It keeps its place among the others."""
         stage = self.stage(name)
         dropped = ("state", "seconds", "summary")
         made = {each: value for each, value in stage.items() if each not in dropped}
         self._record(name, {"state": "begun", **made})
-        for each in makes:
-            _remove(self.path / each)
+        for output in outputs:
+            _remove(self.path / output)
 
     def begin(self, name: str, made: Made) -> None:
         self._record(name, {"state": "begun", **made, **_version()})
@@ -122,9 +122,9 @@ class Folder:
         done = {"state": "done", "seconds": round(seconds, 2), "summary": dict(summary)}
         self._record(name, self.stage(name) | done)
 
-    def forget(self, name: str, traces: Sequence[str]) -> None:
-        """Let a stage that failed begin anew with other options, unless it left one of `traces`."""
-        if self._has(traces):
+    def forget(self, name: str, leftovers: Sequence[str]) -> None:
+        """Let a failed stage start again with other options, unless it left one of `leftovers`."""
+        if self._has(leftovers):
             return
         record = self.record
         if list(record["stages"])[-1:] == [name]:
@@ -137,8 +137,8 @@ class Folder:
         else:
             self._write(record)
 
-    def _has(self, traces: Sequence[str]) -> bool:
-        return any((self.path / trace).exists() for trace in traces)
+    def _has(self, leftovers: Sequence[str]) -> bool:
+        return any((self.path / name).exists() for name in leftovers)
 
     def _record(self, name: str, stage: Mapping[str, Any]) -> None:
         record = self.record

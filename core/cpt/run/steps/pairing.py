@@ -1,9 +1,8 @@
-"""From prompts to pairs: every prompt ends with a recorded fate."""
+"""From prompts to pairs: every prompt ends with a recorded outcome."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -15,22 +14,22 @@ from cpt import paths
 from cpt.asking import in_order
 from cpt.data import each_pair, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped, during
-from cpt.files import atomic, clear
+from cpt.files import clear, writing_lines
 from cpt.roles import Ask, Pairer
 from cpt.run.asker import asker
 from cpt.run.stages import Run, Summary, needed
 from cpt.types import Pair, Prompt
 
 KEPT = "kept"
-PAIRS, FATES = "pairs.parquet", "fates.jsonl"
+PAIRS, OUTCOMES = "pairs.parquet", "outcomes.jsonl"
 
 
 @attrs.frozen
-class Fate:
+class PromptOutcome:
     """What became of one prompt."""
 
     prompt_id: str
-    fate: str
+    outcome: str
     """`kept` if it gave a pair, else why it gave none."""
     pairs: int = 0
     detail: str = ""
@@ -40,19 +39,19 @@ class Fate:
     """Pairs that were not kept: (pair id, reason)."""
 
 
-async def pair_one(pairer: Pairer, prompt: Prompt, ask: Ask) -> tuple[list[Pair], Fate]:
-    """The sound pairs of one prompt, and its fate."""
+async def pair_one(pairer: Pairer, prompt: Prompt, ask: Ask) -> tuple[list[Pair], PromptOutcome]:
+    """The sound pairs of one prompt, and its outcome."""
     try:
         with during(f"the pairer {pairer.name!r} made pairs of prompt {prompt.id!r}"):
             pairs = await pairer.pair(prompt, ask)
             made = [attrs.evolve(pair, pairer=pairer.name) for pair in pairs]
     except NoPair as none:
-        return [], Fate(prompt.id, none.reason, detail=none.detail, raw=none.raw)
+        return [], PromptOutcome(prompt.id, none.reason, detail=none.detail, raw=none.raw)
     faults = [(pair, fault_of(pair)) for pair in _with_own_ids(made)]
     kept = [pair for pair, fault in faults if not fault]
     dropped = tuple((pair.id, fault) for pair, fault in faults if fault)
-    fate = KEPT if kept else dropped[0][1] if dropped else "no_pair"
-    return kept, Fate(prompt.id, fate, len(kept), dropped=dropped)
+    outcome = KEPT if kept else dropped[0][1] if dropped else "no_pair"
+    return kept, PromptOutcome(prompt.id, outcome, len(kept), dropped=dropped)
 
 
 def fault_of(pair: Pair) -> str:
@@ -80,7 +79,7 @@ def read_in(run: Run) -> Summary:
 
 
 def make(run: Run) -> Summary:
-    """Stage `pairs`: ask, pair, and keep the fate of every prompt in `fates.jsonl`."""
+    """Stage `pairs`: ask, pair, and keep the outcome of every prompt in `outcomes.jsonl`."""
     if run.config.pairs:
         return _take(run, each_pair(paths.resolve(run.config.pairs)))
     pairer = needed(run, "pairer")
@@ -105,10 +104,11 @@ def _take(run: Run, pairs: Iterable[Pair]) -> Summary:
 async def _make(run: Run, pairer: Pairer) -> Summary:
     with writing_pairs(run.path / PAIRS) as write:
         counts, unfinished = await _ask(run, pairer, write)
-        if over := counts.fates["over_budget"]:
+        if over := counts.outcomes["over_budget"]:
             raise Stopped(
-                f"{run.path}: the budget is used up with {over} of {counts.fates.total()} prompts "
-                "left. Every answer is kept: the same command with a larger --budget goes on."
+                f"{run.path}: the budget is used up with {over} of "
+                f"{counts.outcomes.total()} prompts left. Every answer is kept: the same command "
+                "with a larger --budget goes on."
             )
         if not counts.pairs:
             raise CptError(f"{run.path}: no prompt gave a pair ({counts.why_none}).")
@@ -121,17 +121,17 @@ async def _ask(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple
     total = run.folder.stage("prompts")["summary"]["prompts"]
     at_once, counts = run.config.asking.under_way, Counts()
     async with asker(run, "pairs", total) as ask:
-        for name in (PAIRS, FATES):
+        for name in (PAIRS, OUTCOMES):
             clear(run.path / name)  # only now: the journal is held by one process at a time
-        with atomic(run.path / FATES) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with writing_lines(run.path / OUTCOMES) as write_line:
             made = in_order(prompts, lambda one: pair_one(pairer, one, ask), at_once)
-            async for kept, fate in made:
+            async for kept, outcome in made:
                 for pair in kept:
                     write(pair)
-                file.write(json.dumps(attrs.asdict(fate)) + "\n")
-                counts.add(fate)
+                write_line(attrs.asdict(outcome))
+                counts.add(outcome)
                 ask.advance()
-    return counts, ask.tally.unfinished
+    return counts, ask.stats.unfinished
 
 
 @attrs.define
@@ -139,27 +139,27 @@ class Counts:
     """What became of all prompts so far."""
 
     pairs: int = 0
-    fates: Counter[str] = attrs.field(factory=Counter)
+    outcomes: Counter[str] = attrs.field(factory=Counter)
     dropped: Counter[str] = attrs.field(factory=Counter)
     first: str = ""
-    """The detail of the first fate that has one."""
+    """The detail of the first outcome that has one."""
 
-    def add(self, fate: Fate) -> None:
-        self.first = self.first or fate.detail
-        self.pairs += fate.pairs
-        self.fates[fate.fate] += 1
-        self.dropped.update(reason for _, reason in fate.dropped)
+    def add(self, outcome: PromptOutcome) -> None:
+        self.first = self.first or outcome.detail
+        self.pairs += outcome.pairs
+        self.outcomes[outcome.outcome] += 1
+        self.dropped.update(reason for _, reason in outcome.dropped)
 
     @property
     def why_none(self) -> str:
         first = f"; for one: {self.first}" if self.first else ""
-        return f"{_listed(self.fates)}{first}" if self.fates else "no prompt"
+        return f"{_listed(self.outcomes)}{first}" if self.outcomes else "no prompt"
 
     def plain(self) -> dict[str, Any]:
         return {
             "pairs": self.pairs,
             "dropped": dict(self.dropped),
-            "fates": dict(self.fates),
+            "outcomes": dict(self.outcomes),
         }
 
 

@@ -75,7 +75,7 @@ async def _respond(
                     why = f"prompt {response.prompt_id}: {response.detail}"
                     reasons.setdefault(response.outcome, why)
                 table.add(_row(*answer))
-    counts = {"responses": outcomes.total(), "outcomes": dict(outcomes), **ask.tally.plain()}
+    counts = {"responses": outcomes.total(), "outcomes": dict(outcomes), **ask.stats.plain()}
     return {**counts, "reasons": reasons}
 
 

@@ -27,6 +27,6 @@ def train(run: Run) -> Summary:
         options=run.config.train,
         seed=run.config.seed,
         output=run.path,
-        notify=run.moments,
+        notify=run.events,
     )
     return summary
