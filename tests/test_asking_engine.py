@@ -114,7 +114,7 @@ async def test_one_bad_prompt_is_one_call_and_one_recorded_failure(journal: Path
         answers = await ask_all(journal, responder, prompts(1000))
         failed = [each for each in answers if each.outcome != "answered"]
         assert [(each.prompt_id, each.outcome, each.detail) for each in failed] == [
-            ("p500", "failed", "too long")
+            ("p500", "rejected", "too long")
         ]
     assert set(responder.book.calls.values()) == {1}
 
@@ -236,7 +236,7 @@ def test_a_service_that_fails_now_and_then_is_not_dead(sign_of_life: Exception |
 
     responder = Scripted(act=act, requests_per_minute=60.0)
     answers = in_no_time(ask_all(None, responder, prompts(400)))
-    assert {each.outcome for each in answers} == {"failed" if sign_of_life else "answered"}
+    assert {each.outcome for each in answers} == {"rejected" if sign_of_life else "answered"}
 
 
 async def test_an_error_of_the_caller_ends_what_waits_to_be_asked_again(journal: Path) -> None:
@@ -305,7 +305,7 @@ def test_limits_that_the_service_tells_are_kept(kind: str, limit: int) -> None:
 
 def test_a_service_that_wants_us_to_wait_for_days_stops_the_run(journal: Path) -> None:
     responder = Scripted(act=lambda *_: Overloaded("HTTP 429: used up", 3e6))
-    with pytest.raises(Stopped, match=r"not to be asked for 833 hours \(HTTP 429: used up\)"):
+    with pytest.raises(Stopped, match=r"wants no request for 833 hours \(HTTP 429: used up\)"):
         in_no_time(ask_all(journal, responder, prompts(50)))
 
 
@@ -317,7 +317,7 @@ def test_a_limit_that_takes_hours_is_said_once(caplog: pytest.LogCaptureFixture)
 
     answers = in_no_time(ask_all(None, Scripted(act=act), prompts(8)))
     assert {each.outcome for each in answers} == {"answered"}
-    assert caplog.messages == ["scripted:m: waiting 3600 s, for its headers allow no more"]
+    assert caplog.messages == ["scripted:m: waiting 3600 s, as its headers allow no more"]
 
 
 def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -328,7 +328,7 @@ def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     answers = in_no_time(ask_all(None, Scripted(act=act), prompts(50)))
     assert {each.outcome for each in answers} == {"answered"}
     (said,) = caplog.messages
-    assert said == "scripted:m: waiting 600 s, as told (HTTP 429: used up)"
+    assert said == "scripted:m: waiting 600 s, as it asked (HTTP 429: used up)"
 
 
 async def test_responders_at_one_endpoint_share_its_limits(journal: Path) -> None:
@@ -373,7 +373,7 @@ async def test_a_budget_says_what_it_cannot_know(
     for _ in range(2):
         caplog.clear()
         await ask_all(journal, Scripted(max_tokens=20), prompts(3), Asking(budget=5.0))
-        assert caplog.messages == ["the budget knows nothing of 1 answers of unknown price"]
+        assert caplog.messages == ["the budget leaves out 1 answers whose price is unknown"]
 
 
 async def test_without_a_limit_the_longest_answers_so_far_say_what_the_next_may_cost(
@@ -406,7 +406,9 @@ async def test_a_local_model_gets_what_waits_sorted_by_length(journal: Path) -> 
 
 
 async def test_a_local_model_that_forgets_an_answer_is_named(journal: Path) -> None:
-    with pytest.raises(CptError, match="responder batched: 7 answers to 8 requests"):
+    with pytest.raises(
+        CptError, match="responder batched: `answer_all` returned 7 responses to 8 requests"
+    ):
         await ask_all(journal, Batched(forget=1), prompts(8))
 
 

@@ -178,12 +178,12 @@ async def test_one_bad_prompt_costs_one_call_and_no_other_answer(tmp_path: Path)
         for _ in range(2):
             code, said, errors = await run.run()
             assert code == 0, errors
-            assert said["outcomes"] == {"answered": 199, "failed": 1}
+            assert said["outcomes"] == {"answered": 199, "rejected": 1}
         assert set(server.ledger()["received"].values()) == {1}
     row = pq.read_table(run.output / "responses.parquet").to_pylist()[77]
-    assert (row["outcome"], row["text"]) == ("failed", "")
+    assert (row["outcome"], row["text"]) == ("rejected", "")
     assert "HTTP 400: this prompt is too long" in row["detail"]
-    assert said["reasons"] == {"failed": "prompt 77: HTTP 400: this prompt is too long"}
+    assert said["reasons"] == {"rejected": "prompt 77: HTTP 400: this prompt is too long"}
 
 
 def test_what_a_person_is_told(tmp_path: Path) -> None:
@@ -199,14 +199,14 @@ def test_what_a_person_is_told(tmp_path: Path) -> None:
         assert "server:m  3 requests: about " in told("--dry-run")
         assert not (tmp_path / "out").exists() and server.ledger()["received"] == {}
         said = told()
-        assert said.startswith("responses 3, outcomes (") and "failed 1" in said
-        assert "failed, for one: prompt 1: HTTP 400: this prompt is too long" in said
+        assert said.startswith("responses 3, outcomes (") and "rejected 1" in said
+        assert "rejected, for one: prompt 1: HTTP 400: this prompt is too long" in said
         assert "reasons" not in said
         assert told("--why", "2").startswith("It is there: answered by m, 20")
         first, second = json.loads(told("--why", "2", "--samples", "2", "--json"))
         assert first.startswith("It is there") and "the sample number: 0 there, 1 now" in second
         assert json.loads(told("--status", "--json"))["by_author"] == {
-            "m": {"answered": 2, "failed": 1}
+            "m": {"answered": 2, "rejected": 1}
         }
         assert "paid responses: m an unknown price for " in told("--status")
         assert sum(server.ledger()["received"].values()) == 3

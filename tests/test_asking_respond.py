@@ -38,9 +38,9 @@ def act(asked: Prompt, _: int) -> Response | Exception | None:
 def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
     said = respond(iter(prompts(4)), Scripted(act=act), tmp_path, samples=2, total=4)
     assert said["responses"] == 8
-    assert said["outcomes"] == {"answered": 4, "failed": 2, "cut_off": 2}
+    assert said["outcomes"] == {"answered": 4, "rejected": 2, "cut_off": 2}
     assert (said["requests"], said["found"], said["retries"], said["unfinished"]) == (8, 0, 0, 0)
-    assert said["reasons"] == {"failed": "prompt p1: too long"}
+    assert said["reasons"] == {"rejected": "prompt p1: too long"}
     rows = pq.read_table(tmp_path / "responses.parquet").to_pylist()
     assert [(row["id"], row["sample"]) for row in rows] == [
         (f"p{number}", sample) for number in range(4) for sample in range(2)
@@ -48,7 +48,7 @@ def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
     assert rows[1]["text"] == "Answer 1 to What is 0 plus 0?"
     assert rows[1]["prompt"] == [{"role": "user", "content": "What is 0 plus 0?"}]
     assert rows[2] | {"prompt": None} == {
-        **{"id": "p1", "sample": 0, "text": "", "author": "m", "outcome": "failed"},
+        **{"id": "p1", "sample": 0, "text": "", "author": "m", "outcome": "rejected"},
         **{"finish_reason": "", "detail": "too long", "prompt": None},
         **{"input_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "cost": 0.0},
     }
@@ -86,7 +86,7 @@ def test_what_it_wrote_can_be_read_as_responses(tmp_path: Path) -> None:
     assert [asked.messages for asked, _ in read] == [each.messages for each in prompts(3)]
     assert [(each.prompt_id, each.outcome) for _, each in read] == [
         ("p0", "answered"),
-        ("p1", "failed"),
+        ("p1", "rejected"),
         ("p2", "cut_off"),
     ]
     assert read[2][1].usage == Usage(input_tokens=4, cached_tokens=1, output_tokens=2)
@@ -131,7 +131,7 @@ def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
 @pytest.fixture
 def busy() -> Stats:
     stats = Stats(items=40, found=10, in_flight=7, retries=3, input_tokens=12_000)
-    stats.outcomes.update({"answered": 25, "failed": 2, "refused": 3})
+    stats.outcomes.update({"answered": 25, "rejected": 2, "refused": 3})
     stats.errors.update({"overloaded": 2, "unreachable": 1})
     stats.cost, stats.unpriced = 0.125, 4
     return stats

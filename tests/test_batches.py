@@ -85,7 +85,7 @@ async def test_partial_errors_are_asked_again_and_refusals_kept(
 ) -> None:
     journal, asked = tmp_path / "j.sqlite", prompts("fine", "invalid", "flaky", "slow")
     answers, _ = await ask_all(journal, service, asked)
-    assert [each.outcome for each in answers] == ["answered", "failed", "answered", "answered"]
+    assert [each.outcome for each in answers] == ["answered", "rejected", "answered", "answered"]
     assert "invalid request" in answers[1].detail
     assert provider.tried == {"fine": 1, "invalid": 1, "flaky": 2, "slow": 2}
     assert provider.paid == {"fine": 1, "invalid": 0, "flaky": 1, "slow": 1}

@@ -77,7 +77,7 @@ def test_numbers_of_rows_are_no_ids(tmp_path: Path) -> None:
     """Row 1 of one file is not row 1 of another."""
     file = source(tmp_path, {"prompt": "A?", "response": "a", "author": "m"})
     (other,) = Recorded(source=f"{file}#m").answer_all([(prompt("B?", "row-1"), 0)])
-    assert other.outcome == "failed"
+    assert other.outcome == "rejected"
 
 
 def test_a_file_may_hold_ids_alone(tmp_path: Path) -> None:
@@ -95,18 +95,18 @@ def test_a_table_by_author_and_samples(tmp_path: Path) -> None:
     assert texts(weak, (prompt("A?"), 0)) == ["w"]
     (missing,) = weak.answer_all([(prompt("A?"), 1)])
     assert (missing.outcome, missing.detail) == (
-        "failed",
+        "rejected",
         f"{file}#weak has only 1 answer to prompt 'row-1'",
     )
 
 
-def test_what_is_not_there_is_a_failed_answer(tmp_path: Path) -> None:
+def test_what_is_not_there_is_a_rejected_request(tmp_path: Path) -> None:
     file = source(tmp_path, {"prompt": "A?", "response": "  ", "author": "m"})
     empty, missing = Recorded(source=f"{file}#m").answer_all(
         [(prompt("A?"), 0), (prompt("Z?", "z"), 0)]
     )
     assert empty.outcome == "empty"
-    assert (missing.outcome, missing.text) == ("failed", "")
+    assert (missing.outcome, missing.text) == ("rejected", "")
     assert missing.detail == f"{file}#m has no answer to prompt 'z'"
 
 

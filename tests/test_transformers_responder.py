@@ -143,7 +143,7 @@ def test_an_answer_ends_with_the_context(tmp_path: Path) -> None:
     assert texts(together) == [responder.answer_all([each])[0].text for each in requests]
     for each in together[:3]:
         assert each.usage.input_tokens + each.usage.output_tokens == 64
-    assert together[3].outcome == "failed"
+    assert together[3].outcome == "rejected"
     assert "leave no room" in together[3].detail
 
 

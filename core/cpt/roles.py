@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import attrs
 from attrs.validators import ge, gt, optional
 
+from cpt.errors import CptError
 from cpt.types import Batch, Pair, Prompt, Response, Score, Verdict
 
 if TYPE_CHECKING:
@@ -45,12 +46,37 @@ class Responder(Component):
     journaled: ClassVar[bool] = True
     """Whether answers are kept in the run's journal; False where they are on disk already."""
 
+    # What others ask of a responder. Where you have an option of such a name, that is the answer.
+
+    @property
+    def model(self) -> str | None:
+        """Which model answers, where there is a choice."""
+        return None
+
+    @property
+    def temperature(self) -> float | None:
+        """What it samples at, where that is known."""
+        return None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Most tokens in an answer, None where it sets no limit."""
+        return None
+
     @property
     def author(self) -> str:
-        """The name that its answers are signed with."""
-        # By position: a base class's keyword-only options come first in `attrs.fields`.
-        leading = [field.name for field in attrs.fields(type(self)) if not field.kw_only]
-        return str(getattr(self, leading[0])) if leading else self.name
+        """The name that its answers are signed with: the model, or else its own name."""
+        return self.model or self.name
+
+    def with_options(self, **options: Any) -> Self:
+        """A copy with other options. Raises `CptError` if it lacks one of them."""
+        known = {field.alias for field in attrs.fields(type(self)) if field.init}
+        for option in options.keys() - known:
+            raise CptError(
+                f"responder {self.name} has no option {option!r} (it has "
+                f"{', '.join(sorted(known)) or 'none'}); choose one that has."
+            )
+        return attrs.evolve(self, **options)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -205,7 +231,9 @@ class Evaluator(Component):
     ) -> Mapping[str, Score]:
         """Return named scores.
 
-        `model` has a `temperature` option: `attrs.evolve(model, temperature=0.0)` is greedy.
+        `model` is the responder under evaluation: `ask(model, prompt)` is its answer, and
+        `model.with_options(temperature=0.0)` answers greedily. `cpt.models.folder_of(model.model)`
+        is the folder with its weights, where it has some.
         """
 
 

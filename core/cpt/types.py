@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
+from enum import StrEnum
 from itertools import groupby
 from math import inf, sqrt
 from statistics import fmean, stdev
@@ -10,17 +12,55 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
-from cpt.errors import CptError, NoPair
+from cpt.errors import BadData, CptError, NoPair
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
 
-Outcome = Literal[
-    "answered", "cut_off", "refused", "filtered", "empty", "malformed", "failed", "over_budget"
-]
-"""How a request ended. Only `answered` and `cut_off` (by a length limit) carry an answer."""
+
+class Outcome(StrEnum):
+    """How a request ended. A member equals its word: `Outcome.CUT_OFF == "cut_off"`."""
+
+    ANSWERED = "answered"
+    """There is a text."""
+    CUT_OFF = "cut_off"
+    """There is a text, ended by a limit of length."""
+    REFUSED = "refused"
+    """The model would not answer."""
+    FILTERED = "filtered"
+    """A filter of the service stopped the answer."""
+    EMPTY = "empty"
+    """The text is empty."""
+    REJECTED = "rejected"
+    """This request can never be answered (too long, not allowed, not on file)."""
+    FAILED = "failed"
+    """All attempts ended in an error that may pass."""
+    MALFORMED = "malformed"
+    """All attempts returned something that is not an answer."""
+    OVER_BUDGET = "over_budget"
+    """It was not sent, as it might have cost more than the budget has left."""
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the text may be used."""
+        return self in (Outcome.ANSWERED, Outcome.CUT_OFF)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is kept for ever: the next run does not ask again."""
+        return self not in (Outcome.FAILED, Outcome.MALFORMED, Outcome.OVER_BUDGET)
+
+
+def outcome_of(word: str) -> Outcome:
+    """The outcome that a word names. Raises `BadData`."""
+    try:
+        return Outcome(word)
+    except ValueError:
+        near = get_close_matches(str(word), list(Outcome), n=1)
+        hint = f"did you mean {str(near[0])!r}?" if near else f"use one of {', '.join(Outcome)}."
+        raise BadData(f"{word!r} is not an outcome of a response; {hint}") from None
 
 
 @attrs.frozen
@@ -66,7 +106,8 @@ class Response:
     text: str
     author: str
     """Who wrote it: a model's name."""
-    outcome: Outcome = "answered"
+    outcome: Outcome = attrs.field(default=Outcome.ANSWERED, converter=outcome_of)
+    """How the request ended; a plain word is converted."""
     finish_reason: str = ""
     """Why the text ended, in the provider's own word."""
     detail: str = ""
@@ -74,12 +115,12 @@ class Response:
     usage: Usage = Usage()
     info: Mapping[str, Any] = attrs.field(factory=dict)
 
-    def expect(self, *allowed: Outcome) -> Response:
-        """Itself if it is an answer (or ended in an `allowed` way), else raise `NoPair`."""
-        if self.outcome == "answered" or self.outcome in allowed:
+    def expect(self, *allowed: str) -> Response:
+        """Itself if it was answered (or has an `allowed` outcome), else raise `NoPair`."""
+        if self.outcome is Outcome.ANSWERED or self.outcome in allowed:
             return self
         raise NoPair(
-            self.outcome,
+            self.outcome.value,
             f"{self.author}: {self.detail or self.finish_reason or self.outcome}",
             self.text,
         )

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cpt import Prompt, Response, Usage
+from cpt import Outcome, Prompt, Response, Usage
 from cpt.errors import Malformed
 from cpt.service.chat import count
-from cpt.types import Outcome
 
-OUTCOMES: Mapping[str, Outcome] = {
-    "max_tokens": "cut_off",
-    "model_context_window_exceeded": "cut_off",
-    "refusal": "refused",
+OUTCOMES = {
+    "max_tokens": Outcome.CUT_OFF,
+    "model_context_window_exceeded": Outcome.CUT_OFF,
+    "refusal": Outcome.REFUSED,
 }
 
 
@@ -26,7 +25,7 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
     except (AttributeError, KeyError, TypeError):
         raise Malformed("what came back is no message") from None
     says = text.strip() or reason == "refusal"
-    outcome = OUTCOMES.get(reason, "answered") if says else "empty"
+    outcome = OUTCOMES.get(reason, Outcome.ANSWERED) if says else Outcome.EMPTY
     return Response(
         prompt_id=prompt.id,
         text=text,
@@ -50,9 +49,9 @@ def _usage(used: Mapping[str, Any]) -> Usage:
 
 
 def _detail(body: Mapping[str, Any], outcome: Outcome) -> str:
-    if outcome == "empty":
+    if outcome is Outcome.EMPTY:
         return f"no text (stop reason {body.get('stop_reason')!r})"
-    if outcome == "refused":
+    if outcome is Outcome.REFUSED:
         details = body.get("stop_details")
         return str(details.get("explanation") or "") if isinstance(details, Mapping) else ""
     return ""

@@ -27,12 +27,12 @@ class Judged(cpt.Evaluator):
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
     ) -> Mapping[str, cpt.Score]:
         speakers = {
-            "greedy" if temperature == 0 else f"T={temperature:g}": attrs.evolve(
-                model, **{"temperature": temperature}
+            "greedy" if temperature == 0 else f"T={temperature:g}": model.with_options(
+                temperature=temperature
             )
             for temperature in self.temperatures
-        } or {"sampled": model, "greedy": attrs.evolve(model, **{"temperature": 0.0})}
-        return {name: await self._mean(each, prompts, ask) for name, each in speakers.items()}
+        } or {"sampled": model, "greedy": model.with_options(temperature=0.0)}
+        return {name: await self._mean(speaker, prompts, ask) for name, speaker in speakers.items()}
 
     async def _mean(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask

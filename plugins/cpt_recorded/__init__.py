@@ -43,7 +43,7 @@ class Recorded(cpt.Local):
     def _answer(self, answers: Answers, prompt: cpt.Prompt, sample: int) -> cpt.Response:
         found = answers.to(prompt)
         if sample < len(found):
-            outcome = found[sample].outcome if found[sample].text.strip() else "empty"
+            outcome = found[sample].outcome if found[sample].text.strip() else cpt.Outcome.EMPTY
             return attrs.evolve(
                 found[sample], prompt_id=prompt.id, author=self.author, outcome=outcome
             )
@@ -52,7 +52,7 @@ class Recorded(cpt.Local):
             prompt_id=prompt.id,
             text="",
             author=self.author,
-            outcome="failed",
+            outcome=cpt.Outcome.REJECTED,
             detail=f"{self.source} has {count} to prompt {prompt.id!r}",
         )
 

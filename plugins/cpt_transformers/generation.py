@@ -118,12 +118,12 @@ class Loaded:
     ) -> Response:
         length = next((place for place, token in enumerate(said) if token in self.ends), None)
         text = self.tokenizer.decode(said[:length], skip_special_tokens=True)
-        ended: Outcome = "answered" if text.strip() else "empty"
+        ended = Outcome.ANSWERED if text.strip() else Outcome.EMPTY
         return Response(
             prompt_id="",
             text=text,
             author=options.author,
-            outcome="cut_off" if length is None else ended,
+            outcome=Outcome.CUT_OFF if length is None else ended,
             finish_reason="length" if length is None else "stop",
             usage=Usage(
                 input_tokens=len(prompt),
@@ -136,7 +136,7 @@ class Loaded:
             prompt_id="",
             text="",
             author=options.author,
-            outcome="failed",
+            outcome=Outcome.REJECTED,
             detail=f"the prompt's {len(prompt)} tokens leave no room in the model's context",
         )
 

@@ -1,74 +1,57 @@
-"""The roads to an answer: a service, at once or in a batch, or a model in this process."""
+"""The ways to an answer: a service, at once or in a batch, or a model in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import gc
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Protocol
 
-from cpt.asking.journal.journal import Entry, Journal, Paid
+from cpt.asking.journal.journal import Paid
 from cpt.asking.journal.keys import Request
+from cpt.asking.keeper import Keeper
 from cpt.asking.options import Asking
-from cpt.asking.stats import Stats
 from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_log import pending
-from cpt.asking.transports.batches import Batches, Timing
+from cpt.asking.transports.batch_timing import Timing
+from cpt.asking.transports.batches import Batches
 from cpt.asking.transports.endpoint import Endpoint, GivenUp, unanswered
 from cpt.asking.transports.local import Batcher
 from cpt.errors import CptError, Denied, Overloaded, Rejected, Unreachable
 from cpt.roles import Local, Responder, Service
 from cpt.service.batch import BatchService
 from cpt.service.credentials import scrub
-from cpt.types import Prompt, Response
-
-
-class Keep(Protocol):
-    """Makes an answer durable, after so many calls."""
-
-    async def __call__(
-        self,
-        responder: Responder,
-        request: Request,
-        response: Response,
-        calls: int = 1,
-        *,
-        batch: bool = False,
-    ) -> Paid: ...
+from cpt.types import Outcome, Prompt
 
 
 class Dispatcher:
-    """Asks whoever is to be asked, and keeps what they say."""
+    """Sends each request the way that its responder takes, and keeps the answer."""
 
     def __init__(
-        self,
-        journal: Journal | None,
-        options: Asking,
-        stop: Stop,
-        stats: Stats,
-        keep: Keep,
-        entry: Callable[[Responder, Request], Entry],
-        timing: Timing | None,
+        self, keeper: Keeper, options: Asking, stop: Stop, timing: Timing | None = None
     ) -> None:
+        self._keeper = keeper
         self._options = options
         self._stop = stop
-        self._stats = stats
-        self._keep = keep
-        self._entry = entry
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._services: dict[int, tuple[Service, Endpoint]] = {}
+        self._warm: set[Endpoint] = set()
         self._batchers: dict[str, Batcher] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cpt-local")
-        self._journal = journal
         self._batches: Batches | None = None
+        journal = keeper.journal
         if journal and (options.batch or pending(journal.path)):
-            self._batches = Batches(journal.path, self._keep_batched, stop, timing)
+            self._batches = Batches(journal.path, keeper, stop, timing)
 
     async def answer(self, responder: Responder, prompt: Prompt, request: Request) -> Paid:
         """The answer, kept already. Raises `GivenUp`, or what stopped the run."""
         if isinstance(responder, Local):
             return await self._ask_local(responder, prompt, request)
-        assert isinstance(responder, Service), "a responder is a Service or a Local"
+        if not isinstance(responder, Service):
+            raise CptError(
+                f"responder {responder.name}: {type(responder).__name__} is neither a cpt.Service "
+                "nor a cpt.Local; subclass one of them."
+            )
         endpoint = self._endpoint(responder)
         if self._batches and isinstance(responder, BatchService):
             with self._explained(responder):
@@ -84,42 +67,46 @@ class Dispatcher:
         self._threads.shutdown(wait=True)
         for service, _ in self._services.values():
             await service.close()
+        gc.unfreeze()
 
     async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
         batcher = self._batchers.get(request.identity)
         if batcher is None:
             batcher = self._batchers[request.identity] = Batcher(local, self._threads, self._stop)
         response = await batcher.answer(prompt, request.sample)
-        # Nobody is paid, so nothing is in doubt before the answer is there.
-        await self._entry(local, request).begin()
-        return await self._keep(local, request, response)
+        # Nothing is paid for, so nothing is in doubt before the answer is there.
+        await self._keeper.entry(local, request).begin()
+        return await self._keeper.keep(local, request, response)
 
     def _endpoint(self, service: Service) -> Endpoint:
         if id(service) not in self._services:
             key = service.name, service.endpoint, service.author
             if key not in self._endpoints:
-                patience = self._options.patience
-                self._endpoints[key] = Endpoint(service, self._stop, self._stats, patience)
+                stats, patience = self._keeper.stats, self._options.patience
+                self._endpoints[key] = Endpoint(service, self._stop, stats, patience)
             self._services[id(service)] = service, self._endpoints[key]
         return self._services[id(service)][1]
 
     async def _ask_service(
         self, endpoint: Endpoint, service: Service, prompt: Prompt, request: Request
     ) -> Paid:
-        entry = self._entry(service, request)
+        entry = self._keeper.entry(service, request)
         response, calls = await endpoint.ask(service, prompt, request.sample, entry)
-        return await self._keep(service, request, response, calls)
+        if endpoint not in self._warm:
+            # All its modules are loaded now: the garbage collector need not search them.
+            self._warm.add(endpoint)
+            gc.freeze()
+        return await self._keeper.keep(service, request, response, calls)
 
     async def _ask_in_batch(
         self, batches: Batches, service: BatchService, prompt: Prompt, request: Request
     ) -> Paid:
-        await self._entry(service, request).begin()
+        await self._keeper.entry(service, request).begin()
         try:
-            response = await batches.answer(service, request)
+            return await batches.answer(service, request)
         except Rejected as error:
-            response = unanswered(service, prompt, "failed", str(error))
-            return await self._keep(service, request, response, batch=True)
-        return (self._journal and self._journal.find(request)) or Paid(response)
+            response = unanswered(service, prompt, Outcome.REJECTED, str(error))
+            return await self._keeper.keep(service, request, response, batch=True)
 
     @contextmanager
     def _explained(self, service: Service) -> Iterator[None]:
@@ -131,8 +118,3 @@ class Dispatcher:
         except Denied as error:
             self._stop.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
             raise self._stop.error or error from None
-
-    async def _keep_batched(
-        self, responder: Responder, request: Request, response: Response
-    ) -> None:
-        await self._keep(responder, request, response, batch=True)

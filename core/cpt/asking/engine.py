@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,15 +12,16 @@ import attrs
 
 from cpt.asking.dispatch import Dispatcher
 from cpt.asking.journal import keys
-from cpt.asking.journal.journal import Entry, Journal, Paid
+from cpt.asking.journal.journal import Journal, Paid
 from cpt.asking.journal.keys import Request
+from cpt.asking.keeper import Keeper
 from cpt.asking.money.budget import Budget, Price
 from cpt.asking.money.prices import Prices
 from cpt.asking.options import Asking
 from cpt.asking.progress import Progress
 from cpt.asking.stats import Stats
 from cpt.asking.stop import Stop, interruptible
-from cpt.asking.transports.batches import Timing
+from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.endpoint import GivenUp, unanswered
 from cpt.paths import resolve
 from cpt.roles import Responder
@@ -58,8 +58,7 @@ class Asker:
         self._timing = timing
         self._progress = progress
         self._stop = Stop()
-        self._journal: Journal | None = None
-        self._budget: Budget | None = None
+        self._keeper: Keeper
         self._dispatcher: Dispatcher
         self._exit: AsyncExitStack
         self._flights: dict[str, asyncio.Task[Paid]] = {}
@@ -67,23 +66,20 @@ class Asker:
 
     async def __aenter__(self) -> Asker:
         async with AsyncExitStack() as opened:
-            if self._path:
-                self._journal = Journal(self._path)
-                opened.callback(self._journal.close)
-            if self._options.budget is not None:
-                self._budget = self._open_budget(self._options.budget)
-            if self._progress:
-                telling = Progress(self.stats, self._total, self._stage)
-                opened.push_async_callback(telling.close)
-            self._dispatcher = Dispatcher(
-                self._journal,
-                self._options,
-                self._stop,
-                self.stats,
-                self._keep,
-                self._entry,
-                self._timing,
+            journal = Journal(self._path) if self._path else None
+            if journal:
+                opened.callback(journal.close)
+            self._keeper = Keeper(
+                journal=journal,
+                stats=self.stats,
+                price=self._price,
+                budget=self._open_budget(journal),
+                stage=self._stage,
             )
+            if self._progress:
+                progress = Progress(self.stats, self._total, self._stage)
+                opened.push_async_callback(progress.close)
+            self._dispatcher = Dispatcher(self._keeper, self._options, self._stop, self._timing)
             opened.push_async_callback(self._dispatcher.close)
             opened.enter_context(interruptible(self._stop, lambda: self.stats.in_flight))
             self._exit = opened.pop_all()
@@ -100,7 +96,6 @@ class Asker:
         while self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._exit.aclose()
-        gc.unfreeze()
 
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """Answer number `sample` of `responder` to `prompt`."""
@@ -109,11 +104,12 @@ class Asker:
     async def paid(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Paid:
         """The same, with what it cost when it was asked."""
         request = self._request(responder, prompt, sample)
-        if not (self._journal and responder.journaled):
+        journal = self._keeper.journal
+        if not (journal and responder.journaled):
             return await self._fetch(responder, prompt, request)
         flight = self._flights.get(request.key)
         if flight is None:
-            if kept := self._journal.find(request):
+            if kept := journal.find(request):
                 self.stats.found += 1
                 return kept
             flight = asyncio.create_task(self._fetch(responder, prompt, request))
@@ -126,7 +122,7 @@ class Asker:
         return Paid(attrs.evolve(paid.response, prompt_id=prompt.id), paid.cost)
 
     def advance(self, items: int = 1) -> None:
-        """Say that so many of the `total` are done, for whoever looks at the progress."""
+        """Count so many of the `total` as done, for the progress line."""
         self.stats.items += items
 
     def _land(self, key: str, flight: asyncio.Task[Paid]) -> None:
@@ -135,54 +131,32 @@ class Asker:
             flight.exception()
 
     async def _fetch(self, responder: Responder, prompt: Prompt, request: Request) -> Paid:
+        budget = self._keeper.budget
         try:
-            if self._budget is None:
+            if budget is None:
                 return await self._dispatcher.answer(responder, prompt, request)
-            reserved = await self._budget.reserve(responder, request)
+            reserved = await budget.reserve(responder, request)
             if reserved is None:
-                return self._unanswered(responder, prompt, "over_budget", str(self._budget))
-            with self._budget.holding(reserved):
+                return self._unanswered(responder, prompt, Outcome.OVER_BUDGET, str(budget))
+            with budget.holding(reserved):
                 return await self._dispatcher.answer(responder, prompt, request)
         except GivenUp as error:
-            self._entry(responder, request).fail(str(error))
+            self._keeper.entry(responder, request).fail(str(error))
             return self._unanswered(responder, prompt, error.outcome, str(error))
 
-    def _open_budget(self, budget: float) -> Budget:
-        spent, unpriced = self._journal.spent() if self._journal else (0.0, 0)
+    def _open_budget(self, journal: Journal | None) -> Budget | None:
+        if self._options.budget is None:
+            return None
+        spent, unpriced = journal.spent() if journal else (0.0, 0)
         if unpriced:
-            log.warning("the budget knows nothing of %d answers of unknown price", unpriced)
-        return Budget(budget, spent, self._price, batch=self._options.batch)
+            log.warning("the budget leaves out %d answers whose price is unknown", unpriced)
+        return Budget(self._options.budget, spent, self._price, batch=self._options.batch)
 
     def _unanswered(self, responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Paid:
         """What stands for an answer in this run; the next one asks again."""
         self.stats.unfinished += 1
         self.stats.outcomes[outcome] += 1
         return Paid(unanswered(responder, prompt, outcome, why), 0.0)
-
-    def _entry(self, responder: Responder, request: Request) -> Entry:
-        return Entry(self._journal if responder.journaled else None, request, self._stage)
-
-    async def _keep(
-        self,
-        responder: Responder,
-        request: Request,
-        response: Response,
-        calls: int = 1,
-        *,
-        batch: bool = False,
-    ) -> Paid:
-        paid = Paid(_writable(response), self._cost(responder, response, batch))
-        await self._entry(responder, request).keep(paid, calls)
-        self.stats.count(paid.response, paid.cost)
-        if self._budget:
-            self._budget.pay(paid.cost or 0.0, response.usage.output_tokens)
-        return paid
-
-    def _cost(self, responder: Responder, response: Response, batch: bool) -> float | None:
-        # No provider bills a request that it refused.
-        if response.outcome == "failed":
-            return 0.0
-        return self._price(responder, response.usage, batch=batch)
 
     def _request(self, responder: Responder, prompt: Prompt, sample: int) -> Request:
         if id(responder) not in self._identities:
@@ -193,14 +167,3 @@ class Asker:
 def _price(options: Asking) -> Price:
     own = Path(resolve(options.prices)) if options.prices else None
     return Prices.load(own).cost
-
-
-def _writable(response: Response) -> Response:
-    """Without halves of characters, which JSON can say and no file can hold."""
-    texts = {name: getattr(response, name) for name in ("text", "finish_reason", "detail")}
-    try:
-        "".join(texts.values()).encode()
-    except UnicodeEncodeError:
-        whole = {name: text.encode(errors="replace").decode() for name, text in texts.items()}
-        return attrs.evolve(response, **whole)
-    return response

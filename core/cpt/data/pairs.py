@@ -92,7 +92,8 @@ def _pair(row: Row) -> Pair:
 
 def _response(row: Row, side: str, prompt_id: str, text: str) -> Response:
     author = str(row[f"{side}_author"] or "")
-    return response_of(prompt_id, text, author, row.unpacked(f"{side}_info"))
+    details = row.unpacked(f"{side}_info")
+    return response_of(row, details, prompt_id=prompt_id, text=text, author=author)
 
 
 def _score(row: Row, side: str) -> float | None:

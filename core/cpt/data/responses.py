@@ -12,7 +12,7 @@ from cpt.data.conversations import text_of
 from cpt.data.prompts import prompt_of
 from cpt.data.rows import Row, read_rows
 from cpt.data.tables import MESSAGES, TEXT, packed, plain_messages, write_rows
-from cpt.types import Prompt, Response, Usage
+from cpt.types import Outcome, Prompt, Response, Usage
 
 COLUMNS = {
     "id": TEXT,
@@ -58,7 +58,8 @@ def _responses(row: Row, prompt_id: str) -> Iterator[Response]:
     if text is None:
         raise row.bad("no response: expected a column response, output, text or responses")
     details = row.unpacked("response_info") | _columns_of(row)
-    yield response_of(prompt_id, text_of(text, row), str(row.first(*AUTHORS) or ""), details)
+    author = str(row.first(*AUTHORS) or "")
+    yield response_of(row, details, prompt_id=prompt_id, text=text_of(text, row), author=author)
 
 
 def _columns_of(row: Row) -> dict[str, Any]:
@@ -68,9 +69,13 @@ def _columns_of(row: Row) -> dict[str, Any]:
     return said | ({"usage": used} if used else {})
 
 
-def response_of(prompt_id: str, text: str, author: str, details: Mapping[str, Any]) -> Response:
-    """A response from what `details_of` kept of it."""
+def response_of(
+    row: Row, details: Mapping[str, Any], *, prompt_id: str, text: str, author: str
+) -> Response:
+    """A response of a row, from what `details_of` kept of it."""
     given = {name: details[name] for name in DETAILS if name in details}
+    if given.get("outcome", Outcome.ANSWERED) not in list(Outcome):
+        raise row.bad(f"outcome is {given['outcome']!r}, not one of {', '.join(Outcome)}")
     if "usage" in given:
         given["usage"] = Usage(**given["usage"])
     return Response(prompt_id=prompt_id, text=text, author=author, **given)

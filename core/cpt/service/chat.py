@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from cpt.errors import Malformed
 from cpt.types import Outcome, Prompt, Response, Usage
 
-OUTCOMES: Mapping[str, Outcome] = {"length": "cut_off", "content_filter": "filtered"}
+OUTCOMES = {"length": Outcome.CUT_OFF, "content_filter": Outcome.FILTERED}
 IMPLAUSIBLE = 2**40
 """No model reads or writes so many tokens."""
 
@@ -77,7 +76,7 @@ def _text(content: str | list[Any] | None) -> str:
 
 def _outcome(text: str, refusal: Any, reason: str) -> Outcome:
     if refusal:
-        return "refused"
+        return Outcome.REFUSED
     if reason == "content_filter" or text.strip():
-        return OUTCOMES.get(reason, "answered")
-    return "empty"
+        return OUTCOMES.get(reason, Outcome.ANSWERED)
+    return Outcome.EMPTY

@@ -15,13 +15,14 @@ from cpt.asking.journal import keys, schema
 from cpt.asking.journal.journal import DOUBTFUL
 from cpt.asking.journal.keys import Request
 from cpt.roles import Responder
-from cpt.types import Prompt
+from cpt.types import Outcome, Prompt
 
 BILL = f"""SELECT stage, author, count(*), sum(input_tokens), sum(cached_tokens),
     sum(output_tokens), {schema.DOLLARS}, sum(cost IS NULL)
     FROM answers JOIN requests USING (key) GROUP BY stage, author ORDER BY stage, author"""
-MEAN = """SELECT avg(output_tokens) FROM answers
-    WHERE author = ? AND output_tokens > 0 AND outcome IN ('answered', 'cut_off')"""
+WITH_TEXT = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.has_text)
+MEAN = f"""SELECT avg(output_tokens) FROM answers
+    WHERE author = ? AND output_tokens > 0 AND outcome IN ({WITH_TEXT})"""
 OUTCOMES = "SELECT author, outcome, count(*) FROM answers GROUP BY author, outcome"
 COST = f"SELECT {schema.DOLLARS} FROM answers"
 SUMS = """SELECT count(*), sum(cost IS NULL), sum(input_tokens), sum(cached_tokens),

@@ -88,7 +88,7 @@ class Budget:
         longest = round(LONGER * self._longest) if self._seen >= SEEN else LONG_ANSWER
         usage = Usage(
             input_tokens=len(request.messages.encode()) // BYTES_PER_TOKEN,
-            output_tokens=getattr(responder, "max_tokens", None) or longest,
+            output_tokens=responder.max_tokens or longest,
         )
         most = self._price(responder, usage, batch=self._batch)
         if most is None:

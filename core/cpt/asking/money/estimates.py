@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from cpt.asking import returned
 from cpt.asking.journal import keys, schema
 from cpt.asking.journal.journal import find
 from cpt.asking.journal.queries import mean_output_tokens
@@ -91,7 +92,8 @@ class DryRun:
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """The kept answer, or a stand-in that was counted."""
         if isinstance(responder, Local) and not responder.journaled:
-            return responder.answer_all([(prompt, sample)])[0]
+            requests = [(prompt, sample)]
+            return returned.all_of(responder, requests, responder.answer_all(requests))[0]
         request = keys.request(responder, prompt, sample)
         if self._journal and (found := find(self._journal, request)):
             self._add(responder, Estimate(known=1))
@@ -116,7 +118,7 @@ class DryRun:
 
     def _estimate(self, responder: Responder, prompt: Prompt, expected: int) -> Estimate:
         tokens, counted = input_tokens(responder.author, prompt)
-        most: int | None = getattr(responder, "max_tokens", None)
+        most = responder.max_tokens
 
         def dollars(out: int | None) -> float | None:
             used = Usage(input_tokens=tokens, output_tokens=out or 0)
@@ -129,7 +131,7 @@ class DryRun:
         author = responder.author
         if author not in self._typical:
             mean = mean_output_tokens(self._path, author) if self._path else None
-            most = getattr(responder, "max_tokens", None) or TYPICAL
+            most = responder.max_tokens or TYPICAL
             self._typical[author] = round(mean) if mean else min(TYPICAL, most)
         return self._typical[author]
 

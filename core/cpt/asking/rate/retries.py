@@ -1,4 +1,4 @@
-"""One policy for asking again, whoever is asked."""
+"""One policy for asking again, for requests, batches and looks at them."""
 
 from __future__ import annotations
 
@@ -6,64 +6,58 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_random_exponential
-
-from cpt.errors import Overloaded, Unreachable
+from cpt.errors import AskError, Overloaded, Unreachable
 
 Result = TypeVar("Result")
+Wait = Callable[[AskError, int], float]
+"""Seconds to wait after an error, which was the first, second, ... of its request."""
 
-FULL_JITTER = wait_random_exponential(multiplier=0.5, max=60.0)
-"""Seconds before the next attempt: anything up to 0.5, 1, 2, 4, ... 60."""
+FIRST, LONGEST = 0.5, 60.0
+"""Bounds of the wait after the first error, and after many: seconds."""
 WAITING_COUNTS = 0.1
-"""A request that was told to wait has not failed: it counts this much of an attempt."""
+"""A request that the service asked to wait has not failed: it counts this much of an attempt."""
+
+
+class Attempts:
+    """How often one request may still be asked."""
+
+    def __init__(self, most: int) -> None:
+        self._left = float(most)
+
+    def again(self, error: AskError) -> bool:
+        """Whether to ask again after this error."""
+        if not isinstance(error, (Overloaded, Unreachable)):
+            return False
+        self._left -= WAITING_COUNTS if isinstance(error, Overloaded) else 1.0
+        return self._left >= 1e-6
+
+
+def backoff(error: AskError, number: int) -> float:
+    """Anything up to 0.5, 1, 2, 4, ... 60 seconds; as long as the service asked, if it did.
+
+    "Full jitter", so that requests that failed together come back apart:
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    if isinstance(error, Overloaded) and error.retry_after is not None:
+        return error.retry_after + random.uniform(0.0, 0.1)
+    # Doubled no more than is needed: a number of many digits is no float.
+    return random.uniform(0.0, min(LONGEST, FIRST * 2.0 ** min(number - 1, 16)))
 
 
 async def retried(
     once: Callable[[], Awaitable[Result]],
     attempts: int,
     sleep: Callable[[float], Awaitable[None]],
+    wait: Wait = backoff,
 ) -> Result:
-    """Call until it succeeds; raise the last `Overloaded` or `Unreachable` after `attempts`."""
-    try:
-        # Nearly all succeed at once, and need no machinery that takes longer than sending them.
-        return await once()
-    except (Overloaded, Unreachable) as error:
-        first = [error]
-
-    async def resumed() -> Result:
-        if first:
-            raise first.pop()
-        return await once()
-
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type((Overloaded, Unreachable)),
-        wait=_wait,
-        stop=_Count(attempts),
-        sleep=sleep,
-        reraise=True,
-    )
-    return await retrying(resumed)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = _error(state)
-    if isinstance(error, Overloaded) and error.retry_after is not None:
-        # Never sooner than asked; a little later, so that not all come back in the same moment.
-        return error.retry_after + random.uniform(0.0, 0.1)
-    return FULL_JITTER(state)
-
-
-class _Count:
-    """Stops when enough attempts of one request have failed."""
-
-    def __init__(self, attempts: int) -> None:
-        self._left = float(attempts)
-
-    def __call__(self, state: RetryCallState) -> bool:
-        self._left -= WAITING_COUNTS if isinstance(_error(state), Overloaded) else 1.0
-        return self._left < 1e-6
-
-
-def _error(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
+    """Call until it succeeds; raise the last error after `attempts`, or one that is final."""
+    left, number = Attempts(attempts), 0
+    while True:
+        try:
+            return await once()
+        except AskError as error:
+            if not left.again(error):
+                raise
+            number += 1
+            seconds = wait(error, number)
+        await sleep(seconds)

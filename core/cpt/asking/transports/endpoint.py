@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 
+from cpt.asking import returned
 from cpt.asking.journal.journal import Entry
 from cpt.asking.rate.retries import retried
 from cpt.asking.rate.throttle import Throttle
@@ -29,11 +29,11 @@ from cpt.types import Outcome, Prompt, Response, Usage
 log = logging.getLogger("cpt")
 
 BEFORE_THE_FIRST = 8
-"""A service that never answered gets this part of the patience: it is likely not there."""
+"""The patience is divided by this for a service that never answered: it is likely not there."""
 DEAD = 20
-"""Failures in a row after which it is asked as one that refuses: ever more rarely."""
+"""Failures in a row after which it is asked more and more rarely, like one that refuses."""
 LONG_WAIT, LONGEST_WAIT = 60.0, 86400.0
-"""Seconds that a service may ask us to wait until that is said, and until the run stops."""
+"""Seconds that a service may ask us to wait before we warn, and before the run stops."""
 TYPICAL_TOKENS = 500.0
 """Tokens of a request and its answer, until we have seen some."""
 
@@ -42,13 +42,13 @@ class GivenUp(Exception):
     """All attempts failed; another run may ask again."""
 
     def __init__(self, last: AskError, calls: int = 0) -> None:
-        words = scrub(str(last))
-        super().__init__(f"asked {calls} times, last: {words}" if calls else words)
-        self.outcome: Outcome = "malformed" if isinstance(last, Malformed) else "failed"
+        text = scrub(str(last))
+        super().__init__(f"asked {calls} times, last: {text}" if calls else text)
+        self.outcome = Outcome.MALFORMED if isinstance(last, Malformed) else Outcome.FAILED
 
 
 class Endpoint:
-    """What all responders share that ask one author at one place."""
+    """One author at one address: what all responders that ask it share."""
 
     def __init__(self, service: Service, stop: Stop, stats: Stats, patience: float) -> None:
         self.name = f"{service.name}:{service.author}"
@@ -59,8 +59,8 @@ class Endpoint:
         self._answered = False
         self._failures = 0
         self._failing_since: float | None = None
-        self._told = float("-inf")
-        """Until when nobody need be told that we wait."""
+        self._warned_until = float("-inf")
+        """When the wait ends that was last warned of, in the loop's time."""
         self._refill = Refill()
         self._limits = Refill(
             _a_second(service.requests_per_minute), _a_second(service.tokens_per_minute)
@@ -91,7 +91,7 @@ class Endpoint:
         try:
             return await retried(once, service.attempts, self._stop.sleep), calls
         except Rejected as error:
-            return unanswered(service, prompt, "failed", str(error)), calls
+            return unanswered(service, prompt, Outcome.REJECTED, str(error)), calls
         except (Overloaded, Unreachable) as error:
             raise GivenUp(error, calls) from None
 
@@ -101,7 +101,7 @@ class Endpoint:
         listen(self._hear)
         try:
             async with asyncio.timeout(service.timeout):
-                response = await service.answer(prompt, sample)
+                response = await returned.one(service, prompt, service.answer(prompt, sample))
         except TimeoutError:
             error = Unreachable(f"no answer within {service.timeout:g} s")
             self._fail(error, began)
@@ -117,9 +117,6 @@ class Endpoint:
 
     def _succeed(self, began: float) -> None:
         self.throttle.accept(began)
-        if not self._answered:
-            # All modules are loaded now: they need not be searched for garbage time and again.
-            gc.freeze()
         self._answered, self._failing_since, self._failures = True, None, 0
 
     def _learn(self, usage: Usage) -> None:
@@ -135,14 +132,14 @@ class Endpoint:
         elif isinstance(error, Denied):
             self._stop.throw(
                 CptError(
-                    f"{self.name}: {scrub(str(error))}. Mend the key, the model's name or the "
+                    f"{self.name}: {scrub(str(error))}. Fix the key, the model's name or the "
                     "address, then run again: all answers are kept."
                 )
             )
             self._stop.check()
         elif isinstance(error, Overloaded):
             self.throttle.refuse(began, error.retry_after)
-            self._mind(error.retry_after or 0.0, error)
+            self._check_wait(error.retry_after or 0.0, error)
             self._lose_patience(error)
         else:
             self._failures += 1
@@ -150,23 +147,23 @@ class Endpoint:
                 self.throttle.refuse(began, None)
             self._lose_patience(error)
 
-    def _mind(self, wait: float, error: AskError) -> None:
-        """Say that everything stands still for long; stop if that is for days."""
+    def _check_wait(self, wait: float, error: AskError) -> None:
+        """Warn of a long wait; stop the run if it is one of days."""
         if wait > LONGEST_WAIT:
             self._stop.throw(
                 Stopped(
-                    f"{self.name}: not to be asked for {wait / 3600:.0f} hours "
+                    f"{self.name}: wants no request for {wait / 3600:.0f} hours "
                     f"({scrub(str(error))}). Run again then: all answers are kept."
                 )
             )
         else:
-            self._say(wait, f"as told ({scrub(str(error))})")
+            self._warn(wait, f"as it asked ({scrub(str(error))})")
 
-    def _say(self, wait: float, why: str) -> None:
-        """Tell a person who might think that we hang."""
+    def _warn(self, wait: float, why: str) -> None:
+        """Say that the run waits, once for each long wait: it does not hang."""
         now = asyncio.get_running_loop().time()
-        if wait > LONG_WAIT and now > self._told:
-            self._told = now + wait
+        if wait > LONG_WAIT and now > self._warned_until:
+            self._warned_until = now + wait
             log.warning("%s: waiting %.0f s, %s", self.name, wait, why)
 
     def _lose_patience(self, error: AskError) -> None:
@@ -185,7 +182,7 @@ class Endpoint:
             self._stop.throw(
                 Stopped(
                     f"{self.name}: no answer for {failing:.0f} s ({scrub(str(error))}). "
-                    "See to the service, then run again: all answers are kept."
+                    "Check the service, then run again: all answers are kept."
                 )
             )
 
@@ -194,17 +191,17 @@ class Endpoint:
             self._refill = refill
             self._set_ceiling()
             if refill.requests:
-                self._say(1 / refill.requests, "for its headers allow no more")
+                self._warn(1 / refill.requests, "as its headers allow no more")
 
     def _set_ceiling(self) -> None:
-        requests = [each.requests for each in (self._limits, self._refill)]
-        tokens = [each.tokens for each in (self._limits, self._refill)]
-        rates = [*filter(None, requests), *(each / self._tokens for each in tokens if each)]
+        limits = (self._limits, self._refill)
+        rates = [limit.requests for limit in limits if limit.requests]
+        rates += [limit.tokens / self._tokens for limit in limits if limit.tokens]
         self.throttle.pace.ceiling = min(rates, default=None)
 
 
 def unanswered(responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Response:
-    """What stands where an answer would."""
+    """A response without an answer."""
     return Response(
         prompt_id=prompt.id, text="", author=responder.author, outcome=outcome, detail=scrub(why)
     )

@@ -1,4 +1,4 @@
-"""Local models: what waits is answered together, sorted by length, in a thread."""
+"""Local models: waiting requests are answered together, sorted by length, in a thread."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 
 import attrs
 
+from cpt.asking import returned
 from cpt.asking.stop import Stop
-from cpt.errors import CptError
 from cpt.roles import Local
 from cpt.types import Prompt, Response
 
@@ -51,18 +51,18 @@ class Batcher:
                 self._stop.check()
                 answers = await self._answer(batch)
             except Exception as error:
-                for each in batch:
-                    if not each.answer.done():
-                        each.answer.set_exception(error)
+                for request in batch:
+                    if not request.answer.done():
+                        request.answer.set_exception(error)
                 continue
-            for each, answer in zip(batch, answers, strict=True):
-                if not each.answer.done():
-                    each.answer.set_result(answer)
-            # Whoever got an answer may have more to ask: let them.
+            for request, answer in zip(batch, answers, strict=True):
+                if not request.answer.done():
+                    request.answer.set_result(answer)
+            # Those that got an answer may have more to ask: let them.
             await self._gather()
 
     async def _gather(self) -> None:
-        """Wait until nobody who is ready to ask has not."""
+        """Wait until all that are ready to ask have asked."""
         before = -1
         while len(self._waiting) > before:
             before = len(self._waiting)
@@ -70,18 +70,16 @@ class Batcher:
 
     def _next(self) -> list[_Waiting]:
         """The longest of what waits: a batch too large for the machine shows at once."""
-        self._waiting.sort(key=lambda each: each.length)
+        self._waiting.sort(key=lambda request: request.length)
         batch = self._waiting[-self._responder.at_once :]
         del self._waiting[-self._responder.at_once :]
         return batch
 
     async def _answer(self, batch: list[_Waiting]) -> list[Response]:
-        requests = [(each.prompt, each.sample) for each in batch]
+        requests = [(request.prompt, request.sample) for request in batch]
         loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._threads, self._responder.answer_all, requests)
-        if len(answers) != len(batch):
-            raise CptError(
-                f"responder {self._responder.name}: {len(answers)} answers to {len(batch)} "
-                "requests; its `answer_all` must answer each, in the order given."
+        with returned.named(self._responder):
+            answers = await loop.run_in_executor(
+                self._threads, self._responder.answer_all, requests
             )
-        return list(answers)
+        return returned.all_of(self._responder, requests, answers)

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from cpt import paths
-from cpt.config import AFTER, BEFORE, Control, options
+from cpt.config import AFTER, BEFORE, Control
 from cpt.data import read_prompts
 from cpt.errors import during
 from cpt.files import write_text
@@ -89,10 +89,10 @@ def _models(run: Run) -> Iterator[tuple[str, Responder]]:
 
 def _speaking(run: Run, model: str, control: Control | None = None) -> Responder:
     generator: Responder = needed(run, "generator")
-    changed: dict[str, Any] = {options.fields(type(generator))[0].name: model}
+    changed: dict[str, Any] = {"model": model}
     if control and control.temperature is not None:
         changed["temperature"] = control.temperature
-    return attrs.evolve(generator, **changed)
+    return generator.with_options(**changed)
 
 
 def control_path(run: Path, name: str) -> Path:

@@ -1,0 +1,97 @@
+"""Following batches at a provider until they end, and keeping what they bring."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import attrs
+
+from cpt.asking import returned
+from cpt.asking.journal.keys import Request
+from cpt.asking.keeper import Keeper
+from cpt.asking.rate.retries import retried
+from cpt.asking.stop import Stop
+from cpt.asking.transports.batch_log import Batch, BatchLog
+from cpt.asking.transports.batch_timing import Timing
+from cpt.asking.transports.batch_waiters import Waiters
+from cpt.errors import AskError, Denied, Rejected, Unreachable
+from cpt.service.batch import BatchService
+from cpt.types import Response
+
+Result = TypeVar("Result")
+
+log = logging.getLogger("cpt")
+
+TOGETHER = 512
+"""Answers of a batch that are made durable at a time."""
+EXPECTED = "it must yield (key, cpt.Response or cpt.errors.AskError)"
+
+
+@attrs.define(eq=False)
+class Follower:
+    """The batches of one responder that are at the provider."""
+
+    responder: BatchService
+    log: BatchLog
+    keeper: Keeper
+    waiters: Waiters
+    stop: Stop
+    timing: Timing
+    covered: Counter[str] = attrs.field(factory=Counter)
+    """Keys of the requests in these batches."""
+
+    async def follow(self, batch: Batch) -> dict[str, AskError]:
+        """See a batch of `covered` to its end; the errors of what it did not answer, by key."""
+        missing = {request.key: request for request in batch.requests}
+        errors: dict[str, AskError] = {}
+        state, remote = "ended", str(batch.remote)
+        try:
+            while not await self._retried(lambda: self.responder.batch_ended(remote)):
+                await self.stop.sleep(self.timing.poll)
+            await self._retried(lambda: self._collect(batch, missing, errors))
+        except Rejected as error:
+            log.warning("batch %s brings nothing (%s)", remote, error)
+            state = "lost"
+        self.log.over(batch.name, state)
+        self.covered.subtract(request.key for request in batch.requests)
+        return {
+            key: errors.get(key) or Unreachable("its batch did not answer it") for key in missing
+        }
+
+    async def _collect(
+        self, batch: Batch, missing: dict[str, Request], errors: dict[str, AskError]
+    ) -> None:
+        """Keep every answer of a batch that is `missing`, and note the errors."""
+        items, answers = batch.items, dict[str, Response]()
+        async for key, result in self.responder.batch_results(str(batch.remote), items):
+            if isinstance(result, Denied):
+                raise result
+            if isinstance(result, AskError):
+                errors[key] = result
+            elif key in missing:
+                answers[key] = returned.response(
+                    self.responder, "batch_results", items[key].prompt, result, EXPECTED
+                )
+            if len(answers) >= TOGETHER:
+                await self._keep(missing, answers)
+                answers.clear()
+        await self._keep(missing, answers)
+
+    async def _keep(self, missing: dict[str, Request], answers: Mapping[str, Response]) -> None:
+        """Make answers durable, then hand them out; until then they are missing."""
+
+        async def keep(key: str, response: Response) -> None:
+            request = missing[key]
+            paid = await self.keeper.keep(self.responder, request, response, batch=True)
+            del missing[key]
+            self.waiters.settle(key, paid)
+
+        await asyncio.gather(*(keep(*answer) for answer in answers.items()))
+
+    async def _retried(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        attempts, after = self.responder.attempts, self.timing.after
+        return await retried(call, attempts, self.stop.sleep, after)
