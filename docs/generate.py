@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 import cpt
-from cpt import errors, hookspecs, roles, testing, types
+from cpt import errors, hookspecs, roles, service, testing, types
 from cpt.config import Config, options
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry, plural
@@ -101,6 +102,18 @@ def api() -> str:
     return "\n".join(lines)
 
 
+def toolkit() -> str:
+    """Everything that a responder for a service is built from."""
+    lines = ["# Service toolkit", "", BY, "", _doc(service), ""]
+    lines += ["[A how-to](../how-to/own-service.md) shows a responder made of it.", ""]
+    for name in service.__all__:
+        part = getattr(service, name)
+        shown = "" if inspect.isclass(part) else f"```python\n{_signature(part)}\n```\n\n"
+        members = _members(part) if inspect.isclass(part) else ()
+        lines += [f"## {name}", "", f"{shown}{_doc(part)}", "", *members]
+    return "\n".join(lines)
+
+
 def kit() -> str:
     """Every promise of every contract, and what else a plugin's tests can use."""
     lines = ["# Contract kit", "", BY, "", _doc(testing), ""]
@@ -128,8 +141,10 @@ def _promises(cls: type[Any]) -> Iterator[str]:
 
 
 def _members(cls: type[Any]) -> Iterator[str]:
-    if attrs.has(cls) and cls.__module__ == types.__name__:
+    if attrs.has(cls) and not issubclass(cls, cpt.Component):
         yield from _rows("| | type | |", _record(cls))
+    if issubclass(cls, Enum):
+        yield from _rows("| | |", _words(cls))
     for name, member in vars(cls).items():
         function = member.fget if isinstance(member, property) else member
         if inspect.isfunction(function) and function.__doc__ and _is_public(name, function):
@@ -142,6 +157,13 @@ def _record(cls: type[Any]) -> Iterator[tuple[str, ...]]:
     for name, kind in inspect.get_annotations(cls).items():
         if not name.startswith("_"):
             yield f"`{name}`", f"`{kind}`", options.descriptions(cls).get(name, "")
+
+
+def _words(cls: type[Enum]) -> Iterator[tuple[str, ...]]:
+    """The members of an enumeration, each with the string under it."""
+    source = inspect.getsource(cls)
+    for word, text in re.findall(r'^    [A-Z_]+ = "(\w+)"\n    """(.+)"""$', source, re.MULTILINE):
+        yield f"`{word}`", text
 
 
 def _is_public(name: str, function: Callable[..., Any]) -> bool:
@@ -201,6 +223,7 @@ def pages() -> Iterable[tuple[Path, str]]:
         ("components", components(registry)),
         ("options", run_options()),
         ("api", api()),
+        ("service", toolkit()),
         ("testing", kit()),
     ):
         yield REFERENCE / f"{name}.md", text.rstrip() + "\n"

@@ -147,8 +147,8 @@ async def test_what_is_no_answer_is_named(
         ),
         (Reply(problem("invalid_request_error", "too long"), 400), Rejected, "too long"),
         (Reply(problem("api_error", "oops"), 500), Unreachable, "oops"),
-        (Reply(b'{"content": ['), Unreachable, "no JSON"),
-        (Reply({"content": [{}]}), Unreachable, "no message"),
+        (Reply(b'{"content": ['), Unreachable, "not JSON"),
+        (Reply({"content": [{}]}), Unreachable, "not a message"),
         (Reply(cut=True), Unreachable, "Server"),
     ],
 )

@@ -14,7 +14,7 @@ from cpt.asking.journal.queries import status
 from cpt.asking.options import Asking
 from cpt.errors import BadData, Stopped
 from cpt.roles import Responder
-from cpt.service.ratelimits import heard
+from cpt.service.ratelimits import report_limits
 
 from .asked import Act, Batched, Book, Scripted, prompt, prompts
 from .clock import in_no_time
@@ -296,7 +296,7 @@ def test_limits_that_the_service_tells_are_kept(kind: str, limit: int) -> None:
 
     def act(_: Prompt, __: int) -> None:
         began.append(asyncio.get_running_loop().time())
-        heard({f"x-ratelimit-{what}-{kind}": value for what, value in said.items()})
+        report_limits({f"x-ratelimit-{what}-{kind}": value for what, value in said.items()})
 
     in_no_time(ask_all(None, Scripted(act=act), prompts(300)))
     steady = began[200:]
@@ -313,7 +313,7 @@ def test_a_limit_that_takes_hours_is_said_once(caplog: pytest.LogCaptureFixture)
     said = {"limit": "100", "remaining": "5", "reset": "95h"}
 
     def act(_: Prompt, __: int) -> None:
-        heard({f"x-ratelimit-{what}-requests": value for what, value in said.items()})
+        report_limits({f"x-ratelimit-{what}-requests": value for what, value in said.items()})
 
     answers = in_no_time(ask_all(None, Scripted(act=act), prompts(8)))
     assert {each.outcome for each in answers} == {"answered"}

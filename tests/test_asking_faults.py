@@ -220,7 +220,7 @@ async def test_what_failed_for_now_is_told_by_the_exit_status(tmp_path: Path) ->
         code, said, errors = await once.run()
         assert code == 1, errors
         assert said["unfinished"] == said["outcomes"]["malformed"] > 0
-        assert "asked 1 times, last: what came back is no JSON" in said["reasons"]["malformed"]
+        assert "asked 1 times, last: what came back is not JSON" in said["reasons"]["malformed"]
         code, said, errors = await run.run()
         assert code == 0, errors
         assert said["outcomes"] == {"answered": 30}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cpt.asking.rate.throttle import Throttle
 from cpt.asking.stop import Stop
 from cpt.errors import Stopped
-from cpt.service.ratelimits import Refill, heard, listen, refills
+from cpt.service.ratelimits import Refill, listen, refills, report_limits
 
 from .clock import in_no_time
 from .faulty import Sliding, Window
@@ -224,8 +224,8 @@ async def test_a_service_is_heard_by_whoever_asked_it() -> None:
 
     async def asked() -> None:
         listen(said.append)
-        heard(OPENAI)
+        report_limits(OPENAI)
 
     await asyncio.create_task(asked())
-    heard(OPENAI)
+    report_limits(OPENAI)
     assert said == [Refill(requests=10.0)]

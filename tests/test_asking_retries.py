@@ -9,7 +9,7 @@ import pytest
 
 from cpt import Denied, Overloaded, Rejected, Unreachable
 from cpt.asking.rate.retries import retried
-from cpt.service.http_errors import failure, retry_after
+from cpt.service.http_errors import http_error, retry_after
 
 
 async def waits(error: Exception, attempts: int) -> list[float]:
@@ -80,10 +80,10 @@ def test_retry_after_as_a_date() -> None:
     ],
 )
 def test_what_a_status_means(status: int, kind: type[Exception]) -> None:
-    assert type(failure(status, {}, {"error": {"message": "so it is"}})) is kind
+    assert type(http_error(status, {}, {"error": {"message": "so it is"}})) is kind
 
 
 @pytest.mark.parametrize("body", [{"error": {"code": "insufficient_quota"}}, "credit balance low"])
 def test_an_empty_account_is_no_overload(body: object) -> None:
-    assert type(failure(429, {}, body)) is Denied
-    assert type(failure(500, {}, body)) is Unreachable
+    assert type(http_error(429, {}, body)) is Denied
+    assert type(http_error(500, {}, body)) is Unreachable

@@ -142,9 +142,9 @@ async def test_what_is_no_answer_is_named(
         (Reply({"error": {"message": "no such model"}}, 404), Denied, "no such model"),
         (Reply({"error": {"message": "too long"}}, 400), Rejected, "too long"),
         (Reply(b"<html>oops</html>", 500), Unreachable, "500"),
-        (Reply(b'{"choices": ['), Unreachable, "no JSON"),
-        (Reply({"choices": []}), Unreachable, "no chat completion"),
-        (Reply(["neither"]), Unreachable, "no chat completion"),
+        (Reply(b'{"choices": ['), Unreachable, "not JSON"),
+        (Reply({"choices": []}), Unreachable, "not a chat completion"),
+        (Reply(["neither"]), Unreachable, "not a chat completion"),
         (Reply(cut=True), Unreachable, "Server"),
     ],
 )

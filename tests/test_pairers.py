@@ -181,7 +181,9 @@ def test_prompts_without_pairs_are_told_with_the_reason(
     line = ("pair", "--prompts", "rows.jsonl", "--pairer", "ladder", *rungs, "--output", "run")
     told = cpt_cli(*line).stdout
     assert "no pair   empty: row-2; for one: a: empty (all in run/outcomes.jsonl)" in told
-    assert "no pair   failed: row-3; for one: a: rows.jsonl#a has no answer to prompt 'row" in told
+    assert (
+        "no pair   rejected: row-3; for one: a: rows.jsonl#a has no answer to prompt 'row" in told
+    )
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the published answers are not here")

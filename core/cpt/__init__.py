@@ -1,6 +1,15 @@
 """Contrastive post-training: from prompts to preference pairs to an aligned model."""
 
-from cpt.errors import CptError, Denied, NoPair, Overloaded, Rejected, Unreachable
+from cpt.errors import (
+    AskError,
+    CptError,
+    Denied,
+    Malformed,
+    NoPair,
+    Overloaded,
+    Rejected,
+    Unreachable,
+)
 from cpt.hookspecs import hookimpl
 from cpt.roles import (
     NOT_IDENTITY,
@@ -32,6 +41,7 @@ from cpt.types import (
 __all__ = [
     "NOT_IDENTITY",
     "Ask",
+    "AskError",
     "Batch",
     "Component",
     "CptError",
@@ -41,6 +51,7 @@ __all__ = [
     "Local",
     "Logps",
     "Loss",
+    "Malformed",
     "Message",
     "NoPair",
     "Outcome",

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
-from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
-from cpt.errors import AskError
-from cpt.service.batch import BatchService, Item
-from cpt.service.credentials import refuse_password, refuse_unsendable
+from cpt import NOT_IDENTITY, AskError, Prompt, Responder, Response, hookimpl
+from cpt.service import BatchItem, BatchService, check_key, check_url
 
 OFFICIAL = "https://api.anthropic.com"
 
@@ -53,13 +50,8 @@ class Anthropic(BatchService):
 
     def check(self) -> None:
         """A key is needed, except over plain http: servers of one's own."""
-        refuse_unsendable(self.api_key_env)
-        refuse_password(self.endpoint)
-        if urlsplit(self.endpoint).scheme != "http" and not os.environ.get(self.api_key_env):
-            raise CptError(
-                f"anthropic:{self.model} needs a key: set the environment variable "
-                f"{self.api_key_env}, or name another with `api_key_env`."
-            )
+        check_url(self.endpoint)
+        check_key(self, self.api_key_env, self.endpoint)
         # It takes a second or more to load, in which no request's time should run.
         from cpt_anthropic import sdk  # noqa: F401
 
@@ -71,9 +63,9 @@ class Anthropic(BatchService):
     async def close(self) -> None:
         from cpt_anthropic import sdk
 
-        await sdk.close()
+        await sdk.CLIENTS.close()
 
-    async def batch_submit(self, name: str, items: Sequence[Item]) -> str:
+    async def batch_submit(self, name: str, items: Sequence[BatchItem]) -> str:
         from cpt_anthropic import batch
 
         return await batch.submit(self, items)
@@ -89,14 +81,14 @@ class Anthropic(BatchService):
         return await batch.ended(self, remote)
 
     def batch_results(
-        self, remote: str, items: Mapping[str, Item]
+        self, remote: str, items: Mapping[str, BatchItem]
     ) -> AsyncIterator[tuple[str, Response | AskError]]:
         from cpt_anthropic import batch
 
         return batch.results(self, remote, items)
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
-        """The request as it goes over the wire."""
+        """The body of a request."""
         system = [turn.content for turn in prompt.messages if turn.role == "system"]
         options = {
             "system": "\n\n".join(system) if system else self.system,

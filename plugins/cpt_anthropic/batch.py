@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 from anthropic.types.messages import MessageBatch
 
-from cpt import Rejected, Response, Unreachable
-from cpt.errors import AskError
-from cpt.service.batch import Item
-from cpt.service.http_errors import failure
+from cpt import AskError, Rejected, Response, Unreachable
+from cpt.service import BatchItem, http_error
 from cpt_anthropic.messages import read
 from cpt_anthropic.sdk import client, translated
 
@@ -38,7 +36,7 @@ STATUS = {
 """What the type of an error inside a batch would have been outside."""
 
 
-async def submit(responder: Anthropic, items: Sequence[Item]) -> str:
+async def submit(responder: Anthropic, items: Sequence[BatchItem]) -> str:
     """Send a batch; its id."""
     requests: Any = [
         {"custom_id": item.key, "params": responder.body(item.prompt)} for item in items
@@ -49,7 +47,7 @@ async def submit(responder: Anthropic, items: Sequence[Item]) -> str:
 
 
 async def find(responder: Anthropic, count: int, since: float) -> list[str]:
-    """Batches of so many requests from that time: none bears a name, their results tell."""
+    """Batches of so many requests from that time: they keep no name, only their results tell."""
     found = []
     with translated(responder):
         async for batch in client(responder).messages.batches.list(limit=100):
@@ -57,7 +55,7 @@ async def find(responder: Anthropic, count: int, since: float) -> list[str]:
             if later < -CLOCKS_DIFFER:
                 break
             counts = batch.request_counts.model_dump().values()
-            size = sum(each for each in counts if isinstance(each, int))
+            size = sum(count for count in counts if isinstance(count, int))
             if size == count and later < LATEST + CLOCKS_DIFFER:
                 found.append(batch.id)
     return found
@@ -80,7 +78,7 @@ async def _retrieve(responder: Anthropic, remote: str) -> MessageBatch:
 
 
 async def results(
-    responder: Anthropic, remote: str, items: Mapping[str, Item]
+    responder: Anthropic, remote: str, items: Mapping[str, BatchItem]
 ) -> AsyncIterator[tuple[str, Response | AskError]]:
     """What became of each request of the batch."""
     with translated(responder):
@@ -90,10 +88,12 @@ async def results(
                 yield line.custom_id, _result(responder, result, items[line.custom_id])
 
 
-def _result(responder: Anthropic, result: Mapping[str, Any], item: Item) -> Response | AskError:
+def _result(
+    responder: Anthropic, result: Mapping[str, Any], item: BatchItem
+) -> Response | AskError:
     if result["type"] == "errored":
         error = result["error"]
-        return failure(STATUS.get(error["error"]["type"], 500), {}, error)
+        return http_error(STATUS.get(error["error"]["type"], 500), {}, error)
     if result["type"] != "succeeded":
         return Unreachable(f"{result['type']} before it was answered")
     try:

@@ -1,13 +1,12 @@
-"""Messages: what an answer says."""
+"""Anthropic's messages: what an answer says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from cpt import Outcome, Prompt, Response, Usage
-from cpt.errors import Malformed
-from cpt.service.chat import count
+from cpt import Malformed, Outcome, Prompt, Response, Usage
+from cpt.service import token_count
 
 OUTCOMES = {
     "max_tokens": Outcome.CUT_OFF,
@@ -23,7 +22,7 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
         reason = str(body.get("stop_reason") or "")
         usage = _usage(body["usage"])
     except (AttributeError, KeyError, TypeError):
-        raise Malformed("what came back is no message") from None
+        raise Malformed("what came back is not a message") from None
     says = text.strip() or reason == "refusal"
     outcome = OUTCOMES.get(reason, Outcome.ANSWERED) if says else Outcome.EMPTY
     return Response(
@@ -38,13 +37,13 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
 
 
 def _usage(used: Mapping[str, Any]) -> Usage:
-    read = count(used.get("cache_read_input_tokens"))
-    written = count(used.get("cache_creation_input_tokens"))
+    read = token_count(used.get("cache_read_input_tokens"))
+    written = token_count(used.get("cache_creation_input_tokens"))
     return Usage(
         # The service counts what it read from and wrote to its cache apart.
-        input_tokens=count(used["input_tokens"]) + read + written,
+        input_tokens=token_count(used["input_tokens"]) + read + written,
         cached_tokens=read,
-        output_tokens=count(used["output_tokens"]),
+        output_tokens=token_count(used["output_tokens"]),
     )
 
 

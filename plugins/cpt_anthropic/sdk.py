@@ -1,78 +1,54 @@
-"""The official SDK's client, one request through it, and its errors in the project's own terms."""
+"""The official SDK: its client, one request through it, and its errors in the engine's terms."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-import aiohttp
 import anthropic
 import httpx2
 
-from cpt import Prompt, Response, Unreachable
-from cpt.errors import Malformed
-from cpt.service.http_errors import failure
-from cpt.service.ratelimits import heard
+from cpt import Prompt, Response
+from cpt.service import Clients, report_limits, sdk_errors
 from cpt_anthropic.messages import read
 
 if TYPE_CHECKING:
     from cpt_anthropic import Anthropic
 
-_Clients = dict[tuple[object, ...], anthropic.AsyncAnthropic]
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
+
+def _connect(key: str, url: str, timeout: float) -> anthropic.AsyncAnthropic:
+    return anthropic.AsyncAnthropic(
+        api_key=key,
+        base_url=url,
+        timeout=timeout,
+        max_retries=0,
+        # Takes half of the CPU of the default transport.
+        http_client=anthropic.DefaultAioHttpClient(),
+    )
+
+
+CLIENTS = Clients(_connect)
 
 
 def client(responder: Anthropic) -> anthropic.AsyncAnthropic:
     """The SDK's client of this event loop for the responder's endpoint."""
     key = os.environ.get(responder.api_key_env) or "none"
-    mine = _clients.setdefault(asyncio.get_running_loop(), {})
-    settings = (responder.endpoint, key, responder.timeout)
-    if settings not in mine:
-        mine[settings] = anthropic.AsyncAnthropic(
-            api_key=key,
-            base_url=responder.endpoint,
-            timeout=responder.timeout,
-            max_retries=0,
-            # Takes half of the CPU of the default transport.
-            http_client=anthropic.DefaultAioHttpClient(),
-        )
-    return mine[settings]
+    return CLIENTS.get(key, responder.endpoint, responder.timeout)
 
 
-async def close() -> None:
-    """Close the clients of this event loop."""
-    for each in _clients.pop(asyncio.get_running_loop(), {}).values():
-        await each.close()
+def translated(responder: Anthropic) -> AbstractContextManager[None]:
+    """The SDK's errors as the engine's."""
+    return sdk_errors(anthropic, secret=os.environ.get(responder.api_key_env, ""))
 
 
 async def answer(responder: Anthropic, prompt: Prompt) -> Response:
     """Ask once. Raises `Overloaded`, `Unreachable`, `Rejected` or `Denied`."""
     with translated(responder):
-        # `messages.create` makes objects that we need not, and knows no `temperature`.
+        # `messages.create` makes objects that nothing here needs, and knows no `temperature`.
         reply = await client(responder).post(
             "/v1/messages", cast_to=httpx2.Response, body=responder.body(prompt)
         )
-        heard(reply.headers)
+        report_limits(reply.headers)
         return read(json.loads(reply.content), prompt, responder.author)
-
-
-@contextmanager
-def translated(responder: Anthropic) -> Iterator[None]:
-    """The SDK's errors as the engine's, with nothing of the request in them."""
-    try:
-        yield
-    except anthropic.APIStatusError as error:
-        secret = os.environ.get(responder.api_key_env, "")
-        headers = error.response.headers
-        raise failure(error.status_code, headers, error.body, secret=secret) from None
-    except (anthropic.APIError, aiohttp.ClientError) as error:
-        # The SDK's own words are "Connection error."; what it wraps says which.
-        cause = error.__cause__ or error
-        raise Unreachable(f"{type(cause).__name__}: {cause}") from None
-    except ValueError:
-        raise Malformed("what came back is no JSON") from None

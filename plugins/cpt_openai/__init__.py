@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
-from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
-from cpt.errors import AskError
-from cpt.service import chat
-from cpt.service.batch import BatchService, Item
-from cpt.service.credentials import refuse_password, refuse_unsendable
+from cpt import NOT_IDENTITY, AskError, Prompt, Responder, Response, hookimpl
+from cpt.service import BatchItem, BatchService, chat_request, check_key, check_url
 
 OFFICIAL = "https://api.openai.com/v1"
 
@@ -58,13 +54,8 @@ class OpenAI(BatchService):
 
     def check(self) -> None:
         """A key is needed, except over plain http: servers of one's own."""
-        refuse_unsendable(self.api_key_env)
-        refuse_password(self.endpoint)
-        if urlsplit(self.endpoint).scheme != "http" and not os.environ.get(self.api_key_env):
-            raise CptError(
-                f"openai:{self.model} needs a key: set the environment variable "
-                f"{self.api_key_env}, or name another with `api_key_env`."
-            )
+        check_url(self.endpoint)
+        check_key(self, self.api_key_env, self.endpoint)
         # It takes a second or more to load, in which no request's time should run.
         from cpt_openai import sdk  # noqa: F401
 
@@ -76,9 +67,9 @@ class OpenAI(BatchService):
     async def close(self) -> None:
         from cpt_openai import sdk
 
-        await sdk.close()
+        await sdk.CLIENTS.close()
 
-    async def batch_submit(self, name: str, items: Sequence[Item]) -> str:
+    async def batch_submit(self, name: str, items: Sequence[BatchItem]) -> str:
         from cpt_openai import batch
 
         return await batch.submit(self, name, items)
@@ -94,14 +85,14 @@ class OpenAI(BatchService):
         return await batch.ended(self, remote)
 
     def batch_results(
-        self, remote: str, items: Mapping[str, Item]
+        self, remote: str, items: Mapping[str, BatchItem]
     ) -> AsyncIterator[tuple[str, Response | AskError]]:
         from cpt_openai import batch
 
         return batch.results(self, remote, items)
 
     def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
-        """The request as it goes over the wire."""
+        """The body of a request."""
         # OpenAI's reasoning models refuse the older name; many compatible servers know no other.
         limit = "max_completion_tokens" if self.endpoint == OFFICIAL else "max_tokens"
         options = {
@@ -111,7 +102,9 @@ class OpenAI(BatchService):
             "stop": list(self.stop) or None,
             "reasoning_effort": self.reasoning_effort,
         }
-        return chat.body(self.model, prompt, sample, system=self.system, seed=self.seed, **options)
+        return chat_request(
+            self.model, prompt, sample, system=self.system, seed=self.seed, **options
+        )
 
 
 @hookimpl

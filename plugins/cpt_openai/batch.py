@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import openai
 from openai.types import Batch
 
-from cpt import Denied, Overloaded, Rejected, Response, Unreachable
-from cpt.errors import AskError
-from cpt.service.batch import Item
-from cpt.service.chat import read
-from cpt.service.http_errors import failure
+from cpt import AskError, Denied, Overloaded, Rejected, Response, Unreachable
+from cpt.service import BatchItem, chat_response, http_error
 from cpt_openai.sdk import client, translated
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ UPLOAD = 600.0
 """Seconds that a file may take."""
 
 
-async def submit(responder: OpenAI, name: str, items: Sequence[Item]) -> str:
+async def submit(responder: OpenAI, name: str, items: Sequence[BatchItem]) -> str:
     """Send a batch; its id."""
     lines = "".join(_line(responder, item) for item in items)
     with translated(responder):
@@ -42,7 +39,7 @@ async def submit(responder: OpenAI, name: str, items: Sequence[Item]) -> str:
     return made.id
 
 
-def _line(responder: OpenAI, item: Item) -> str:
+def _line(responder: OpenAI, item: BatchItem) -> str:
     body = responder.body(item.prompt, item.sample)
     request = {"custom_id": item.key, "method": "POST", "url": URL, "body": body}
     return json.dumps(request, ensure_ascii=False) + "\n"
@@ -73,7 +70,7 @@ async def _retrieve(responder: OpenAI, remote: str) -> Batch:
 
 
 async def results(
-    responder: OpenAI, remote: str, items: Mapping[str, Item]
+    responder: OpenAI, remote: str, items: Mapping[str, BatchItem]
 ) -> AsyncIterator[tuple[str, Response | AskError]]:
     """What became of each request that the batch got to."""
     batch = await _retrieve(responder, remote)
@@ -89,14 +86,14 @@ async def results(
                 yield line["custom_id"], _result(responder, line, items[line["custom_id"]])
 
 
-def _result(responder: OpenAI, line: Mapping[str, Any], item: Item) -> Response | AskError:
+def _result(responder: OpenAI, line: Mapping[str, Any], item: BatchItem) -> Response | AskError:
     reply = line.get("response")
     if not reply:
         return Unreachable(str((line.get("error") or {}).get("message", "no answer")))
     if reply["status_code"] >= 400:
-        return failure(reply["status_code"], {}, reply.get("body"))
+        return http_error(reply["status_code"], {}, reply.get("body"))
     try:
-        return read(reply["body"], item.prompt, responder.author)
+        return chat_response(reply["body"], item.prompt, responder.author)
     except Unreachable as error:
         return error
 

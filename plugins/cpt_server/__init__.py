@@ -1,4 +1,4 @@
-"""The `server` responder: any endpoint that speaks OpenAI's chat completions, at little cost."""
+"""The `server` responder: any endpoint that speaks OpenAI's chat completions, without an SDK."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
-from cpt.service import chat
-from cpt.service.credentials import refuse_password, refuse_unsendable
+from cpt.service import chat_request, check_key, check_url
 
 
 @attrs.frozen
@@ -49,10 +48,8 @@ class Server(Service):
         return " ".join(sorted(self.base_url))
 
     def check(self) -> None:
-        import os
-
         for url in self.base_url:
-            refuse_password(url)
+            check_url(url)
             if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
                 raise CptError(
                     f"server:{self.model}: {url!r} is no address; write base_url like "
@@ -61,11 +58,7 @@ class Server(Service):
         if not self.base_url:
             raise CptError(f"server:{self.model} needs at least one base_url.")
         if self.api_key_env:
-            refuse_unsendable(self.api_key_env)
-        if self.api_key_env and not os.environ.get(self.api_key_env):
-            raise CptError(
-                f"server:{self.model} needs a key: set the environment variable {self.api_key_env}."
-            )
+            check_key(self, self.api_key_env)
 
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         from cpt_server import http
@@ -75,11 +68,11 @@ class Server(Service):
     async def close(self) -> None:
         from cpt_server import http
 
-        await http.close()
+        await http.CONNECTIONS.close()
 
     def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
-        """The request as it goes over the wire."""
-        return chat.body(
+        """The body of a request."""
+        return chat_request(
             self.model,
             prompt,
             sample,

@@ -1,4 +1,4 @@
-"""One request over HTTP, to whichever address has the least to do."""
+"""One request over HTTP, to the address that has the least to do."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import aiohttp
 import attrs
 
-from cpt import Prompt, Response, Unreachable
-from cpt.errors import Malformed
-from cpt.service.chat import read
-from cpt.service.http_errors import failure
-from cpt.service.ratelimits import heard
+from cpt import Malformed, Prompt, Response, Unreachable
+from cpt.service import Clients, chat_response, http_error, report_limits
 
 if TYPE_CHECKING:
     from cpt_server import Server
@@ -30,7 +26,7 @@ MOST_BYTES = 100_000_000
 
 @attrs.define(eq=False)
 class Connections:
-    """What one event loop has open, and what is under way where."""
+    """What one event loop has open, and what is in flight where."""
 
     session: aiohttp.ClientSession
     load: Counter[str] = attrs.field(factory=Counter)
@@ -40,33 +36,26 @@ class Connections:
     def least_busy(self, urls: tuple[str, ...], now: float) -> str:
         return min(urls, key=lambda url: (self.aside.get(url, 0.0) > now, self.load[url]))
 
+    async def close(self) -> None:
+        await self.session.close()
 
-_connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = WeakKeyDictionary()
 
-
-def connections() -> Connections:
-    """Those of the running event loop."""
-    loop = asyncio.get_running_loop()
-    if loop not in _connections:
-        # The engine bounds what is in flight and how long it may take.
-        _connections[loop] = Connections(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
-            )
+def _connect() -> Connections:
+    # The engine bounds what is in flight and how long it may take.
+    return Connections(
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
         )
-    return _connections[loop]
+    )
 
 
-async def close() -> None:
-    """Close those of the running event loop."""
-    if mine := _connections.pop(asyncio.get_running_loop(), None):
-        await mine.session.close()
+CONNECTIONS = Clients(_connect)
 
 
 async def answer(responder: Server, prompt: Prompt, sample: int) -> Response:
     """Ask once. Raises `Overloaded`, `Unreachable`, `Rejected` or `Denied`."""
-    mine, now = connections(), asyncio.get_running_loop().time()
+    mine, now = CONNECTIONS.get(), asyncio.get_running_loop().time()
     url = mine.least_busy(responder.base_url, now)
     key = os.environ.get(responder.api_key_env or "", "")
     mine.load[url] += 1
@@ -77,14 +66,14 @@ async def answer(responder: Server, prompt: Prompt, sample: int) -> Response:
         raise Unreachable(f"{url}: {type(error).__name__}: {error}") from None
     finally:
         mine.load[url] -= 1
-    heard(headers)
+    report_limits(headers)
     if status >= 300:
-        raise failure(status, headers, _parsed(data), secret=key)
+        raise http_error(status, headers, _parsed(data), secret=key)
     try:
         body = json.loads(data)
     except ValueError:
-        raise Malformed("what came back is no JSON") from None
-    return read(body, prompt, responder.author)
+        raise Malformed("what came back is not JSON") from None
+    return chat_response(body, prompt, responder.author)
 
 
 async def _post(

@@ -14,11 +14,11 @@ from cpt.types import Prompt, Response
 
 
 @attrs.frozen
-class Item:
+class BatchItem:
     """One request of a batch."""
 
     key: str
-    """32 hexadecimal digits that its answer is told by."""
+    """32 hexadecimal digits: what its answer is found again by."""
     prompt: Prompt
     sample: int
 
@@ -27,7 +27,8 @@ class Item:
 class BatchService(Service):
     """A service whose provider has a batch endpoint too.
 
-    The methods raise what `answer` raises, and never retry.
+    `batch_items` and `batch_bytes` are the most requests and bytes that the provider takes in one
+    batch. The methods raise what `answer` raises, and never retry.
     """
 
     batch_items: ClassVar[int]
@@ -36,7 +37,7 @@ class BatchService(Service):
     """Most bytes that it takes in one batch."""
 
     @abstractmethod
-    async def batch_submit(self, name: str, items: Sequence[Item]) -> str:
+    async def batch_submit(self, name: str, items: Sequence[BatchItem]) -> str:
         """Send a batch, with `name` on it if the provider can keep one; return its id there."""
 
     @abstractmethod
@@ -53,7 +54,7 @@ class BatchService(Service):
 
     @abstractmethod
     def batch_results(
-        self, remote: str, items: Mapping[str, Item]
+        self, remote: str, items: Mapping[str, BatchItem]
     ) -> AsyncIterator[tuple[str, Response | AskError]]:
         """Yield the key and the answer, or the error, of each request in `items` that was tried.
 

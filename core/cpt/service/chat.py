@@ -12,7 +12,7 @@ IMPLAUSIBLE = 2**40
 """No model reads or writes so many tokens."""
 
 
-def body(
+def chat_request(
     model: str,
     prompt: Prompt,
     sample: int,
@@ -21,9 +21,9 @@ def body(
     seed: int | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """A request as it goes over the wire; options that are None are left to the endpoint.
+    """The body of a request; options that are None are left to the endpoint.
 
-    `system` stands before prompts that have no system message; sample n is asked with seed + n.
+    `system` goes before prompts that have no system message; sample n is asked with seed + n.
     """
     messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
     if system is not None and all(turn["role"] != "system" for turn in messages):
@@ -33,20 +33,20 @@ def body(
     return {"model": model, "messages": messages, **given}
 
 
-def read(body: Any, prompt: Prompt, author: str) -> Response:
-    """The answer in a chat completion. Raises `Malformed` if it is none."""
+def chat_response(body: Any, prompt: Prompt, author: str) -> Response:
+    """The answer in the body of a chat completion. Raises `Malformed` if it is not one."""
     try:
         choice, used = body["choices"][0], body.get("usage") or {}
         text, refusal = _text(choice["message"].get("content")), choice["message"].get("refusal")
         details = used.get("prompt_tokens_details") or {}
-        given = count(used.get("prompt_tokens"))
+        given = token_count(used.get("prompt_tokens"))
         usage = Usage(
             input_tokens=given,
-            cached_tokens=min(given, count(details.get("cached_tokens"))),
-            output_tokens=count(used.get("completion_tokens")),
+            cached_tokens=min(given, token_count(details.get("cached_tokens"))),
+            output_tokens=token_count(used.get("completion_tokens")),
         )
     except (AttributeError, IndexError, KeyError, TypeError):
-        raise Malformed("what came back is no chat completion") from None
+        raise Malformed("what came back is not a chat completion") from None
     reason = str(choice.get("finish_reason") or "")
     return Response(
         prompt_id=prompt.id,
@@ -59,8 +59,8 @@ def read(body: Any, prompt: Prompt, author: str) -> Response:
     )
 
 
-def count(value: Any) -> int:
-    """Tokens as an endpoint counted them; 0 where that is no number that can be."""
+def token_count(value: Any) -> int:
+    """Tokens as an endpoint counted them; 0 where that is not a plausible number."""
     plausible = isinstance(value, int) and 0 <= value < IMPLAUSIBLE
     return int(value) if plausible else 0
 

@@ -21,12 +21,12 @@ BROKE = ("insufficient_quota", "credit balance")
 """How providers word an empty account under a status that means something else."""
 
 
-def failure(status: int, headers: Mapping[str, str], body: Any, secret: str = "") -> AskError:
+def http_error(status: int, headers: Mapping[str, str], body: Any, secret: str = "") -> AskError:
     """The error to raise for an HTTP `status` of 300 or more, its message in one line.
 
     `secret` is the key that was sent: some endpoints repeat it, the message will not.
     """
-    text = f"HTTP {status}: {message(body)}" if body else f"HTTP {status}"
+    text = f"HTTP {status}: {_message(body)}" if body else f"HTTP {status}"
     text = text.replace(secret, "***") if secret else text
     if (
         status < 400
@@ -41,13 +41,13 @@ def failure(status: int, headers: Mapping[str, str], body: Any, secret: str = ""
     return Rejected(text)
 
 
-def message(body: Any, most: int = 300) -> str:
-    """What a provider says in an error's body: its `message`, wherever that is."""
+def _message(body: Any, most: int = 300) -> str:
+    """What a provider says in the body of an error: its `message`, wherever that is."""
     inner = body.get("error", body) if isinstance(body, Mapping) else body
     found = inner.get("message", inner) if isinstance(inner, Mapping) else inner
     text = found if isinstance(found, str) else json.dumps(found, default=str)
     # What no terminal should get, and half characters, which no file can hold.
-    shown = "".join(each if each.isprintable() else " " for each in text[: 4 * most])
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
     return " ".join(shown.split())[:most]
 
 

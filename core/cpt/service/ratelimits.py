@@ -34,12 +34,15 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 def listen(listener: Listener) -> None:
-    """Have it called in this task by whoever calls `heard`."""
+    """Have this called in this task with what `report_limits` finds."""
     _listener.set(listener)
 
 
-def heard(headers: Mapping[str, str]) -> None:
-    """Called by a service's `answer` with the headers of what came back; the engine listens."""
+def report_limits(headers: Mapping[str, str]) -> None:
+    """Pass on the headers of a response: what they say of limits sets the pace.
+
+    Call it in `answer`, whatever the status was.
+    """
     if (listener := _listener.get()) and (refill := refills(headers)):
         listener(refill)
 

@@ -12,7 +12,7 @@ import attrs
 
 from cpt.asking.journal import schema
 from cpt.asking.journal.keys import Request
-from cpt.service.batch import Item
+from cpt.service.batch import BatchItem
 from cpt.types import Message, Prompt
 
 TABLES = (
@@ -50,15 +50,15 @@ class Batch:
     """The provider's id, once that is known."""
 
     @property
-    def items(self) -> dict[str, Item]:
+    def items(self) -> dict[str, BatchItem]:
         """Its requests as the service takes them, by key."""
         return {each.key: item(each) for each in self.requests}
 
 
-def item(request: Request) -> Item:
+def item(request: Request) -> BatchItem:
     """A request of the journal as a service takes it."""
     messages = tuple(Message(**turn) for turn in json.loads(request.messages))
-    return Item(request.key, Prompt(id=request.prompt_id, messages=messages), request.sample)
+    return BatchItem(request.key, Prompt(id=request.prompt_id, messages=messages), request.sample)
 
 
 def pending(journal: Path) -> bool:
