@@ -58,7 +58,7 @@ def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
 def test_a_table_larger_than_is_written_at_once_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpt.run.steps.respond.CHUNK", 1000)
+    monkeypatch.setattr("cpt.data.tables.CHUNK", 1000)
 
     def long(asked: Prompt, _: int) -> Response:
         return Response(prompt_id=asked.id, text=f"{asked.id} ä\n" * int(asked.id[1:]), author="m")
@@ -99,7 +99,7 @@ def test_a_stopped_run_leaves_no_half_table(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         respond(broken(), Scripted(), tmp_path)
-    there = ["journal.sqlite", "journal.sqlite.lock", "journal.sqlite.closed"]
+    there = ["journal.sqlite", "journal.sqlite.closed", "journal.sqlite.lock"]
     assert sorted(os.listdir(tmp_path)) == there
     assert respond(prompts(30), Scripted(), tmp_path)["found"] == 30
 
@@ -145,7 +145,7 @@ async def test_progress_says_all_that_a_person_wants_to_know(busy: Stats) -> Non
         "responses: 40/100 done",
         "40 answers (10 from the journal)",
         "7 in flight",
-        "2 failed, 3 refused",
+        "3 refused, 2 rejected",
         "asked again: 2 overloaded, 1 unreachable",
         "12,000 tokens",
         "$0.1250 + 4 of unknown price",

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cpt.data.rows import AT_ONCE
 from cpt.errors import BadData
 from cpt.files import atomic
 from cpt.types import Message
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 Plain = Mapping[str, Any]
 Add = Callable[[Plain], None]
 """Adds a row to a table."""
+CHUNK = 2**20
+"""Bytes of JSON that become Parquet together."""
 TEXT, NUMBER, COUNT, MESSAGES, SCORES = "text", "number", "count", "messages", "scores"
 
 
@@ -49,25 +50,33 @@ def writing(path: str | Path, columns: Mapping[str, str]) -> Iterator[Add]:
 
 @contextmanager
 def _writing_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Add]:
-    import pyarrow
     from pyarrow.parquet import ParquetWriter
 
     schema = _schema(columns)
-    chunk: list[Plain] = []
+    lines = bytearray()
 
     def add(row: Plain) -> None:
-        chunk.append(row)
-        if len(chunk) == AT_ONCE:
+        lines.extend(_line(row, columns).encode())
+        if len(lines) >= CHUNK:
             flush()
 
     def flush() -> None:
-        writer.write_table(pyarrow.Table.from_pylist(chunk, schema=schema))
-        chunk.clear()
+        writer.write_table(_table(bytes(lines), schema))
+        lines.clear()
 
     with ParquetWriter(path, schema) as writer:
         yield add
-        if chunk:
+        if lines:
             flush()
+
+
+def _table(lines: bytes, schema: pyarrow.Schema) -> pyarrow.Table:
+    from pyarrow import BufferReader
+    from pyarrow.json import ParseOptions, ReadOptions, read_json
+
+    # By way of JSON: every other way from Python's objects loads pandas, and 60 MB with it.
+    whole = ReadOptions(use_threads=False, block_size=len(lines) + 1)
+    return read_json(BufferReader(lines), whole, ParseOptions(explicit_schema=schema))
 
 
 @contextmanager
@@ -75,10 +84,21 @@ def _writing_jsonl(path: Path, columns: Mapping[str, str]) -> Iterator[Add]:
     with path.open("w", encoding="utf-8") as file:
 
         def add(row: Plain) -> None:
-            plain = {name: row[name] for name in columns}
-            file.write(json.dumps(plain, ensure_ascii=False) + "\n")
+            file.write(_line(row, columns))
 
         yield add
+
+
+def _line(row: Plain, columns: Mapping[str, str]) -> str:
+    plain = {name: row[name] for name in columns}
+    return json.dumps(plain, ensure_ascii=False, default=_number) + "\n"
+
+
+def _number(value: Any) -> Any:
+    """A number of numpy's or torch's as one of Python's."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written in a table")
 
 
 def _schema(columns: Mapping[str, str]) -> pyarrow.Schema:

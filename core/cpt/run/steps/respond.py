@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import Any
 
 from cpt.asking import Asker, in_order
 from cpt.asking.journal.journal import Paid
 from cpt.asking.options import Asking
-from cpt.files import atomic
+from cpt.data.tables import COUNT, MESSAGES, NUMBER, TEXT, plain_messages, writing
 from cpt.roles import Responder, Service
 from cpt.types import Prompt
 
-if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetWriter
-
-CHUNK = 2**20
-"""Bytes of JSON that are written together."""
+COLUMNS = {
+    **{"id": TEXT, "sample": COUNT},
+    **dict.fromkeys(("text", "author", "outcome", "finish_reason", "detail"), TEXT),
+    **dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), COUNT),
+    **{"cost": NUMBER, "prompt": MESSAGES},
+}
 
 Answer = tuple[Prompt, int, Paid]
 """A prompt, the number of the sample, and what was answered."""
@@ -66,15 +63,15 @@ async def _respond(
         async def one(request: tuple[Prompt, int]) -> Answer:
             return *request, await ask.paid(responder, *request)
 
-        with _writing(output / "responses.parquet") as table:
+        with writing(output / "responses.parquet", COLUMNS) as add:
             async for answer in in_order(requests, one, _at_once(responder, asking)):
                 ask.advance()
                 response = answer[2].response
-                outcomes[response.outcome] += 1
+                outcomes[response.outcome.value] += 1
                 if response.detail:
                     why = f"prompt {response.prompt_id}: {response.detail}"
-                    reasons.setdefault(response.outcome, why)
-                table.add(_row(*answer))
+                    reasons.setdefault(response.outcome.value, why)
+                add(_row(*answer))
     counts = {"responses": outcomes.total(), "outcomes": dict(outcomes), **ask.stats.plain()}
     return {**counts, "reasons": reasons}
 
@@ -99,52 +96,5 @@ def _row(prompt: Prompt, sample: int, paid: Paid) -> dict[str, Any]:
         "cached_tokens": response.usage.cached_tokens,
         "output_tokens": response.usage.output_tokens,
         "cost": paid.cost,
-        "prompt": [{"role": turn.role, "content": turn.content} for turn in prompt.messages],
+        "prompt": plain_messages(prompt.messages),
     }
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[_Table]:
-    """A table that is whole or not there."""
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter
-
-    text, count = pa.string(), pa.int64()
-    schema = pa.schema(
-        {
-            **{"id": text, "sample": count},
-            **dict.fromkeys(("text", "author", "outcome", "finish_reason", "detail"), text),
-            **dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), count),
-            "cost": pa.float64(),
-            "prompt": pa.list_(pa.struct({"role": text, "content": text})),
-        }
-    )
-    with atomic(path) as temporary, ParquetWriter(temporary, schema) as writer:
-        table = _Table(writer)
-        yield table
-        table.flush()
-
-
-@attrs.define
-class _Table:
-    """A Parquet file that is being written, and the JSON of the rows that come next in it."""
-
-    writer: ParquetWriter
-    lines: bytearray = attrs.field(factory=bytearray)
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.lines += json.dumps(row, ensure_ascii=False).encode() + b"\n"
-        if len(self.lines) >= CHUNK:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self.lines:
-            return
-        from pyarrow import BufferReader
-        from pyarrow.json import ParseOptions, ReadOptions, read_json
-
-        # By way of JSON: every other way from Python's objects loads pandas, and 60 MB with it.
-        whole = ReadOptions(use_threads=False, block_size=len(self.lines) + 1)
-        schema = ParseOptions(explicit_schema=self.writer.schema)
-        self.writer.write_table(read_json(BufferReader(self.lines), whole, schema))
-        self.lines = bytearray()
