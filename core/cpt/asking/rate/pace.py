@@ -1,8 +1,17 @@
-"""How fast one service may be asked: learned from its refusals and its headers."""
+"""How fast one service may be asked: learned from its refusals and its headers.
+
+After a refusal the rate follows a curve like that of TCP CUBIC (RFC 9438): it stays a while near
+what was accepted, then grows with the cube of time. Two things are our own: a gap that doubles
+while everything is refused, and a trial whether going slower helps at all. `benchmarks/asking.py
+--storm` measures it against limiters, `tests/test_asking_limiters.py` against every kind of them.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Literal
+
+import attrs
 
 WINDOW = 1.0
 """Seconds over which services commonly count requests, and over which we do."""
@@ -11,7 +20,7 @@ FEWEST = 4
 TRIAL = 50
 """Starts after which we judge whether going slower has helped."""
 MOST_NOISE = 0.25
-"""Part of the starts whose refusal may be no fault of ours."""
+"""Part of the starts whose refusal may have nothing to do with the rate."""
 SAFE = 0.97
 """Part of the rate that was accepted at which we go on after a refusal."""
 QUIET, SLOWLY, QUICKLY = 3.0, 15.0, 2.5
@@ -19,31 +28,82 @@ QUIET, SLOWLY, QUICKLY = 3.0, 15.0, 2.5
 LONGEST_GAP = 30.0
 
 
+@attrs.frozen
+class Curve:
+    """The rate after a refusal: nearly flat at first, then with the cube of time."""
+
+    rate: float
+    """Starts a second that were accepted."""
+    since: float
+    known_well: bool
+    """Whether it held for a while before; if not, the curve rises at once."""
+
+    def at(self, now: float) -> float:
+        """Starts a second, now."""
+        quiet, until_double = (QUIET, SLOWLY) if self.known_well else (0.0, QUICKLY)
+        grown = max(0.0, (now - self.since - quiet) / until_double) ** 3
+        return self.rate * (SAFE + grown)
+
+
+@attrs.define
+class Trial:
+    """Whether refusals become rarer when we go slower: those that do not are noise."""
+
+    noise: float = 0.0
+    """Part of the starts that is refused at any rate."""
+    running: bool = False
+    """Whether we go slower to find out."""
+    before: float = 0.0
+    """What part was refused in the last trial."""
+    starts: int = 0
+    refusals: int = 0
+
+    def begin(self) -> None:
+        """We go slower."""
+        self.running, self.starts, self.refusals = True, 0, 0
+
+    def tolerates(self) -> bool:
+        """Count a refusal; whether there are still no more than noise explains."""
+        self.refusals += 1
+        return self.refusals <= TRIAL * (MOST_NOISE if self.running else 3 * self.noise)
+
+    def judge(self) -> Literal["slower", "ahead", "on"]:
+        """After `TRIAL` starts: go "slower", "ahead" as the rest is noise, or "on" as before."""
+        share = self.refusals / self.starts
+        trial, self.running = self.running, False
+        self.starts = self.refusals = 0
+        before, self.before = self.before, share if trial else 0.0
+        if not trial:
+            # Never upwards: a service that refuses more and more is being asked too much.
+            self.noise = min(self.noise, 0.8 * self.noise + 0.2 * share)
+        elif 2 / TRIAL <= share <= MOST_NOISE and before / 2 <= share <= 2 * before:
+            self.noise = share
+            return "ahead"
+        elif share:
+            return "slower"
+        return "on"
+
+
 class Pace:
     """The time between two starts.
 
     Unlimited until the first refusal. Then the rate of the starts that were accepted in the last
-    second, which grows with the cube of time: hardly at first, fast when nothing is refused for
-    long. While the service refuses everything, the gap between two starts doubles up to what
-    `Retry-After` said, but to no less than `WINDOW`: it speaks to one, and many wait. Refusals that
-    going slower does not make rarer are taken for noise, and do not slow us further. All times are
-    those of the event loop, in seconds.
+    second, which grows along a `Curve`. While the service refuses everything, the gap between two
+    starts doubles up to what `Retry-After` said, but to no less than `WINDOW`: each refused request
+    is given that time, and many wait. All times are those of the event loop, in seconds.
     """
 
     def __init__(self, now: float) -> None:
         self.ceiling: float | None = None
         """Most starts a second that the user or the service's headers allow."""
-        self._accepted: deque[float] = deque()
-        self._rate: float | None = None
-        self._known_well = False
-        self._since = now
-        self._refused_at = float("-inf")
-        self._gap: float | None = None
         self._next = 0.0
-        self._noise = 0.0
-        self._before = 0.0
-        self._trial = False
-        self._starts = self._refusals = 0
+        self._accepted: deque[float] = deque()
+        self._curve: Curve | None = None
+        self._trial = Trial()
+        self._began = now
+        self._gap: float | None = None
+        """Seconds between two starts while everything is refused."""
+        self._refused_at = float("-inf")
 
     def ready(self) -> float:
         """When the next request may start."""
@@ -57,15 +117,17 @@ class Pace:
         if spacing := self._spacing(now):
             # What a late timer lost may be made up for, but not in a burst.
             self._next = max(self._next, now - WINDOW / 20) + spacing
-        if self._rate is not None and self._gap is None:
-            self._starts += 1
-            if self._starts >= TRIAL:
-                self._judge(now)
+        if self._curve and self._gap is None:
+            self._trial.starts += 1
+            if self._trial.starts >= TRIAL:
+                self._judge(self._curve, now)
 
     def accept(self, began: float) -> None:
         """A request that began then was not refused."""
         if self._gap is not None and began >= self._refused_at:
-            self._gap, self._since = None, began
+            self._gap = None
+            if self._curve:
+                self._curve = attrs.evolve(self._curve, since=began)
             # It has room again: no need to sit out a gap that was as long as a minute's limit.
             self._next = min(self._next, began + WINDOW)
 
@@ -80,39 +142,31 @@ class Pace:
             self._gap = min(2 * self._gap, longest)
             self._refused_at, self._next = now, now + self._gap
             return False
-        self._refusals += 1
-        if self._refusals <= TRIAL * (MOST_NOISE if self._trial else 3 * self._noise):
+        if self._trial.tolerates():
             return False
-        self._cut(now)
+        self._slow_down(now)
         return True
 
-    def _judge(self, now: float) -> None:
-        """Look at the last starts: did the refusals go away when we went slower?"""
-        share = self._refusals / self._starts
-        trial, self._trial = self._trial, False
-        self._starts = self._refusals = 0
-        if not trial:
-            # Never upwards: a service that refuses ever more is being asked too much.
-            self._noise = min(self._noise, 0.8 * self._noise + 0.2 * share)
-        elif 2 / TRIAL <= share <= MOST_NOISE and self._before / 2 <= share <= 2 * self._before:
-            self._noise, self._known_well, self._since = share, False, now
-        elif share:
-            self._cut(now)
-        self._before = share if trial else 0.0
+    def _judge(self, curve: Curve, now: float) -> None:
+        verdict = self._trial.judge()
+        if verdict == "slower":
+            self._slow_down(now)
+        elif verdict == "ahead":
+            self._curve = attrs.evolve(curve, since=now, known_well=False)
 
-    def _cut(self, now: float) -> None:
+    def _slow_down(self, now: float) -> None:
         """Go on at the rate that was accepted."""
-        self._known_well = self._rate is not None and now - self._since > WINDOW
-        self._rate = self._accepted_rate(now)
-        self._gap = 2 / self._rate
-        self._since = self._refused_at = now
-        self._next = now + self._gap
-        self._starts = self._refusals = 0
-        self._trial = True
+        known_well = self._curve is not None and now - self._curve.since > WINDOW
+        rate = self._accepted_rate(now)
+        self._curve = Curve(rate, now, known_well)
+        self._gap = 2 / rate
+        self._refused_at, self._next = now, now + self._gap
+        self._trial.begin()
 
     def _accepted_rate(self, now: float) -> float:
-        """Starts a second that were not refused, lately: at the present pace, if that will do."""
-        present = min(WINDOW, max(WINDOW / 100, now - self._since))
+        """Starts a second that were not refused, lately: at the present rate, if that will do."""
+        since = self._curve.since if self._curve else self._began
+        present = min(WINDOW, max(WINDOW / 100, now - since))
         for span in (present, WINDOW):
             recent = sum(began >= now - span for began in self._accepted)
             if recent >= FEWEST:
@@ -124,8 +178,6 @@ class Pace:
         gaps = [1 / self.ceiling] if self.ceiling else []
         if self._gap is not None:
             gaps.append(self._gap)
-        elif self._rate is not None:
-            quiet, until_double = (QUIET, SLOWLY) if self._known_well else (0.0, QUICKLY)
-            grown = max(0.0, (now - self._since - quiet) / until_double) ** 3
-            gaps.append(1 / (self._rate * (SAFE + grown)))
+        elif self._curve:
+            gaps.append(1 / self._curve.at(now))
         return max(gaps, default=None)
