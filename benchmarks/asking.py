@@ -108,10 +108,10 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
                 taken[name].append(Outcome.of(line))
     rows = options.rows
     print(f"{rows} rows, 0.2 s latency, {options.at_once} in flight; best of {options.rounds}")
-    for name, each in taken.items():
-        cpu = min(1000 * one.cpu / rows for one in each)
-        speed = max(rows / one.seconds for one in each)
-        memory = max(one.megabytes for one in each)
+    for name, processes in taken.items():
+        cpu = min(1000 * process.cpu / rows for process in processes)
+        speed = max(rows / process.seconds for process in processes)
+        memory = max(process.megabytes for process in processes)
         print(f"{name:20} {cpu:6.2f} ms CPU/row {speed:6.0f} rows/s {memory:5.0f} MB at most")
 
 
@@ -192,9 +192,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group()
-    for each in (memory, storm, faults):
-        flag = f"--{each.__name__}"
-        what.add_argument(flag, dest="what", action="store_const", const=each, default=cost)
+    for measure in (memory, storm, faults):
+        flag = f"--{measure.__name__}"
+        what.add_argument(flag, dest="what", action="store_const", const=measure, default=cost)
     parser.add_argument("--rows", type=int, help="20,000, or 10,000 with --faults")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-once", type=int, help="in flight: 256, or 64 with --faults")

@@ -89,6 +89,6 @@ class Batched(Local):
         return self.size
 
     def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
-        self.book.batches.append([each.messages[-1].content for each, _ in requests])
-        answers = [self.book.answer(each, sample, self.author) for each, sample in requests]
+        self.book.batches.append([asked.messages[-1].content for asked, _ in requests])
+        answers = [self.book.answer(asked, sample, self.author) for asked, sample in requests]
         return answers[self.forget :]

@@ -75,10 +75,10 @@ class Provider:
 
     @property
     def in_progress(self) -> int:
-        return sum(len(each.requests) for each in self.batches) if self.held else 0
+        return sum(len(batch.requests) for batch in self.batches) if self.held else 0
 
     def batch(self, request: web.Request) -> Sent:
-        found = [each for each in self.batches if each.id == request.match_info["id"]]
+        found = [batch for batch in self.batches if batch.id == request.match_info["id"]]
         if not found:
             raise web.HTTPNotFound(text='{"error": {"message": "no such batch"}}')
         self.polls += 1
@@ -92,7 +92,7 @@ class Provider:
         """One page of the list, two to a page, as the SDKs ask for it."""
         batches = self.batches[::-1]
         if after := request.query.get("after") or request.query.get("after_id"):
-            batches = batches[[each.id for each in batches].index(after) + 1 :]
+            batches = batches[[batch.id for batch in batches].index(after) + 1 :]
         return batches
 
     async def reply(self, request: web.Request, body: Any) -> web.Response:
@@ -142,7 +142,7 @@ def openai_batch(provider: Provider, sent: Sent) -> dict[str, Any]:
         return body
     bodies = dict(sent.requests)
     for kind, wanted in (("output_file_id", True), ("error_file_id", False)):
-        outcomes = [each for each in sent.outcomes.items() if (each[1] == "answered") == wanted]
+        outcomes = [item for item in sent.outcomes.items() if (item[1] == "answered") == wanted]
         if outcomes:
             body[kind] = name = f"{kind}-{sent.id}"
             # Backwards: the order of results is nobody's promise.
@@ -201,7 +201,7 @@ async def openai_retrieve(request: web.Request) -> web.Response:
 async def openai_list(request: web.Request) -> web.Response:
     provider = request.app[STATE]
     rest = provider.newest_first(request)
-    data = [openai_batch(provider, each) for each in rest[:2]]
+    data = [openai_batch(provider, batch) for batch in rest[:2]]
     return web.json_response({"object": "list", "data": data, "has_more": len(rest) > 2})
 
 
@@ -261,7 +261,7 @@ async def anthropic_create(request: web.Request) -> web.Response:
     if len(asked["requests"]) > provider.most:
         error = {"type": "request_too_large", "message": "too large"}
         return web.json_response({"type": "error", "error": error}, status=413)
-    requests = [(each["custom_id"], each["params"]) for each in asked["requests"]]
+    requests = [(request["custom_id"], request["params"]) for request in asked["requests"]]
     sent = provider.take(requests, {})
     return await provider.reply(request, anthropic_batch(provider, sent))
 
@@ -274,7 +274,7 @@ async def anthropic_retrieve(request: web.Request) -> web.Response:
 async def anthropic_list(request: web.Request) -> web.Response:
     provider = request.app[STATE]
     rest = provider.newest_first(request)
-    data = [anthropic_batch(provider, each) for each in rest[:2]]
+    data = [anthropic_batch(provider, batch) for batch in rest[:2]]
     ids = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
     return web.json_response({"data": data, "has_more": len(rest) > 2, **ids})
 

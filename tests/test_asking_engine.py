@@ -33,7 +33,7 @@ async def ask_all(
     journal: Path | None, responder: Responder, asked: list[Prompt], options: Asking | None = None
 ) -> list[Response]:
     async with Asker(journal, options=options, progress=False, price=price) as ask:
-        return [each async for each in in_order(asked, lambda one: ask(responder, one), 50)]
+        return [result async for result in in_order(asked, lambda one: ask(responder, one), 50)]
 
 
 async def test_an_answer_is_asked_for_once(journal: Path) -> None:
@@ -48,10 +48,10 @@ async def test_an_answer_is_asked_for_once(journal: Path) -> None:
 async def test_only_what_is_new_is_asked(journal: Path) -> None:
     responder = Scripted()
     await ask_all(journal, responder, prompts(100))
-    grown = [attrs.evolve(each, id=f"other-{each.id}") for each in prompts(150)[::-1]]
+    grown = [attrs.evolve(prompt, id=f"other-{prompt.id}") for prompt in prompts(150)[::-1]]
     answers = await ask_all(journal, responder, grown)
     assert responder.book.calls.total() == 150, "more prompts, reordered, with other ids"
-    assert [each.prompt_id for each in answers] == [each.id for each in grown]
+    assert [answer.prompt_id for answer in answers] == [prompt.id for prompt in grown]
 
 
 async def test_how_it_is_fetched_does_not_matter(journal: Path) -> None:
@@ -76,14 +76,14 @@ async def test_identical_requests_in_flight_are_one(journal: Path) -> None:
     responder = Scripted(book=Book(release=asyncio.Event()))
     async with Asker(journal, progress=False) as ask:
         same = [attrs.evolve(prompt(1), id=f"id{number}") for number in range(20)]
-        asking = [asyncio.create_task(ask(responder, each)) for each in same]
+        asking = [asyncio.create_task(ask(responder, prompt)) for prompt in same]
         while not responder.book.in_flight:
             await asyncio.sleep(0.001)
         assert responder.book.release
         responder.book.release.set()
         answers = await asyncio.gather(*asking)
     assert responder.book.calls.total() == 1
-    assert [each.prompt_id for each in answers] == [each.id for each in same]
+    assert [answer.prompt_id for answer in answers] == [prompt.id for prompt in same]
 
 
 async def test_who_stops_waiting_loses_no_paid_answer(journal: Path) -> None:
@@ -112,8 +112,8 @@ async def test_one_bad_prompt_is_one_call_and_one_recorded_failure(journal: Path
     responder = Scripted(act=act)
     for _ in range(2):
         answers = await ask_all(journal, responder, prompts(1000))
-        failed = [each for each in answers if each.outcome != "answered"]
-        assert [(each.prompt_id, each.outcome, each.detail) for each in failed] == [
+        failed = [answer for answer in answers if answer.outcome != "answered"]
+        assert [(answer.prompt_id, answer.outcome, answer.detail) for answer in failed] == [
             ("p500", "rejected", "too long")
         ]
     assert set(responder.book.calls.values()) == {1}
@@ -128,7 +128,7 @@ def flaky(*errors: Exception) -> Act:
 def test_what_may_pass_is_asked_again(error: Exception) -> None:
     responder = Scripted(act=flaky(error, error, error))
     answers = in_no_time(ask_all(None, responder, prompts(3)))
-    assert {each.outcome for each in answers} == {"answered"}
+    assert {answer.outcome for answer in answers} == {"answered"}
     assert set(responder.book.calls.values()) == {4}
 
 
@@ -144,7 +144,7 @@ def test_a_request_that_hangs_is_given_up_and_asked_again() -> None:
             return await super().answer(prompt, sample)
 
     answers = in_no_time(ask_all(None, Hanging(timeout=60.0), prompts(3)))
-    assert {each.outcome for each in answers} == {"answered"}
+    assert {answer.outcome for answer in answers} == {"answered"}
 
 
 def test_what_never_succeeds_is_given_up_in_bounded_calls_and_asked_next_time(
@@ -155,12 +155,12 @@ def test_what_never_succeeds_is_given_up_in_bounded_calls_and_asked_next_time(
 
     responder = Scripted(act=act, attempts=4)
     answers = in_no_time(ask_all(journal, responder, prompts(8)))
-    assert [each.outcome for each in answers].count("failed") == 1
+    assert [answer.outcome for answer in answers].count("failed") == 1
     assert "asked 4 times, last: HTTP 500" in answers[3].detail
     assert status(journal).given_up == 1
     assert status(journal).doubtful == ()
     again = in_no_time(ask_all(journal, responder, prompts(8)))
-    assert {each.outcome for each in again} == {"answered"}
+    assert {answer.outcome for answer in again} == {"answered"}
     assert responder.book.calls.total() == 7 + 4 + 1
     assert status(journal).given_up == 0
 
@@ -236,7 +236,7 @@ def test_a_service_that_fails_now_and_then_is_not_dead(sign_of_life: Exception |
 
     responder = Scripted(act=act, requests_per_minute=60.0)
     answers = in_no_time(ask_all(None, responder, prompts(400)))
-    assert {each.outcome for each in answers} == {"rejected" if sign_of_life else "answered"}
+    assert {answer.outcome for answer in answers} == {"rejected" if sign_of_life else "answered"}
 
 
 async def test_an_error_of_the_caller_ends_what_waits_to_be_asked_again(journal: Path) -> None:
@@ -245,7 +245,7 @@ async def test_an_error_of_the_caller_ends_what_waits_to_be_asked_again(journal:
     with pytest.raises(KeyError):
         async with Asker(journal, progress=False) as ask:
             waiting = asyncio.create_task(ask(responder, prompt(1)))
-            asking = [asyncio.create_task(ask(local, each)) for each in prompts(50)]
+            asking = [asyncio.create_task(ask(local, prompt)) for prompt in prompts(50)]
             await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
             raise KeyError
     await asyncio.gather(waiting, *asking, return_exceptions=True)
@@ -262,7 +262,7 @@ def test_a_service_that_recovers_in_time_is_waited_for() -> None:
 
     responder = Scripted(act=act, requests_per_minute=60.0)
     answers = in_no_time(ask_all(None, responder, prompts(30)))
-    assert {each.outcome for each in answers} == {"answered"}
+    assert {answer.outcome for answer in answers} == {"answered"}
 
 
 def test_limits_of_the_user_are_kept() -> None:
@@ -273,7 +273,7 @@ def test_limits_of_the_user_are_kept() -> None:
 
     responder = Scripted(act=act, requests_per_minute=60.0, concurrency=3)
     in_no_time(ask_all(None, responder, prompts(100)))
-    assert max(sum(t <= each < t + 60 for each in began) for t in began) <= 62
+    assert max(sum(t <= start < t + 60 for start in began) for t in began) <= 62
     assert responder.book.most_in_flight <= 3
 
 
@@ -285,7 +285,7 @@ def test_tokens_a_minute_are_kept() -> None:
 
     in_no_time(ask_all(None, Scripted(act=act, tokens_per_minute=900.0), prompts(200)))
     # 15 tokens an answer: 60 answers a minute, once their length is known.
-    assert sum(60 <= each < 120 for each in began) <= 62
+    assert sum(60 <= start < 120 for start in began) <= 62
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("requests", 600), ("tokens", 9000)])
@@ -316,7 +316,7 @@ def test_a_limit_that_takes_hours_is_said_once(caplog: pytest.LogCaptureFixture)
         report_limits({f"x-ratelimit-{what}-requests": value for what, value in said.items()})
 
     answers = in_no_time(ask_all(None, Scripted(act=act), prompts(8)))
-    assert {each.outcome for each in answers} == {"answered"}
+    assert {answer.outcome for answer in answers} == {"answered"}
     assert caplog.messages == ["scripted:m: waiting 3600 s, as its headers allow no more"]
 
 
@@ -326,7 +326,7 @@ def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         return Overloaded("HTTP 429: used up", 600.0) if early else None
 
     answers = in_no_time(ask_all(None, Scripted(act=act), prompts(50)))
-    assert {each.outcome for each in answers} == {"answered"}
+    assert {answer.outcome for answer in answers} == {"answered"}
     (said,) = caplog.messages
     assert said == "scripted:m: waiting 600 s, as it asked (HTTP 429: used up)"
 
@@ -335,7 +335,9 @@ async def test_responders_at_one_endpoint_share_its_limits(journal: Path) -> Non
     book = Book(release=asyncio.Event())
     two = [Scripted(temperature=t, concurrency=3, book=book) for t in (0.0, 1.0)]
     async with Asker(journal, progress=False) as ask:
-        asking = [asyncio.create_task(ask(each, one)) for each in two for one in prompts(30)]
+        asking = [
+            asyncio.create_task(ask(responder, one)) for responder in two for one in prompts(30)
+        ]
         while book.in_flight < 3:
             await asyncio.sleep(0.001)
         assert book.release
@@ -349,12 +351,12 @@ async def test_the_budget_is_never_passed(journal: Path) -> None:
     responder = Scripted(max_tokens=20)
     options = Asking(budget=0.5)  # An answer costs 0.005, and might cost 0.02.
     answers = await ask_all(journal, responder, prompts(300), options)
-    outcomes = [each.outcome for each in answers]
+    outcomes = [answer.outcome for answer in answers]
     assert set(outcomes) == {"answered", "over_budget"}
     assert 0.45 < status(journal).cost <= 0.5
     assert "of $0.5 are spent, and one more may cost $0.0200" in answers[-1].detail
     again = await ask_all(journal, responder, prompts(300), Asking(budget=2.0))
-    assert {each.outcome for each in again} == {"answered"}
+    assert {answer.outcome for answer in again} == {"answered"}
     assert set(responder.book.calls.values()) == {1}
 
 
@@ -362,7 +364,7 @@ async def test_what_earlier_runs_spent_counts(journal: Path) -> None:
     responder = Scripted(max_tokens=20)
     await ask_all(journal, responder, prompts(80))
     answers = await ask_all(journal, responder, prompts(100), Asking(budget=0.4))
-    assert [each.outcome for each in answers] == ["answered"] * 80 + ["over_budget"] * 20
+    assert [answer.outcome for answer in answers] == ["answered"] * 80 + ["over_budget"] * 20
 
 
 async def test_a_budget_says_what_it_cannot_know(
@@ -396,7 +398,7 @@ async def test_a_local_model_gets_what_waits_sorted_by_length(journal: Path) -> 
     asked = [prompt(number, text) for number, text in enumerate(texts)]
     responder = Batched(size=10)
     answers = await ask_all(journal, responder, asked)
-    assert [each.text for each in answers] == [f"Answer 0 to {text}" for text in texts]
+    assert [answer.text for answer in answers] == [f"Answer 0 to {text}" for text in texts]
     lengths = [[len(text) for text in batch] for batch in responder.book.batches]
     assert [len(batch) for batch in lengths] == [10, 10, 10, 10]
     ascending = sorted(map(len, texts))

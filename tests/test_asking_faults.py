@@ -129,7 +129,7 @@ async def test_the_second_ctrl_c_leaves_at_once_and_loses_nothing_journaled(
         await until(server, lambda books: books["happened"].get("hanging", 0) > hanging, process)
         process.send_signal(signal.SIGINT)
         assert process.stderr
-        while b"Once more leaves at once" not in await process.stderr.readline():
+        while b"Press again to leave at once" not in await process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
         code, _, _ = await finished(process)

@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 async def fill(path: Path, count: int) -> None:
     async with Asker(path, progress=False, stage="pairs") as ask:
-        await asyncio.gather(*(ask(Scripted(), each) for each in prompts(count)))
+        await asyncio.gather(*(ask(Scripted(), prompt) for prompt in prompts(count)))
 
 
 def test_a_key_is_the_same_in_every_process() -> None:
@@ -263,7 +263,7 @@ async def test_damage_that_nothing_gave_away_stops_the_run_that_meets_it(path: P
         responder = Scripted()
         with pytest.raises(CptError, match="damaged, or not a journal") as error:
             async with Asker(path, progress=False) as ask:
-                await asyncio.gather(*(ask(responder, each) for each in prompts(3000)))
+                await asyncio.gather(*(ask(responder, prompt) for prompt in prompts(3000)))
         assert error.value.exit_code == 2
         refused.append(responder.book.calls.total())
     assert refused[1] == 0
@@ -340,7 +340,7 @@ class Talker(Service):
 async def fill(path):
     prompts = [Prompt(id=str(n), messages=(Message("user", str(n)),)) for n in range(3000)]
     async with Asker(path, progress=False) as ask:
-        await asyncio.gather(*(ask(Talker(), each) for each in prompts))
+        await asyncio.gather(*(ask(Talker(), prompt) for prompt in prompts))
 
 path = Path(sys.argv[1], "journal.sqlite")
 asyncio.run(fill(path))

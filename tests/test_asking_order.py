@@ -71,8 +71,8 @@ def test_an_exception_comes_in_its_place(bad: int, at_once: int) -> None:
     async def some() -> list[int]:
         results = []
         with pytest.raises(ValueError, match=str(bad)):
-            async for each in in_order(range(1000), work, at_once):
-                results.append(each)
+            async for result in in_order(range(1000), work, at_once):
+                results.append(result)
         return results
 
     assert in_no_time(some()) == list(range(bad))
@@ -90,7 +90,7 @@ def test_after_an_exception_nothing_more_is_begun() -> None:
         return item
 
     async def results() -> list[int]:
-        return [each async for each in in_order(range(50), one, 4)]
+        return [result async for result in in_order(range(50), one, 4)]
 
     with pytest.raises(ValueError):
         in_no_time(results())
@@ -108,8 +108,8 @@ def test_a_broken_source_is_told_after_the_results_before_it() -> None:
     async def some() -> list[int]:
         results = []
         with pytest.raises(OSError, match="gone"):
-            async for each in in_order(items(), work, 2):
-                results.append(each)
+            async for result in in_order(items(), work, 2):
+                results.append(result)
         return results
 
     assert in_no_time(some()) == [0, 1, 2]

@@ -114,7 +114,7 @@ def test_the_halt_ends_all_that_wait() -> None:
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     ended = in_no_time(wait())
-    assert [type(each) for each in ended] == [type(None), Stopped, Stopped, Stopped]
+    assert [type(error) for error in ended] == [type(None), Stopped, Stopped, Stopped]
 
 
 def test_a_waiter_that_is_cancelled_leaves_no_place_taken() -> None:
@@ -178,7 +178,7 @@ def test_what_is_asked_again_goes_first() -> None:
             throttle.leave()
 
         await throttle.enter()
-        tasks = [asyncio.create_task(ask(*each)) for each in (("new", False), ("again", True))]
+        tasks = [asyncio.create_task(ask(*case)) for case in (("new", False), ("again", True))]
         await asyncio.sleep(0)
         throttle.leave()
         await asyncio.gather(*tasks)

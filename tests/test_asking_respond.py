@@ -83,8 +83,8 @@ def test_again_asks_nothing_and_writes_the_same(tmp_path: Path) -> None:
 def test_what_it_wrote_can_be_read_as_responses(tmp_path: Path) -> None:
     respond(prompts(3), Scripted(act=act), tmp_path)
     read = list(read_responses(tmp_path / "responses.parquet"))
-    assert [asked.messages for asked, _ in read] == [each.messages for each in prompts(3)]
-    assert [(each.prompt_id, each.outcome) for _, each in read] == [
+    assert [asked.messages for asked, _ in read] == [prompt.messages for prompt in prompts(3)]
+    assert [(response.prompt_id, response.outcome) for _, response in read] == [
         ("p0", "answered"),
         ("p1", "rejected"),
         ("p2", "cut_off"),

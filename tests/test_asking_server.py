@@ -199,12 +199,12 @@ async def test_the_key_is_sent_and_never_said(
 async def test_the_load_is_shared_between_addresses() -> None:
     async with AsyncExitStack() as open_servers:
         servers = [await open_servers.enter_async_context(serving()) for _ in range(3)]
-        for each in servers:
-            each.reply = Reply(completion("Four."))
-        responder = Server("m", base_url=tuple(f"{each.url}/v1" for each in servers))
+        for server in servers:
+            server.reply = Reply(completion("Four."))
+        responder = Server("m", base_url=tuple(f"{server.url}/v1" for server in servers))
         async with Asker(None, progress=False) as ask:
-            await asyncio.gather(*(ask(responder, each) for each in prompts(90)))
-    shares = [len(each.asked) for each in servers]
+            await asyncio.gather(*(ask(responder, prompt) for prompt in prompts(90)))
+    shares = [len(server.asked) for server in servers]
     assert sum(shares) == 90
     assert min(shares) > 15
 
@@ -212,8 +212,8 @@ async def test_the_load_is_shared_between_addresses() -> None:
 async def test_an_address_where_nobody_is_costs_little(server: Scripted) -> None:
     responder = Server("m", base_url=("http://127.0.0.1:9/v1", f"{server.url}/v1"))
     async with Asker(None, progress=False) as ask:
-        answers = await asyncio.gather(*(ask(responder, each) for each in prompts(50)))
-        assert {each.outcome for each in answers} == {"answered"}
+        answers = await asyncio.gather(*(ask(responder, prompt) for prompt in prompts(50)))
+        assert {answer.outcome for answer in answers} == {"answered"}
         assert ask.stats.sent <= 50 + responder.concurrency
 
 

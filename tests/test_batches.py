@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
-from cpt import CptError, Message, Prompt, Response
+from cpt import NOT_IDENTITY, CptError, Message, Prompt, Response, Unreachable
 from cpt.asking import Asker
 from cpt.asking.journal.queries import bill, status
 from cpt.asking.options import Asking
-from cpt.asking.transports.batches import Timing
+from cpt.asking.transports.batch_timing import Timing
 from cpt.run.steps.respond import respond
-from cpt.service.batch import BatchService
+from cpt.service import BatchItem, BatchService
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 
@@ -59,8 +61,8 @@ async def test_a_batch_answers_everything_at_once(
 ) -> None:
     asked = prompts(*(f"question {number}" for number in range(30)))
     answers, ask = await ask_all(tmp_path / "j.sqlite", service, asked)
-    assert [each.text for each in answers] == [f"To question {number}" for number in range(30)]
-    assert [each.prompt_id for each in answers] == [each.id for each in asked]
+    assert [answer.text for answer in answers] == [f"To question {number}" for number in range(30)]
+    assert [answer.prompt_id for answer in answers] == [prompt.id for prompt in asked]
     assert len(provider.batches) == 1 and provider.online == 0
     assert ask.stats.outcomes == {"answered": 30}
     assert ask.stats.output_tokens == 150
@@ -85,7 +87,12 @@ async def test_partial_errors_are_asked_again_and_refusals_kept(
 ) -> None:
     journal, asked = tmp_path / "j.sqlite", prompts("fine", "invalid", "flaky", "slow")
     answers, _ = await ask_all(journal, service, asked)
-    assert [each.outcome for each in answers] == ["answered", "rejected", "answered", "answered"]
+    assert [answer.outcome for answer in answers] == [
+        "answered",
+        "rejected",
+        "answered",
+        "answered",
+    ]
     assert "invalid request" in answers[1].detail
     assert provider.tried == {"fine": 1, "invalid": 1, "flaky": 2, "slow": 2}
     assert provider.paid == {"fine": 1, "invalid": 0, "flaky": 1, "slow": 1}
@@ -111,7 +118,7 @@ async def test_a_batch_too_large_is_sent_in_parts(
 ) -> None:
     provider.most = 3
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts(*"abcdefghij"))
-    assert [each.text for each in answers] == [f"To {letter}" for letter in "abcdefghij"]
+    assert [answer.text for answer in answers] == [f"To {letter}" for letter in "abcdefghij"]
     assert provider.paid == dict.fromkeys("abcdefghij", 1)
 
 
@@ -121,8 +128,8 @@ async def test_a_batch_of_too_many_bytes_is_sent_in_parts(
     monkeypatch.setattr(type(service), "batch_bytes", 30_000)
     asked = prompts(*(f"{number}" + "x" * 5000 for number in range(4)), "y" * 100_000)
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, asked)
-    assert {each.outcome for each in answers} == {"answered"}
-    sent = ["".join(said(body)[-1] for _, body in each.requests) for each in provider.batches]
+    assert {answer.outcome for answer in answers} == {"answered"}
+    sent = ["".join(said(body)[-1] for _, body in batch.requests) for batch in provider.batches]
     assert sorted("".join(sent)) == list("xxxxy")
     assert "y" in sent and "xx" in sent and "xxx" not in sent
 
@@ -133,7 +140,7 @@ async def test_what_never_succeeds_in_a_batch_is_given_up_and_asked_next_time(
     journal, patient = tmp_path / "j.sqlite", attrs.evolve(service, attempts=3)
     for runs in (1, 2):
         answers, ask = await ask_all(journal, patient, prompts("fine", "broken"))
-        assert [each.outcome for each in answers] == ["answered", "failed"]
+        assert [answer.outcome for answer in answers] == ["answered", "failed"]
         assert "broken" not in provider.paid or not provider.paid["broken"]
         assert provider.tried == {"fine": 1, "broken": 3 * runs}
         assert ask.stats.unfinished == 1
@@ -146,7 +153,7 @@ async def test_a_provider_that_is_out_of_order_is_looked_at_again(
 ) -> None:
     provider.out_of_order = 3
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
-    assert [each.text for each in answers] == ["To a", "To b"]
+    assert [answer.text for answer in answers] == ["To a", "To b"]
     assert provider.paid == {"a": 1, "b": 1}
     assert provider.polls > 3
 
@@ -184,8 +191,8 @@ async def test_a_full_queue_is_waited_for(provider: Provider, tmp_path: Path) ->
             await asyncio.sleep(0.01)
         provider.held = False
         answers = await asyncio.gather(*first, *second)
-    assert [each.text for each in answers] == [f"To {letter}" for letter in "abcde"]
-    assert [len(each.requests) for each in provider.batches] == [3, 0, 2]
+    assert [answer.text for answer in answers] == [f"To {letter}" for letter in "abcde"]
+    assert [len(batch.requests) for batch in provider.batches] == [3, 0, 2]
 
 
 async def test_a_wrong_key_stops_the_run_in_one_line(
@@ -196,7 +203,7 @@ async def test_a_wrong_key_stops_the_run_in_one_line(
         await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
     provider.denied = False
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
-    assert [each.text for each in answers] == ["To a", "To b"]
+    assert [answer.text for answer in answers] == ["To a", "To b"]
 
 
 async def test_a_batch_that_the_provider_lost_is_asked_again(
@@ -216,7 +223,7 @@ async def test_a_reply_that_never_came_is_no_second_payment(
 ) -> None:
     provider.mute = True
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
-    assert [each.text for each in answers] == ["To a", "To b"]
+    assert [answer.text for answer in answers] == ["To a", "To b"]
     assert provider.paid == {"a": 1, "b": 1}
 
 
@@ -254,7 +261,7 @@ async def test_killed_between_submit_and_reply(
     await killed(provider, service, tmp_path / "j.sqlite", provider.arrived, "a", "b")
     provider.speaking.set()
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b", "c"))
-    assert [each.text for each in answers] == ["To a", "To b", "To c"]
+    assert [answer.text for answer in answers] == ["To a", "To b", "To c"]
     assert provider.paid == {"a": 1, "b": 1, "c": 1}
 
 
@@ -267,7 +274,7 @@ async def test_killed_between_reply_and_results(
     assert (found.in_batches, found.doubtful) == (2, ())
     provider.held = False
     answers, ask = await ask_all(tmp_path / "j.sqlite", service, prompts("b", "c"))
-    assert [each.text for each in answers] == ["To b", "To c"]
+    assert [answer.text for answer in answers] == ["To b", "To c"]
     assert provider.paid == {"a": 1, "b": 1, "c": 1}
     assert ask.stats.outcomes["answered"] == 3, "what nobody asked for any more was not kept"
 
@@ -342,5 +349,58 @@ async def test_a_batch_of_others_is_not_taken_for_ours(
     provider.take(theirs, {"cpt": "another"})
     provider.paid.clear()
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, prompts("a", "b"))
-    assert [each.text for each in answers] == ["To a", "To b"]
+    assert [answer.text for answer in answers] == ["To a", "To b"]
     assert provider.paid == {"a": 1, "b": 1}
+
+
+@attrs.frozen
+class Interrupted(BatchService):
+    """A provider whose results are cut off once, after the first."""
+
+    name = "interrupted"
+    batch_items, batch_bytes = 100, 1_000_000
+    model: str = "m"
+    sent: dict[str, BatchItem] = attrs.field(factory=dict, metadata=NOT_IDENTITY, eq=False)
+    looks: list[str] = attrs.field(factory=list, metadata=NOT_IDENTITY, eq=False)
+    last: object = attrs.field(default="answer", metadata=NOT_IDENTITY, eq=False)
+
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        raise AssertionError("it is asked in batches")
+
+    async def batch_submit(self, name: str, items: Sequence[BatchItem]) -> str:
+        self.sent.update({item.key: item for item in items})
+        return "batch"
+
+    async def batch_find(self, name: str, count: int, since: float) -> Sequence[str]:
+        return []
+
+    async def batch_ended(self, remote: str) -> bool:
+        return True
+
+    async def batch_results(
+        self, remote: str, items: Mapping[str, BatchItem]
+    ) -> AsyncIterator[tuple[str, Any]]:
+        self.looks.append(remote)
+        for key, item in self.sent.items():
+            if item.prompt.id == "b" and len(self.looks) == 1:
+                raise Unreachable("cut off")
+            answer = Response(prompt_id=item.prompt.id, text=f"To {item.prompt.id}", author="m")
+            yield key, answer if self.last == "answer" else self.last
+
+
+async def test_results_that_are_cut_off_are_fetched_again_and_lose_nothing(tmp_path: Path) -> None:
+    service = Interrupted()
+    asking = ask_all(tmp_path / "j.sqlite", service, prompts("a", "b", "c"))
+    answers, ask = await asyncio.wait_for(asking, 20)
+    assert [answer.text for answer in answers] == ["To a", "To b", "To c"]
+    assert len(service.looks) == 2 and ask.stats.outcomes == {"answered": 3}
+
+
+async def test_wrong_results_of_a_batch_get_one_line(tmp_path: Path) -> None:
+    service = Interrupted(last=None)
+    said = (
+        "responder interrupted: `batch_results` returned None for prompt 'a'; "
+        "it must yield (key, cpt.Response or cpt.AskError)."
+    )
+    with pytest.raises(CptError, match=re.escape(said)):
+        await asyncio.wait_for(ask_all(tmp_path / "j.sqlite", service, prompts("a", "b")), 20)

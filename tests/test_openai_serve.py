@@ -72,11 +72,11 @@ async def ask_all(responder: OpenAI, asked: list[Prompt]) -> list[str]:
         answers = await asyncio.gather(*(responder.answer(prompt, 0) for prompt in asked))
     finally:
         await responder.close()
-    assert [each.prompt_id for each in answers] == [each.id for each in asked]
-    for each in answers:
-        assert each.outcome == ("answered" if each.finish_reason == "stop" else "cut_off")
-        assert each.text and each.usage.input_tokens and 0 < each.usage.output_tokens <= 12
-    return [each.text for each in answers]
+    assert [answer.prompt_id for answer in answers] == [prompt.id for prompt in asked]
+    for answer in answers:
+        assert answer.outcome == ("answered" if answer.finish_reason == "stop" else "cut_off")
+        assert answer.text and answer.usage.input_tokens and 0 < answer.usage.output_tokens <= 12
+    return [answer.text for answer in answers]
 
 
 async def test_a_local_model_answers(url: str, model: Path) -> None:

@@ -40,8 +40,8 @@ def _answers_of_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     write_responses(
         "contract.parquet",
         (
-            (each, Response(prompt_id=each.id, text=f"{each.id} {sample}", author="strong"))
-            for each in fake_prompts(3)
+            (prompt, Response(prompt_id=prompt.id, text=f"{prompt.id} {sample}", author="strong"))
+            for prompt in fake_prompts(3)
             for sample in range(2)
         ),
     )
@@ -144,7 +144,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 async def test_every_published_answer_is_found(author: str) -> None:
     responder, ask = Recorded(source=f"{LADDER}#{author}"), FakeAsk()
     responder.check()
-    requests: Sequence[tuple[Prompt, int]] = [(each, 0) for each in read_prompts(LADDER)]
+    requests: Sequence[tuple[Prompt, int]] = [(prompt, 0) for prompt in read_prompts(LADDER)]
     answers = responder.answer_all(requests)
     assert len(answers) == 805
     assert {answer.outcome for answer in answers} == {"answered"}

@@ -57,7 +57,7 @@ class Recorded(cpt.Local):
         )
 
     def _answers(self) -> Answers:
-        """What the author said. Raises `CptError` naming the authors that there are."""
+        """The author's answers. Raises `CptError` that names the authors that there are."""
         file, sharp, author = self.source.rpartition("#")
         if not (file if sharp else author).strip():
             raise cpt.CptError(f"recorded:{self.source}: which file? Write recorded:FILE#AUTHOR.")
@@ -67,7 +67,7 @@ class Recorded(cpt.Local):
             return next(iter(authors.values()))
         if file and author in authors:
             return authors[author]
-        there = ", ".join(repr(each) for each in sorted(authors))
+        there = ", ".join(repr(name) for name in sorted(authors))
         raise cpt.CptError(
             f"recorded:{self.source}: no such author; write recorded:FILE#AUTHOR, there is {there}."
         )
@@ -75,7 +75,7 @@ class Recorded(cpt.Local):
 
 @attrs.frozen
 class Answers:
-    """What one author said, by the prompt's id and by its text."""
+    """What one author answered, by the prompt's id and by its text."""
 
     by_id: dict[str, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
     by_text: dict[Asked, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
@@ -93,7 +93,7 @@ class Answers:
 
 
 def _stripped(prompt: cpt.Prompt) -> Asked:
-    return tuple(attrs.evolve(each, content=each.content.strip()) for each in prompt.messages)
+    return tuple(attrs.evolve(turn, content=turn.content.strip()) for turn in prompt.messages)
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The response engine: whatever is asked is paid for once and kept."""
+"""The response engine: every answer is paid for once, and kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Asker:
 
     `await asker(responder, prompt, sample)` is the answer: from the journal if it is there, else
     from the responder, durable before it is returned. What is in flight when the block ends, for
-    whatever reason, is awaited and kept. Ctrl-C ends the block so, a second one leaves at once.
+    whatever reason, is awaited and kept. Ctrl-C ends the block; a second one ends the process.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Asker:
         return (await self.paid(responder, prompt, sample)).response
 
     async def paid(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Paid:
-        """The same, with what it cost when it was asked."""
+        """The same, with its price."""
         request = self._request(responder, prompt, sample)
         journal = self._keeper.journal
         if not (journal and responder.journaled):
@@ -153,7 +153,7 @@ class Asker:
         return Budget(self._options.budget, spent, self._price, batch=self._options.batch)
 
     def _unanswered(self, responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Paid:
-        """What stands for an answer in this run; the next one asks again."""
+        """A response without an answer, not kept: the next run asks again."""
         self.stats.unfinished += 1
         self.stats.outcomes[outcome] += 1
         return Paid(unanswered(responder, prompt, outcome, why), 0.0)

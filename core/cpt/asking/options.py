@@ -1,4 +1,4 @@
-"""How responders are asked, whoever they are."""
+"""How responders are asked: the options that all of them share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IN_BATCHES = 10_000
 
 @attrs.frozen(kw_only=True)
 class Asking:
-    """How responders are asked, whoever they are."""
+    """How responders are asked: the options that all of them share."""
 
     at_once: int = attrs.field(default=256, validator=ge(1))
     """Most prompts under way; each service's own `concurrency` bounds what it is sent."""

@@ -1,4 +1,4 @@
-"""Many things at once, their results in order."""
+"""Run many things at once; get their results in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 16
-"""Results held back for a slow one before them, in multiples of what runs at once."""
+"""Most results that wait for a slower one before them, in multiples of what runs at once."""
 
 
 async def in_order(
@@ -39,7 +39,7 @@ async def in_order(
 
 @attrs.define
 class _Window(Generic[Result]):
-    """What is under way, in order, and the room that is left."""
+    """What is under way, in order, and how much more may begin."""
 
     at_once: int
     room: asyncio.Semaphore = attrs.field(init=False)
@@ -73,6 +73,6 @@ class _Window(Generic[Result]):
     def _end(self, task: asyncio.Future[Result]) -> None:
         self.room.release()
         self.running.discard(task)
-        # Each is looked at: an exception that nobody retrieves is printed when it is collected.
+        # Retrieve every exception: asyncio prints those that are not.
         failed = task.cancelled() or task.exception() is not None
         self.failed = self.failed or failed

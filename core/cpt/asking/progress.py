@@ -1,4 +1,4 @@
-"""What a person sees while models are asked: a live line on a terminal, else a line at times."""
+"""What a user sees while models are asked: a live line on a terminal, else one every 10 seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from cpt.asking.stats import Stats
 
 LIVE, PLAIN = 0.25, 10.0
-"""Seconds between two looks, on a terminal and elsewhere."""
+"""Seconds between two updates, on a terminal and elsewhere."""
 PASSING = ("overloaded", "unreachable", "malformed")
 """Errors after which a request is asked again."""
 RECENT = 30.0
@@ -19,7 +19,7 @@ RECENT = 30.0
 
 
 class Progress:
-    """Tells how far asking has come, on standard error, until it is closed."""
+    """Shows on standard error how far asking has come, until it is closed."""
 
     def __init__(self, stats: Stats, total: int | None, stage: str) -> None:
         self._stats = stats
@@ -29,28 +29,28 @@ class Progress:
         self._seen: deque[tuple[float, int, int]] = deque()
         self._bar: Any = None
         self._shown: Any = None
-        self._task = asyncio.create_task(self._tell())
+        self._task = asyncio.create_task(self._show())
 
     async def close(self) -> None:
-        """Say where it ended, if anything was said before."""
+        """Show where it ended, if anything was shown before."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         if self._bar:
             self._draw()
             self._bar.stop()
         elif time.monotonic() - self._began > PLAIN:
-            self._say()
+            self._print()
 
-    async def _tell(self) -> None:
+    async def _show(self) -> None:
         live = sys.stderr.isatty()
         while True:
             await asyncio.sleep(LIVE if live else PLAIN)
             if live:
                 self._draw()
             else:
-                self._say()
+                self._print()
 
-    def _say(self) -> None:
+    def _print(self) -> None:
         print(self.line(), file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
@@ -60,7 +60,7 @@ class Progress:
             from rich.progress import Progress as Bar
             from rich.table import Column
 
-            # On a narrow terminal the line goes on below: what it costs stands at its end.
+            # On a narrow terminal the line wraps: the cost is at its end.
             words = TextColumn("{task.description}", markup=False, table_column=Column())
             columns = (BarColumn(bar_width=10), words)
             self._bar = Bar(*columns, console=Console(stderr=True))
@@ -69,7 +69,7 @@ class Progress:
         self._bar.update(self._shown, completed=self._stats.items, description=self.line())
 
     def line(self) -> str:
-        """Done, in flight, failed by reason, speed, tokens, cost, time left."""
+        """Done, time left, in flight, failed by reason, speed, tokens, cost."""
         stats = self._stats
         answers, items = self._speeds()
         of = f"/{self._total}" if self._total else ""
@@ -88,7 +88,7 @@ class Progress:
         return f"{self._stage}: {' · '.join(filter(None, parts))}"
 
     def _speeds(self) -> tuple[float, float]:
-        """Answers and finished items a second, lately."""
+        """Answers and finished items a second, over the last `RECENT` seconds."""
         now = time.monotonic()
         self._seen.append((now, self._stats.done, self._stats.items))
         while self._seen[0][0] < now - RECENT:

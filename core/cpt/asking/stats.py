@@ -1,4 +1,4 @@
-"""What was asked, what came back, what it took."""
+"""Counts of what was asked, what came back, and what it took."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Stats:
     """Counts of one run, kept as it goes."""
 
     items: int = 0
-    """What the answers are for (prompts, say), as far as it is done."""
+    """Items that are done: what the answers are for, such as prompts."""
     found: int = 0
-    """Answers that were in the journal already."""
+    """Answers that were already in the journal."""
     sent: int = 0
     """Requests that went out, `retries` among them."""
     retries: int = 0
@@ -26,7 +26,7 @@ class Stats:
     outcomes: Counter[str] = attrs.field(factory=Counter)
     """New answers by how they ended."""
     errors: Counter[str] = attrs.field(factory=Counter)
-    """Attempts that came to nothing, by kind."""
+    """Attempts that failed, by kind."""
     unfinished: int = 0
     """Requests without a final outcome: the next run asks them again."""
     input_tokens: int = 0
@@ -54,7 +54,7 @@ class Stats:
         self.output_tokens += usage.output_tokens
 
     def plain(self) -> dict[str, Any]:
-        """What the run did, for a summary; a cost that nobody knows is None."""
+        """What the run did, for a summary; `cost` is None where no price is known."""
         return {
             "found": self.found,
             "requests": self.sent,

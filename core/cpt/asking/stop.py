@@ -1,4 +1,4 @@
-"""One switch that stops everything that has not been sent yet; Ctrl-C throws it."""
+"""One switch that stops all that has not been sent yet; Ctrl-C throws it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Once thrown, nothing more is begun: all that waits ends with the error it was thrown with.
+    """A switch: once thrown, nothing more is begun, and all that waits raises its error.
 
-    What is in flight is not touched.
+    What is in flight goes on.
     """
 
     def __init__(self) -> None:
@@ -29,16 +29,16 @@ class Stop:
         self._listeners: list[Callable[[Exception], None]] = []
 
     def listen(self, listener: Callable[[Exception], None]) -> None:
-        """Have this called when the switch is thrown."""
+        """Call this when the switch is thrown."""
         self._listeners.append(listener)
 
     def throw(self, error: Exception) -> None:
         """Stop with this error; the first one counts."""
         if self.error is None:
             self.error = error
-            for each in tuple(self._waiting):
-                if not each.done():
-                    each.set_exception(error)
+            for waiter in tuple(self._waiting):
+                if not waiter.done():
+                    waiter.set_exception(error)
             for listener in self._listeners:
                 listener(error)
 
@@ -71,7 +71,7 @@ def _wake(waiter: asyncio.Future[float]) -> None:
 
 
 class Interrupted(Stopped):
-    """The user, or whoever runs the machine, wants it to end."""
+    """Ctrl-C, or a signal of the machine, asked it to end."""
 
     exit_code = 130
 
@@ -86,19 +86,21 @@ def interruptible(stop: Stop, in_flight: Callable[[], int]) -> Iterator[None]:
 
     def interrupt() -> None:
         if stop.error:
-            # Whatever is in the journal is on the disk; nothing else is worth waiting for.
+            # What is in the journal is on the disk; nothing else is worth waiting for.
             os._exit(Interrupted.exit_code)
         click.echo(
             f"\nStopping: {in_flight()} answers in flight are awaited and kept. "
-            "Once more leaves at once.",
+            "Press again to leave at once.",
             err=True,
         )
-        stop.throw(Interrupted("Stopped. Run the same again to go on: all answers are kept."))
+        stop.throw(
+            Interrupted("Stopped. Run the same command again to go on: all answers are kept.")
+        )
 
-    for each in SIGNALS:
-        loop.add_signal_handler(each, interrupt)
+    for number in SIGNALS:
+        loop.add_signal_handler(number, interrupt)
     try:
         yield
     finally:
-        for each in SIGNALS:
-            loop.remove_signal_handler(each)
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,4 +1,4 @@
-"""A journal that is as its last run left it need not be read whole to know that it is sound."""
+"""The mark of a journal that was closed in order: the next run need not check the whole file."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cpt.errors import CptError
 
 
 def put(journal: Path) -> None:
-    """Mark a journal that was closed in good order."""
+    """Mark a journal that was closed in order."""
     now = time.time_ns()
-    # Where that cannot be (the disk is full), the next run reads the whole file.
+    # Where that fails (the disk is full), the next run reads the whole file.
     with suppress(OSError):
-        # A file system's clock is so coarse that a change could bear the same time; not this one.
+        # A file system's clock is coarse: a change could get the same time, but not this one.
         os.utime(journal, ns=(now, now))
         _beside(journal).write_text(_state(journal))
 
 
 def take(journal: Path) -> bool:
-    """Remove the mark; whether it was there and nobody changed the file since.
+    """Remove the mark; whether it was there and the file has not changed since.
 
-    Raises `CptError` if somebody emptied it: what looks like a new journal would be paid for anew.
+    Raises `CptError` if the file was emptied: it looks new, and all would be paid for again.
     """
     if _beside(journal).exists() and journal.exists() and not journal.stat().st_size:
         raise CptError(

@@ -43,8 +43,8 @@ class Paid:
 class Journal:
     """Reads and writes the journal of one run folder; one process at a time holds it.
 
-    Raises `CptError` if another run holds it, or if the file is damaged or of a newer version:
-    read whole to know, unless it is as the last run left it.
+    Raises `CptError` if another run holds it, or if the file is damaged or of a newer version. It
+    is read whole to know, unless it is as the last run left it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +68,7 @@ class Journal:
             raise self._explain(error) from error
 
     async def begin(self, request: Request, stage: str = "") -> None:
-        """Say, durably, that a request is about to be sent."""
+        """Note, durably, that a request is about to be sent."""
         responder = await self._responder(request.identity)
         await self._writer.write(
             BEGIN,
@@ -106,7 +106,7 @@ class Journal:
         )
 
     def fail(self, request: Request, why: str) -> None:
-        """Say that a request came to nothing, and is not in flight; nobody needs to wait."""
+        """Note that a request failed and is not in flight; there is no need to wait."""
         written = self._writer.write(GIVE_UP, (why, request.key))
         written.add_done_callback(lambda done: done.exception())
 
@@ -165,7 +165,7 @@ class Entry:
             await self.journal.begin(self.request, self.stage)
 
     def fail(self, why: str) -> None:
-        """It came to nothing, and is not in flight."""
+        """It failed, and is not in flight."""
         if self.journal:
             self.journal.fail(self.request, why)
 

@@ -1,4 +1,4 @@
-"""What makes two requests the same: one key for each, whichever road the answer takes."""
+"""What makes two requests the same: one key for each, however the answer is fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cpt.roles import Responder
 from cpt.types import Prompt
 
 VERSION = 1
-"""Part of every key: raised when a key would mean something else than it did."""
+"""Part of every key: raised when the same key would mean something else."""
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +41,7 @@ def request(responder: Responder, prompt: Prompt, sample: int, identity: str = "
         state.update(f"{VERSION}\n{sample}\n{identity}\n{messages}".encode())
     except (AttributeError, TypeError, UnicodeEncodeError) as error:
         raise BadData(
-            f"prompt {prompt.id!r}: its id or messages are no text that can be sent ({error})."
+            f"prompt {prompt.id!r}: its id or messages are not text that can be sent ({error})."
         ) from None
     return Request(
         key=state.hexdigest(),

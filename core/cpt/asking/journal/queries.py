@@ -98,8 +98,8 @@ def why(journal: Path, responder: Responder, prompt: Prompt, sample: int = 0) ->
             return f"It is there: {outcome} by {author}, {_at(when)}."
         if asked := connection.execute(REQUEST, (request.key,)).fetchone():
             when, failure = asked
-            fate = f"given up ({failure})" if failure else "in flight when the run ended"
-            return f"It was asked {_at(when)} and {fate}: the next run asks it again."
+            end = f"given up ({failure})" if failure else "in flight when the run ended"
+            return f"It was asked {_at(when)} and {end}: the next run asks it again."
         return _nearest(connection, request)
 
 

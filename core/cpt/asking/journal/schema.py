@@ -1,4 +1,4 @@
-"""The journal's file: its tables, who may open it, and what is wrong if it cannot be."""
+"""The journal's file: its tables, how it is opened, and what to do if it cannot be."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ DOLLARS = """CASE WHEN total(cost) > 0 OR coalesce(sum(cost IS NULL), 0) = 0
 
 
 def connect(path: Path, *, readonly: bool = False, whole: bool = False) -> sqlite3.Connection:
-    """Open a journal, made if need be. Raises `CptError` if it is none, newer or damaged.
+    """Open a journal, and make it if there is none. Raises `CptError` if it is not usable.
 
     `whole` reads every page, a second or two for a million answers, to find any damage; without,
-    what cuts the file short or spoils its beginning is found at once, the rest when it is met.
+    a file that is cut short or spoilt at its beginning is found out at once, other damage later.
     """
     with explained(path):
         connection = _open(path, readonly)
@@ -76,7 +76,7 @@ def connect(path: Path, *, readonly: bool = False, whole: bool = False) -> sqlit
 
 @contextmanager
 def reading(path: Path, *, whole: bool = False) -> Iterator[sqlite3.Connection]:
-    """The same for a block that only reads. Raises `CptError` where it meets damage."""
+    """The same for a block that only reads. Raises `CptError` where it finds damage."""
     with explained(path), closing(connect(path, readonly=True, whole=whole)) as connection:
         yield connection
 
@@ -84,14 +84,14 @@ def reading(path: Path, *, whole: bool = False) -> Iterator[sqlite3.Connection]:
 def _open(path: Path, readonly: bool) -> sqlite3.Connection:
     how = "mode=ro" if readonly else "mode=rwc"
     if readonly and not os.access(path.parent, os.W_OK) and not _log(path).exists():
-        # SQLite wants to make a log even to read, unless it is told that nobody writes.
+        # SQLite makes a log even to read, unless the file is declared not to change.
         how = "immutable=1"
     uri = f"{path.absolute().as_uri()}?{how}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def _log(path: Path) -> Path:
-    """What a writer has not yet brought into the file; gone once the last one has closed it."""
+    """What is not yet in the file itself; gone once the last writer has closed it."""
     return path.with_name(f"{path.name}-wal")
 
 
@@ -136,7 +136,7 @@ def _set_up(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Raise what SQLite says in the block as `CptError`."""
+    """Raise the errors of SQLite in the block as `CptError`."""
     try:
         yield
     except sqlite3.Error as error:
@@ -144,7 +144,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def explain(path: Path, error: BaseException) -> CptError:
-    """An error while the file was used, in words that say what to do."""
+    """An error while the file was used, as a line that says what to do."""
     text = " ".join(str(error).split())
     if not isinstance(error, sqlite3.Error) or isinstance(error, NOT_STORABLE):
         return Stopped(f"{path}: an answer cannot be written ({type(error).__name__}: {text}).")
@@ -160,6 +160,6 @@ def explain(path: Path, error: BaseException) -> CptError:
             if word in text:
                 return Stopped(f"{path}: {say}, then run again; all answers in it are kept.")
     return CptError(
-        f"{path}: damaged, or not a journal ({text}). Move it away to start anew, or save what "
+        f"{path}: damaged, or not a journal ({text}). Move it away to start again, or save what "
         f"can be read with `sqlite3 {path} .recover`."
     )

@@ -1,4 +1,4 @@
-"""One thread that writes: whatever waits is committed together, then everyone is told."""
+"""One thread that writes: what waits is committed together, then the waiters are woken."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Writer:
         while (first := self._queue.get()) is not None:
             group, last = self._gather(first)
             self._commit(group)
-            _tell(group, self._error)
+            _wake(group, self._error)
             if last:
                 return
 
@@ -76,25 +76,25 @@ class Writer:
             return
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for statement, same in groupby(group, lambda each: each.statement):
-                self._connection.executemany(statement, [each.values for each in same])
+            for statement, same in groupby(group, lambda write: write.statement):
+                self._connection.executemany(statement, [write.values for write in same])
             self._connection.execute("COMMIT")
         except Exception as error:
-            # Whatever it is, those who wait must hear of it.
+            # Whatever it is, the waiters must get it.
             self._error = self._explain(error)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
 
-def _tell(group: Sequence[_Write], error: Exception | None) -> None:
+def _wake(group: Sequence[_Write], error: Exception | None) -> None:
     def settle() -> None:
-        for each in group:
-            if each.done.done():
+        for write in group:
+            if write.done.done():
                 continue
             if error:
-                each.done.set_exception(error)
+                write.done.set_exception(error)
             else:
-                each.done.set_result(None)
+                write.done.set_result(None)
 
     loop = group[0].done.get_loop()
     if not loop.is_closed():

@@ -1,4 +1,4 @@
-"""Money that may be spent: what is in flight counts before its price is known."""
+"""A budget: what is in flight counts at the most that it may cost."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cpt.roles import Responder
 from cpt.types import Usage
 
 BYTES_PER_TOKEN = 2
-"""Fewer than in any common tokenizer's text, so that a prompt costs no more than we think."""
+"""Fewer than with any common tokenizer, so that a prompt costs no more than estimated."""
 LONG_ANSWER = 4096
-"""Tokens that an answer may have, if nothing limits it and we have seen too few."""
+"""Tokens that an answer may have, if nothing limits it and there are too few to compare."""
 SEEN = 20
-"""Answers after which their length says how long others may be."""
+"""Answers after which their length is the measure for others."""
 LONGER = 1.5
 """How many times the longest answer so far the next may be."""
 
@@ -31,7 +31,7 @@ class Price(Protocol):
 
 
 class Budget:
-    """Lets a request through only if its cost surely fits into what is left."""
+    """Lets a request through only if the most that it may cost is left."""
 
     def __init__(self, budget: float, spent: float, price: Price, *, batch: bool = False) -> None:
         self.budget = budget
@@ -51,9 +51,9 @@ class Budget:
         )
 
     async def reserve(self, responder: Responder, request: Request) -> float | None:
-        """Dollars that are set aside for a request; None if they are not there.
+        """Dollars that are set aside for a request; None if they are not left.
 
-        Waits while requests in flight may turn out cheaper than they might have been. Raises
+        Waits while requests in flight may still turn out cheaper than what they hold. Raises
         `CptError` if no price is known.
         """
         while True:
@@ -69,7 +69,7 @@ class Budget:
 
     @contextmanager
     def holding(self, reserved: float) -> Iterator[None]:
-        """Give back what was set aside when the block ends, whatever it was used for."""
+        """Give back what was set aside when the block ends."""
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""What asking would cost, found out without asking anybody."""
+"""What asking would cost, estimated without asking."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TYPICAL = 300
-"""Tokens of an answer by somebody of whom the journal has none."""
+"""Tokens of an answer by an author of whom the journal has none."""
 BYTES_PER_TOKEN = 4
-"""Of text, where the tokenizer is not at hand; true of English and not far off elsewhere."""
+"""Of text, where there is no tokenizer; right for English and not far off elsewhere."""
 PER_TURN = 4
 """Tokens that a chat format puts around a turn."""
 
 
 @attrs.frozen
 class Estimate:
-    """What asking one responder would take, as far as can be told."""
+    """What asking one responder would take, as far as that is known."""
 
     requests: int = 0
     known: int = 0
@@ -70,10 +70,10 @@ def _sum(one: Number | None, other: Number | None) -> Number | None:
 
 
 class DryRun:
-    """An `Ask` that asks nobody and counts what would be asked; a context manager.
+    """An `Ask` that only counts what would be asked; a context manager.
 
-    What is recorded, or in the journal, it answers from there. Everything else gets a stand-in of
-    likely length, so that whoever puts an answer into the next question has that counted too.
+    Answers that are recorded or in the journal come from there. All others are stand-ins of likely
+    length, so that a question that quotes an answer is counted with it.
     """
 
     def __init__(

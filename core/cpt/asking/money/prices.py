@@ -1,4 +1,4 @@
-"""What an answer costs, as far as anybody knows."""
+"""What an answer costs, as far as that is known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cpt.yamls import read_yaml
 
 MILLION = 1_000_000
 ANY = "*"
-"""A host or a model in a table that stands for all that have no line of their own."""
+"""A host or a model in a table: any that has no line of its own."""
 _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 
 
@@ -80,21 +80,21 @@ class Prices:
         """The price of what a service answers, None where it is unknown."""
         host, name = urlsplit(responder.endpoint).netloc, responder.author
         for lines in (self.table.get(host, {}), self.table.get(ANY, {})):
-            for each in (name, _DATED.sub("", name), ANY):
-                if each in lines:
-                    return lines[each]
+            for model in (name, _DATED.sub("", name), ANY):
+                if model in lines:
+                    return lines[model]
         return None
 
     def cost(self, responder: Responder, usage: Usage, *, batch: bool = False) -> float | None:
         """Dollars for one answer: nothing in this process, None where the price is unknown.
 
-        Who has no batch endpoint is asked one by one, and paid so, whatever `batch` says.
+        A service without a batch endpoint is asked, and paid, one by one, whatever `batch` says.
         """
         if not isinstance(responder, Service):
             return 0.0
         batch = batch and isinstance(responder, BatchService)
         price = self.of(responder)
-        # Every request takes tokens: if none are reported, nobody knows how many.
+        # Every request takes tokens: if none are reported, their number is unknown.
         reported = usage.input_tokens or usage.output_tokens
         return price.cost(usage, batch=batch) if price and reported else None
 

@@ -1,4 +1,4 @@
-"""How much one endpoint is asked at a time: as much as it takes, found by trying."""
+"""How many requests one endpoint has at a time: as many as it takes, found by trying."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Throttle:
         stop.listen(self._fail_all)
 
     async def enter(self, *, again: bool = False) -> float:
-        """Wait for a place, and return when it began; what is asked again goes first.
+        """Wait for a place; return when it began. What is asked again goes first.
 
-        Whoever enters leaves.
+        Every `enter` is followed by a `leave`.
         """
         self._stop.check()
         waiter: asyncio.Future[float] = self._loop.create_future()
@@ -56,7 +56,7 @@ class Throttle:
             raise
 
     def leave(self) -> None:
-        """Give the place to whoever is next."""
+        """Free the place for the next."""
         self.in_flight -= 1
         self._admit()
 
@@ -80,7 +80,7 @@ class Throttle:
                 waiter.set_exception(error)
 
     def _admit(self) -> None:
-        """Let in whoever may come in now; come back when the next may."""
+        """Let in all that may start now; come back when the next may."""
         now = self._loop.time()
         self._grow(now)
         while self._waiting:
@@ -114,5 +114,5 @@ class Throttle:
     def _return_at(self, when: float | None) -> None:
         if self._timer:
             self._timer.cancel()
-        # A hair later, so that rounding does not bring us back too soon.
+        # A little later, so that rounding does not bring us back too soon.
         self._timer = self._loop.call_at(when + 1e-4, self._admit) if when else None

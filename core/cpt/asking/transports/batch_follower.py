@@ -28,7 +28,7 @@ log = logging.getLogger("cpt")
 
 TOGETHER = 512
 """Answers of a batch that are made durable at a time."""
-EXPECTED = "it must yield (key, cpt.Response or cpt.errors.AskError)"
+EXPECTED = "it must yield (key, cpt.Response or cpt.AskError)"
 
 
 @attrs.define(eq=False)

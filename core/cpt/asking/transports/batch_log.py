@@ -52,7 +52,7 @@ class Batch:
     @property
     def items(self) -> dict[str, BatchItem]:
         """Its requests as the service takes them, by key."""
-        return {each.key: item(each) for each in self.requests}
+        return {request.key: item(request) for request in self.requests}
 
 
 def item(request: Request) -> BatchItem:
@@ -69,7 +69,7 @@ def pending(journal: Path) -> bool:
 
 
 class BatchLog:
-    """The batches of one journal. Everything is on the disk when a method returns."""
+    """The batches of one journal. All is on the disk when a method returns."""
 
     def __init__(self, journal: Path) -> None:
         self._path = journal
@@ -81,7 +81,7 @@ class BatchLog:
     def intend(self, batch: Batch) -> None:
         """Note a batch that is about to be sent, or was found at the provider."""
         row = (batch.name, batch.identity, batch.remote, batch.since)
-        inside = [(batch.name, place, each.key) for place, each in enumerate(batch.requests)]
+        inside = [(batch.name, place, request.key) for place, request in enumerate(batch.requests)]
         with self._writing() as write:
             write.execute("INSERT INTO batches VALUES (?, ?, ?, 'open', ?)", row)
             write.executemany("INSERT INTO batched VALUES (?, ?, ?)", inside)
@@ -92,7 +92,7 @@ class BatchLog:
             write.execute("UPDATE batches SET remote = ? WHERE name = ?", (remote, name))
 
     def over(self, name: str, state: str) -> None:
-        """Note that nothing more will come of it."""
+        """Note that it will bring nothing more."""
         with self._writing() as write:
             write.execute("UPDATE batches SET state = ? WHERE name = ?", (state, name))
 
