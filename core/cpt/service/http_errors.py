@@ -1,4 +1,4 @@
-"""What an HTTP error of a model's endpoint means for the request, and for all others."""
+"""What an HTTP error means for the request, and for all others."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from cpt.errors import AskError, Denied, Overloaded, Rejected, Unreachable
 
 DENIED = frozenset({401, 402, 403, 404, 405})
-"""Key, payment, permission, model or address: no request can succeed. Nor can any if another
-address is named instead of an answer (3xx)."""
+"""Key, payment, permission, model or address: no request can succeed. A redirect (3xx) is the same:
+the address is wrong."""
 OVERLOADED = frozenset({429, 503, 529})
 LATER = frozenset({408, 409, 425})
 """Client errors that pass."""
-BROKE = ("insufficient_quota", "credit balance")
-"""How providers word an empty account under a status that means something else."""
+NO_MONEY = ("insufficient_quota", "credit balance")
+"""How providers report an empty account under a status that means something else."""
 
 
 def http_error(status: int, headers: Mapping[str, str], body: Any, secret: str = "") -> AskError:
@@ -31,7 +31,7 @@ def http_error(status: int, headers: Mapping[str, str], body: Any, secret: str =
     if (
         status < 400
         or status in DENIED
-        or (status < 500 and any(word in str(body) for word in BROKE))
+        or (status < 500 and any(word in str(body) for word in NO_MONEY))
     ):
         return Denied(text)
     if status in OVERLOADED:
@@ -46,7 +46,7 @@ def _message(body: Any, most: int = 300) -> str:
     inner = body.get("error", body) if isinstance(body, Mapping) else body
     found = inner.get("message", inner) if isinstance(inner, Mapping) else inner
     text = found if isinstance(found, str) else json.dumps(found, default=str)
-    # What no terminal should get, and half characters, which no file can hold.
+    # Without control characters, and half characters, which no file can hold.
     shown = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
     return " ".join(shown.split())[:most]
 

@@ -1,4 +1,4 @@
-"""What a service's headers say of its limits."""
+"""What a service's headers say about its limits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PREFIXES = ("x-ratelimit-{what}-{kind}", "anthropic-ratelimit-{kind}-{what}")
 """How OpenAI (and those compatible with it) and Anthropic name them."""
 KINDS = ("requests", "tokens")
 NEARLY_USED = 0.1
-"""A limit with less than this part left is kept from now on."""
+"""A limit of which less than this part is left sets the pace."""
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"([\d.]+)(ms|s|m|h|d)")
 
 
 @attrs.frozen
 class Refill:
-    """How fast a service lets us go on, where we have nearly used up what it gave."""
+    """How fast a limit refills that is nearly used up; None for one that is not."""
 
     requests: float | None = None
     """Requests a second."""

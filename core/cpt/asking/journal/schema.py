@@ -21,7 +21,7 @@ CREATE TABLE responders (
     identity TEXT NOT NULL UNIQUE           -- JSON: all that determines its answers
 );
 CREATE TABLE requests (
-    key TEXT PRIMARY KEY,                   -- stands for responder, messages and sample
+    key TEXT PRIMARY KEY,                   -- of responder, messages and sample
     responder INTEGER NOT NULL REFERENCES responders,
     prompt_id TEXT NOT NULL,
     sample INTEGER NOT NULL,

@@ -1,4 +1,4 @@
-"""The requests whose answers somebody waits for, while batches bring them."""
+"""The requests that are waited for while batches bring their answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Waiters:
         return await asyncio.shield(self._futures[key])
 
     def settle(self, key: str, paid: Paid) -> None:
-        """It was answered; nobody need wait for it."""
+        """It was answered: those who wait get the answer."""
         if future := self._futures.pop(key, None):
             future.set_result(paid)
 
