@@ -35,6 +35,7 @@ from .training_process import Trainings
 PAIRS = [*tiny.pairs(11), *tiny.ladder(2)]
 MEASURED = {
     *("loss", "logps/chosen", "logps/rejected", "grad_norm", "padding"),
+    *("logratios/chosen", "logratios/rejected"),
     *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
 }
 

@@ -34,6 +34,8 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
         return loss.reward_scale * (side.ratio if "reference" in loss.needs else side.policy)
 
     values["rewards/chosen"] = chosen = reward(batch.chosen)
+    if "reference" in loss.needs:
+        values["logratios/chosen"] = batch.chosen.ratio
     if "rejected" in loss.needs:
         rejected = reward(batch.rejected)
         values |= {
@@ -42,6 +44,8 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
             "rewards/margins": chosen - rejected,
             "rewards/accuracies": (chosen > rejected).float(),
         }
+    if {"reference", "rejected"} <= loss.needs:
+        values["logratios/rejected"] = batch.rejected.ratio
     return values
 
 
