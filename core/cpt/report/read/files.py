@@ -1,4 +1,4 @@
-"""What lies in a run folder, as plain data; what is not there is empty."""
+"""The files of a run folder as plain data, without secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ARGUMENT = re.compile(
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file, None if there is none. Raises `BadData` if it is no JSON."""
+    """The content of a file, None if there is none. Raises `BadData` if it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -29,9 +29,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """One record for each line; half a line at the end is what a killed process left.
+    """One record for each line, nothing if there is no file.
 
-    Raises `BadData` for any other line that is no JSON.
+    Half a line at the end is skipped, as a killed process may leave one. Raises `BadData` for any
+    other line that is not JSON.
     """
     if not path.exists():
         return
@@ -42,11 +43,15 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 if not line.endswith("\n"):
                     return
-                raise BadData(f"{path}, line {number}: no JSON ({error}).") from error
+                raise BadData(f"{path}, line {number}: not JSON ({error}).") from error
 
 
 def without_secrets(value: Any, name: str = "") -> Any:
-    """Plain data, less what may be a secret: by its name, in an address, or as the shell has it."""
+    """Plain data with `***` for what may be a secret.
+
+    These are values of options with such a name, passwords and keys in a URL, and values of
+    environment variables with such a name.
+    """
     if isinstance(value, Mapping):
         return {key: without_secrets(inner, str(key)) for key, inner in value.items()}
     if isinstance(value, list | tuple):
