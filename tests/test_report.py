@@ -625,9 +625,11 @@ def test_no_secret_comes_onto_the_page(run: Path, monkeypatch: pytest.MonkeyPatc
     (run / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
     outcomes = (run / "outcomes.jsonl").read_text().replace('"detail": "', f'"detail": "{key} ')
     (run / "outcomes.jsonl").write_text(outcomes)
+    scores = (run / "scores.json").read_text().replace('"cooled"', f'"{key}"')
+    (run / "scores.json").write_text(scores)
     page = page_of(run)
     for secret in ("hunter", key):
-        assert secret not in page.words
+        assert secret not in (run / "report.html").read_text()
     assert "https://***@host.example/v1?api_key=***&x=1#***" in page.words
     assert "api_key_env: SOME_API_KEY" in page.words
     assert "What looks like a secret is replaced by *** here" in page.words

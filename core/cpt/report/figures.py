@@ -11,7 +11,7 @@ import attrs
 from cpt.config import AFTER, BEFORE
 from cpt.report import plots
 from cpt.report.formatting import counted, digits, share, short, signed, with_interval
-from cpt.report.histogram import beyond, equal_bins, whole_bins
+from cpt.report.histogram import beyond, whole_bins
 from cpt.report.read.curves import Curve, TrainingCurves
 from cpt.report.read.pairs import COMPARED, PairSummary
 from cpt.report.read.scores import ScoreTable
@@ -75,7 +75,7 @@ def _margins(margins: list[float]) -> Figure:
     )
     title = "margin, in the pairer's unit"
     return Figure(
-        plots.bars(margins, equal_bins(margins), title, "pairs", alt),
+        plots.bars(margins, title, "pairs", alt),
         "Margin: how clear the preference of each pair is.",
     )
 
@@ -93,7 +93,7 @@ def _distances(pairs: PairSummary) -> Figure:
         captions.append(f"{long} with an answer of more than {COMPARED:,} characters left out.")
     alt = f"Characters to change: {share(median(pairs.distances), 1)} at the median."
     return Figure(
-        plots.bars(percent, equal_bins(percent), "characters to change, in %", "pairs", alt),
+        plots.bars(percent, "characters to change, in %", "pairs", alt),
         " ".join(filter(None, captions)),
     )
 
@@ -110,7 +110,7 @@ def _gaps(pairs: PairSummary) -> Figure:
     rest = f" The outermost bars include {counted(far, 'pair')} farther out." if far else ""
     title = "length of chosen minus rejected, in characters"
     return Figure(
-        plots.bars(pairs.gaps, whole_bins(pairs.gaps), title, "pairs", f"Length. {summary}"),
+        plots.histogram(whole_bins(pairs.gaps), title, "pairs", f"Length. {summary}"),
         summary + rest,
     )
 

@@ -1,4 +1,4 @@
-"""The three kinds of plots on a page, drawn from plain numbers."""
+"""The kinds of plots on a page, drawn from plain numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from cpt.report.formatting import digits, short
-from cpt.report.histogram import Bin
+from cpt.report.histogram import Bin, equal_bins
 from cpt.report.svg import (
     FONT,
     Canvas,
@@ -107,20 +107,21 @@ def _legend(image: Canvas, names: Sequence[str]) -> None:
         x -= 36
 
 
-def bars(values: Sequence[float], bins: Sequence[Bin], x_title: str, y_title: str, alt: str) -> str:
-    """How often each value is met: a bar for each value if their labels fit, else for each bin."""
-    image = canvas(WIDTH, HEIGHT, alt)
+def bars(values: Sequence[float], x_title: str, y_title: str, alt: str) -> str:
+    """How often each value is met: a bar for each value if their labels fit, else a histogram."""
     counts = Counter(values)
     labels = {value: digits(value, 3) for value in sorted(counts)} if len(counts) <= FEW else {}
-    if labels and sum(map(text_width, labels.values())) + FONT * len(labels) < WIDTH - 40:
-        _columns(image, {label: counts[value] for value, label in labels.items()}, y_title)
-        image.text(WIDTH / 2, HEIGHT - 8, x_title, "middle")
-    else:
-        _histogram(image, bins, x_title, y_title)
+    if not labels or sum(map(text_width, labels.values())) + FONT * len(labels) > WIDTH - 40:
+        return histogram(equal_bins(values), x_title, y_title, alt)
+    image = canvas(WIDTH, HEIGHT, alt)
+    _columns(image, {label: counts[value] for value, label in labels.items()}, y_title)
+    image.text(WIDTH / 2, HEIGHT - 8, x_title, "middle")
     return image.markup()
 
 
-def _histogram(image: Canvas, bins: Sequence[Bin], x_title: str, y_title: str) -> None:
+def histogram(bins: Sequence[Bin], x_title: str, y_title: str, alt: str) -> str:
+    """How many values are in each bin."""
+    image = canvas(WIDTH, HEIGHT, alt)
     y, left = _count_axis(image, [part.count for part in bins], y_title)
     x = Scale(bins[0].low, bins[-1].high, left + 4, WIDTH - RIGHT)
     for part in bins:
@@ -128,6 +129,7 @@ def _histogram(image: Canvas, bins: Sequence[Bin], x_title: str, y_title: str) -
     axis_x(image, x, HEIGHT - BOTTOM, x_title)
     if bins[0].low < 0 < bins[-1].high:
         image.line((x(0), TOP), (x(0), HEIGHT - BOTTOM), "zero")
+    return image.markup()
 
 
 def _count_axis(image: Canvas, counts: Sequence[int], title: str) -> tuple[Scale, float]:
