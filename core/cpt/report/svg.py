@@ -46,9 +46,9 @@ def scale_of(values: Sequence[float], start: float, end: float, *, pad: float = 
 
 
 def ticks(scale: Scale, most: int, *, whole: bool = False) -> list[float]:
-    """At most `most` round values on a scale, a step of 1, 2, 2.5 or 5 times a power of ten apart.
+    """Round values on a scale with at most `most` steps between them; `whole` for whole numbers.
 
-    With `whole`, only whole numbers.
+    A step is 1, 2, 2.5 or 5 times a power of ten.
     """
     step = _step((scale.high - scale.low) / most, whole)
     first, last = math.ceil(scale.low / step), math.floor(scale.high / step)
