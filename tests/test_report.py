@@ -897,17 +897,20 @@ const contrast = node => {
 const root = document.documentElement;
 const words = 'p, h1, h2, h3, h4, td, th, caption, mark, a, text';
 const read = [...document.querySelectorAll(words)];
+const captions = [...document.querySelectorAll('caption')].map(
+    node => Math.floor(node.getBoundingClientRect().right));
 const boxes = [...document.querySelectorAll('svg')].map(
     plot => [...plot.querySelectorAll('text')].map(node => node.getBoundingClientRect()));
 const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 const over = boxes.map(own => own.filter((a, i) => own.some((b, j) => i < j && meet(a, b))).length);
 parent.document.title = [
-    innerWidth, root.scrollWidth, Math.min(...read.map(contrast)), Math.max(...over),
+    innerWidth, Math.max(root.scrollWidth, ...captions), Math.min(...read.map(contrast)),
+    Math.max(...over),
 ].join(' ');
 </script>
 """
-"""Writes into the title: the width of the window, that of the page, the least contrast of any
-words, and how many labels of a plot are under another one."""
+"""Writes into the title: the width of the window, that of the page or of a caption, the least
+contrast of any words, and how many labels of a plot are under another one."""
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here")
