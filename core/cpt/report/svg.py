@@ -99,7 +99,6 @@ class Canvas:
     """An SVG image being drawn, in units that grow to the right and down."""
 
     width: float
-    height: float
     root: ElementTree.Element
 
     def add(self, tag: str, kind: str, **places: float) -> ElementTree.Element:
@@ -126,7 +125,7 @@ class Canvas:
 def canvas(width: float, height: float, alt: str) -> Canvas:
     """An empty image; `alt` says the same to those who do not see it."""
     box = {"viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": printable(alt)}
-    return Canvas(width, height, ElementTree.Element("svg", box))
+    return Canvas(width, ElementTree.Element("svg", box))
 
 
 def axis_x(image: Canvas, scale: Scale, at: float, title: str = "", *, whole: bool = False) -> None:
