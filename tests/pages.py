@@ -27,14 +27,14 @@ class Page(HTMLParser):
         """The description of every plot."""
         self.drawn: list[str] = []
         """Texts in plots."""
-        self.said: list[str] = []
+        self.contents: list[str] = []
         """Texts of prompts and answers."""
         self.tables: dict[str, list[list[str]]] = {}
         """Rows of cells, by caption."""
         self.words = ""
         self._rows: list[list[str]] = []
         self._caption = ""
-        self._saying = 0
+        self._content_depth = 0
         self.feed(text)
         self.close()
         if self.open:
@@ -60,9 +60,9 @@ class Page(HTMLParser):
             self._rows[-1].append("")
         elif tag == "text":
             self.drawn.append("")
-        elif kind == "said":
-            self.said.append("")
-            self._saying = len(self.open)
+        elif kind == "content":
+            self.contents.append("")
+            self._content_depth = len(self.open)
 
     def _note(self, tag: str, given: dict[str, str]) -> None:
         if "id" in given:
@@ -81,8 +81,8 @@ class Page(HTMLParser):
         self.faults += [f"{tag} has {name}" for name in given if name.startswith("on")]
 
     def handle_endtag(self, tag: str) -> None:
-        if len(self.open) == self._saying:
-            self._saying = 0
+        if len(self.open) == self._content_depth:
+            self._content_depth = 0
         if not self.open or self.open.pop() != tag:
             self.faults.append(f"</{tag}> at {self.getpos()}")
         if tag == "table":
@@ -100,8 +100,8 @@ class Page(HTMLParser):
             self._rows[-1][-1] += data
         if "text" in self.open:
             self.drawn[-1] += data
-        if self._saying:
-            self.said[-1] += data
+        if self._content_depth:
+            self.contents[-1] += data
 
     def table(self, caption: str) -> list[list[str]]:
         """The rows of the one table whose caption holds these words."""

@@ -243,7 +243,7 @@ def test_the_pairs_are_those_of_the_file(lab: Path, page: Page) -> None:
     assert len(shown) == 6
     for pair in shown.values():
         for side in ("prompt", "chosen", "rejected"):
-            assert pair[side][0]["content"] in page.said
+            assert pair[side][0]["content"] in page.contents
 
 
 def test_training_is_what_was_logged_also_in_sentences(lab: Path, page: Page) -> None:
@@ -744,7 +744,7 @@ def test_a_browser_shows_it_alone_and_complains_of_nothing(hostile: Path, tmp_pa
     assert found.tags["script"] == 0
     assert "owned" not in re.findall("<title>(.*?)</title>", seen.dom)[0]
     sent = Page(page.read_text(encoding="utf-8"))
-    assert (found.said, found.alts, found.tables) == (sent.said, sent.alts, sent.tables)
+    assert (found.contents, found.alts, found.tables) == (sent.contents, sent.alts, sent.tables)
 
 
 MEASURE = """

@@ -27,7 +27,7 @@ def _score_sentences(table: ScoreTable) -> Iterator[str]:
         yield "No prompt was measured both times, so the change has no interval."
         return
     change = with_interval(after.change, table.decimals, sign=True)
-    if is_clear(after.change):
+    if _is_clear(after.change):
         word = "rose" if after.change.value > 0 else "fell"
         yield f"On the same prompts it {word}: {change}."
     else:
@@ -35,7 +35,7 @@ def _score_sentences(table: ScoreTable) -> Iterator[str]:
     yield from _against_controls(table)
 
 
-def is_clear(difference: Score) -> bool:
+def _is_clear(difference: Score) -> bool:
     """Whether the 95% interval of a difference excludes zero."""
     return difference.low > 0 or difference.high < 0
 
@@ -46,7 +46,7 @@ def _against_controls(table: ScoreTable) -> Iterator[str]:
         if result.lead is None:
             continue
         by = f"{result.model} (by {signed(abs(result.lead.value), table.decimals)})"
-        if not is_clear(result.lead):
+        if not _is_clear(result.lead):
             unclear.append(result.model)
         elif result.lead.value > 0:
             higher.append(by)
