@@ -58,7 +58,7 @@ LABELS = {
 def recipe_of(record: Mapping[str, Any]) -> Recipe:
     """The recipe of a run from its record, without secrets."""
     options, stages = record["options"], record["stages"]
-    made = made_from(stages)
+    made = stage_options(stages)
     text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=100)
     return Recipe(
         yaml=text,
@@ -73,7 +73,7 @@ def recipe_of(record: Mapping[str, Any]) -> Recipe:
     )
 
 
-def made_from(stages: Mapping[str, Any]) -> dict[str, Any]:
+def stage_options(stages: Mapping[str, Any]) -> dict[str, Any]:
     """The options that the stages were made with, which later commands cannot change."""
     found: dict[str, Any] = {}
     for stage in stages.values():

@@ -13,7 +13,7 @@ from cpt.report.read.curves import TrainingCurves, read_curves
 from cpt.report.read.files import without_secrets
 from cpt.report.read.outcomes import Funnel, read_funnel
 from cpt.report.read.pairs import PairSummary, read_pairs
-from cpt.report.read.recipe import Recipe, made_from, recipe_of
+from cpt.report.read.recipe import Recipe, recipe_of, stage_options
 from cpt.report.read.scores import ScoreTable, read_scores
 from cpt.run.record.folder import Folder
 
@@ -55,7 +55,7 @@ def read_run(run: Path) -> RunData | None:
     done = [name for name, stage in stages.items() if stage.get("state") == "done"]
     if not done:
         return None
-    made = made_from(stages)
+    made = stage_options(stages)
     seed = made.get("seed", record["options"].get("seed", 0))
     return RunData(
         title=_title(made, record["options"]),
