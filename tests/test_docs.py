@@ -27,6 +27,8 @@ import pytest
 
 from cpt import hookspecs
 from cpt.cli import main
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 
 from .fresh import ROOT, Environment
 from .threaded import completion, served
@@ -188,6 +190,13 @@ def test_hooks_say_what_they_are_for() -> None:
     hooks = [each for name, each in vars(hookspecs).items() if name.startswith("cpt_")]
     assert len(hooks) > 10
     assert all(hook.__doc__ for hook in hooks)
+
+
+def test_the_readme_names_every_component_that_is_included() -> None:
+    text = (ROOT / "README.md").read_text()
+    names = [name for _, name in Registry.collect(load_plugins()).components]
+    assert len(names) > 15
+    assert [name for name in names if f"`{name}`" not in text and "lab_" not in name] == []
 
 
 def test_the_design_page_has_the_layers_of_core() -> None:
