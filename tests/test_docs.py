@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ import pytest
 
 from cpt import hookspecs
 from cpt.cli import main
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 
 from .fresh import ROOT, Environment
 from .threaded import completion, served
@@ -187,6 +190,32 @@ def test_hooks_say_what_they_are_for() -> None:
     hooks = [each for name, each in vars(hookspecs).items() if name.startswith("cpt_")]
     assert len(hooks) > 10
     assert all(hook.__doc__ for hook in hooks)
+
+
+def test_the_readme_names_every_component_that_is_included() -> None:
+    text = (ROOT / "README.md").read_text()
+    names = [name for _, name in Registry.collect(load_plugins()).components]
+    assert len(names) > 15
+    assert [name for name in names if f"`{name}`" not in text and "lab_" not in name] == []
+
+
+def test_the_design_page_has_the_layers_of_core() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (core,) = (each for each in contracts["contracts"] if each["name"] == "Core is layered")
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text()
+    assert "```text\n" + "\n".join(core["layers"]) + "\n```" in page
+
+
+def test_the_design_page_names_every_folder_of_core() -> None:
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text()
+    core = ROOT / "core" / "cpt"
+    folders = [
+        path.name
+        for path in (*core.glob("*/"), *core.glob("*/*/"))
+        if (path / "__init__.py").exists()
+    ]
+    assert len(folders) > 20
+    assert [name for name in folders if f"`{name}/`" not in page] == []
 
 
 def test_every_command_is_documented() -> None:
