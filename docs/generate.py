@@ -14,7 +14,8 @@ import cpt
 from cpt import errors, hookspecs, roles, testing, types
 from cpt.config import Config, options
 from cpt.plugins.manager import load_plugins
-from cpt.plugins.registry import Registry, plural
+from cpt.plugins.offers import plural
+from cpt.plugins.registry import Registry
 from cpt.roles import ROLES
 from cpt.testing import plugin
 

@@ -55,7 +55,7 @@ def test_the_one_above_wins_and_another_component_drops_the_first_ones_options(a
 def test_an_option_of_one_of_several_is_addressed_by_its_index():
     tree = config.unflatten({"pairer.rungs": ["a:1", "b:2"], "pairer.rungs.1.seed": 3})
     assert tree == {"pairer": {"rungs": ["a:1", {"name": "b:2", "seed": 3}]}}
-    with pytest.raises(BadOptions, match=r"pairer\.rungs\.5\.seed: 5 is none of 0 to 0"):
+    with pytest.raises(BadOptions, match=r"pairer\.rungs\.5\.seed: 5 is not one of 0 to 0"):
         config.unflatten({"pairer.rungs": ["a"], "pairer.rungs.5.seed": 3})
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path):
         ("seed: 1\nlimit: 3\nseed: 2\n", r"line 3: 'seed' is given twice, first in line 1\."),
         ("train:\n  epochs: 1\n  seed: 2\n  epochs: 2\n", "line 4: 'epochs' is given twice"),
         ("loss: dpo\nloss: {name: apo_zero}\n", "line 2: 'loss' is given twice"),
-        ("loss: {name: dpo, beta: 0.1}\nloss.beta: 0.2\n", "loss.beta is given twice, spelt"),
+        ("loss: {name: dpo, beta: 0.1}\nloss.beta: 0.2\n", "loss.beta is given twice, in two"),
     ],
 )
 def test_of_a_key_that_is_given_twice_none_wins(tmp_path, text, complaint):

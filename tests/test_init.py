@@ -72,7 +72,7 @@ def test_everything_is_found_and_described(made: Made) -> None:
     loaded = {each["name"]: each for each in json.loads(made.cpt("plugins --json"))}
     for role in ROLES:
         plugin = loaded[f"my_{role}"]
-        assert (plugin["state"], plugin["source"]) == ("loaded", f"my-{role}")
+        assert (plugin["status"], plugin["source"]) == ("loaded", f"my-{role}")
         (shown,) = json.loads(made.cpt(f"show {role} my_{role} --json"))
         assert shown["class"] == f"my_{role}.My{role.capitalize()}"
         (option,) = shown["options"]

@@ -9,17 +9,13 @@ import click
 
 
 class CptError(click.ClickException):
-    """The user's to fix: shown as one line (what, where, how to mend), exit status 2."""
+    """The user's to fix: shown as one line (what, where, how to fix), exit status 2."""
 
     exit_code = 2
 
 
 class UnknownComponent(CptError):
-    """No component of that role has that name."""
-
-
-class DuplicateComponent(CptError):
-    """Two plugins claim the same name."""
+    """No component of that role has that name, or several plugins offer one of it."""
 
 
 class BadOptions(CptError):

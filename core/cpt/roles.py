@@ -30,6 +30,17 @@ class Component(ABC):
     role: ClassVar[str]
     name: ClassVar[str]
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        options = {name for base in cls.__mro__[1:] for name in getattr(base, "__slots__", ())}
+        for name in sorted(options & vars(cls).keys() - cls.__annotations__.keys()):
+            # attrs drops such a value without a word.
+            if not hasattr(vars(cls)[name], "__get__"):
+                raise TypeError(
+                    f"{cls.__module__}.{cls.__qualname__}: `{name}` has no type, so the option "
+                    f"keeps its default; write `{name}: TYPE = ...`"
+                )
+
     def check(self) -> None:  # noqa: B027
         """Raise `CptError` if this cannot work here (a missing key, a missing file).
 

@@ -1,8 +1,9 @@
-"""The commands that walk the road: all of it, or one stage."""
+"""The commands that do the stages of a run: all of them, or one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import attrs
 import click
 
 from cpt import config
-from cpt.cli.flags import FlagBuilder, given
+from cpt.cli.estimates import print_estimates
+from cpt.cli.flags import Flag, FlagBuilder, given
+from cpt.cli.output import json_option, takes_json
 from cpt.cli.progress import Progress, keep_quiet
-from cpt.cli.tell import conclude
+from cpt.cli.summary import conclude
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.registry import Registry
@@ -22,12 +25,20 @@ from cpt.run.stages import Run, is_main
 
 
 class PipelineCommand(click.Command):
-    """A command whose flags grow with the components named on its own line."""
+    """A command whose flags depend on the components named on its own line."""
 
-    def __init__(self, *args: Any, shows: frozenset[str] = frozenset(), **rest: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        shows: frozenset[str] = frozenset(),
+        default_preset: bool = True,
+        **rest: Any,
+    ) -> None:
         super().__init__(*args, **rest)
         self.shows = shows
-        """Fields of `Config` that its help speaks of; all if empty."""
+        """Fields of `Config` that its help lists; all if empty."""
+        self.default_preset = default_preset
+        """Whether a preset fills in what the line leaves open."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["line"] = config.preparse(args)
@@ -37,26 +48,24 @@ class PipelineCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The flags of the components chosen so far, made once for each line."""
         if "flags" not in ctx.meta:
-            ctx.meta["flags"] = self._grown(ctx)
+            registry, line = _registry(ctx), ctx.meta.get("line", {})
+            ctx.meta["folder"], ctx.meta["layers"] = _stacked(line, registry, self.default_preset)
+            ctx.meta["flags"] = self._flags(ctx, registry, line)
         return [*ctx.meta["flags"], *super().get_params(ctx)]
 
-    def _grown(self, ctx: click.Context) -> list[click.Parameter]:
-        registry = ctx.find_object(Registry)
-        assert registry is not None
-        line: Addresses = ctx.meta.get("line", {})
+    def _flags(self, ctx: click.Context, registry: Registry, line: Addresses) -> list[Flag]:
         try:
-            picked = config.merge(layers(line, registry))
-            found = list(FlagBuilder(registry, picked, line).flags(Config))
+            picked = config.merge(ctx.meta["layers"])
+            flags = list(FlagBuilder(registry, picked, line).flags(Config))
         except UnknownComponent:
-            # Completing a half-typed name is no error, nor is looking at what others made.
+            # Completing a half-typed name is no error, nor is reading a run of missing plugins.
             if not (ctx.resilient_parsing or ctx.meta.get("looks")):
                 raise
-            found = list(FlagBuilder(registry, dict(config.DEFAULTS), {}).flags(Config))
-        for flag in found:
-            flag.hidden = flag.hidden or bool(
-                self.shows and flag.address.partition(".")[0] not in self.shows
-            )
-        return list(found)
+            flags = list(FlagBuilder(registry, dict(config.DEFAULTS), {}).flags(Config))
+        for flag in flags:
+            field = flag.address.partition(".")[0]
+            flag.hidden = flag.hidden or bool(self.shows and field not in self.shows)
+        return flags
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The flags under a heading for each component."""
@@ -69,115 +78,63 @@ class PipelineCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def layers(line: Addresses, registry: Registry) -> list[Layer]:
-    """Everything said about this run, least important first."""
-    above = [config.environment(), Layer("the command line", _without_own(line))]
+def _registry(ctx: click.Context) -> Registry:
+    registry = ctx.find_object(Registry)
+    assert registry is not None
+    return registry
+
+
+def _stacked(
+    line: Addresses, registry: Registry, default_preset: bool
+) -> tuple[Folder, list[Layer]]:
+    """The run folder, and all layers of values; the last is the command line itself."""
+    above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
     if "config" in line:
         above.insert(0, config.read(Path(line["config"])))
-    folder = _folder(config.merge(config.stack(above, registry)), line)
-    recorded = dict(config.flatten(folder.options))
-    return config.stack(
-        [Layer(str(folder.path / "run.yaml"), recorded, recorded=True), *above], registry
-    )
-
-
-def _folder(picked: Addresses, line: Addresses) -> Folder:
-    """The run folder: as told, or named after the method."""
     if "output" in line:
-        return Folder(Path(line["output"]))
+        folder = Folder(Path(line["output"]))
+    else:
+        folder = _default_folder(config.merge(config.stack(above, registry, default_preset)))
+    recorded = dict(config.flatten(folder.options))
+    run_yaml = Layer(str(folder.path / "run.yaml"), recorded, recorded=True)
+    return folder, config.stack([run_yaml, *above], registry, default_preset)
+
+
+def _default_folder(picked: Addresses) -> Folder:
+    """A folder named after the method."""
     method = [str(picked[role]).partition(":")[0] for role in ("pairer", "loss") if role in picked]
-    return Folder(Path("runs", "-".join(method)))
+    return Folder(Path("runs", "-".join(method).replace("/", "-")))
 
 
 def _without_own(line: Addresses) -> Addresses:
-    """What the line says of the configuration, less the options of the command itself."""
+    """The options of a run on the line, without those of the command itself."""
     return {address: value for address, value in line.items() if address not in OWN}
 
 
+COMMAND_LINE = "the command line"
 OWN = ("output", "config", "json", "help", "dry_run", "redo", "status", "why")
-
-
-ASKING = ("run", "pair")
-"""Commands that ask models."""
 DRY_RUN = click.Option(
-    ["--dry-run"], is_flag=True, help="Say what asking would take and cost; ask nothing."
+    ["--dry-run"], is_flag=True, help="Print what asking would take and cost; ask nothing."
 )
-
-
-REDO = click.Option(
-    ["--redo"],
-    is_flag=True,
-    help="Make anew, in this folder, what was made otherwise; answers that were paid for are kept.",
-)
-
-
-def pipeline_command(name: str, walk: str, summary: str, shows: str = "") -> PipelineCommand:
-    """A command that resolves the configuration, walks a part of the pipeline, and tells."""
-
-    @click.pass_context
-    def callback(
-        ctx: click.Context,
-        /,
-        output: str | None,
-        config_file: str | None,
-        as_json: bool,
-        redo: bool,
-        dry_run: bool = False,
-        **rest: Any,
-    ) -> None:
-        from cpt.run import estimate, pipeline
-
-        run = attrs.evolve(prepare(ctx, rest), redo=redo)
-        if dry_run:
-            return estimate.tell(estimate.estimate(run), as_json)
-        getattr(pipeline, walk)(run)
-        if is_main():
-            conclude(run.folder, as_json)
-        return None
-
-    return PipelineCommand(
-        name,
-        callback=callback,
-        help=summary,
-        shows=frozenset(shows.split()),
-        params=[
-            click.Option(["--output"], metavar="DIR", help="The run folder."),
-            click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
-            click.Option(["--preset"], metavar="NAME", help="Options that a plugin offers."),
-            click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
-            REDO,
-            *([DRY_RUN] if name in ASKING else []),
-        ],
-    )
 
 
 def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     """The run that a command line describes; nothing is written yet."""
-    registry = ctx.find_object(Registry)
-    assert registry is not None
+    registry = _registry(ctx)
     _refuse_broken(registry)
-    stacked, folder = _described(ctx, values, registry)
-    resolved = config.resolve(stacked, registry)
-    registry.plugins.manager.register(Progress(), "progress")
+    # The flags know the types of their values, which the first reading of the line did not.
+    typed = Layer(COMMAND_LINE, given(values, ctx.meta["flags"]))
+    resolved = config.resolve([*ctx.meta["layers"][:-1], typed], registry)
+    registry.plugins.manager.register(Progress(), Progress.__module__)
     keep_quiet()
+    folder = run_folder(ctx)
     return Run(resolved, folder, registry, Events(registry.plugins, folder.path))
 
 
-def where(ctx: click.Context, values: dict[str, Any]) -> Folder:
-    """The folder that a command line speaks of, even if plugins of its run are not loaded."""
-    registry = ctx.find_object(Registry)
-    assert registry is not None
-    return _described(ctx, values, registry)[1]
-
-
-def _described(
-    ctx: click.Context, values: dict[str, Any], registry: Registry
-) -> tuple[list[Layer], Folder]:
-    line: Addresses = ctx.meta["line"]
-    told = {each: line[each] for each in ("preset", *OWN) if each in line}
-    typed = told | given(values, ctx.meta["flags"])
-    stacked = layers(typed, registry)
-    return stacked, _folder(config.merge(stacked), typed)
+def run_folder(ctx: click.Context) -> Folder:
+    """The folder of a command line, even if plugins of its run are not loaded."""
+    folder: Folder = ctx.meta["folder"]
+    return folder
 
 
 def _refuse_broken(registry: Registry) -> None:
@@ -190,26 +147,107 @@ def _refuse_broken(registry: Registry) -> None:
             )
 
 
+def pipeline_command(
+    name: str, stages: Callable[[Run], None], summary: str, *, shows: str = "", asks: bool = False
+) -> PipelineCommand:
+    """A command that does some stages of a run and prints what is in its folder then.
+
+    With `asks` it has `--dry-run`.
+    """
+
+    @click.pass_context
+    def callback(
+        ctx: click.Context, /, as_json: bool, redo: bool, dry_run: bool = False, **values: Any
+    ) -> None:
+        run = attrs.evolve(prepare(ctx, values), redo=redo)
+        if dry_run:
+            from cpt.run import estimate
+
+            print_estimates(estimate.estimate(run), as_json)
+            return
+        stages(run)
+        if is_main():
+            conclude(run.folder, as_json)
+
+    return PipelineCommand(
+        name,
+        callback=callback,
+        help=summary,
+        shows=frozenset(shows.split()),
+        params=[
+            click.Option(["--output"], metavar="DIR", help="The run folder."),
+            click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
+            click.Option(["--preset"], metavar="NAME", help="Options that a plugin offers."),
+            json_option(),
+            click.Option(["--redo"], is_flag=True, help=REDO),
+            *([DRY_RUN] if asks else []),
+        ],
+    )
+
+
+def _run(run: Run) -> None:
+    from cpt.run import pipeline
+
+    pipeline.walk(run)
+
+
+def _pair(run: Run) -> None:
+    from cpt.run import pipeline
+
+    pipeline.pair(run)
+
+
+def _train(run: Run) -> None:
+    from cpt.run import pipeline
+
+    pipeline.train(run)
+
+
+def _evaluate(run: Run) -> None:
+    from cpt.run import pipeline
+
+    pipeline.evaluate(run)
+
+
+REDO = (
+    "Make again, in this folder, what was made with other options; answers that were paid for "
+    "are kept."
+)
+
 COMMANDS = (
-    pipeline_command("run", "walk", "Every stage, skipping what is done (also plain `cpt`)."),
-    pipeline_command("pair", "pair", "Make pairs from prompts.", "prompts limit pairer asking"),
     pipeline_command(
-        "train", "train", "Train a model on pairs.", "pairs model scheduler loss train seed"
+        "run",
+        _run,
+        "Every stage, skipping what is done (also plain `cpt`).",
+        asks=True,
+    ),
+    pipeline_command(
+        "pair",
+        _pair,
+        "Make pairs from prompts.",
+        shows="prompts limit pairer asking",
+        asks=True,
+    ),
+    pipeline_command(
+        "train",
+        _train,
+        "Train a model on pairs.",
+        shows="pairs model scheduler loss train seed",
     ),
     pipeline_command(
         "eval",
-        "evaluate",
+        _evaluate,
         "Measure the trained model beside the one it came from.",
-        "evaluators eval_prompts eval_limit generator controls",
+        shows="evaluators eval_prompts eval_limit generator controls",
     ),
 )
 
 
+@takes_json
 @click.command()
 @click.option("--output", metavar="DIR", required=True, type=Path, help="The run folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def report(output: Path, as_json: bool) -> None:
-    """Say again what a run made, and write its page anew."""
+    """Print what a run made, and write its page again."""
     folder = Folder(output)
     if not folder.record:
         raise CptError(f"--output {output}: there is no run in this folder.")

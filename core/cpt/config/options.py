@@ -1,4 +1,4 @@
-"""One attrs class, three doors: Python arguments, YAML keys, command-line flags."""
+"""The options of an attrs class: from and to plain values, and what they are called and do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from cattrs.gen import make_dict_unstructure_fn
 
 from cpt.errors import BadOptions, CptError
-from cpt.plugins.registry import Registry, nearest
+from cpt.plugins.offers import nearest
+from cpt.plugins.registry import Registry
 from cpt.roles import ROLES, Component
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ VALIDATED = re.compile(r"(Length of )?'(\w+)' (must .*)", re.DOTALL)
 """What the validators of attrs say, which name the field first."""
 
 MISSING = ": must be given"
-"""How a complaint ends whose culprit stands nowhere."""
+"""How a complaint about a missing value ends: no place gave it."""
 
 
 def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under: str = "") -> T:
@@ -51,7 +52,7 @@ def converter(registry: Registry) -> cattrs.Converter:
 
     def unstructure(component: Component) -> dict[str, Any]:
         fill = make_dict_unstructure_fn(type(component), made)
-        return {"name": component.name, **fill(component)}
+        return {"name": registry.name_of(type(component)), **fill(component)}
 
     def by_name(kind: Any) -> Callable[[Any, Any], Any]:
         fill = made.gen_structure_attrs_fromdict(kind)
@@ -92,8 +93,14 @@ def spell_out(value: Any, role: str, registry: Registry) -> dict[str, Any]:
 
 def fields(cls: type[Any]) -> tuple[attrs.Attribute[Any], ...]:
     """The attrs fields of a class that can be given, its own leading ones first, types resolved."""
-    found: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
-    return tuple(sorted((field for field in found if field.init), key=lambda each: each.kw_only))
+    try:
+        found: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
+    except NameError as error:
+        raise CptError(
+            f"{cls.__module__}.{cls.__qualname__}: the type of an option is unknown ({error}); "
+            "import it in the plugin, outside of `if TYPE_CHECKING`."
+        ) from error
+    return tuple(sorted((field for field in found if field.init), key=lambda field: field.kw_only))
 
 
 def default(field: attrs.Attribute[Any]) -> Any:

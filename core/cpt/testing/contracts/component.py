@@ -90,9 +90,9 @@ class ComponentContract(Generic[C]):
         from cpt.plugins.manager import load_plugins
         from cpt.plugins.registry import Registry
 
-        collected = Registry.collect(load_plugins())
-        used = {(each.role, each.name): type(each) for each in _parts(self.component)}
-        registry = attrs.evolve(collected, components={**collected.components, **used})
+        registry = Registry.collect(load_plugins())
+        for part in _parts(self.component):
+            registry = registry.including(type(part))
         written = json.dumps(options.converter(registry).unstructure(self.component))
         values = json.loads(written)
         assert values.pop("name") == self.component.name
