@@ -118,11 +118,10 @@ def kit() -> str:
 
 
 def _promises(cls: type[Any]) -> Iterator[str]:
-    """The tests of a contract as sentences, then what its user may override."""
+    """The tests of a contract, one a line, then what its user may override."""
     for name, test in vars(cls).items():
         if name.startswith("test_"):
-            promise = name.removeprefix("test_").replace("_", " ").capitalize()
-            yield f"- **{promise}.** {' '.join(_doc(test).split())}".rstrip()
+            yield f"- `{name}`: {_doc(test)}"
     for name, member in vars(cls).items():
         if inspect.isfunction(member) and _is_public(name, member) and "test_" not in name:
             yield from ("", f"```python\n{_signature(member)}\n```", "", _doc(member))

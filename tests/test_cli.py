@@ -7,8 +7,10 @@ import sys
 
 import click
 import pytest
+import yaml
 
 from cpt.cli import main
+from cpt.config import Layer
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 
@@ -189,3 +191,33 @@ def test_an_unexpected_error_keeps_its_traceback(cpt_cli, tmp_path):
     result = cpt_cli("-p", "buggy.py", "crash")
     assert result.exit_code == 1
     assert isinstance(result.exception, KeyError)
+
+
+def test_as_a_module_it_imports_nothing_from_the_working_directory(tmp_path):
+    for name in ("yaml", "torch", "cattrs", "rich"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('this is {name} of the directory')")
+    command = [sys.executable, "-m", "cpt", "show", "loss", "dpo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_layers_of_a_line_are_read_once(cpt_cli, monkeypatch):
+    """But for the run folder, whose name may depend on what is picked."""
+    read = []
+    monkeypatch.setattr("cpt.config.environment", lambda: read.append(1) or Layer("none", {}))
+    cpt_cli("train", "--pairs", "none.jsonl", "--model", "none", "--output", "run")
+    assert read == [1]
+    help_too = cpt_cli("train", "--help")
+    assert help_too.exit_code == 0 and read == [1, 1]
+
+
+def test_a_switch_that_is_turned_off_reaches_the_run(cpt_cli, tmp_path):
+    """What a line is before its flags are known takes the next word for its value."""
+    (tmp_path / "run.yaml").write_text("asking: {batch: true}")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Why?", "responses": {"x": "one", "y": "two"}}')
+    rungs = [word for who in "xy" for word in ("--pairer.rungs", f"recorded:p.jsonl#{who}")]
+    line = ["pair", "--prompts", "p.jsonl", "--pairer", "ladder", *rungs, "--config", "run.yaml"]
+    made = cpt_cli(*line, "--no-batch", "--output", "run")
+    assert made.exit_code == 0, made.output
+    recorded = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    assert recorded["options"]["asking"]["batch"] is False
