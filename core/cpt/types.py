@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import groupby
 from math import inf, sqrt
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
@@ -147,6 +146,8 @@ class Score:
     @classmethod
     def mean(cls, each: Mapping[str, float]) -> Score:
         """The mean over prompts, with its normal interval; one value alone has no end to it."""
+        from statistics import fmean, stdev  # slow to import
+
         values = list(each.values())
         middle = fmean(values)
         half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -17,7 +17,9 @@ from cpt.cli.output import json_option, print_json, summed_up
 from cpt.cli.stages import DRY_RUN, PipelineCommand, prepare, run_folder
 from cpt.cli.summary import bill_lines
 from cpt.errors import BadData, CptError
-from cpt.run.stages import Run, needed
+
+if TYPE_CHECKING:
+    from cpt.run.stages import Run
 
 UNFINISHED = 1
 """Exit status if some prompt has no final outcome yet."""
@@ -50,6 +52,7 @@ def _respond(
 def _ask(run: Run, as_json: bool) -> None:
     from cpt.config import options
     from cpt.data import read_prompts
+    from cpt.run.stages import needed
     from cpt.run.steps.respond import respond
 
     responder = needed(run, "responder")
@@ -110,6 +113,7 @@ def _journal(path: Path) -> Path:
 def _print_why(run: Run, prompt_id: str, as_json: bool) -> None:
     from cpt.asking.journal.queries import why
     from cpt.data import read_prompts
+    from cpt.run.stages import needed
 
     responder = needed(run, "responder")
     source = needed(run, "prompts")

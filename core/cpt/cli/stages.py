@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -19,9 +19,10 @@ from cpt.cli.summary import conclude
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.registry import Registry
-from cpt.run.events import Events
-from cpt.run.record.folder import Folder
-from cpt.run.stages import Run, is_main
+
+if TYPE_CHECKING:
+    from cpt.run.record.folder import Folder
+    from cpt.run.stages import Run
 
 
 class PipelineCommand(click.Command):
@@ -88,22 +89,25 @@ def _stacked(
     line: Addresses, registry: Registry, default_preset: bool
 ) -> tuple[Folder, list[Layer]]:
     """The run folder, and all layers of values; the last is the command line itself."""
+    from cpt.run.record.folder import Folder
+
     above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
     if "config" in line:
         above.insert(0, config.read(Path(line["config"])))
     if "output" in line:
         folder = Folder(Path(line["output"]))
     else:
-        folder = _default_folder(config.merge(config.stack(above, registry, default_preset)))
+        picked = config.merge(config.stack(above, registry, default_preset))
+        folder = Folder(_default_path(picked))
     recorded = dict(config.flatten(folder.options))
     run_yaml = Layer(str(folder.path / "run.yaml"), recorded, recorded=True)
     return folder, config.stack([run_yaml, *above], registry, default_preset)
 
 
-def _default_folder(picked: Addresses) -> Folder:
+def _default_path(picked: Addresses) -> Path:
     """A folder named after the method."""
     method = [str(picked[role]).partition(":")[0] for role in ("pairer", "loss") if role in picked]
-    return Folder(Path("runs", "-".join(method).replace("/", "-")))
+    return Path("runs", "-".join(method).replace("/", "-"))
 
 
 def _without_own(line: Addresses) -> Addresses:
@@ -120,6 +124,9 @@ DRY_RUN = click.Option(
 
 def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     """The run that a command line describes; nothing is written yet."""
+    from cpt.run.events import Events
+    from cpt.run.stages import Run
+
     registry = _registry(ctx)
     _refuse_broken(registry)
     # The flags know the types of their values, which the first reading of the line did not.
@@ -159,10 +166,11 @@ def pipeline_command(
     def callback(
         ctx: click.Context, /, as_json: bool, redo: bool, dry_run: bool = False, **values: Any
     ) -> None:
+        from cpt.run import estimate
+        from cpt.run.stages import is_main
+
         run = attrs.evolve(prepare(ctx, values), redo=redo)
         if dry_run:
-            from cpt.run import estimate
-
             print_estimates(estimate.estimate(run), as_json)
             return
         stages(run)
@@ -248,6 +256,8 @@ COMMANDS = (
 @click.option("--output", metavar="DIR", required=True, type=Path, help="The run folder.")
 def report(output: Path, as_json: bool) -> None:
     """Print what a run made, and write its page again."""
+    from cpt.run.record.folder import Folder
+
     folder = Folder(output)
     if not folder.record:
         raise CptError(f"--output {output}: there is no run in this folder.")

@@ -14,11 +14,10 @@ import attrs
 import click
 
 from cpt.cli.output import first_of, print_json, summed_up
-from cpt.report.read.files import read_json
-from cpt.run.record.folder import Folder
 
 if TYPE_CHECKING:
     from cpt.asking.journal.queries import Charge
+    from cpt.run.record.folder import Folder
 
 WIDE = 200
 """Columns of a file or a pipe."""
@@ -61,6 +60,8 @@ def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def _scores(folder: Folder) -> dict[str, Any]:
+    from cpt.report.read.files import read_json
+
     plain: dict[str, Any] = read_json(folder.path / "scores.json") or {"scores": {}}
     for named in plain["scores"].values():
         for score in named.values():

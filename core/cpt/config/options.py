@@ -10,17 +10,18 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 import attrs
-import cattrs
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
-from cattrs.gen import make_dict_unstructure_fn
 
 from cpt.errors import BadOptions, CptError
 from cpt.plugins.offers import nearest
 from cpt.plugins.registry import Registry
 from cpt.roles import ROLES, Component
+
+if TYPE_CHECKING:  # slow to import
+    import cattrs
+    from cattrs.errors import ClassValidationError, IterableValidationError
 
 T = TypeVar("T")
 VALIDATED = re.compile(r"(Length of )?'(\w+)' (must .*)", re.DOTALL)
@@ -35,6 +36,8 @@ def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under:
 
     Raises `BadOptions` that says which of them do not fit, each with its address.
     """
+    from cattrs.errors import ClassValidationError, IterableValidationError
+
     try:
         return converter(registry).structure(values, cls)
     except (ClassValidationError, IterableValidationError, CptError) as error:
@@ -43,6 +46,9 @@ def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under:
 
 def converter(registry: Registry) -> cattrs.Converter:
     """Between plain values and components, which are written `{name: ..., option: ...}`."""
+    import cattrs
+    from cattrs.gen import make_dict_unstructure_fn
+
     made = cattrs.Converter(forbid_extra_keys=True)
 
     def structure(value: Any, base: type[Component]) -> Component:
@@ -218,6 +224,8 @@ def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:
 
 def _complaints(error: BaseException, address: str) -> Iterator[str]:
     """One line for everything wrong, each beginning with the address of the culprit."""
+    from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+
     if isinstance(error, ClassValidationError | IterableValidationError):
         for inner, note in _noted(error):
             yield from _complaints(

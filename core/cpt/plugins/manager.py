@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -32,9 +32,10 @@ class Plugin:
     """One plugin as the user sees it in `cpt plugins`, whether or not it loaded."""
 
     name: str
-    source: str
-    """The distribution, module or file that it comes from."""
-    version: str = ""
+    place: str
+    """The module or file that it is in."""
+    distribution: Distribution | None = None
+    """What was installed with it."""
     seconds: float = 0.0
     """Time that its import took."""
     hooks: list[str] = attrs.field(factory=list)
@@ -46,6 +47,16 @@ class Plugin:
     """Named by the user, with `-p` or in `CPT_PLUGINS`; else found as installed."""
     blocked: bool = False
     """Left out with `-p no:NAME`."""
+
+    @property
+    def source(self) -> str:
+        """The distribution, module or file that it comes from."""
+        return _label(self.distribution)[0] if self.distribution else self.place
+
+    @property
+    def version(self) -> str:
+        """That of its distribution, or no text."""
+        return _label(self.distribution)[1] if self.distribution else ""
 
     @property
     def why(self) -> str:
@@ -113,7 +124,7 @@ class Plugins:
 
     def _add_again(self, plugin: Plugin, first: Plugin) -> None:
         """What a second plugin of one name becomes: the same again, left out too, or broken."""
-        if first.blocked or plugin.source in (first.source, first.name):
+        if first.blocked or plugin.place in (first.place, first.name):
             first.asked = first.asked or not first.blocked
             return
         plugin.error = ValueError(f"the name {plugin.name!r} is taken by {first.source}")
@@ -151,7 +162,7 @@ def load_plugins(extra: Iterable[str] = ()) -> Plugins:
 def _installed() -> Iterator[tuple[Plugin, Callable[[], object]]]:
     """Each installed plugin with the function that loads it."""
     for point in _unique(entry_points(group=GROUP)):
-        yield _described(point), point.load
+        yield Plugin(point.name, point.value, point.dist), point.load
 
 
 def _named(names: Iterable[str]) -> Iterator[tuple[Plugin, Callable[[], object]]]:
@@ -162,10 +173,10 @@ def _named(names: Iterable[str]) -> Iterator[tuple[Plugin, Callable[[], object]]
             yield Plugin(called, name, asked=True), partial(_import, name)
 
 
-def _described(point: EntryPoint) -> Plugin:
-    if point.dist is None:
-        return Plugin(point.name, point.value)
-    return Plugin(point.name, point.dist.name, point.dist.version)
+@cache
+def _label(distribution: Distribution) -> tuple[str, str]:
+    """The name and the version of a distribution, whose metadata is slow to read."""
+    return distribution.name, distribution.version
 
 
 def _unique(points: Iterable[EntryPoint]) -> Iterator[EntryPoint]:
