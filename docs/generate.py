@@ -20,7 +20,7 @@ from cpt.roles import ROLES
 from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
-ROAD = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator")
+ROLE_ORDER = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator", "observer")
 BY = "*Written by `docs/generate.py` from the code itself.*"
 
 
@@ -54,7 +54,7 @@ def components(registry: Registry) -> str:
         "several, with their number: `pairer.rungs.0.model`.",
         "",
     ]
-    for role in ROAD:
+    for role in ROLE_ORDER:
         lines += [f"## {plural(role).capitalize()}", "", _doc(ROLES[role]), ""]
         for name in registry.names(role):
             cls = registry[role, name]

@@ -97,6 +97,7 @@ HOOKS = {
     "cpt_pairers": "must return a list",
     "cpt_schedulers": "must return a list",
     "cpt_evaluators": "must return a list",
+    "cpt_observers": "must return a list",
     "cpt_commands": "must return a list",
     "cpt_paths": "must be a dictionary",
     "cpt_presets": "must be a dictionary",
@@ -261,12 +262,25 @@ def test_what_is_right_is_loaded(cpt_cli, tmp_path):
             "unknown hook 'cpt_loses'. Did you mean 'cpt_losses'?",
         ),
         (
-            f"{HINGE}\n@attrs.frozen\nclass Wide(Hinge):\n    name = 'wide'\n    width = 2.0\n",
+            f"{HINGE}\nclass Wide(Hinge):\n    name = 'wide'\n    width = 2.0\n",
             "TypeError: mine.Wide: `width` has no type, so the option keeps its default; "
             "write `width: TYPE = ...`",
         ),
+        (
+            "@cpt.hookimpl\ndef cpt_step_ended(stp): pass",
+            "ValueError: cpt_step_ended has no argument 'stp'. There are: output, step, steps,",
+        ),
+        (
+            "import attrs\n@attrs.frozen\nclass Deaf(cpt.Observer):\n    name = 'deaf'\n"
+            "    def cpt_step_ended(self, step): pass\n"
+            "@cpt.hookimpl\ndef cpt_observers(): return [Deaf]",
+            "mine.Deaf: cpt_step_ended is not marked as a hook; write @cpt.hookimpl above it",
+        ),
         ("@cpt.hookimpl\ndef cpt_frobnicate(): return []", "unknown hook 'cpt_frobnicate'."),
-        ("@cpt.hookimpl\ndef cpt_losses(batch): return []", "Argument(s) {'batch'} are declared"),
+        (
+            "@cpt.hookimpl\ndef cpt_losses(batch): return []",
+            "ValueError: cpt_losses has no argument 'batch'. It takes none.",
+        ),
     ],
 )
 def test_what_would_silently_do_nothing_breaks_its_plugin(cpt_cli, tmp_path, written, why):
@@ -526,6 +540,47 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplo
     assert [record.getMessage() for record in caplog.records] == [
         "plugin 'watch' failed in cpt_step_ended; the run goes on"
     ]
+
+
+OBSERVER = """
+import attrs, cpt
+
+@attrs.frozen
+class Counter(cpt.Observer):
+    "Counts stages."
+    name = "counter"
+    file: str = "count"
+    _seen: list = attrs.field(factory=list, init=False)
+
+    @cpt.hookimpl
+    def cpt_stage_ended(self, output, stage):
+        self._seen.append(stage)
+        (output / self.file).write_text(" ".join(self._seen))
+
+@cpt.hookimpl
+def cpt_observers(): return [Counter]
+"""
+
+
+@pytest.mark.parametrize("said", ["flag", "file", "environment"])
+def test_an_observer_has_options_at_one_address(cpt_cli, tmp_path, monkeypatch, said):
+    (tmp_path / "mine.py").write_text(OBSERVER)
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Why?", "responses": {"x": "one", "y": "two"}}')
+    rungs = [word for who in "xy" for word in ("--pairer.rungs", f"recorded:p.jsonl#{who}")]
+    line = ["-p", "mine.py", "pair", "--prompts", "p.jsonl", "--pairer", "ladder", *rungs]
+    line += ["--output", "run"]
+    if said == "flag":
+        line += ["--observers", "counter", "--observers.file", "mine"]
+    elif said == "file":
+        (tmp_path / "run.yaml").write_text("observers: [{name: counter, file: mine}]")
+        line += ["--config", "run.yaml"]
+    else:
+        monkeypatch.setenv("CPT_OBSERVERS", "counter")
+        monkeypatch.setenv("CPT_OBSERVERS__FILE", "mine")
+    made = cpt_cli(*line)
+    assert made.exit_code == 0, made.output
+    assert (tmp_path / "run" / "mine").read_text() == "prompts pairs"
+    assert cpt_cli(*line, "--observers", "counter", "--observers", "counter").exit_code == 0
 
 
 BUGGY = """

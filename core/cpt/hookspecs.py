@@ -11,7 +11,7 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     import click
 
-    from cpt.roles import Evaluator, Judge, Loss, Pairer, Responder, Scheduler
+    from cpt.roles import Evaluator, Judge, Loss, Observer, Pairer, Responder, Scheduler
 
 hookspec = HookspecMarker("cpt")
 hookimpl = HookimplMarker("cpt")
@@ -49,21 +49,26 @@ def cpt_evaluators() -> Iterable[type[Evaluator]]:  # type: ignore[empty-body]
     """Offer classes that measure a trained model."""
 
 
-# Offers: what else a command line can say.
+@hookspec
+def cpt_observers() -> Iterable[type[Observer]]:  # type: ignore[empty-body]
+    """Offer classes that observe a run and have options: `--observers NAME` picks them."""
+
+
+# Offers: what else a command line can name.
 
 
 @hookspec
 def cpt_paths() -> Mapping[str, Callable[[str], Path]]:  # type: ignore[empty-body]
     """Offer path schemes.
 
-    `{"lab": make}` lets `lab:REST` stand wherever a file or a folder is expected; `make(REST)`
-    brings it to this machine if need be and returns where it lies.
+    With `{"lab": make}`, `lab:REST` can be given wherever a file or a folder is expected;
+    `make(REST)` brings it to this machine if need be and returns its path.
     """
 
 
 @hookspec
 def cpt_presets() -> Mapping[str, Mapping[str, Any]]:  # type: ignore[empty-body]
-    """Offer presets: options by name, as in a YAML file, that lie under the user's own.
+    """Offer presets: options by name, as in a YAML file. What the user gives wins over them.
 
     The key `options` holds, by role and name, what a component gets only if it is picked.
     """

@@ -220,6 +220,17 @@ class Evaluator(Component):
         """
 
 
+@attrs.frozen
+class Observer(Component):
+    """Is told what happens in a run, and has options of its own.
+
+    Its methods are the hooks that observe (`cpt_step_ended` and the like), each marked with
+    `@cpt.hookimpl`. What it must remember is in a field with `init=False`.
+    """
+
+    role = "observer"
+
+
 ROLES: dict[str, type[Component]] = {
-    cls.role: cls for cls in (Responder, Judge, Pairer, Scheduler, Loss, Evaluator)
+    cls.role: cls for cls in (Responder, Judge, Pairer, Scheduler, Loss, Evaluator, Observer)
 }

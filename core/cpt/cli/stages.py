@@ -132,7 +132,13 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     # The flags know the types of their values, which the first reading of the line did not.
     typed = Layer(COMMAND_LINE, given(values, ctx.meta["flags"]))
     resolved = config.resolve([*ctx.meta["layers"][:-1], typed], registry)
-    registry.plugins.manager.register(Progress(), Progress.__module__)
+    given_once = [
+        observer
+        for place, observer in enumerate(resolved.observers)
+        if observer not in resolved.observers[:place]
+    ]
+    for number, observer in enumerate([Progress(), *given_once]):
+        registry.plugins.manager.register(observer, f"{type(observer).__module__} {number}")
     keep_quiet()
     folder = run_folder(ctx)
     return Run(resolved, folder, registry, Events(registry.plugins, folder.path))

@@ -12,7 +12,7 @@ from attrs.validators import and_, ge, le, optional
 from cpt.asking.options import Asking
 from cpt.config import options
 from cpt.plugins.registry import Registry
-from cpt.roles import Evaluator, Loss, Pairer, Responder, Scheduler
+from cpt.roles import Evaluator, Loss, Observer, Pairer, Responder, Scheduler
 from cpt.training.options import Training
 
 BEFORE, AFTER = "before", "after"
@@ -81,6 +81,8 @@ class Config:
     """How an evaluated model answers; its model is filled in."""
     controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_refuse_unspeakable)
     """What to set beside the trained model, by name."""
+    observers: tuple[Observer, ...] = ()
+    """Are told what happens in the run; repeat the flag for several."""
     asking: Asking = attrs.field(factory=Asking)
     """How responders are asked, whoever they are."""
     seed: int = attrs.field(default=0, validator=and_(ge(0), le(2**32 - 1)))

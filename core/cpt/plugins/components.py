@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 import attrs
 
-from cpt.roles import Component, Loss, Need
+from cpt.plugins.hooks import check_hooks
+from cpt.roles import Component, Loss, Need, Observer
 
 NEEDS = get_args(Need)
 
@@ -22,6 +23,8 @@ def check_component(cls: Any, base: type[Component], hook: str) -> None:
     _check_options(cls)
     if issubclass(cls, Loss):
         _check_needs(cls)
+    if issubclass(cls, Observer):
+        _check_methods(cls)
 
 
 def _check_name(cls: type[Component]) -> None:
@@ -58,6 +61,13 @@ def _check_needs(cls: type[Loss]) -> None:
             f"{_where(cls)}: `needs` has the unknown word {word!r}.{meant} "
             f"There are: {', '.join(NEEDS)}."
         )
+
+
+def _check_methods(cls: type[Observer]) -> None:
+    try:
+        check_hooks(cls)
+    except ValueError as error:
+        raise ValueError(f"{_where(cls)}: {error}") from error
 
 
 def _annotated(cls: type[Component]) -> set[str]:

@@ -4,6 +4,7 @@ from cpt.testing.contracts.component import ComponentContract
 from cpt.testing.contracts.evaluator import EvaluatorContract
 from cpt.testing.contracts.judge import JudgeContract
 from cpt.testing.contracts.loss import LossContract, MonotoneLossContract
+from cpt.testing.contracts.observer import ObserverContract
 from cpt.testing.contracts.pairer import PairerContract
 from cpt.testing.contracts.responder import ResponderContract
 from cpt.testing.contracts.scheduler import SchedulerContract
@@ -14,6 +15,7 @@ __all__ = [
     "JudgeContract",
     "LossContract",
     "MonotoneLossContract",
+    "ObserverContract",
     "PairerContract",
     "ResponderContract",
     "SchedulerContract",
