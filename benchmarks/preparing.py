@@ -46,8 +46,8 @@ class Cost:
 def ours(
     pairs: Sequence[Pair], model: Path, options: argparse.Namespace
 ) -> Callable[[], Iterable[Ids]]:
+    from cpt.models import load_tokenizer
     from cpt.training.data.prepare import prepare
-    from cpt.training.data.tokens import load_tokenizer
     from cpt.training.options import Training
 
     tokenizer = load_tokenizer(model)

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from cpt.models import load_tokenizer
 from cpt.training.data.packing import microbatches
 from cpt.training.data.rows import Row
-from cpt.training.data.tokens import encode, load_tokenizer
+from cpt.training.data.tokens import encode
 from cpt.training.forward.loading import load_model
 from cpt.training.forward.logps import SequenceLogps
 

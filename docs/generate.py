@@ -6,12 +6,13 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
 
 import cpt
-from cpt import errors, hookspecs, roles, testing, types
+from cpt import data, errors, files, hookspecs, models, paths, roles, service, testing, types
 from cpt.config import Config, options
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.offers import plural
@@ -21,6 +22,8 @@ from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
 ROLE_ORDER = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator", "observer")
+PUBLIC = (cpt, data, files, models, paths, service, testing)
+"""The modules that plugins may import, bundled ones as well as yours."""
 BY = "*Written by `docs/generate.py` from the code itself.*"
 
 
@@ -84,22 +87,53 @@ def run_options() -> str:
 
 def _shortened(cls: type[Any], under: str) -> Iterator[str]:
     """The flags that need not say what they are under, in a sentence."""
-    names = [each.name for each in options.fields(cls) if each.metadata.get("short")]
+    names = [field.name for field in options.fields(cls) if field.metadata.get("short")]
     if names:
         short, whole = (", ".join(f"`--{on}{name}`" for name in names) for on in ("", f"{under}."))
         yield from (f"On the command line {short} stand for {whole}.", "")
 
 
 def api() -> str:
-    """Everything that `import cpt` gives."""
-    lines = ["# Python API", "", BY, "", "What `import cpt` gives a plugin's author.", ""]
+    """Everything that plugins may import, module by module."""
+    lines = ["# Python API", "", BY, "", _doc(api_note), ""]
+    lines += [f"- `{module.__name__}`: {_doc(module).partition(chr(10))[0]}" for module in PUBLIC]
+    lines += ["", "## cpt", ""]
     for module, title in ((roles, "Roles"), (types, "Records"), (errors, "Errors")):
-        named = [getattr(cpt, name) for name in cpt.__all__]
-        classes = [each for each in named if getattr(each, "__module__", "") == module.__name__]
-        lines += [f"## {title}", ""]
+        named = [getattr(cpt, name) for name in public_names(cpt)]
+        classes = [thing for thing in named if getattr(thing, "__module__", "") == module.__name__]
+        lines += [f"### {title}", ""]
         for cls in sorted(classes, key=lambda cls: inspect.getsourcelines(cls)[1]):
-            lines += [f"### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
+            lines += [f"#### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
+    for module in (module for module in PUBLIC if module not in (cpt, testing)):
+        lines += [f"## {module.__name__}", "", _doc(module), "", *_module(module)]
     return "\n".join(lines)
+
+
+def api_note() -> None:
+    """
+    What a plugin may import. Bundled plugins import nothing else of cpt, and a test sees to it.
+    `cpt.testing` has [a page of its own](testing.md).
+    """
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """What a module offers: its `__all__`, or the classes and functions that are defined in it."""
+    own = (
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and getattr(thing, "__module__", "") == module.__name__
+    )
+    return list(getattr(module, "__all__", own))
+
+
+def _module(module: ModuleType) -> Iterator[str]:
+    for name in public_names(module):
+        thing = getattr(module, name)
+        yield from (f"### {name}", "")
+        if inspect.isclass(thing):
+            yield from (_doc(thing), "", *_members(thing))
+        elif callable(thing):
+            yield from (f"```python\n{_signature(thing)}\n```", "", _doc(thing), "")
 
 
 def kit() -> str:

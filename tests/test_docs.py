@@ -14,7 +14,9 @@ in `student/` and the examples; `openai` talks to a server here that revises wha
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
 import re
 import subprocess
 import tomllib
@@ -169,6 +171,45 @@ def generator() -> Any:
 def test_the_reference_says_what_the_code_says() -> None:
     stale = [path.name for path, text in generator().pages() if path.read_text() != text]
     assert not stale, "run `make docs`"
+
+
+def test_everything_public_is_in_the_reference_with_what_it_does() -> None:
+    reference = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    generate = generator()
+    for module in generate.PUBLIC:
+        assert f"`{module.__name__}`" in reference
+        for name in generate.public_names(module):
+            thing = getattr(module, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                doc = inspect.getdoc(thing) or ""
+                assert doc and doc in reference, f"{module.__name__}.{name}"
+
+
+def test_bundled_plugins_import_only_what_is_public() -> None:
+    """A stranger can do what they do."""
+    public = {module.__name__ for module in generator().PUBLIC}
+    private = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in (ROOT / "plugins").rglob("*.py")
+        for module in _imported_of_cpt(path)
+        if module not in public and not module.startswith("cpt.service.")
+    }
+    assert private == set()
+
+
+def _imported_of_cpt(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name.split(".")[0] == "cpt")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cpt":
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if _is_module(whole) else str(node.module)
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath("core", *name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def test_the_index_leads_to_every_page() -> None:

@@ -24,13 +24,12 @@ from tokenizers import (
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from cpt import CptError, Message
+from cpt.models import load_tokenizer, with_template
 from cpt.training.data.tokens import (
     AT_ONCE,
     _Encoder,
     _Tail,
     encode,
-    load_tokenizer,
-    with_template,
 )
 
 from . import tiny

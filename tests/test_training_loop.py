@@ -539,7 +539,7 @@ def test_the_schedules_are_those_of_their_names() -> None:
 
 
 def test_a_small_model_computes_with_one_thread_and_a_large_one_with_all():
-    from cpt.training.forward.cpu import SMALL, suited_threads
+    from cpt.models import SMALL, suited_threads
 
     torch.set_num_threads(2)
     try:

@@ -1,6 +1,15 @@
 """Contrastive post-training: from prompts to preference pairs to an aligned model."""
 
-from cpt.errors import CptError, Denied, NoPair, Overloaded, Rejected, Unreachable
+from cpt.errors import (
+    AskError,
+    CptError,
+    Denied,
+    Malformed,
+    NoPair,
+    Overloaded,
+    Rejected,
+    Unreachable,
+)
 from cpt.hookspecs import hookimpl
 from cpt.roles import (
     NOT_IDENTITY,
@@ -20,6 +29,7 @@ from cpt.types import (
     Batch,
     Logps,
     Message,
+    Outcome,
     Pair,
     Prompt,
     Response,
@@ -32,6 +42,7 @@ from cpt.types import (
 __all__ = [
     "NOT_IDENTITY",
     "Ask",
+    "AskError",
     "Batch",
     "Component",
     "CptError",
@@ -41,9 +52,11 @@ __all__ = [
     "Local",
     "Logps",
     "Loss",
+    "Malformed",
     "Message",
     "NoPair",
     "Observer",
+    "Outcome",
     "Overloaded",
     "Pair",
     "Pairer",

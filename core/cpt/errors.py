@@ -84,3 +84,8 @@ def during(what: str) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"This happened while {what}.")
         raise
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first."""
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(" .:")

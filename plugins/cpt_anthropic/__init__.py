@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, hookimpl
-from cpt.errors import AskError
+from cpt import NOT_IDENTITY, AskError, CptError, Prompt, Responder, Response, hookimpl
 from cpt.service.batch import BatchService, Item
 from cpt.service.credentials import refuse_password, refuse_unsendable
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 from anthropic.types.messages import MessageBatch
 
-from cpt import Rejected, Response, Unreachable
-from cpt.errors import AskError
+from cpt import AskError, Rejected, Response, Unreachable
 from cpt.service.batch import Item
 from cpt.service.http_errors import failure
 from cpt_anthropic.messages import read

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cpt import Prompt, Response, Usage
-from cpt.errors import Malformed
+from cpt import Malformed, Outcome, Prompt, Response, Usage
 from cpt.service.chat import count
-from cpt.types import Outcome
 
 OUTCOMES: Mapping[str, Outcome] = {
     "max_tokens": "cut_off",

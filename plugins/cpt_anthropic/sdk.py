@@ -14,8 +14,7 @@ import aiohttp
 import anthropic
 import httpx2
 
-from cpt import Prompt, Response, Unreachable
-from cpt.errors import Malformed
+from cpt import Malformed, Prompt, Response, Unreachable
 from cpt.service.http_errors import failure
 from cpt.service.ratelimits import heard
 from cpt_anthropic.messages import read

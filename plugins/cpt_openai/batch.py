@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import openai
 from openai.types import Batch
 
-from cpt import Denied, Overloaded, Rejected, Response, Unreachable
-from cpt.errors import AskError
+from cpt import AskError, Denied, Overloaded, Rejected, Response, Unreachable
 from cpt.service.batch import Item
 from cpt.service.chat import read
 from cpt.service.http_errors import failure

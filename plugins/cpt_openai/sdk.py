@@ -14,8 +14,7 @@ import aiohttp
 import httpx2
 import openai
 
-from cpt import Prompt, Response, Unreachable
-from cpt.errors import Malformed
+from cpt import Malformed, Prompt, Response, Unreachable
 from cpt.service.chat import read
 from cpt.service.http_errors import failure
 from cpt.service.ratelimits import heard

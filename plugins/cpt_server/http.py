@@ -13,8 +13,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 import attrs
 
-from cpt import Prompt, Response, Unreachable
-from cpt.errors import Malformed
+from cpt import Malformed, Prompt, Response, Unreachable
 from cpt.service.chat import read
 from cpt.service.http_errors import failure
 from cpt.service.ratelimits import heard

@@ -14,10 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from cpt import CptError, Message, Response, Usage, models
-from cpt.training.data.tokens import load_tokenizer
-from cpt.training.forward.cpu import suited_threads
-from cpt.types import Outcome
+from cpt import CptError, Message, Outcome, Response, Usage, models
+from cpt.models import load_tokenizer, suited_threads
 from cpt_transformers.sampling import key, sampler
 
 if TYPE_CHECKING:

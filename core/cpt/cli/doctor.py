@@ -18,10 +18,9 @@ MOST_SHOWN = 5
 @click.pass_context
 def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
     from cpt.data import read_pairs
-    from cpt.models import folder_of
+    from cpt.models import folder_of, load_tokenizer
     from cpt.training.data.findings import NOTED, REFUSED
     from cpt.training.data.prepare import examine
-    from cpt.training.data.tokens import load_tokenizer
     from cpt.training.forward.loading import vocabulary, within_positions
 
     config = prepare(ctx, values | {"pairs": source}).config

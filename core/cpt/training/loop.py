@@ -16,9 +16,10 @@ from torch import Tensor
 
 from cpt.errors import CptError
 from cpt.files import write_text
+from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training import metrics
-from cpt.training.forward.cpu import count_weights, suited_threads
+from cpt.training.forward.cpu import count_weights
 from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.options import Training

@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 
 from cpt.errors import CptError, during
 from cpt.files import atomic, write_text
-from cpt.models import folder_of, weights_digest
+from cpt.models import folder_of, load_tokenizer, weights_digest
 from cpt.roles import Component, Loss, Scheduler
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.findings import Report, refuse_none_left
 from cpt.training.data.prepare import prepare
-from cpt.training.data.tokens import load_tokenizer
 from cpt.training.forward.loading import vocabulary, within_positions
 from cpt.training.options import Training
 from cpt.types import Pair

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from cpt.models import with_template
 from cpt.training.data.corpus import Corpus, corpus_of
 from cpt.training.data.findings import Finding, Report
 from cpt.training.data.rows import Row
-from cpt.training.data.tokens import Encoded, encode, with_template
+from cpt.training.data.tokens import Encoded, encode
 from cpt.training.options import Training
 from cpt.types import Pair
 

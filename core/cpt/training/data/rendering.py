@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import jinja2
 
+from cpt.errors import first_line
 from cpt.types import Message
 
 Conversation = tuple[Message, ...]
@@ -53,11 +54,6 @@ def render(asked: Sequence[tuple[Conversation, Collection[str]]], tokenizer: Any
         )
         for prompt, (_, texts) in zip(prompts, asked, strict=True)
     ]
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first."""
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(" .:")
 
 
 def _written(

@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
-from cpt.errors import CptError
-from cpt.training.data.rendering import Continuation, Conversation, first_line, render
+from cpt.training.data.rendering import Continuation, Conversation, render
 from cpt.training.data.rows import Tokens
 from cpt.types import Pair
-
-PLAIN = (
-    "{% for message in messages %}{{ message['content'] }}"
-    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
-)
-"""The template of a tokenizer that has none: a line for each turn, answers end with EOS."""
 
 AT_ONCE = 128
 """Prompts that are encoded together, with all answers to them."""
@@ -55,36 +47,6 @@ class Encoded:
     prompt: Tokens
     chosen: Answer
     rejected: Answer
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer in a model's folder, with an EOS token and a chat template for certain.
-
-    Raises `CptError` if there is no tokenizer, or none of its tokens can end an answer.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise CptError(
-            f"{folder}: no tokenizer that can be loaded ({first_line(error)}); a model's folder "
-            "needs tokenizer.json and tokenizer_config.json."
-        ) from error
-    return with_template(tokenizer)
-
-
-def with_template(tokenizer: Any) -> Any:
-    """The tokenizer itself, given the template `PLAIN` if it has none. Raises `CptError`."""
-    if tokenizer.eos_token_id is None:
-        raise CptError(
-            f"{tokenizer.name_or_path}: the tokenizer has no EOS token, so no answer would end; "
-            "set eos_token in its tokenizer_config.json."
-        )
-    if not tokenizer.chat_template:
-        begins = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
-        tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + PLAIN
-    return tokenizer
 
 
 def special_ids(tokenizer: Any) -> set[int]:

@@ -1,20 +1,14 @@
-"""The processor: freed memory kept for the next step, and as many threads as there is work for."""
+"""Training on a CPU: freed memory is kept for the next step."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 # From <malloc.h>.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-SMALL = 500_000
-"""Weights below which threads wait for each other longer than they compute."""
 
 
 def keep_freed_memory() -> None:
@@ -33,17 +27,6 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)
         mallopt(M_TOP_PAD, 2**26)
-
-
-@contextmanager
-def suited_threads(weights: int) -> Iterator[None]:
-    """Compute with one thread inside the block, if the model has few weights."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if weights < SMALL else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def count_weights(folder: Path) -> int:
