@@ -142,7 +142,7 @@ def kit() -> str:
     contracts = [getattr(testing, name) for name in testing.__all__ if "Contract" in name]
     for cls in sorted(contracts, key=lambda cls: cls is not testing.ComponentContract):
         lines += [f"## {cls.__name__}", "", _doc(cls), "", *_promises(cls), ""]
-    lines += ["## Stand-ins", ""]
+    lines += ["## Fakes", ""]
     for name in (name for name in testing.__all__ if "Contract" not in name):
         thing = getattr(testing, name)
         shown = name if inspect.isclass(thing) else _signature(thing)

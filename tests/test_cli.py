@@ -158,6 +158,26 @@ def test_a_full_disk_stops_the_run(cpt_cli, monkeypatch):
     )
 
 
+def test_help_imports_nothing_that_it_does_not_need():
+    """Help stays under four times the cost of its own libraries: see benchmarks/startup.py."""
+    slow = {
+        "cattrs",
+        "email.parser",
+        "hashlib",
+        "jinja2",
+        "rich",
+        "statistics",
+        "cpt.run",
+        "logging",
+    }
+    code = (
+        "import sys; from cpt.cli import main; main(['--help'], standalone_mode=False);"
+        f"print(sorted({slow} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from cpt.cli import main; main(['--help'], standalone_mode=False);"

@@ -222,7 +222,7 @@ class Evaluator(Component):
 
 @attrs.frozen
 class Observer(Component):
-    """Is told what happens in a run, and has options of its own.
+    """Observes a run, with options of its own.
 
     Its methods are the hooks that observe (`cpt_step_ended` and the like), each marked with
     `@cpt.hookimpl`. What it must remember is in a field with `init=False`.

@@ -24,7 +24,7 @@ from cpt.roles import ROLES
 def plugins(registry: Registry, as_json: bool, full: bool) -> None:
     """List the plugins.
 
-    For each, where it comes from, how long it took to load, and what it offers.
+    One a line: its status, the time its import took, where it comes from, its hooks or its error.
     """
     found = registry.plugins.found
     if as_json:

@@ -16,13 +16,13 @@ from cpt.roles import Evaluator, Loss, Observer, Pairer, Responder, Scheduler
 from cpt.training.options import Training
 
 BEFORE, AFTER = "before", "after"
-"""The models that every evaluation measures; controls stand beside them, by name."""
+"""The models that every evaluation measures; controls come beside them, by name."""
 
 COUNT = optional(and_(ge(1), le(sys.maxsize)))
 
 
-def _refuse_unspeakable(_: Any, field: attrs.Attribute[Any], names: Iterable[str]) -> None:
-    """A control's name is part of addresses, flags and paths, and stands beside two others."""
+def _check_names(_: Any, field: attrs.Attribute[Any], names: Iterable[str]) -> None:
+    """A control's name is part of addresses, flags and paths, and two names are taken."""
     for name in names:
         if not name.isidentifier() or name in (BEFORE, AFTER):
             raise ValueError(
@@ -33,7 +33,7 @@ def _refuse_unspeakable(_: Any, field: attrs.Attribute[Any], names: Iterable[str
 
 @attrs.frozen(kw_only=True)
 class Control:
-    """Something to set beside the method: another training from the same model, or none at all."""
+    """Something to compare the method with: another training from the same model, or none."""
 
     pairer: Pairer | None = None
     """Makes its pairs; without one, it trains on the run's own."""
@@ -70,7 +70,7 @@ class Config:
     loss: Loss
     """Scores a batch of pairs."""
     train: Training = attrs.field(factory=Training)
-    """How to train, whatever the loss."""
+    """How to train, with any loss."""
     evaluators: tuple[Evaluator, ...] = ()
     """Measure the model before and after; repeat the flag for several."""
     eval_prompts: str | None = None
@@ -79,12 +79,12 @@ class Config:
     """Ask only the first so many of `eval_prompts`; as many as `limit` where none is given."""
     generator: Responder | None = None
     """How an evaluated model answers; its model is filled in."""
-    controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_refuse_unspeakable)
-    """What to set beside the trained model, by name."""
+    controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_check_names)
+    """What to compare the trained model with, by name."""
     observers: tuple[Observer, ...] = ()
-    """Are told what happens in the run; repeat the flag for several."""
+    """Observe the run; repeat the flag for several."""
     asking: Asking = attrs.field(factory=Asking)
-    """How responders are asked, whoever they are."""
+    """How responders are asked."""
     seed: int = attrs.field(default=0, validator=and_(ge(0), le(2**32 - 1)))
     """What everything random is drawn from."""
 

@@ -135,7 +135,7 @@ def environment() -> Layer:
 def preparse(line: Sequence[str]) -> Addresses:
     """The values on a command line, before it is known which flags exist.
 
-    Of a flag that is given twice the last value counts, unless it may stand for several.
+    Of a flag that is given twice the last value counts, unless it takes several.
     """
     several = {field.name for field in options.fields(Config) if get_origin(field.type) is tuple}
     found: Addresses = {}

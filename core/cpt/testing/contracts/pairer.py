@@ -34,12 +34,12 @@ class PairerContract(ComponentContract[Pairer]):
         """A pair and both its answers are of the prompt that was given."""
         for prompt in self.prompts():
             for pair in self.pairs(prompt):
-                said = f"A pair of prompt {prompt.id!r}"
-                assert pair.prompt == prompt, f"{said} has the prompt {pair.prompt.id!r}."
+                what = f"A pair of prompt {prompt.id!r}"
+                assert pair.prompt == prompt, f"{what} has the prompt {pair.prompt.id!r}."
                 answered = {pair.chosen.prompt_id, pair.rejected.prompt_id}
-                assert answered == {prompt.id}, f"{said} has answers to {answered}."
+                assert answered == {prompt.id}, f"{what} has answers to {answered}."
                 assert pair.pairer in ("", self.component.name), (
-                    f"{said} says that {pair.pairer!r} made it; leave `pairer` empty."
+                    f"{what} says that {pair.pairer!r} made it; leave `pairer` empty."
                 )
 
     def test_numbers_make_sense(self) -> None:

@@ -36,11 +36,11 @@ class ResponderContract(ComponentContract[Responder]):
         answered, asked = [response.prompt_id for response in responses], [p.id for p in prompts]
         assert answered == asked, f"The prompts {asked} got answers to {answered}."
         for response in responses:
-            said = f"The answer to {response.prompt_id!r}"
-            assert response.outcome == "answered", f"{said} has the outcome {response.outcome!r}."
-            assert response.text, f"{said} has no text."
+            what = f"The answer to {response.prompt_id!r}"
+            assert response.outcome == "answered", f"{what} has the outcome {response.outcome!r}."
+            assert response.text, f"{what} has no text."
             author = self.component.author
-            assert response.author == author, f"{said} is by {response.author!r}, not {author!r}."
+            assert response.author == author, f"{what} is by {response.author!r}, not {author!r}."
 
     def test_the_same_request_gets_the_same_answer(self) -> None:
         """Asking twice for one sample of a prompt gives one text."""

@@ -42,10 +42,10 @@ class SchedulerContract(ComponentContract[Scheduler]):
         """Every batch has the size asked for, but the last of an epoch may be smaller."""
         for epochs in (1, EPOCHS):
             sizes = [len(batch) for batch in self._batches(epochs)]
-            said = f"Batches of {SIZE} were asked for in {epochs} epochs; their sizes are {sizes}."
-            assert all(0 < size <= SIZE for size in sizes), said
-            assert sum(size < SIZE for size in sizes) <= epochs, said
-            assert all(size == SIZE for size in sizes[:-1]) or epochs > 1, said
+            what = f"Batches of {SIZE} were asked for in {epochs} epochs; their sizes are {sizes}."
+            assert all(0 < size <= SIZE for size in sizes), what
+            assert sum(size < SIZE for size in sizes) <= epochs, what
+            assert all(size == SIZE for size in sizes[:-1]) or epochs > 1, what
 
     def test_an_empty_set_gives_no_batches(self) -> None:
         """Without pairs there are no batches."""
