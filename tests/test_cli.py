@@ -163,7 +163,6 @@ def test_help_imports_nothing_that_it_does_not_need():
     slow = {
         "cattrs",
         "email.parser",
-        "hashlib",
         "jinja2",
         "rich",
         "statistics",

@@ -8,8 +8,8 @@ import attrs
 import click
 
 from cpt import paths
+from cpt.cli.command import PipelineCommand, prepare
 from cpt.cli.output import json_option, print_json
-from cpt.cli.stages import PipelineCommand, prepare
 from cpt.errors import CptError
 
 MOST_SHOWN = 5
