@@ -47,7 +47,7 @@ def test_no_two_flags_of_a_command_have_one_name(cpt_cli):
         spelt = [
             each
             for param in context.command.get_params(context)
-            for each in (*param.opts, *param.secondary_opts)
+            for name in (*param.opts, *param.secondary_opts)
         ]
         assert len(spelt) == len(set(spelt))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cpt import config
 from cpt.config import Layer, options
-from cpt.errors import BadOptions
+from cpt.errors import BadOptions, CptError
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.yamls import read_yaml
@@ -186,3 +186,18 @@ def test_an_option_of_an_only_one_needs_no_index():
     assert config.unflatten(values) == tree
     with pytest.raises(BadOptions, match="which of the 2 is meant"):
         config.unflatten({"rungs": ["recorded:a", "recorded:b"], "rungs.source": "c"})
+
+
+def test_a_type_that_is_unknown_at_run_time_is_one_line(registry):
+    @attrs.frozen
+    class Typed:
+        count: "Unheard"  # noqa: F821
+
+    complaint = r"Typed: the type of an option is unknown \(name 'Unheard' is not defined\); import"
+    with pytest.raises(CptError, match=complaint):
+        options.fields(Typed)
+
+
+def test_the_plugin_in_front_of_a_name_keeps_the_options_under_it():
+    assert config.over(FLAT, {"loss": "dpo/dpo"}) == FLAT | {"loss": "dpo/dpo"}
+    assert "loss.beta" not in config.over(FLAT, {"loss": "other"})
