@@ -44,12 +44,12 @@ def test_what_is_often_said_has_a_short_name_beside_its_address(cpt_cli, command
 def test_no_two_flags_of_a_command_have_one_name(cpt_cli):
     for name in ("run", "respond", "pair", "train", "eval"):
         context = click.Context(main.commands[name], obj=Registry.collect(load_plugins()))
-        spelt = [
-            each
+        spellings = [
+            spelling
             for param in context.command.get_params(context)
-            for name in (*param.opts, *param.secondary_opts)
+            for spelling in (*param.opts, *param.secondary_opts)
         ]
-        assert len(spelt) == len(set(spelt))
+        assert len(spellings) == len(set(spellings))
 
 
 def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
