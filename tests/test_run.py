@@ -18,7 +18,7 @@ from cpt.plugins.registry import Registry
 from cpt.run.events import Events
 from cpt.run.pipeline import PAIRS
 from cpt.run.record.folder import Folder
-from cpt.run.stages import Run
+from cpt.run.stage import Run
 
 from . import tiny
 
@@ -240,7 +240,7 @@ def test_how_models_are_asked_does_not_bind(tmp_path):
         told = {"pairer": {"name": "clair", "student": "openai:a", "reviser": reviser}}
         layers = [Layer("the defaults", dict(config.DEFAULTS)), Layer("", dict(flatten(told)))]
         resolved, events = config.resolve(layers, registry), Events(registry.plugins, tmp_path)
-        return PAIRS.made_from(Run(resolved, Folder(tmp_path), registry, events))
+        return PAIRS.inputs(Run(resolved, Folder(tmp_path), registry, events))
 
     one = made(name="openai", model="b", concurrency=1)
     assert one == made(name="openai", model="b", concurrency=2)

@@ -12,7 +12,8 @@ from cpt.plugins.registry import Registry
 from cpt.run.events import Events
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import digest_of
-from cpt.run.stages import Run, Stage, perform
+from cpt.run.execute import execute
+from cpt.run.stage import Run, Stage
 
 
 def test_a_stage_is_done_when_the_record_says_so(tmp_path):
@@ -33,15 +34,15 @@ def test_other_options_are_refused_with_what_differs(tmp_path):
     folder.open({})
     made, other = ({"options": {"loss": {"name": "dpo", "beta": beta}}} for beta in (0.1, 0.2))
     folder.begin("model", made)
-    folder.refuse_other("model", made, ["checkpoints"])
-    folder.refuse_other("model", other, ["checkpoints"])  # there is nothing to go on from
+    folder.check_unchanged("model", made, ["checkpoints"])
+    folder.check_unchanged("model", other, ["checkpoints"])  # there is nothing to go on from
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
-        folder.refuse_other("model", other, ["checkpoints"])
+        folder.check_unchanged("model", other, ["checkpoints"])
     (tmp_path / "checkpoints").rmdir()
     folder.finish("model", 1.5, {})
     with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
-        folder.refuse_other("model", other)
+        folder.check_unchanged("model", other)
 
 
 def test_options_of_another_component_are_no_difference_of_their_own(tmp_path):
@@ -133,9 +134,14 @@ def test_what_failed_is_tried_again_where_one_process_works(
         monkeypatch.setenv("WORLD_SIZE", processes)
     registry = Registry.collect(load_plugins())
     done = []
-    stage = Stage("pairs", (), {}, lambda run: done.append(run) or {"unfinished": 1})
+    stage = Stage(
+        name="pairs",
+        title="pairing",
+        options=(),
+        work=lambda run: done.append(run) or {"unfinished": 1},
+    )
     settings = config.resolve(config.stack([], registry), registry)
     events = Events(registry.plugins, tmp_path)
     for _ in range(2):
-        perform([stage], Run(settings, Folder(tmp_path), registry, events))
+        execute([stage], Run(settings, Folder(tmp_path), registry, events))
     assert len(done) == times

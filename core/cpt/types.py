@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
-from math import inf, sqrt
+from math import inf, isfinite, isnan, sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
-from cpt.errors import CptError, NoPair
+from cpt.errors import CptError, NoPair, WrongReturn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +44,7 @@ class Prompt:
         """What is asked, as one text: the only message, or a transcript of several."""
         if len(self.messages) == 1:
             return self.messages[0].content
-        return "\n\n".join(f"{each.role.capitalize()}: {each.content}" for each in self.messages)
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in self.messages)
 
 
 @attrs.frozen(kw_only=True)
@@ -85,34 +84,46 @@ class Response:
         )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_scores(verdict: Verdict, _: Any, scores: Any) -> None:
+    if not isinstance(scores, tuple):
+        raise WrongReturn(f"Verdict.scores must be a tuple, one score a response, got {scores!r}.")
+    for score in scores:
+        if not (score is None or (_is_number(score) and isfinite(score))):
+            raise WrongReturn(
+                f"Verdict.scores must be finite numbers, or None for no score, got {score!r}."
+            )
+
+
 @attrs.frozen(kw_only=True)
 class Verdict:
     """What a judge found: one score for each response, in the order they were given."""
 
-    scores: tuple[float | None, ...]
-    """Higher is better; None where the judge gave nothing that can be read."""
+    scores: tuple[float | None, ...] = attrs.field(validator=_check_scores)
+    """Higher is better, finite; None where the judge gave nothing that can be read."""
     rationale: str = ""
     raw: tuple[str, ...] = ()
     """The judge's own words, one text for each time it was asked."""
 
-    @property
-    def ranking(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the scored responses, best first, ties together."""
-        scored = [(score, index) for index, score in enumerate(self.scores) if score is not None]
-        best_first = sorted(scored, key=lambda each: -each[0])
-        return tuple(
-            tuple(index for _, index in tied)
-            for _, tied in groupby(best_first, key=lambda each: each[0])
-        )
+
+def _check_part(kind: type[Any]) -> Any:
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            raise WrongReturn(f"Pair.{field.name} must be a {kind.__name__}, got {value!r:.60}.")
+
+    return check
 
 
 @attrs.frozen(kw_only=True)
 class Pair:
     """A preference: to this prompt, `chosen` rather than `rejected`."""
 
-    prompt: Prompt
-    chosen: Response
-    rejected: Response
+    prompt: Prompt = attrs.field(validator=_check_part(Prompt))
+    chosen: Response = attrs.field(validator=_check_part(Response))
+    rejected: Response = attrs.field(validator=_check_part(Response))
     pairer: str = ""
     """Which pairer made it."""
     tier: int = 0
@@ -129,25 +140,48 @@ class Pair:
 
     @id.default
     def _id(self) -> str:
-        return f"{self.prompt.id}/{self.chosen.author}>{self.rejected.author}"
+        # Defaults come before validators, whose complaint about a wrong part is the clearer one.
+        prompt, chosen, rejected = (
+            getattr(part, name, None)
+            for part, name in (
+                (self.prompt, "id"),
+                (self.chosen, "author"),
+                (self.rejected, "author"),
+            )
+        )
+        return f"{prompt}/{chosen}>{rejected}"
 
 
 @attrs.frozen(kw_only=True)
 class Score:
-    """One measured quantity, with its uncertainty."""
+    """One measured quantity, with its uncertainty. Raises `WrongReturn` if the two do not fit."""
 
     value: float
     low: float
     """Lower end of the 95% interval."""
     high: float
-    """Upper end of the 95% interval."""
+    """Upper end of the 95% interval; infinite only where a single value was measured."""
     each: Mapping[str, float] = attrs.field(factory=dict, repr=False)
     """The value of every prompt by its id: what a paired comparison needs."""
 
+    def __attrs_post_init__(self) -> None:
+        ends = (self.low, self.value, self.high)
+        if not all(_is_number(end) and not isnan(end) for end in ends) or not isfinite(self.value):
+            raise WrongReturn(f"{self}: must have numbers, and a finite value.")
+        if not self.low <= self.value <= self.high:
+            raise WrongReturn(f"{self}: the value must be in its interval.")
+        if len(self.each) > 1 and not (isfinite(self.low) and isfinite(self.high)):
+            raise WrongReturn(f"{self}: the interval of {len(self.each)} values must be finite.")
+
     @classmethod
     def mean(cls, each: Mapping[str, float]) -> Score:
-        """The mean over prompts, with its normal interval; one value alone has no end to it."""
+        """The mean over prompts, with its normal interval; that of a single value is infinite.
+
+        Raises `WrongReturn` if there is no value.
+        """
         values = list(each.values())
+        if not values:
+            raise WrongReturn("Score.mean: there is no value to take the mean of.")
         middle = fmean(values)
         half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
         return cls(value=middle, low=middle - half, high=middle + half, each=each)

@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from random import Random
 
 import attrs
+from attrs.validators import ge, le
 
 import cpt
 from cpt_lab.world import Task, read
@@ -21,27 +22,23 @@ REVISION = """\
 
 @attrs.frozen
 class Reviser(cpt.Local):
-    """Mend the flaws of a student's answer to a prompt of the lab, each with a probability.
+    """Fix the flaws of a student's answer to a prompt of the lab, each with a probability.
 
     What it is asked for is a revision of the kind that `clair` wants: the prompt has a line with
     the task and, below it, one with the answer. It turns the answer into the nearest right one and
-    leaves out some of the changes. The same answer is always mended in the same way.
+    leaves out some of the changes. The same answer is always fixed in the same way.
     """
 
     name = "lab_reviser"
     journaled = False  # To ask again is as fast as to look it up.
-    mends: float = 0.8
-    """Probability that a flaw is mended."""
+    mends: float = attrs.field(default=0.8, validator=[ge(0.0), le(1.0)])
+    """Probability that a flaw is fixed."""
     seed: int = attrs.field(default=0, kw_only=True)
     """Decides which flaws are."""
 
     @property
     def author(self) -> str:
         return self.name
-
-    def check(self) -> None:
-        if not 0 <= self.mends <= 1:
-            raise cpt.CptError(f"lab_reviser.mends is {self.mends}: a probability is from 0 to 1.")
 
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
         return [self._answer(prompt, sample) for prompt, sample in requests]

@@ -16,7 +16,7 @@ from cpt import paths
 from cpt.cli.stages import DRY_RUN, PipelineCommand, prepare, where
 from cpt.cli.tell import bill_lines, summed_up
 from cpt.errors import BadData, CptError
-from cpt.run.stages import Run, needed
+from cpt.run.stage import Run, needed
 
 UNFINISHED = 1
 """Exit status if some prompt has no final outcome yet."""

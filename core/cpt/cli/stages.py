@@ -1,4 +1,4 @@
-"""The commands that walk the road: all of it, or one stage."""
+"""The commands that do the stages: all of them, or one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.registry import Registry
 from cpt.run.events import Events
 from cpt.run.record.folder import Folder
-from cpt.run.stages import Run, is_main
+from cpt.run.stage import Run, is_main
 
 
 class PipelineCommand(click.Command):
@@ -107,12 +107,12 @@ DRY_RUN = click.Option(
 REDO = click.Option(
     ["--redo"],
     is_flag=True,
-    help="Make anew, in this folder, what was made otherwise; answers that were paid for are kept.",
+    help="Make again, in this folder, what has changed; answers that were paid for are kept.",
 )
 
 
-def pipeline_command(name: str, walk: str, summary: str, shows: str = "") -> PipelineCommand:
-    """A command that resolves the configuration, walks a part of the pipeline, and tells."""
+def pipeline_command(name: str, function: str, summary: str, shows: str = "") -> PipelineCommand:
+    """A command that resolves the configuration, does a part of the pipeline, and reports."""
 
     @click.pass_context
     def callback(
@@ -130,7 +130,7 @@ def pipeline_command(name: str, walk: str, summary: str, shows: str = "") -> Pip
         run = attrs.evolve(prepare(ctx, rest), redo=redo)
         if dry_run:
             return estimate.tell(estimate.estimate(run), as_json)
-        getattr(pipeline, walk)(run)
+        getattr(pipeline, function)(run)
         if is_main():
             conclude(run.folder, as_json)
         return None
@@ -191,7 +191,7 @@ def _refuse_broken(registry: Registry) -> None:
 
 
 COMMANDS = (
-    pipeline_command("run", "walk", "Every stage, skipping what is done (also plain `cpt`)."),
+    pipeline_command("run", "run_all", "Every stage, skipping what is done (also plain `cpt`)."),
     pipeline_command("pair", "pair", "Make pairs from prompts.", "prompts limit pairer asking"),
     pipeline_command(
         "train", "train", "Train a model on pairs.", "pairs model scheduler loss train seed"
@@ -209,7 +209,7 @@ COMMANDS = (
 @click.option("--output", metavar="DIR", required=True, type=Path, help="The run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def report(output: Path, as_json: bool) -> None:
-    """Say again what a run made, and write its page anew."""
+    """Print again what a run made, and write its page again."""
     folder = Folder(output)
     if not folder.record:
         raise CptError(f"--output {output}: there is no run in this folder.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from cpt.report.read.files import read_json
+from cpt.files import read_json, read_lines
 from cpt.run.record.folder import Folder
 
 if TYPE_CHECKING:
@@ -156,30 +156,31 @@ def _charges(journal: Path) -> list[Charge]:
 def _prompts_without_pairs(folder: Folder) -> Iterator[str]:
     """Prompts that nothing was made of, by reason, a few of each by name."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    told: dict[str, str] = {}
-    for outcome in _outcomes(folder):
+    details: dict[str, str] = {}
+    for outcome in read_lines(folder.path / OUTCOMES):
         if not (outcome["pairs"] or outcome["dropped"]):
             by_reason[outcome["outcome"]].append(outcome["prompt_id"])
-            told[outcome["outcome"]] = told.get(outcome["outcome"]) or outcome["detail"]
+            details[outcome["outcome"]] = details.get(outcome["outcome"]) or outcome["detail"]
     for reason, prompts in by_reason.items():
-        why = f"; for one: {textwrap.shorten(told[reason], WIDEST_DETAIL)}" if told[reason] else ""
+        why = _for_one(details[reason])
         yield f"{reason}: {_first(prompts)}{why} (all in {folder.path / OUTCOMES})"
 
 
 def _names_of_dropped(folder: Folder) -> Iterator[str]:
-    """Pairs that were left out, by reason, a few of each by name."""
+    """Pairs that were left out, by reason, a few of each by their name or their prompt's."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for outcome in _outcomes(folder):
-        for pair, reason in outcome["dropped"]:
-            by_reason[reason].append(pair)
-    for reason, pairs in by_reason.items():
-        yield f"{reason}: {_first(pairs)} (all in {folder.path / OUTCOMES})"
+    details: dict[str, str] = {}
+    for outcome in read_lines(folder.path / OUTCOMES):
+        for pair in outcome["dropped"]:
+            by_reason[pair["reason"]].append(pair["pair"] or outcome["prompt_id"])
+            details[pair["reason"]] = details.get(pair["reason"]) or pair["detail"]
+    for reason, names in by_reason.items():
+        why = _for_one(details[reason])
+        yield f"{reason}: {_first(names)}{why} (all in {folder.path / OUTCOMES})"
 
 
-def _outcomes(folder: Folder) -> Iterator[dict[str, Any]]:
-    file = folder.path / OUTCOMES
-    for line in file.open(encoding="utf-8") if file.exists() else ():
-        yield json.loads(line)
+def _for_one(detail: str) -> str:
+    return f"; for one: {textwrap.shorten(detail, WIDEST_DETAIL)}" if detail else ""
 
 
 def _first(names: Sequence[str]) -> str:

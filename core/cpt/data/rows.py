@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 
 import attrs
 
+from cpt import paths
 from cpt.errors import BadData
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -75,7 +76,8 @@ class Row:
 def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
     """Yield every row of a source; of a run's folder, those of its `table`.
 
-    Raises `BadData` if the source does not exist, cannot be read, or has no row.
+    The source may have a scheme (`lab:train`). Raises `BadData` if it does not exist, cannot be
+    read, or has no row.
     """
     found = _plain_rows(source, table)
     first = next(found, None)
@@ -88,7 +90,7 @@ def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
 
 
 def _plain_rows(source: str | Path, table: str) -> Iterator[tuple[Any, str]]:
-    path = Path(source)
+    path = Path(paths.resolve(str(source)))
     if path.is_dir():
         for file in _files_in(path, table):
             yield from _rows_of(file)

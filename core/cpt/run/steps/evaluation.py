@@ -18,9 +18,10 @@ from cpt.config import AFTER, BEFORE, Control, options
 from cpt.data import read_prompts
 from cpt.errors import during
 from cpt.files import write_text
+from cpt.returns import call, checked_scores
 from cpt.roles import Ask, Responder
 from cpt.run.asker import asker
-from cpt.run.stages import Run, Summary, needed
+from cpt.run.stage import Run, Summary, needed
 from cpt.types import Prompt, Score
 
 Scores = dict[str, dict[str, Score]]
@@ -55,7 +56,7 @@ def evaluate(run: Run) -> Summary:
 def _prompts(run: Run) -> Iterator[Prompt]:
     source = needed(run, "eval_prompts")
     limit = run.config.eval_limit or run.config.limit
-    return islice(read_prompts(paths.resolve(source)), limit)
+    return islice(read_prompts(source), limit)
 
 
 async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> Scores:
@@ -72,8 +73,9 @@ async def _measure(
     found: dict[str, Score] = {}
     for evaluator in run.config.evaluators:
         with during(f"the evaluator {evaluator.name!r} measured a model"):
-            for name, score in (await evaluator.evaluate(model, prompts, ask)).items():
-                found[f"{evaluator.name}/{name}"] = score
+            returned = await call(evaluator, evaluator.evaluate, model, prompts, ask)
+        for name, score in checked_scores(evaluator, returned).items():
+            found[f"{evaluator.name}/{name}"] = score
     return found
 
 

@@ -62,9 +62,9 @@ class PairerContract(ComponentContract[Pairer]):
             assert reason.reason
             return []
         assert pairs, "raise NoPair instead of returning nothing"
-        return pairs
+        return [pair for pair in pairs if isinstance(pair, Pair)]
 
-    async def _pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair]:
+    async def _pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair | NoPair]:
         return await self.component.pair(prompt, ask)
 
 
