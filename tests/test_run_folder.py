@@ -10,9 +10,9 @@ from cpt.errors import CptError
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.run.events import Events
+from cpt.run.execute import execute
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import digest_of
-from cpt.run.execute import execute
 from cpt.run.stage import Run, Stage
 
 

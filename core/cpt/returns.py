@@ -29,6 +29,8 @@ async def call(component: Any, method: Callable[..., Any], *arguments: Any) -> A
             raise
         raise WrongReturn(f"{who}: {error.message}") from error
     name = method.__name__
+    if isasyncgen(returned):
+        raise _wrong(component, returned, f"`{name}` must return a list: replace `yield`")
     raise _wrong(component, returned, f"`{name}` must be async: write `async def {name}`")
 
 
@@ -53,9 +55,7 @@ def checked_scores(evaluator: Any, returned: Any) -> Mapping[str, Score]:
         raise _wrong(evaluator, returned, must)
     for name, score in returned.items():
         if not isinstance(name, str) or name.split() != [name]:
-            raise _wrong(
-                evaluator, name, "a name is text without blanks", " as the name of a score"
-            )
+            raise _wrong(evaluator, name, "a name has no blanks", " as the name of a score")
         if not isinstance(score, Score):
             raise _wrong(evaluator, score, must, f" as the score {name!r}")
     return returned
@@ -69,13 +69,12 @@ def checked_judge(judge: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(judge)
     async def checked(self: Any, prompt: Any, responses: Any, ask: Any) -> Verdict:
         returned = await call(self, judge.__get__(self), prompt, responses, ask)
-        where = f" for prompt {prompt.id!r}"
         if not isinstance(returned, Verdict):
-            raise _wrong(self, returned, "it must return a Verdict", where)
+            raise _wrong(self, returned, "it must return a Verdict", f" for prompt {prompt.id!r}")
         if len(returned.scores) != len(responses):
-            got = f"{len(returned.scores)} scores for {len(responses)} responses"
             raise WrongReturn(
-                f"{_who(self)} returned {got}{where}; it must return one score for each."
+                f"{_who(self)} returned {len(returned.scores)} scores for {len(responses)} "
+                f"responses of prompt {prompt.id!r}; it must return one for each."
             )
         return returned
 
