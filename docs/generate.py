@@ -16,6 +16,7 @@ from cpt.config import Config, options
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry, plural
 from cpt.roles import ROLES
+from cpt.run.read import Records, RunReader
 from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -98,6 +99,12 @@ def api() -> str:
         lines += [f"## {title}", ""]
         for cls in sorted(classes, key=lambda cls: inspect.getsourcelines(cls)[1]):
             lines += [f"### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
+    lines += ["## Reading", ""]
+    for name in cpt.READERS:
+        function = getattr(cpt, name)
+        lines += [f"```python\n{_signature(function)}\n```", "", _doc(function), ""]
+    for cls in (RunReader, Records):
+        lines += [f"### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
     return "\n".join(lines)
 
 

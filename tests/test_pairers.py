@@ -94,7 +94,7 @@ def test_a_ladder_that_cannot_be_is_refused_by_its_address(
     [
         ({"samples": 1}, "pairer.samples: must be >= 2: 1"),
         ({"judge": {"name": "llm", "responder": "scripted", "scale": 1}}, "pairer.judge.scale: "),
-        ({"responder": {"name": "lab_reviser", "mends": 1.5}}, "pairer.responder.mends: "),
+        ({"responder": {"name": "lab_reviser", "fixes": 1.5}}, "pairer.responder.fixes: "),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_its_address(

@@ -3,7 +3,15 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cpt.errors import CptError, Denied, NoPair, Overloaded, Rejected, Unreachable
+from cpt.errors import (
+    CptError,
+    Denied,
+    NoPair,
+    Overloaded,
+    Rejected,
+    Unreachable,
+    WrongReturn,
+)
 from cpt.hookspecs import hookimpl
 from cpt.roles import (
     NOT_IDENTITY,
@@ -61,6 +69,7 @@ __all__ = [
     "Unreachable",
     "Usage",
     "Verdict",
+    "WrongReturn",
     "hookimpl",
     "open_run",
     "read_pairs",

@@ -67,7 +67,7 @@ class Llm(cpt.Judge):
 
 
 def read_score(text: str, scale: int) -> float | None:
-    """The last score that a text gives, if it lies on the scale."""
+    """The last score that a text gives, if it is on the scale."""
     given = list(SCORE.finditer(text))
     if not given:
         return None

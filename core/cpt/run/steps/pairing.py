@@ -56,13 +56,13 @@ async def pair_one(pairer: Pairer, prompt: Prompt, ask: Ask) -> tuple[list[Pair]
     except NoPair as none:
         return [], PromptOutcome(prompt.id, none.reason, detail=none.detail, raw=none.raw)
     made = checked_pairs(pairer, prompt, returned)
-    kept, dropped = _sorted_out(list(_with_own_ids(made)))
+    kept, dropped = _kept_and_dropped(list(_with_own_ids(made)))
     outcome = KEPT if kept else dropped[0].reason if dropped else "no_pair"
     signed = [attrs.evolve(pair, pairer=pairer.name) for pair in kept]
     return signed, PromptOutcome(prompt.id, outcome, len(kept), dropped=dropped)
 
 
-def _sorted_out(made: Sequence[Pair | NoPair]) -> tuple[list[Pair], tuple[Dropped, ...]]:
+def _kept_and_dropped(made: Sequence[Pair | NoPair]) -> tuple[list[Pair], tuple[Dropped, ...]]:
     """The pairs to keep, and the others with the reason."""
     kept: list[Pair] = []
     dropped: list[Dropped] = []
@@ -85,7 +85,7 @@ def fault_of(pair: Pair) -> str:
 
 
 def _with_own_ids(made: Iterable[Pair | NoPair]) -> Iterator[Pair | NoPair]:
-    """Pairs by the same two authors, told apart by a number."""
+    """The same, with a number in the ids of pairs by the same two authors."""
     seen: Counter[str] = Counter()
     for pair in made:
         if isinstance(pair, NoPair):
