@@ -1,5 +1,6 @@
 """A run folder explains itself, and is never mixed."""
 
+import attrs
 import pytest
 import yaml
 from hypothesis import given
@@ -145,3 +146,14 @@ def test_what_failed_is_tried_again_where_one_process_works(
     for _ in range(2):
         execute([stage], Run(settings, Folder(tmp_path), registry, events))
     assert len(done) == times
+
+
+def test_every_option_of_a_run_belongs_to_a_stage_that_the_report_knows():
+    """All but those of `cpt respond`, and how responders are asked, which decides nothing."""
+    from cpt.report.read.recipe import PARTS
+    from cpt.report.read.run import TITLES
+
+    options = {field.name for field in attrs.fields(config.Config)}
+    assert set(PARTS) == options - {"responder", "samples", "asking"}
+    assert list(TITLES) == ["prompts", "pairs", "model", "controls", "scores"]
+    assert all(TITLES.values())
