@@ -112,7 +112,7 @@ async def test_a_judge_that_is_not_there_is_no_bad_grade() -> None:
     class Absent(Scripted):
         def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
             said = Scripted().answer_all(requests)
-            return [attrs.evolve(each, outcome="over_budget") for each in said]
+            return [attrs.evolve(answer, outcome="over_budget") for answer in said]
 
     with pytest.raises(NoPair, match="over_budget"):
         await Llm(responder=Absent()).judge(PROMPT, answers(1), FakeAsk())
@@ -298,12 +298,12 @@ VARIED = [
 
 def conversations() -> list[tuple[Prompt, int]]:
     said = [Response(prompt_id="p0", text=text, author="m") for text in VARIED]
-    return [(answered(PROMPT, each), 0) for each in said]
+    return [(answered(PROMPT, answer), 0) for answer in said]
 
 
 def scores(model: Path, batch_tokens: int = 4096) -> list[float]:
     scorer = Scorer(model=str(model), dtype="auto", device="cpu", batch_tokens=batch_tokens)
-    return [float(each.text) for each in scorer.answer_all(conversations())]
+    return [float(answer.text) for answer in scorer.answer_all(conversations())]
 
 
 @pytest.mark.parametrize("pad", [None, 1, 0])

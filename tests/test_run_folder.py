@@ -88,7 +88,7 @@ def test_what_is_taken_back_is_gone_whatever_it_is(tmp_path):
     (folder.path / ".model.gone").mkdir()  # of one that was killed
     (folder.path / "checkpoints").symlink_to(elsewhere)
     folder.undo("model", ["model", "checkpoints", "metrics.jsonl"])
-    assert [each.name for each in folder.path.iterdir()] == ["run.yaml"]
+    assert [path.name for path in folder.path.iterdir()] == ["run.yaml"]
     assert elsewhere.exists()
 
 
@@ -96,7 +96,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(CptError, match="holds something that is not a run"):
         Folder(tmp_path).open({})
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
