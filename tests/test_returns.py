@@ -237,6 +237,10 @@ DICT = "it must return a dict of Scores by name."
             ": Score(value=nan, low=nan, high=nan): must have numbers, and a finite value.",
         ),
         (
+            Meter(lambda: {"words": cpt.Score(value=1.0, low=0.0, high=2.0, each={"p0": nan})}),
+            ": Score(value=1.0, low=0.0, high=2.0): the value of prompt 'p0' is nan, no number.",
+        ),
+        (
             Meter(lambda: {"words": cpt.Score.mean({})}),
             ": Score.mean: there is no value to take the mean of.",
         ),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, isfinite, isnan, sqrt
+from math import inf, sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
+from cpt.checks import has_finite_scores, has_its_interval, is_a
 from cpt.errors import CptError, NoPair, WrongReturn
 
 if TYPE_CHECKING:
@@ -84,46 +85,24 @@ class Response:
         )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_scores(verdict: Verdict, _: Any, scores: Any) -> None:
-    if not isinstance(scores, tuple):
-        raise WrongReturn(f"Verdict.scores must be a tuple, one score a response, got {scores!r}.")
-    for score in scores:
-        if not (score is None or (_is_number(score) and isfinite(score))):
-            raise WrongReturn(
-                f"Verdict.scores must be finite numbers, or None for no score, got {score!r}."
-            )
-
-
 @attrs.frozen(kw_only=True)
 class Verdict:
     """What a judge found: one score for each response, in the order they were given."""
 
-    scores: tuple[float | None, ...] = attrs.field(validator=_check_scores)
+    scores: tuple[float | None, ...] = attrs.field(validator=has_finite_scores)
     """Higher is better, finite; None where the judge gave nothing that can be read."""
     rationale: str = ""
     raw: tuple[str, ...] = ()
     """The judge's own words, one text for each time it was asked."""
 
 
-def _check_part(kind: type[Any]) -> Any:
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, kind):
-            raise WrongReturn(f"Pair.{field.name} must be a {kind.__name__}, got {value!r:.60}.")
-
-    return check
-
-
 @attrs.frozen(kw_only=True)
 class Pair:
     """A preference: to this prompt, `chosen` rather than `rejected`."""
 
-    prompt: Prompt = attrs.field(validator=_check_part(Prompt))
-    chosen: Response = attrs.field(validator=_check_part(Response))
-    rejected: Response = attrs.field(validator=_check_part(Response))
+    prompt: Prompt = attrs.field(validator=is_a(Prompt))
+    chosen: Response = attrs.field(validator=is_a(Response))
+    rejected: Response = attrs.field(validator=is_a(Response))
     pairer: str = ""
     """Which pairer made it."""
     tier: int = 0
@@ -165,13 +144,7 @@ class Score:
     """The value of every prompt by its id: what a paired comparison needs."""
 
     def __attrs_post_init__(self) -> None:
-        ends = (self.low, self.value, self.high)
-        if not all(_is_number(end) and not isnan(end) for end in ends) or not isfinite(self.value):
-            raise WrongReturn(f"{self}: must have numbers, and a finite value.")
-        if not self.low <= self.value <= self.high:
-            raise WrongReturn(f"{self}: the value must be in its interval.")
-        if len(self.each) > 1 and not (isfinite(self.low) and isfinite(self.high)):
-            raise WrongReturn(f"{self}: the interval of {len(self.each)} values must be finite.")
+        has_its_interval(self)
 
     @classmethod
     def mean(cls, each: Mapping[str, float]) -> Score:
