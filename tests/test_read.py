@@ -69,8 +69,8 @@ def test_what_is_not_there_is_one_line(tmp_path, name, file, command):
     [
         ("pairs", "pairs.parquet", "nothing", "broken Parquet"),
         ("order", "order.parquet", "nothing", "broken Parquet"),
-        ("outcomes", "outcomes.jsonl", "{}\n{\n{}\n", "line 2: no JSON"),
-        ("metrics", "metrics.jsonl", "{\n", "line 1: no JSON"),
+        ("outcomes", "outcomes.jsonl", "{}\n{\n{}\n", "line 2: not JSON"),
+        ("metrics", "metrics.jsonl", "{\n", "line 1: not JSON"),
         ("scores", "scores.json", "{", "damaged"),
         (
             "scores",

@@ -238,7 +238,7 @@ DICT = "it must return a dict of Scores by name."
         ),
         (
             Meter(lambda: {"words": cpt.Score(value=1.0, low=0.0, high=2.0, each={"p0": nan})}),
-            ": Score(value=1.0, low=0.0, high=2.0): the value of prompt 'p0' is nan, no number.",
+            ": Score(value=1.0, low=0.0, high=2.0): the value of prompt 'p0' is nan, not a number.",
         ),
         (
             Meter(lambda: {"words": cpt.Score.mean({})}),
