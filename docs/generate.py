@@ -18,6 +18,7 @@ from cpt.plugins.manager import load_plugins
 from cpt.plugins.offers import plural
 from cpt.plugins.registry import Registry
 from cpt.roles import ROLES
+from cpt.run.read import Records, RunReader
 from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -104,6 +105,12 @@ def api() -> str:
         lines += [f"### {title}", ""]
         for cls in sorted(classes, key=lambda cls: inspect.getsourcelines(cls)[1]):
             lines += [f"#### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
+    lines += ["### Reading", ""]
+    for name in cpt.READERS:
+        function = getattr(cpt, name)
+        lines += [f"```python\n{_signature(function)}\n```", "", _doc(function), ""]
+    for cls in (RunReader, Records):
+        lines += [f"#### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
     for module in (module for module in PUBLIC if module not in (cpt, testing)):
         lines += [f"## {module.__name__}", "", _doc(module), "", *_module(module)]
     return "\n".join(lines)

@@ -591,7 +591,7 @@ import attrs, cpt
 @attrs.frozen
 class Buggy(cpt.Pairer):
     name = "buggy"
-    async def pair(self, prompt, ask): return 3
+    async def pair(self, prompt, ask): return prompt.nothing
 
 @attrs.frozen
 class Stuck(cpt.Scheduler):

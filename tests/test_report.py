@@ -216,10 +216,10 @@ def test_every_prompt_and_every_pair_has_an_outcome_and_they_add_up(lab: Path, p
     found = lines(lab / "outcomes.jsonl")
     doctor = json.loads((lab / "doctor.json").read_text())
     expected = {
-        "every prompt": Counter(line["outcome"] for line in found),
+        "every prompt": Counter(prompt["outcome"] for prompt in found),
         "every pair": Counter(
             {"kept": pq.read_metadata(lab / "pairs.parquet").num_rows}
-            | Counter(why for line in found for _, why in line["dropped"])
+            | Counter(pair["reason"] for prompt in found for pair in prompt["dropped"])
         ),
         "Pairs in training": {"kept": doctor["kept"]},
     }

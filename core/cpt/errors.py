@@ -26,8 +26,15 @@ class BadData(CptError):
     """Prompts, responses or pairs that cannot be read as what they should be."""
 
 
+class WrongReturn(CptError):
+    """A component of a plugin returned what its role does not allow."""
+
+
 class NoPair(Exception):
-    """Raised by a pairer whose prompt gives no pair; counted by `reason`, never an error."""
+    """Why a prompt gives no pair (raised by a pairer), or why one pair of several is missing.
+
+    The second is returned among the pairs. Both are counted by `reason` and never an error.
+    """
 
     def __init__(self, reason: str, detail: str = "", raw: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cpt.errors import BadData
+
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -44,6 +46,34 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole file, or leave what was there."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file, None if there is none. Raises `BadData` if it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BadData(f"{path}: damaged ({error}); remove it and run the stage again.") from error
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """One record for each line, nothing if there is no file.
+
+    Half a line at the end is skipped, as a killed process may leave one. Raises `BadData` for any
+    other line that is not JSON.
+    """
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                if not line.endswith("\n"):
+                    return
+                raise BadData(f"{path}, line {number}: not JSON ({error}).") from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import click
 
     from cpt.roles import Evaluator, Judge, Loss, Observer, Pairer, Responder, Scheduler
+    from cpt.types import Score
 
 hookspec = HookspecMarker("cpt")
 hookimpl = HookimplMarker("cpt")
@@ -79,29 +80,57 @@ def cpt_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
     """Offer sub-commands of `cpt`."""
 
 
-# Moments: to observe, on the main process. An exception is logged once and stops nothing.
+# Events: to observe, on the main process. An exception is logged once and stops nothing
 
 
 @hookspec
-def cpt_run_started(output: Path, options: Mapping[str, Any]) -> None:
-    """A run begins in the folder `output`."""
+def cpt_run_started(output: Path, options: Mapping[str, Any], control: str) -> None:
+    """The stages of a command are about to begin in the folder `output`.
+
+    Called once by every command that does stages (`cpt`, `cpt pair`, `cpt train`, `cpt eval`),
+    when all that can be checked before was checked, even if no stage has anything left to do. A
+    control that is trained is a run in a folder of its own, within the stage `controls`: then
+    `control` is its name. For the run itself `control` is empty, in every event. `options` are
+    those of `run.yaml`, as plain data.
+    """
 
 
 @hookspec
-def cpt_stage_ended(output: Path, stage: str, seconds: float, summary: Mapping[str, Any]) -> None:
-    """A stage wrote its artefact."""
+def cpt_stage_ended(
+    output: Path, stage: str, seconds: float, summary: Mapping[str, Any], control: str
+) -> None:
+    """A stage is done: its artefacts are on disk and `run.yaml` says so.
+
+    Called once for every stage that was done, not for one that was skipped because it was done
+    before, nor for one that failed. `seconds` is what it took in this process; after an
+    interruption, what was left of it. `summary` is what `run.yaml` holds of it.
+    """
 
 
 @hookspec
-def cpt_step_ended(output: Path, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+def cpt_step_ended(
+    output: Path, step: int, steps: int, metrics: Mapping[str, float], control: str
+) -> None:
     """Optimizer step `step` of `steps` is done; the first is 1."""
 
 
 @hookspec
-def cpt_checkpoint_saved(output: Path, step: int, path: Path) -> None:
+def cpt_checkpoint_saved(output: Path, step: int, path: Path, control: str) -> None:
     """The state after `step` is on disk."""
 
 
 @hookspec
-def cpt_run_ended(output: Path, scores: Mapping[str, Any]) -> None:
-    """All stages are done."""
+def cpt_run_ended(
+    output: Path,
+    scores: Mapping[str, Mapping[str, Score]],
+    error: BaseException | None,
+    control: str,
+) -> None:
+    """The stages of a command are done, or one of them failed.
+
+    Called once after every `cpt_run_started`, on failure and on Ctrl-C too; only a process that
+    is killed does not get to it. `error` is what ended the run early (a `CptError`, a
+    `KeyboardInterrupt`, a bug), None if nothing did; it goes on after the call. `scores` are those
+    of `scores.json`, by model (`before`, `after`, the controls) and name: empty if the command
+    does not measure, if there are no evaluators, or if there is an error.
+    """

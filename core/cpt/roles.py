@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 import attrs
 from attrs.validators import ge, gt, optional
 
+from cpt.errors import NoPair
+from cpt.returns import checked_judge
 from cpt.types import Batch, Pair, Prompt, Response, Score, Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NOT_IDENTITY: Mapping[str, Any] = {"identity": False}
+NOT_IDENTITY: dict[str, Any] = {"identity": False}
 """Metadata of a field that changes how an answer is fetched, never what it says."""
+PATH: dict[str, Any] = {"path": True}
+"""Metadata of a text field that names a file or folder on this disk, or a model of the hub.
+
+A run records the content of what it names (of `FILE#AUTHOR`, that of the file), and refuses to go
+on with another. Both marks: `metadata=NOT_IDENTITY | PATH`.
+"""
 
 
 @attrs.frozen
@@ -146,9 +154,18 @@ class Judge(Component):
 
     role = "judge"
 
+    def __init_subclass__(cls, **rest: Any) -> None:
+        """Check what a judge returns wherever it is called, as any pairer may call it."""
+        super().__init_subclass__(**rest)
+        if "judge" in vars(cls):
+            cls.judge = checked_judge(cls.judge)  # type: ignore[method-assign]
+
     @abstractmethod
     async def judge(self, prompt: Prompt, responses: Sequence[Response], ask: Ask) -> Verdict:
-        """Score each response to the prompt."""
+        """Score each response to the prompt.
+
+        Whoever calls it gets a `Verdict` with one score for each response, or a `WrongReturn`.
+        """
 
 
 @attrs.frozen
@@ -158,11 +175,12 @@ class Pairer(Component):
     role = "pairer"
 
     @abstractmethod
-    async def pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair]:
+    async def pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair | NoPair]:
         """Make the pairs of one prompt, or raise `NoPair`.
 
-        Core runs many prompts at once and keeps their order; it drops and counts pairs with an
-        empty side or two equal ones.
+        Where one pair of several cannot be made, return a `NoPair` in its place: it is recorded
+        and counted beside the pairs. Core runs many prompts at once and keeps their order; it
+        drops and counts pairs with an empty side or two equal ones.
         """
 
 
@@ -214,7 +232,7 @@ class Evaluator(Component):
     async def evaluate(
         self, model: Responder, prompts: Sequence[Prompt], ask: Ask
     ) -> Mapping[str, Score]:
-        """Return named scores.
+        """Return scores by name; a name has no blanks.
 
         `model` has a `temperature` option: `attrs.evolve(model, temperature=0.0)` is greedy.
         """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
-from cpt.errors import CptError, NoPair
+from cpt.checks import has_finite_scores, has_its_interval, is_a
+from cpt.errors import CptError, NoPair, WrongReturn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class Prompt:
         """What is asked, as one text: the only message, or a transcript of several."""
         if len(self.messages) == 1:
             return self.messages[0].content
-        return "\n\n".join(f"{each.role.capitalize()}: {each.content}" for each in self.messages)
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in self.messages)
 
 
 @attrs.frozen(kw_only=True)
@@ -88,30 +88,20 @@ class Response:
 class Verdict:
     """What a judge found: one score for each response, in the order they were given."""
 
-    scores: tuple[float | None, ...]
-    """Higher is better; None where the judge gave nothing that can be read."""
+    scores: tuple[float | None, ...] = attrs.field(validator=has_finite_scores)
+    """Higher is better, finite; None where the judge gave nothing that can be read."""
     rationale: str = ""
     raw: tuple[str, ...] = ()
     """The judge's own words, one text for each time it was asked."""
-
-    @property
-    def ranking(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the scored responses, best first, ties together."""
-        scored = [(score, index) for index, score in enumerate(self.scores) if score is not None]
-        best_first = sorted(scored, key=lambda each: -each[0])
-        return tuple(
-            tuple(index for _, index in tied)
-            for _, tied in groupby(best_first, key=lambda each: each[0])
-        )
 
 
 @attrs.frozen(kw_only=True)
 class Pair:
     """A preference: to this prompt, `chosen` rather than `rejected`."""
 
-    prompt: Prompt
-    chosen: Response
-    rejected: Response
+    prompt: Prompt = attrs.field(validator=is_a(Prompt))
+    chosen: Response = attrs.field(validator=is_a(Response))
+    rejected: Response = attrs.field(validator=is_a(Response))
     pairer: str = ""
     """Which pairer made it."""
     tier: int = 0
@@ -128,27 +118,44 @@ class Pair:
 
     @id.default
     def _id(self) -> str:
-        return f"{self.prompt.id}/{self.chosen.author}>{self.rejected.author}"
+        # Defaults come before validators, whose complaint about a wrong part is the clearer one.
+        prompt, chosen, rejected = (
+            getattr(part, name, None)
+            for part, name in (
+                (self.prompt, "id"),
+                (self.chosen, "author"),
+                (self.rejected, "author"),
+            )
+        )
+        return f"{prompt}/{chosen}>{rejected}"
 
 
 @attrs.frozen(kw_only=True)
 class Score:
-    """One measured quantity, with its uncertainty."""
+    """One measured quantity, with its uncertainty. Raises `WrongReturn` if the two do not fit."""
 
     value: float
     low: float
     """Lower end of the 95% interval."""
     high: float
-    """Upper end of the 95% interval."""
+    """Upper end of the 95% interval; infinite only where a single value was measured."""
     each: Mapping[str, float] = attrs.field(factory=dict, repr=False)
     """The value of every prompt by its id: what a paired comparison needs."""
 
+    def __attrs_post_init__(self) -> None:
+        has_its_interval(self)
+
     @classmethod
     def mean(cls, each: Mapping[str, float]) -> Score:
-        """The mean over prompts, with its normal interval; one value alone has no end to it."""
+        """The mean over prompts, with its normal interval; that of a single value is infinite.
+
+        Raises `WrongReturn` if there is no value.
+        """
         from statistics import fmean, stdev  # slow to import
 
         values = list(each.values())
+        if not values:
+            raise WrongReturn("Score.mean: there is no value to take the mean of.")
         middle = fmean(values)
         half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
         return cls(value=middle, low=middle - half, high=middle + half, each=each)

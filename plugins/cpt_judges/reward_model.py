@@ -31,7 +31,7 @@ class RewardModel(cpt.Judge):
     """
 
     name = "reward_model"
-    model: str
+    model: str = attrs.field(metadata=cpt.PATH)
     """Its folder, or its id on the hub."""
     dtype: Dtype = "auto"
     """What it is computed in; `auto` is what it was saved in."""
@@ -53,8 +53,8 @@ class RewardModel(cpt.Judge):
         )
         said = await gather(*(ask(scorer, answered(prompt, response)) for response in responses))
         return cpt.Verdict(
-            scores=tuple(float(each.expect().text) for each in said),
-            raw=tuple(each.text for each in said),
+            scores=tuple(float(answer.expect().text) for answer in said),
+            raw=tuple(answer.text for answer in said),
         )
 
 

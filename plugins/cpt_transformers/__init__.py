@@ -25,7 +25,7 @@ class Transformers(cpt.Local):
     """
 
     name = "transformers"
-    model: str
+    model: str = attrs.field(metadata=cpt.PATH)
     """Its folder, or its id on the hub."""
     temperature: float = 1.0
     """What the logits are divided by; 0 takes the likeliest token each time."""

@@ -17,7 +17,7 @@ from cpt.plugins.registry import Registry
 
 if TYPE_CHECKING:
     from cpt.run.record.folder import Folder
-    from cpt.run.stages import Run
+    from cpt.run.stage import Run
 
 COMMAND_LINE = "the command line"
 OWN = ("output", "config", "json", "help", "dry_run", "redo", "status", "why")
@@ -120,7 +120,7 @@ def _without_own(line: Addresses) -> Addresses:
 def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     """The run that a command line describes; nothing is written yet."""
     from cpt.run.events import Events
-    from cpt.run.stages import Run
+    from cpt.run.stage import Run
 
     registry = _registry(ctx)
     _refuse_broken(registry)

@@ -39,11 +39,14 @@ class Progress:
             click.echo(f"step {step}/{steps}  {in_short(metrics)}", err=True)
 
     @hookimpl
-    def cpt_stage_ended(self, stage: str, seconds: float, summary: Mapping[str, Any]) -> None:
+    def cpt_stage_ended(
+        self, stage: str, seconds: float, summary: Mapping[str, Any], control: str
+    ) -> None:
         if self._bar:
             self._bar.stop()
             self._bar = None
-        click.echo(f"{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
+        where = f"control {control}: " if control else ""
+        click.echo(f"{where}{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
 
     def _draw(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         from rich.console import Console

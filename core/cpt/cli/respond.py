@@ -19,7 +19,7 @@ from cpt.cli.summary import bill_lines
 from cpt.errors import BadData, CptError
 
 if TYPE_CHECKING:
-    from cpt.run.stages import Run
+    from cpt.run.stage import Run
 
 UNFINISHED = 1
 """Exit status if some prompt has no final outcome yet."""
@@ -52,7 +52,7 @@ def _respond(
 def _ask(run: Run, as_json: bool) -> None:
     from cpt.config import options
     from cpt.data import read_prompts
-    from cpt.run.stages import needed
+    from cpt.run.stage import needed
     from cpt.run.steps.respond import respond
 
     responder = needed(run, "responder")
@@ -113,7 +113,7 @@ def _journal(path: Path) -> Path:
 def _print_why(run: Run, prompt_id: str, as_json: bool) -> None:
     from cpt.asking.journal.queries import why
     from cpt.data import read_prompts
-    from cpt.run.stages import needed
+    from cpt.run.stage import needed
 
     responder = needed(run, "responder")
     source = needed(run, "prompts")

@@ -16,7 +16,7 @@ from cpt.cli.summary import conclude
 from cpt.errors import CptError
 
 if TYPE_CHECKING:
-    from cpt.run.stages import Run
+    from cpt.run.stage import Run
 
 
 def pipeline_command(
@@ -32,7 +32,7 @@ def pipeline_command(
         ctx: click.Context, /, as_json: bool, redo: bool, dry_run: bool = False, **values: Any
     ) -> None:
         from cpt.run import estimate
-        from cpt.run.stages import is_main
+        from cpt.run.stage import is_main
 
         run = attrs.evolve(prepare(ctx, values), redo=redo)
         if dry_run:
@@ -61,7 +61,7 @@ def pipeline_command(
 def _run(run: Run) -> None:
     from cpt.run import pipeline
 
-    pipeline.walk(run)
+    pipeline.run_all(run)
 
 
 def _pair(run: Run) -> None:

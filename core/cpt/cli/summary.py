@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from collections import defaultdict
@@ -14,6 +13,7 @@ import attrs
 import click
 
 from cpt.cli.output import first_of, print_json, summed_up
+from cpt.files import read_json, read_lines
 
 if TYPE_CHECKING:
     from cpt.asking.journal.queries import Charge
@@ -60,8 +60,6 @@ def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 
 def _scores(folder: Folder) -> dict[str, Any]:
-    from cpt.report.read.files import read_json
-
     plain: dict[str, Any] = read_json(folder.path / "scores.json") or {"scores": {}}
     for named in plain["scores"].values():
         for score in named.values():
@@ -126,28 +124,27 @@ def _prompts_without_pairs(folder: Folder) -> Iterator[str]:
     """Prompts without a pair, by reason, a few of each by name."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     details: dict[str, str] = {}
-    for outcome in _outcomes(folder):
+    for outcome in read_lines(folder.path / OUTCOMES):
         if not (outcome["pairs"] or outcome["dropped"]):
             by_reason[outcome["outcome"]].append(outcome["prompt_id"])
-            name = outcome["outcome"]
-            details[name] = details.get(name) or outcome["detail"]
+            details[outcome["outcome"]] = details.get(outcome["outcome"]) or outcome["detail"]
     for reason, prompts in by_reason.items():
-        detail = textwrap.shorten(details[reason], WIDEST_DETAIL)
-        why = f"; for one: {detail}" if detail else ""
+        why = _for_one(details[reason])
         yield f"{reason}: {first_of(prompts)}{why} (all in {folder.path / OUTCOMES})"
 
 
 def _names_of_dropped(folder: Folder) -> Iterator[str]:
-    """Pairs that were left out, by reason, a few of each by name."""
+    """Pairs that were left out, by reason, a few of each by their name or their prompt's."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for outcome in _outcomes(folder):
-        for pair, reason in outcome["dropped"]:
-            by_reason[reason].append(pair)
-    for reason, pairs in by_reason.items():
-        yield f"{reason}: {first_of(pairs)} (all in {folder.path / OUTCOMES})"
+    details: dict[str, str] = {}
+    for outcome in read_lines(folder.path / OUTCOMES):
+        for pair in outcome["dropped"]:
+            by_reason[pair["reason"]].append(pair["pair"] or outcome["prompt_id"])
+            details[pair["reason"]] = details.get(pair["reason"]) or pair["detail"]
+    for reason, names in by_reason.items():
+        why = _for_one(details[reason])
+        yield f"{reason}: {first_of(names)}{why} (all in {folder.path / OUTCOMES})"
 
 
-def _outcomes(folder: Folder) -> Iterator[dict[str, Any]]:
-    file = folder.path / OUTCOMES
-    for line in file.open(encoding="utf-8") if file.exists() else ():
-        yield json.loads(line)
+def _for_one(detail: str) -> str:
+    return f"; for one: {textwrap.shorten(detail, WIDEST_DETAIL)}" if detail else ""

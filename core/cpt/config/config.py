@@ -12,7 +12,7 @@ from attrs.validators import and_, ge, le, optional
 from cpt.asking.options import Asking
 from cpt.config import options
 from cpt.plugins.registry import Registry
-from cpt.roles import Evaluator, Loss, Observer, Pairer, Responder, Scheduler
+from cpt.roles import PATH, Evaluator, Loss, Observer, Pairer, Responder, Scheduler
 from cpt.training.options import Training
 
 BEFORE, AFTER = "before", "after"
@@ -51,7 +51,7 @@ class Control:
 class Config:
     """Everything that a run needs to be repeated."""
 
-    prompts: str | None = None
+    prompts: str | None = attrs.field(default=None, metadata=PATH)
     """What to ask: a file (jsonl, json, parquet, csv), a folder of such, or a hub id."""
     limit: int | None = attrs.field(default=None, validator=COUNT)
     """Take only the first so many prompts."""
@@ -61,9 +61,9 @@ class Config:
     """Answers to each prompt in `cpt respond`."""
     pairer: Pairer | None = None
     """Turns prompts into preferences."""
-    pairs: str | None = None
+    pairs: str | None = attrs.field(default=None, metadata=PATH)
     """Pairs to train on instead of making them: a file, a folder or a hub id."""
-    model: str | None = None
+    model: str | None = attrs.field(default=None, metadata=PATH)
     """What to train: a folder or a hub id that transformers loads."""
     scheduler: Scheduler
     """Decides which pairs are trained on, and in which order."""
@@ -73,7 +73,7 @@ class Config:
     """How to train, with any loss."""
     evaluators: tuple[Evaluator, ...] = ()
     """Measure the model before and after; repeat the flag for several."""
-    eval_prompts: str | None = None
+    eval_prompts: str | None = attrs.field(default=None, metadata=PATH)
     """What the evaluated models are asked; held out from training."""
     eval_limit: int | None = attrs.field(default=None, validator=COUNT)
     """Ask only the first so many of `eval_prompts`; as many as `limit` where none is given."""

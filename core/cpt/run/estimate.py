@@ -1,9 +1,10 @@
-"""What a run would ask and pay, found out without asking or paying."""
+"""`--dry-run`: what a run would ask and pay, found without asking or paying."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -12,20 +13,19 @@ from cpt.asking.money.estimates import DryRun, Estimate
 from cpt.asking.money.prices import Prices
 from cpt.data import read_prompts
 from cpt.errors import NoPair
+from cpt.returns import call
 from cpt.roles import Ask
-from cpt.run.stages import Run, needed
+from cpt.run.stage import Run, needed
 from cpt.types import Prompt
 
 
 def estimate(run: Run) -> dict[str, Estimate]:
-    """What making the pairs would take, by whom it asks; nothing is written."""
+    """What making the pairs would take, by the responders asked; nothing is written."""
     pairer = needed(run, "pairer")
 
     async def pair(prompt: Prompt, ask: Ask) -> None:
-        try:
-            await pairer.pair(prompt, ask)
-        except NoPair:
-            return  # Stand-ins make no pair; what was asked for them is counted all the same.
+        with suppress(NoPair):  # stand-ins make no pair; what was asked for is counted all the same
+            await call(pairer, pairer.pair, prompt, ask)
 
     return asyncio.run(_estimate(run, pair))
 
@@ -54,5 +54,4 @@ async def _estimate(
 
 
 def _prompts(run: Run) -> Iterator[Prompt]:
-    source = needed(run, "prompts")
-    return islice(read_prompts(paths.resolve(source)), run.config.limit)
+    return islice(read_prompts(needed(run, "prompts")), run.config.limit)

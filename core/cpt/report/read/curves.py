@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from cpt.report.read.files import read_json, read_lines
+from cpt.files import read_json, read_lines
 
 POINTS = 100
 """Most points of a curve."""

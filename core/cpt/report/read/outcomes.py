@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from cpt.report.read.files import read_json, read_lines
+from cpt.files import read_json, read_lines
 from cpt.run.steps.pairing import KEPT
 from cpt.training.data.findings import NOTED, REFUSED
 
@@ -85,8 +85,8 @@ def _outcomes(run: Path) -> tuple[tuple[Count, ...], tuple[Count, ...]]:
     pairs: dict[str, Count] = {}
     for line in read_lines(run / "outcomes.jsonl"):
         _count(prompts, line["outcome"], line["prompt_id"], line["detail"])
-        for pair, reason in line["dropped"]:
-            _count(pairs, reason, pair)
+        for pair in line["dropped"]:
+            _count(pairs, pair["reason"], pair["pair"] or line["prompt_id"], pair["detail"])
     if KEPT in prompts:
         prompts[KEPT] = Count(outcome=KEPT, count=prompts[KEPT].count)
     by_prompts = sorted(prompts.values(), key=lambda count: (count.outcome != KEPT, *_rank(count)))

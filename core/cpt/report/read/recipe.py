@@ -10,6 +10,7 @@ import yaml
 
 from cpt.config import flatten
 from cpt.report.read.files import HIDDEN
+from cpt.run.pipeline import STAGES
 
 
 @attrs.frozen
@@ -40,13 +41,8 @@ class Recipe:
     """The options that decide the method, in the order in which they are used."""
 
 
-PARTS = {
-    "pairs": ("prompts", "limit", "pairer", "pairs"),
-    "model": ("model", "loss", "scheduler", "train", "seed"),
-    "scores": ("eval_prompts", "eval_limit", "evaluators", "generator"),
-    "controls": ("controls",),
-}
-"""What the stages were made from, in the order in which a reader asks for it."""
+PARTS = dict.fromkeys(name for stage in STAGES for name in stage.options)
+"""The options that decide what the stages make, in the order of the stages."""
 LABELS = {
     "eval_prompts": "prompts held out",
     "generator": "answers of a measured model",
@@ -90,9 +86,7 @@ def _commands(made: Mapping[str, Any]) -> list[str]:
 
 
 def _digests(made: Mapping[str, Any], stages: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    # Runs of earlier versions have them among the options.
-    old = {name: value for name, value in made.items() if name.endswith("_digest")}
-    found = {name.removesuffix("_digest"): value for name, value in old.items()}
+    found: dict[str, str] = {}
     for stage in stages.values():
         found |= stage.get("content", {})
     for address, digest in found.items():
@@ -118,10 +112,9 @@ def _code(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _method(made: Mapping[str, Any]) -> Iterator[Entry]:
-    for names in PARTS.values():
-        for name in names:
-            if made.get(name) not in (None, "", [], {}):
-                yield _entry(LABELS.get(name, name), made[name])
+    for name in PARTS:
+        if made.get(name) not in (None, "", [], {}):
+            yield _entry(LABELS.get(name, name), made[name])
 
 
 def _entry(label: str, value: Any) -> Entry:

@@ -15,16 +15,10 @@ from cpt.report.read.outcomes import Funnel, read_funnel
 from cpt.report.read.pairs import PairSummary, read_pairs
 from cpt.report.read.recipe import Recipe, recipe_of, stage_options
 from cpt.report.read.scores import ScoreTable, read_scores
+from cpt.run.pipeline import STAGES
 from cpt.run.record.folder import Folder
 
-ROAD = {
-    "prompts": "reading the prompts",
-    "pairs": "making the pairs",
-    "model": "training",
-    "controls": "training the controls",
-    "scores": "measuring",
-}
-"""The stages, as what they do."""
+TITLES = {stage.name: stage.title for stage in STAGES}
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +54,7 @@ def read_run(run: Path) -> RunData | None:
     return RunData(
         title=_title(made, record["options"]),
         written=str(record.get("written", "")).replace("T", " ").replace("Z", " UTC"),
-        unfinished=tuple(ROAD.get(name, name) for name in stages if name not in done),
+        unfinished=tuple(TITLES[name] for name in stages if name not in done),
         scores=read_scores(run),
         funnel=read_funnel(run, stages),
         pairs=read_pairs(run, seed),

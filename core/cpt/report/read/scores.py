@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from cpt.config import AFTER, BEFORE
-from cpt.errors import BadData
-from cpt.report.read.files import read_json
+from cpt.files import read_json
+from cpt.run import read
 from cpt.run.steps.evaluation import changes
 from cpt.types import Score
 
@@ -48,18 +48,10 @@ def read_scores(run: Path) -> tuple[ScoreTable, ...]:
 
     Raises `BadData` if it is damaged.
     """
-    plain = read_json(run / "scores.json")
-    if plain is None:
-        return ()
-    try:
-        scores = {
-            model: {name: Score(**score) for name, score in named.items()}
-            for model, named in plain["scores"].items()
-        }
-    except (TypeError, KeyError, AttributeError) as error:
-        raise BadData(f"{run / 'scores.json'}: not the scores of a run ({error}).") from error
+    scores = read.read_scores(run / "scores.json")
+    change = read_json(run / "scores.json")["change"] if scores else {}
     names = dict.fromkeys(name for named in scores.values() for name in named)
-    return tuple(_table(name, scores, plain["change"]) for name in names)
+    return tuple(_table(name, scores, change) for name in names)
 
 
 def _table(

@@ -73,9 +73,9 @@ class PairerContract(ComponentContract[Pairer]):
             assert no_pair.reason, "Give NoPair a reason: it is counted."
             return []
         assert pairs, "It returned no pairs; raise NoPair instead."
-        return pairs
+        return [pair for pair in pairs if isinstance(pair, Pair)]
 
-    async def _pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair]:
+    async def _pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair | NoPair]:
         return await self.component.pair(prompt, ask)
 
 
