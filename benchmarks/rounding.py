@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from cpt.training.data.packing import microbatches
-from cpt.training.data.rows import Row
+from cpt.training.data.packing import model_inputs
+from cpt.training.data.sequences import TokenSequence
 from cpt.training.data.tokens import encode, load_tokenizer
 from cpt.training.forward.loading import load_model
 from cpt.training.forward.logps import SequenceLogps
@@ -32,7 +32,7 @@ BATCH, BETA, RATE = 4, 0.1, 5e-6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=Path, required=True, help="jsonl: a ladder's rows")
+    parser.add_argument("--pairs", type=Path, required=True, help="jsonl: a ladder's sequences")
     parser.add_argument("--authors", nargs=2, default=["gpt4", "text_davinci_003"])
     parser.add_argument("--model", choices=material.MODELS, default="40m")
     parser.add_argument("--steps", type=int, default=5)
@@ -51,17 +51,17 @@ def main() -> None:
             print(f"{number:4}{loss:10.6f}{apart}", flush=True)
 
 
-def _batches(options: argparse.Namespace, folder: Path) -> list[list[list[Row]]]:
+def _batches(options: argparse.Namespace, folder: Path) -> list[list[list[TokenSequence]]]:
     pairs = material.read(options.pairs, options.authors)
     material.make_model(options.model, folder)
     vocabulary = min(material.MODELS[options.model]["vocab_size"], 50_000)
     material.make_tokenizer(pairs, vocabulary, folder)
     pairs = material.fitting(pairs[: 4 * BATCH * options.steps], folder, 512)
-    rows = [
-        [Row(each.prompt, side.ids) for side in (each.chosen, each.rejected)]
+    sequences = [
+        [TokenSequence(each.prompt, side.ids) for side in (each.chosen, each.rejected)]
         for each in encode(pairs[: BATCH * options.steps], load_tokenizer(folder))
     ]
-    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    return [sequences[start : start + BATCH] for start in range(0, len(sequences), BATCH)]
 
 
 class Trained:
@@ -72,7 +72,7 @@ class Trained:
         self.policy, self.reference = (SequenceLogps(load_model(folder)) for _ in range(2))
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=RATE, weight_decay=0.0)
 
-    def step(self, batch: Sequence[Sequence[Row]]) -> float:
+    def step(self, batch: Sequence[Sequence[TokenSequence]]) -> float:
         """The loss before the step."""
         loss = self._loss(batch, self.precision)
         loss.backward()
@@ -82,10 +82,10 @@ class Trained:
         return float(loss.detach())
 
     @torch.no_grad()
-    def loss(self, batch: Sequence[Sequence[Row]], precision: str) -> float:
+    def loss(self, batch: Sequence[Sequence[TokenSequence]], precision: str) -> float:
         return float(self._loss(batch, precision))
 
-    def _loss(self, batch: Sequence[Sequence[Row]], precision: str) -> Tensor:
+    def _loss(self, batch: Sequence[Sequence[TokenSequence]], precision: str) -> Tensor:
         """DPO's (2305.18290, equation 7)."""
         with torch.no_grad():
             reference = _sums(self.reference, batch, precision)
@@ -93,11 +93,11 @@ class Trained:
         return -logsigmoid(BETA * (ratio[:, 0] - ratio[:, 1])).mean()
 
 
-def _sums(model: SequenceLogps, batch: Sequence[Sequence[Row]], precision: str) -> Tensor:
+def _sums(model: SequenceLogps, batch: Sequence[Sequence[TokenSequence]], precision: str) -> Tensor:
     """Log-probabilities of the answers. Shape (pairs, 2)."""
-    (micro,) = microbatches(batch, 1_000_000, model.layout)
+    (inputs,) = model_inputs(batch, 1_000_000, model.layout)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        return micro.sums(model(micro)).view(-1, 2)
+        return inputs.sums(model(inputs)).view(-1, 2)
 
 
 @contextmanager

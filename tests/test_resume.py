@@ -85,7 +85,7 @@ def test_killed_at_random_steps(
     assert_same(tmp_path, unbroken)
 
 
-@pytest.mark.parametrize("moment", ["publish", "cpt_checkpoint_saved"])
+@pytest.mark.parametrize("event", ["publish", "cpt_checkpoint_saved"])
 def test_killed_while_a_checkpoint_is_written(
     tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, event: str
 ) -> None:
@@ -130,7 +130,7 @@ def test_lines_behind_the_checkpoint_and_half_ones_are_dropped(
     assert steps(tmp_path) == [2, 4]
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
-    die = [signal.SIGKILL, "cpt_step_ended", 4]
+    die = [signal.SIGKILL, "cpt_metrics_logged", 4]
     trainings(model, tmp_path, die=die, **OPTIONS)
     assert steps(tmp_path) == [2, 4]
     assert trace(tmp_path) == trace(unbroken)[:2]

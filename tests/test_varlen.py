@@ -1,4 +1,4 @@
-"""What the accelerator's kernel is given describes the spans, and it is called for nothing else.
+"""What the accelerator's kernel is given describes the segments, and it is called for nothing else.
 
 The kernel itself runs on CUDA only; here its definition, in a few lines, stands for it.
 """
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cpt.training.data.packing import Span
+from cpt.training.data.inputs import Segment
 from cpt.training.forward import attention, varlen
-from cpt.training.forward.attention import Line, packed_attention
+from cpt.training.forward.attention import PackedSequence, packed_attention
 
 
 def defined(
@@ -54,31 +54,35 @@ def defined(
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> tuple[Span, ...]:
-    spans: list[Span] = []
+def lines(draw: st.DrawFn) -> tuple[Segment, ...]:
+    segments: list[Segment] = []
     for _ in range(draw(st.integers(1, 3))):
-        prompt = len(spans)
-        spans.append(Span(draw(st.integers(1, 9))))
-        spans += [Span(draw(st.integers(0, 9)), prompt) for _ in range(draw(st.integers(0, 3)))]
-    return tuple(spans)
+        prompt = len(segments)
+        segments.append(Segment(draw(st.integers(1, 9))))
+        segments += [
+            Segment(draw(st.integers(0, 9)), prompt) for _ in range(draw(st.integers(0, 3)))
+        ]
+    return tuple(segments)
 
 
 @settings(max_examples=40, deadline=None)
-@given(spans=lines(), window=st.none() | st.integers(1, 12))
+@given(segments=lines(), window=st.none() | st.integers(1, 12))
 def test_it_is_told_the_same_as_the_other_kernels(
-    spans: tuple[Span, ...], window: int | None
+    segments: tuple[Segment, ...], window: int | None
 ) -> None:
-    time = sum(span.length for span in spans)
+    time = sum(segment.length for segment in segments)
     query, key, value = (torch.randn(1, heads, time, 8) for heads in (4, 2, 2))
     arguments = (nn.Module(), query, key, value, None)
-    wanted, _ = packed_attention(*arguments, sliding_window=window, cpt_line=Line(spans, None))
+    wanted, _ = packed_attention(
+        *arguments, sliding_window=window, cpt_packed=PackedSequence(segments, None)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(varlen, "varlen_attn", defined)
         patch.setattr(attention, "usable", lambda *_: True)
         found, _ = packed_attention(
             *arguments,
             sliding_window=window,
-            cpt_line=Line(spans, varlen.Varlen.of(spans, query.device)),
+            cpt_packed=PackedSequence(segments, varlen.Varlen.of(segments, query.device)),
         )
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 

@@ -128,7 +128,7 @@ def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Seq
         "loss": asked.pop("loss", Sigmoid()),
         "scheduler": asked.pop("scheduler", InOrder()),
         "seed": asked.pop("seed", 0),
-        "notify": asked.pop("notify", lambda moment, **facts: None),
+        "notify": asked.pop("notify", lambda event, **facts: None),
     }
     options = Training(**{**OPTIONS, **asked})
     train_on(given, model=model, options=options, output=output, **parts)
@@ -156,7 +156,7 @@ class InOrder(Scheduler):
 
 @attrs.frozen
 class Mixed(Scheduler):
-    """Shuffles the pairs anew in every epoch."""
+    """Shuffles the pairs again in every epoch."""
 
     name = "mixed"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from cpt import CptError
+from cpt.paths import cache_folder
 
 CARE = {"strong": 0.25, "middle": 0.5, "weak": 0.8}
 """How often the writers that the care rungs learn from are careless."""
@@ -40,9 +40,8 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Where all that is made with these settings lies."""
-        cache = os.environ.get("CPT_CACHE") or Path.home() / ".cache" / "cpt"
         digest = blake2b(json.dumps(attrs.asdict(self)).encode() + _sources(), digest_size=8)
-        return Path(cache) / "lab" / digest.hexdigest()
+        return cache_folder() / "lab" / digest.hexdigest()
 
 
 SIZES = {

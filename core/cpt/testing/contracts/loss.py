@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -55,7 +55,7 @@ class LossContract(ComponentContract[Loss]):
         """What makes the split of a batch into micro-batches exact."""
         batch = self._batch()
         together = self.component(batch)
-        alone = [self.component(_one_pair(batch, index)) for index in range(4)]
+        alone = [self.component(batch.select(slice(index, index + 1))) for index in range(4)]
         assert all(loss.shape == (1,) for loss in alone)
         assert all(together[index].allclose(loss[0]) for index, loss in enumerate(alone))
 
@@ -130,24 +130,3 @@ def _shifted(batch: Batch, nats: float) -> Batch:
         chosen=side(batch.chosen, nats),
         rejected=None if rejected is None else side(rejected, -nats),
     )
-
-
-def _one_pair(batch: Batch, index: int) -> Batch:
-    """The batch that one pair alone would make."""
-    from torch import Tensor
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[index : index + 1]
-        if isinstance(value, Logps | TokenLogps):
-            return attrs.evolve(value, **_map(value, cut))
-        return value
-
-    return attrs.evolve(batch, **_map(batch, cut))
-
-
-def _map(record: Any, function: Any) -> dict[str, Any]:
-    """Every field of a record with the function applied, as `attrs.evolve` takes them."""
-    return {
-        field.alias: function(getattr(record, field.name)) for field in attrs.fields(type(record))
-    }

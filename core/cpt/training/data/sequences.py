@@ -18,13 +18,15 @@ def _tokens(values: Any) -> Tokens:
     return np.asarray(values, dtype=np.int64)
 
 
-def _not_empty(row: Row, field: attrs.Attribute[Tokens], tokens: Tokens) -> None:
+def _not_empty(sequence: TokenSequence, field: attrs.Attribute[Tokens], tokens: Tokens) -> None:
     if tokens.ndim != 1 or not len(tokens):
-        raise BadData(f"A row's {field.name} needs at least one token, as a flat list of ids.")
+        raise BadData(
+            f"The {field.name} of a sequence needs at least one token, as a flat list of ids."
+        )
 
 
 @attrs.frozen(eq=False)
-class Row:
+class TokenSequence:
     """A prompt and an answer to it, tokenised."""
 
     prompt: Tokens = attrs.field(converter=_tokens, validator=_not_empty)
@@ -33,25 +35,25 @@ class Row:
     """Token ids that are scored, the end-of-sequence token included. Shape (answer,)."""
 
     @property
-    def inputs(self) -> int:
+    def input_length(self) -> int:
         """Tokens that a model must read: the last one is predicted, never read."""
         return len(self.prompt) + len(self.answer) - 1
 
+    @property
+    def digest(self) -> bytes:
+        """A digest of the token ids, and of where the answer begins: 16 bytes."""
+        return digest_with(prompt_hash(self.prompt), self.answer)
 
-def key(row: Row) -> bytes:
-    """What a sequence is found by: a digest of its token ids, 16 bytes."""
-    return key_from(begun(row.prompt), row.answer)
 
-
-def begun(prompt: Tokens) -> hashlib.blake2b:
-    """The digest of a prompt, which that of every sequence with this prompt goes on from."""
+def prompt_hash(prompt: Tokens) -> hashlib.blake2b:
+    """The hash of a prompt, which `digest_with` continues for each answer to it."""
     state = hashlib.blake2b(len(prompt).to_bytes(8, "little"), digest_size=16)
     state.update(prompt.tobytes())
     return state
 
 
-def key_from(prompt: hashlib.blake2b, answer: Tokens) -> bytes:
-    """The `key` of the sequence of a prompt whose digest is `begun`, and an answer."""
+def digest_with(prompt: hashlib.blake2b, answer: Tokens) -> bytes:
+    """The `TokenSequence.digest` of a prompt, given its `prompt_hash`, and an answer."""
     state = prompt.copy()
     state.update(answer.tobytes())
     return state.digest()
