@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from cpt import CptError
+from cpt import CptError, Pair
 from cpt.training.metrics import TIMING
 
 from . import tiny
@@ -156,6 +157,12 @@ def test_tied_weights_are_no_warning(
     assert "shared tensor" not in caplog.text
 
 
+def changed(**fields: Any) -> list[Pair]:
+    """The pairs that were trained on, the last one with other fields."""
+    *pairs, last = tiny.pairs(8)
+    return [*pairs, attrs.evolve(last, **fields)]
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -164,6 +171,13 @@ def test_tied_weights_are_no_warning(
         {"given": tiny.pairs(7)},
         {"seed": 1, "scheduler": tiny.Mixed()},
         {"learning_rate": 1e-4},
+        {"given": changed(weight=2.0)},
+        {"given": changed(margin=1.0)},
+        {"given": changed(tier=1)},
+        {"given": changed(chosen_score=1.0)},
+        {"given": changed(rejected_score=1.0)},
+        {"given": changed(id="another")},
+        {"given": changed(prompt=attrs.evolve(tiny.pairs(8)[-1].prompt, info={"topic": "x"}))},
     ],
     ids=str,
 )
@@ -180,7 +194,11 @@ def test_another_training_in_the_same_folder_is_refused(
         tiny.train(tmp_path, model, given, notify=stop, **asked)
     with pytest.raises(CptError, match="belongs to a training with other"):
         tiny.train(tmp_path, model, other.pop("given", given), **asked, **other)
-    harmless = {"log_every": 2, "micro_tokens": 100, "keep_checkpoints": 1}
+    harmless = {
+        **{"log_every": 2, "micro_tokens": 100, "keep_checkpoints": 1},
+        **{"max_length": 500, "max_prompt_length": 400, "truncate": True},
+    }
+    given = [attrs.evolve(pair, rationale="?", info={"seen": 1}) for pair in given]
     assert len(tiny.train(tmp_path, model, given, **{**asked, **harmless})) > 1
 
 

@@ -1,9 +1,11 @@
 """What the accelerator's kernel is given describes the segments, and it is called for nothing else.
 
-The kernel itself runs on CUDA only; here its definition, in a few lines, stands for it.
+The kernel itself runs on CUDA only; here its definition, in a few lines, is in its place.
 """
 
 from __future__ import annotations
+
+from inspect import signature
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from torch.nn import functional
 from cpt.training.data.inputs import Segment
 from cpt.training.forward import attention, varlen
 from cpt.training.forward.attention import PackedSequence, packed_attention
+
+POSITIONAL = ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
 
 
 def defined(
@@ -39,7 +43,8 @@ def defined(
     for number in range(len(cu_seq_q) - 1):
         q = query[cu_seq_q[number] : cu_seq_q[number + 1]].transpose(0, 1)
         k, v = (
-            each[cu_seq_k[number] : cu_seq_k[number + 1]].transpose(0, 1) for each in (key, value)
+            tensor[cu_seq_k[number] : cu_seq_k[number + 1]].transpose(0, 1)
+            for tensor in (key, value)
         )
         there = torch.arange(k.shape[1])
         here = torch.arange(k.shape[1] - q.shape[1], k.shape[1])[:, None]
@@ -54,7 +59,7 @@ def defined(
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> tuple[Segment, ...]:
+def packed(draw: st.DrawFn) -> tuple[Segment, ...]:
     segments: list[Segment] = []
     for _ in range(draw(st.integers(1, 3))):
         prompt = len(segments)
@@ -66,8 +71,8 @@ def lines(draw: st.DrawFn) -> tuple[Segment, ...]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(segments=lines(), window=st.none() | st.integers(1, 12))
-def test_it_is_told_the_same_as_the_other_kernels(
+@given(segments=packed(), window=st.none() | st.integers(1, 12))
+def test_it_is_given_the_same_as_the_other_kernels(
     segments: tuple[Segment, ...], window: int | None
 ) -> None:
     time = sum(segment.length for segment in segments)
@@ -77,7 +82,7 @@ def test_it_is_told_the_same_as_the_other_kernels(
         *arguments, sliding_window=window, cpt_packed=PackedSequence(segments, None)
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(varlen, "varlen_attn", defined)
+        patch.setattr(varlen, "varlen_attn", defined, raising=False)  # torch before 2.10
         patch.setattr(attention, "usable", lambda *_: True)
         found, _ = packed_attention(
             *arguments,
@@ -88,7 +93,12 @@ def test_it_is_told_the_same_as_the_other_kernels(
 
 
 def test_the_kernel_that_is_called_has_these_arguments() -> None:
-    assert varlen.AVAILABLE
+    kernel = pytest.importorskip("torch.nn.attention.varlen", reason="torch before 2.10")
+    names = signature(kernel.varlen_attn).parameters
+    assert varlen.AVAILABLE is ("enable_gqa" in names)
+    if varlen.AVAILABLE:
+        assert list(names)[: len(POSITIONAL)] == POSITIONAL
+        assert {"scale", "window_size", "enable_gqa"} <= names.keys()
 
 
 @pytest.mark.parametrize(
@@ -101,11 +111,18 @@ def test_the_kernel_that_is_called_has_these_arguments() -> None:
     ],
 )
 def test_when_it_is_used(
-    dropout: float, softcap: float | None, dtype: torch.dtype, usable: bool
+    monkeypatch: pytest.MonkeyPatch,
+    dropout: float,
+    softcap: float | None,
+    dtype: torch.dtype,
+    usable: bool,
 ) -> None:
     class OnCuda(torch.Tensor):
         is_cuda = True
 
+    monkeypatch.setattr(varlen, "AVAILABLE", True)
     query = torch.zeros(1, 1, 1, 8, dtype=dtype).as_subclass(OnCuda)
     assert varlen.usable(query, dropout, softcap) is usable
     assert not varlen.usable(query.as_subclass(torch.Tensor), dropout, softcap)
+    monkeypatch.setattr(varlen, "AVAILABLE", False)
+    assert not varlen.usable(query, dropout, softcap)

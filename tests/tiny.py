@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -183,6 +183,16 @@ class Sigmoid(Loss):
 
     def __call__(self, batch: Batch) -> Tensor:
         return -logsigmoid(self.beta * (batch.chosen.ratio - batch.rejected.ratio))
+
+
+@attrs.frozen
+class Measured(Sigmoid):
+    """As `sigmoid`, with a metric of its own."""
+
+    name = "measured"
+
+    def metrics(self, batch: Batch) -> Mapping[str, Tensor]:
+        return {"length": batch.chosen.length}
 
 
 @attrs.frozen

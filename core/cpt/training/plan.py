@@ -103,8 +103,11 @@ def digest_of(plan: Plan) -> str:
     Of a pair all that a loss can read: see `Batch`.
     """
     corpus = plan.corpus
+    # A reference that is the starting model itself is exactly that at the first step; a copy of
+    # it only up to rounding.
+    models = dict.fromkeys([plan.folder, plan.reference])
     parts = {
-        "models": [weights_digest(plan.folder), weights_digest(plan.reference)],
+        "models": [weights_digest(folder) for folder in models],
         "loss": {"name": plan.loss.name, **attrs.asdict(plan.loss)},
         "options": attrs.asdict(plan.options, filter=_decides),
         "seed": plan.seed,

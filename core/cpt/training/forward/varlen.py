@@ -22,7 +22,7 @@ except ImportError:  # torch before 2.10
 
 @attrs.frozen(eq=False)
 class Varlen:
-    """Where the queries and keys of each segment are, under the names that the kernel has."""
+    """Where the queries and keys of each segment are, under the names of flash attention."""
 
     cu_seqlens_q: Tensor
     """Where segments begin among the queries, and the end. Shape (segments + 1,)."""
