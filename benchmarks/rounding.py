@@ -2,10 +2,10 @@
 
     python benchmarks/rounding.py --pairs ladder.jsonl
 
-Both begin with the same weights. Beside their losses stand two more: of what the bf16 training has
+Both begin with the same weights. Two more losses are printed: of what the bf16 training has
 learned, computed in fp32; and of what the fp32 training has learned, its matrices rounded to bf16
-and multiplied in fp32. So the first tells how far the weights have come apart, and the second how
-much a loss that is reported in bf16 owes to the rounding of weights alone.
+and multiplied in fp32. So the first shows how far the weights differ, and the second how much of
+the difference of a loss in bf16 comes from the rounding of the weights alone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def main() -> None:
             with rounded(exact.policy), rounded(exact.reference):
                 coarse = exact.loss(batch, "fp32")
             loss = exact.step(batch)
-            apart = "".join(f"{each - loss:+15.1e}" for each in (own.step(batch), learned, coarse))
+            apart = "".join(
+                f"{other - loss:+15.1e}" for other in (own.step(batch), learned, coarse)
+            )
             print(f"{number:4}{loss:10.6f}{apart}", flush=True)
 
 
@@ -58,8 +60,8 @@ def _batches(options: argparse.Namespace, folder: Path) -> list[list[list[TokenS
     material.make_tokenizer(pairs, vocabulary, folder)
     pairs = material.fitting(pairs[: 4 * BATCH * options.steps], folder, 512)
     sequences = [
-        [TokenSequence(each.prompt, side.ids) for side in (each.chosen, each.rejected)]
-        for each in encode(pairs[: BATCH * options.steps], load_tokenizer(folder))
+        [TokenSequence(encoded.prompt, side.ids) for side in (encoded.chosen, encoded.rejected)]
+        for encoded in encode(pairs[: BATCH * options.steps], load_tokenizer(folder))
     ]
     return [sequences[start : start + BATCH] for start in range(0, len(sequences), BATCH)]
 
@@ -103,14 +105,14 @@ def _sums(model: SequenceLogps, batch: Sequence[Sequence[TokenSequence]], precis
 @contextmanager
 def rounded(model: nn.Module) -> Iterator[None]:
     """Weights of linear layers as bf16 has them, inside the block."""
-    weights = {each.weight for each in model.modules() if isinstance(each, nn.Linear)}
-    before = {each: each.detach().clone() for each in weights}
+    weights = {module.weight for module in model.modules() if isinstance(module, nn.Linear)}
+    before = {weight: weight.detach().clone() for weight in weights}
     with torch.no_grad():
-        for each in weights:
-            each.copy_(each.bfloat16())
+        for weight in weights:
+            weight.copy_(weight.bfloat16())
         yield
-        for each, values in before.items():
-            each.copy_(values)
+        for weight, values in before.items():
+            weight.copy_(values)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def found(*pairs: Any, vocabulary: int | None = None, **options: Any) -> list[tu
     diagnosis = examine([GOOD, *pairs], TOKENIZER, Training(**options), vocabulary)
     refused = sum(diagnosis.refused.values())
     assert diagnosis.kept == diagnosis.pairs - refused == len(pairs) + 1 - refused
-    return [(each.pair, each.problem) for each in diagnosis.findings]
+    return [(finding.pair, finding.problem) for finding in diagnosis.findings]
 
 
 def test_a_good_pair_is_good() -> None:
@@ -60,8 +60,7 @@ def test_a_pair_that_cannot_be_trained_on_is_dropped_and_named(
     problem: str, pair: Any, options: Any
 ) -> None:
     assert found(pair, **options) == [("bad", problem)]
-    kept = [each for each in prepare([GOOD, pair], TOKENIZER, Training())[0].pairs]
-    assert GOOD in kept
+    assert GOOD in prepare([GOOD, pair], TOKENIZER, Training())[0].pairs
 
 
 def test_a_pair_that_the_template_refuses_is_dropped() -> None:
@@ -69,7 +68,7 @@ def test_a_pair_that_the_template_refuses_is_dropped() -> None:
     tokenizer = tiny.tokenizer(template=strict + tiny.CHATML)
     bad = tiny.pair("q", "z", "b", id="bad")
     diagnosis = examine([GOOD, bad], tokenizer, Training())
-    assert [(each.pair, each.problem, each.detail) for each in diagnosis.findings] == [
+    assert [(finding.pair, finding.problem, finding.detail) for finding in diagnosis.findings] == [
         ("bad", "template", "the chat template refuses it (No z)")
     ]
 
@@ -172,8 +171,8 @@ def test_every_sequence_is_known_by_its_digest() -> None:
     assert len(corpus.sequences) == 9
     crossed, _ = mismatch(corpus, [range(len(ladder))], longest=2048)
     assert len(crossed.sequences) > 9
-    for each in (corpus, crossed):
-        assert list(each.digests) == [sequence.digest for sequence in each.sequences]
+    for made in (corpus, crossed):
+        assert list(made.digests) == [sequence.digest for sequence in made.sequences]
 
 
 def test_every_problem_is_explained_once() -> None:

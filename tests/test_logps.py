@@ -119,8 +119,8 @@ def plain(model: nn.Module, sequence: TokenSequence) -> Tensor:
 
 
 def gradients(model: nn.Module) -> Tensor:
-    found = [each.grad for each in model.parameters() if each.grad is not None]
-    return torch.cat([each.flatten() for each in found])
+    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return torch.cat([grad.flatten() for grad in found])
 
 
 def through(
@@ -257,7 +257,7 @@ def test_a_frozen_head_keeps_nothing_and_gets_no_gradient() -> None:
     hidden = torch.randn(6, 8, requires_grad=True)
     targets = torch.arange(6)
     found = heads.token_logps(hidden, targets, heads.Head(output=linear))
-    shapes = [each.shape for each in found.grad_fn.saved_tensors if each is not None]
+    shapes = [tensor.shape for tensor in found.grad_fn.saved_tensors if tensor is not None]
     assert all(VOCABULARY not in shape or shape == linear.weight.shape for shape in shapes)
     found.sum().backward()
     given = hidden.grad

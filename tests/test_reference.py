@@ -62,7 +62,7 @@ def plain_logps(folder: Path, sequence: TokenSequence) -> np.ndarray[Any, Any]:
 
 
 def kept(folder: Path) -> dict[bytes, Any]:
-    (name,) = (each.name for each in (folder / "reference").iterdir())
+    (name,) = (made.name for made in (folder / "reference").iterdir())
     corpus, _ = prepare(PAIRS, tiny.tokenizer(), Training())
     return open_store(folder, name).read({sequence.digest for sequence in corpus.sequences})
 
@@ -89,11 +89,11 @@ def test_long_rows_come_first_and_one_prompt_together(
     corpus, _ = prepare(PAIRS, tiny.tokenizer(), Training())
     tiny.train(tmp_path / "run", model, PAIRS)
     sequence = {sequence.digest: sequence for sequence in corpus.sequences}
-    prompts = [sequence[each].prompt.tobytes() for each in scored]
+    prompts = [sequence[digest].prompt.tobytes() for digest in scored]
     assert len(list(dict.fromkeys(prompts))) == 4
     assert prompts == sorted(prompts, key=list(dict.fromkeys(prompts)).index)
     longest = [
-        max(each.input_length for each in sequence.values() if each.prompt.tobytes() == prompt)
+        max(other.input_length for other in sequence.values() if other.prompt.tobytes() == prompt)
         for prompt in dict.fromkeys(prompts)
     ]
     assert longest == sorted(longest, reverse=True)
@@ -218,7 +218,7 @@ def test_another_reference_model(tmp_path: Path, model: Path) -> None:
     corpus, _ = prepare(PAIRS[:4], tiny.tokenizer(), Training())
     ratios = [
         plain_logps(model, sequence).sum() - plain_logps(other, sequence).sum()
-        for sequence in (corpus.sequences[int(place)] for place in corpus.chosen)
+        for sequence in (corpus.sequences[int(index)] for index in corpus.chosen)
     ]
     assert line["rewards/chosen"] == pytest.approx(0.1 * np.mean(ratios), rel=1e-4)
 

@@ -68,8 +68,8 @@ def steps(folder: Path) -> list[int]:
 def assert_same(run: Path, other: Path) -> None:
     assert trace(run) == trace(other)
     weights = load_file(run / "model" / "model.safetensors")
-    for name, each in load_file(other / "model" / "model.safetensors").items():
-        assert torch.equal(weights[name], each), name
+    for name, weight in load_file(other / "model" / "model.safetensors").items():
+        assert torch.equal(weights[name], weight), name
 
 
 def test_killed_at_random_steps(
@@ -92,7 +92,7 @@ def test_killed_while_a_checkpoint_is_written(
 ) -> None:
     die = [signal.SIGKILL, event, 6]
     assert trainings(model, tmp_path, die=die, **OPTIONS) == [-signal.SIGKILL]
-    there = [each.name for each in (tmp_path / "checkpoints").glob("step-*")]
+    there = [folder.name for folder in (tmp_path / "checkpoints").glob("step-*")]
     assert ("step-00000006" in there) is (event == "cpt_checkpoint_saved")
     assert trainings(model, tmp_path, **OPTIONS) == [0]
     assert_same(tmp_path, unbroken)
@@ -140,13 +140,13 @@ def test_lines_behind_the_checkpoint_and_half_ones_are_dropped(
 def test_only_so_many_checkpoints_are_kept(
     tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path
 ) -> None:
-    assert sorted(each.name for each in (unbroken / "checkpoints").iterdir()) == [
+    assert sorted(folder.name for folder in (unbroken / "checkpoints").iterdir()) == [
         "step-00000009",
         "step-00000012",
     ]
     few = {**OPTIONS, "epochs": 1, "pairs": 9, "checkpoint_every": 1, "keep_checkpoints": 1}
     assert trainings(model, tmp_path, **few) == [0]
-    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
 
 
 def test_tied_weights_are_no_warning(

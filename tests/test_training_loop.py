@@ -195,11 +195,11 @@ def test_metrics_are_what_their_names_say(tmp_path: Path, model: Path) -> None:
 
 
 def test_a_line_is_the_mean_over_its_steps(tmp_path: Path, model: Path) -> None:
-    each = tiny.train(tmp_path / "each", model, PAIRS[:12], batch_size=3)
+    every = tiny.train(tmp_path / "every", model, PAIRS[:12], batch_size=3)
     some = tiny.train(tmp_path / "some", model, PAIRS[:12], batch_size=3, log_every=3)
     assert [line["step"] for line in some] == [3, 4]
     for name in MEASURED - {"padding"}:
-        mean = sum(line[name] for line in each[:3]) / 3
+        mean = sum(line[name] for line in every[:3]) / 3
         assert some[0][name] == pytest.approx(mean, rel=1e-4, abs=1e-6)
 
 
@@ -289,7 +289,7 @@ def test_the_model_is_one_that_transformers_loads_and_stops(tmp_path: Path, mode
     ids = tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], return_tensors="pt")
     assert made.generate(**ids, max_new_tokens=4).shape[1] > ids["input_ids"].shape[1]
     changed = weights_of(tmp_path / "model")
-    assert any(not torch.equal(changed[name], each) for name, each in weights_of(model).items())
+    assert any(not torch.equal(changed[name], weight) for name, weight in weights_of(model).items())
     assert not list(tmp_path.glob(".*"))
 
 
@@ -316,7 +316,7 @@ def test_a_model_stays_in_the_number_format_it_came_in(tmp_path: Path) -> None:
     tiny.tokenizer().save_pretrained(base)
     tiny.train(tmp_path / "run", base, PAIRS)
     made = weights_of(tmp_path / "run" / "model")
-    assert {each.dtype for each in made.values()} == {torch.bfloat16}
+    assert {weight.dtype for weight in made.values()} == {torch.bfloat16}
     assert made.keys() == weights_of(base).keys() and "lm_head.weight" not in made
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").dtype == torch.bfloat16
 
@@ -341,7 +341,7 @@ def test_the_order_is_the_schedulers_and_is_written(tmp_path: Path, model: Path)
     tiny.train(tmp_path, model, PAIRS, scheduler=scheduler, seed=4, epochs=2)
     written = pq.read_table(tmp_path / "order.parquet").to_pydict()
     batches = [list(batch) for batch in scheduler.batches(PAIRS, 8, 4, 2)]
-    assert written["pair"] == [PAIRS[place].id for batch in batches for place in batch]
+    assert written["pair"] == [PAIRS[index].id for batch in batches for index in batch]
     assert written["step"] == [at for at, batch in enumerate(batches, 1) for _ in batch]
 
 
@@ -436,7 +436,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_its_pairs(tmp_path: Path, mod
     bad = [attrs.evolve(pair, margin=float(at)) for at, pair in enumerate(PAIRS)]
     with pytest.raises(CptError, match=rf"Step 7: the loss is not finite for {PAIRS[13].id}\."):
         tiny.train(tmp_path, model, bad, loss=Broken(), batch_size=2, checkpoint_every=3)
-    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == [
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == [
         "step-00000003",
         "step-00000006",
     ]

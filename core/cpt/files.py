@@ -24,17 +24,17 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         sync(path.parent)
     except OSError as error:
-        # A full disk does not say for what it has no room, and the other name means nothing.
+        # The error of a full disk names no file, and the temporary name means nothing to a user.
         if error.errno in FULL or error.filename == str(temporary):
             error.filename = str(path)
         raise
     finally:
-        with suppress(OSError):  # what is wrong with the disk was said already
+        with suppress(OSError):  # what is wrong with the disk is being raised already
             temporary.unlink(missing_ok=True)
 
 
 def clear(path: Path) -> None:
-    """Take away what killed processes left of `path`; no other may be writing it now."""
+    """Delete what killed processes left of `path`; no other may be writing it now."""
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         if left != _temporary(path):
             left.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Models on this machine: where one is, what it is, and what fits on a device."""
+"""Models on this machine: their folders, their digests, and batches for a device."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def folder_digest(folder: Path) -> str:
 
     Raises `OSError` if there is no model.
     """
-    files = (file for file in folder.glob("*") if file.exists())  # links may lead nowhere
+    files = (file for file in folder.glob("*") if file.exists())  # a link may be broken
     return _folder_digest(folder, tuple(sorted(map(_state, files))))
 
 

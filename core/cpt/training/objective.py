@@ -11,7 +11,7 @@ from cpt.training.state import State
 from cpt.training.step import MicroBatch, batch_of, pair_weights
 from cpt.types import Batch, Logps
 
-STALE = 0.2
+LARGEST_ROUNDING = 0.2
 """Nats a token, above any mean difference that rounding makes, in bf16 too."""
 
 
@@ -78,7 +78,7 @@ def _reference(state: State, micro_batch: MicroBatch, flat: Tensor) -> Tensor | 
         return kept
     # Two layouts of the same sequences round differently; here policy and reference are one model.
     policy = flat.detach()
-    if (difference := float((policy - kept).abs().mean())) > STALE:
+    if (difference := float((policy - kept).abs().mean())) > LARGEST_ROUNDING:
         raise CptError(
             f"The reference log-probabilities are not those of {state.plan.reference} (off by "
             f"{difference:.2g} a token); delete the folders `reference` of the run and of the "

@@ -148,7 +148,7 @@ def _decides(field: attrs.Attribute[Any], _: Any) -> bool:
 
 
 def _hash(parts: Iterable[bytes]) -> str:
-    state = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        state.update(part)
-    return state.hexdigest()
+        digest.update(part)
+    return digest.hexdigest()

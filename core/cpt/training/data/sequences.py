@@ -47,13 +47,13 @@ class TokenSequence:
 
 def prompt_hash(prompt: Tokens) -> hashlib.blake2b:
     """The hash of a prompt, which `digest_with` continues for each answer to it."""
-    state = hashlib.blake2b(len(prompt).to_bytes(8, "little"), digest_size=16)
-    state.update(prompt.tobytes())
-    return state
+    digest = hashlib.blake2b(len(prompt).to_bytes(8, "little"), digest_size=16)
+    digest.update(prompt.tobytes())
+    return digest
 
 
 def digest_with(prompt: hashlib.blake2b, answer: Tokens) -> bytes:
     """The `TokenSequence.digest` of a prompt, given its `prompt_hash`, and an answer."""
-    state = prompt.copy()
-    state.update(answer.tobytes())
-    return state.digest()
+    digest = prompt.copy()
+    digest.update(answer.tobytes())
+    return digest.digest()

@@ -20,8 +20,8 @@ from cpt.training.reference.store import AnswerLogps, Store
 
 log = logging.getLogger(__name__)
 
-DURABLE = 500_000
-"""Tokens that are scored between two writes to the disk: a crash loses no more."""
+TOKENS_PER_FILE = 500_000
+"""Tokens that are scored before they are written to the disk: a crash loses no more."""
 
 
 @attrs.frozen(eq=False)
@@ -136,7 +136,7 @@ def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]
     for sequence in ordered:
         chunk.append(sequence)
         size += sequence.input_length
-        if size >= DURABLE:
+        if size >= TOKENS_PER_FILE:
             yield chunk
             chunk, size = [], 0
     if chunk:
