@@ -24,8 +24,22 @@ def weighted_losses(
     with accelerator.autocast():
         flat: Tensor = state.module(inputs)
     reference = _reference(state, micro_batch, flat)
-    batch = _batch(state, micro_batch, flat, reference, mismatched)
-    _try_independence(state, micro_batch, flat, reference, mismatched)
+
+    def batch_with(flat: Tensor) -> Batch:
+        return batch_of(
+            micro_batch,
+            flat,
+            reference,
+            plan.corpus,
+            plan.loss,
+            progress=state.done / max(1, plan.steps - 1),
+            mismatched=mismatched,
+        )
+
+    batch = batch_with(flat)
+    if not state.independence_tried and len(batch.ids) > 1:
+        state.independence_tried = True
+        checks.refuse_mixing(plan.loss, batch_with(_moved_apart(flat)))
     pairs = [plan.corpus.pairs[index] for index in micro_batch.pairs]
     losses = checks.losses_of(plan.loss, batch) * pair_weights(pairs, flat.device)
     values = metrics.per_pair(losses.detach(), batch, plan.loss) | _own_metrics(state, batch)
@@ -87,39 +101,14 @@ def _reference(state: State, micro_batch: MicroBatch, flat: Tensor) -> Tensor | 
     return policy
 
 
-def _batch(
-    state: State,
-    micro_batch: MicroBatch,
-    flat: Tensor,
-    reference: Tensor | None,
-    mismatched: Logps | None,
-) -> Batch:
-    return batch_of(
-        micro_batch,
-        flat,
-        reference,
-        state.plan.corpus,
-        state.plan.loss,
-        progress=state.done / max(1, state.plan.steps - 1),
-        mismatched=mismatched,
-    )
+def _moved_apart(flat: Tensor) -> Tensor:
+    """Log-probabilities that differ from pair to pair, of the same shape.
 
-
-def _try_independence(
-    state: State,
-    micro_batch: MicroBatch,
-    flat: Tensor,
-    reference: Tensor | None,
-    mismatched: Logps | None,
-) -> None:
-    """Try once, on the first micro-batch of several pairs, that the loss does not mix them."""
-    if state.independence_tried or len(micro_batch.pairs) < 2:
-        return
-    state.independence_tried = True
-    # At the first step all log-ratios are 0: only pairs that are moved apart can show anything.
-    moved = flat.detach() - torch.linspace(0.0, 0.1, len(flat), device=flat.device)
-    batch = _batch(state, micro_batch, moved.requires_grad_(), reference, mismatched)
-    checks.refuse_mixing(state.plan.loss, batch)
+    At the first step all log-ratios are 0, and a loss that mixes equal pairs does not show it.
+    """
+    return (
+        flat.detach() - torch.linspace(0.0, 0.1, len(flat), device=flat.device)
+    ).requires_grad_()
 
 
 def _own_metrics(state: State, batch: Batch) -> dict[str, Tensor]:
