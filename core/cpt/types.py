@@ -213,7 +213,7 @@ class Logps:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Batch:
-    """What a loss sees: some pairs of an optimizer step. It may gain fields; it will not lose any."""
+    """What a loss sees of some pairs. It may gain fields; it will not lose any."""
 
     ids: tuple[str, ...]
     """The id of each pair."""
