@@ -103,7 +103,10 @@ def test_stopped_politely_it_saves_what_it_has(
     tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, name: str
 ) -> None:
     die = [signal.Signals[name], "cpt_step_ended", 5]
-    assert trainings(model, tmp_path, die=die, **OPTIONS) == [130]
+    noted = tmp_path / "noted"
+    assert trainings(model, tmp_path, die=die, note=str(noted), **OPTIONS) == [130]
+    events = [line.split()[1] for line in noted.read_text().splitlines()]
+    assert events[-2:] == ["cpt_step_ended", "cpt_checkpoint_saved"]
     assert sorted((tmp_path / "checkpoints").iterdir())[-1].name == "step-00000005"
     assert trainings(model, tmp_path, **OPTIONS) == [0]
     assert_same(tmp_path, unbroken)

@@ -100,7 +100,7 @@ def _train(
     def notify(event: str, **facts: Any) -> None:
         if note:
             with Path(note).open("a") as file:
-                file.write(f"{os.environ['RANK']} {event}\n")
+                file.write(f"{os.environ.get('RANK', '0')} {event}\n")
         if (event, facts["step"]) == (where, step):
             os.kill(os.getpid(), how)
 
