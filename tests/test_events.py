@@ -42,8 +42,13 @@ def cpt_stage_ended(output, stage, seconds, summary, control):
 
 
 @cpt.hookimpl
-def cpt_step_ended(output, step, steps, metrics, control):
+def cpt_step_ended(output, step, steps, control):
     note(control, "step_ended", output, step, steps)
+
+
+@cpt.hookimpl
+def cpt_metrics_logged(output, step, steps, metrics, control):
+    note(control, "metrics_logged", output, step, steps, "loss" in metrics)
 
 
 @cpt.hookimpl
@@ -89,6 +94,7 @@ def run(cpt_cli, tmp_path):
 
 TRAINING = [
     ["step_ended", 1, 1],
+    ["metrics_logged", 1, 1, True],
     ["checkpoint_saved", 1, True],
     ["stage_ended", "model"],
 ]

@@ -529,13 +529,13 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplo
     from cpt.run.events import Events
 
     (tmp_path / "watch.py").write_text(
-        "import cpt\nseen = []\n@cpt.hookimpl\ndef cpt_step_ended(step, metrics):\n"
+        "import cpt\nseen = []\n@cpt.hookimpl\ndef cpt_step_ended(step):\n"
         "    seen.append(step)\n    raise ValueError('tired')\n"
     )
     plugins = load_plugins([str(tmp_path / "watch.py")])
     events = Events(plugins, tmp_path)
     for step in (1, 2):
-        events("cpt_step_ended", step=step, steps=2, metrics={})
+        events("cpt_step_ended", step=step, steps=2)
     assert plugins.manager.get_plugin("watch").seen == [1, 2]
     assert [record.getMessage() for record in caplog.records] == [
         "plugin 'watch' failed in cpt_step_ended; the run goes on"

@@ -22,21 +22,21 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
-        # A full disk does not say for what it has no room, and the other name means nothing.
+        # The error of a full disk names no file, and the temporary name means nothing to a user.
         if error.errno in FULL or error.filename == str(temporary):
             error.filename = str(path)
         raise
     finally:
-        with suppress(OSError):  # what is wrong with the disk was said already
+        with suppress(OSError):  # what is wrong with the disk is being raised already
             temporary.unlink(missing_ok=True)
 
 
 def clear(path: Path) -> None:
-    """Take away what killed processes left of `path`; no other may be writing it now."""
+    """Delete what killed processes left of `path`; no other may be writing it now."""
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         if left != _temporary(path):
             left.unlink(missing_ok=True)
@@ -87,8 +87,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def _sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

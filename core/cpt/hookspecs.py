@@ -108,15 +108,35 @@ def cpt_stage_ended(
 
 
 @hookspec
-def cpt_step_ended(
+def cpt_step_ended(output: Path, step: int, steps: int, control: str) -> None:
+    """Optimizer step `step` of `steps` is done; the first is 1.
+
+    Called on the main process after every optimizer step, in order. A training that is resumed
+    does the steps since its last checkpoint again, and reports them again.
+    """
+
+
+@hookspec
+def cpt_metrics_logged(
     output: Path, step: int, steps: int, metrics: Mapping[str, float], control: str
 ) -> None:
-    """Optimizer step `step` of `steps` is done; the first is 1."""
+    """A line of metrics was written to `metrics.jsonl`.
+
+    Called on the main process every `train.log_every` steps and at the last one, after that
+    step's `cpt_step_ended`. `metrics` is that line: means over all pairs, processes and steps
+    since the line before. A training that is resumed drops the lines after its last checkpoint,
+    and reports them again with the same values but those of time.
+    """
 
 
 @hookspec
 def cpt_checkpoint_saved(output: Path, step: int, path: Path, control: str) -> None:
-    """The state after `step` is on disk."""
+    """The state after `step` is in the folder `path`, and a killed training resumes from it.
+
+    Called on the main process every `train.checkpoint_every` steps, and once more if the user
+    stops the training; after that step's `cpt_step_ended` and `cpt_metrics_logged`. All of it is
+    on disk by then. Only the latest `train.keep_checkpoints` stay: `path` may be deleted later.
+    """
 
 
 @hookspec

@@ -65,7 +65,7 @@ def folder_digest(folder: Path) -> str:
 
     Raises `OSError` if there is no model.
     """
-    files = (file for file in folder.glob("*") if file.exists())  # links may lead nowhere
+    files = (file for file in folder.glob("*") if file.exists())  # a link may be broken
     return _folder_digest(folder, tuple(sorted(map(_state, files))))
 
 

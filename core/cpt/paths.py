@@ -47,7 +47,10 @@ def _installed() -> Offers[Scheme]:
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what runs can share: `CPT_CACHE`, else under `~/.cache`."""
+    """The folder of what runs on this machine share; the one place that decides it.
+
+    `CPT_CACHE` if that is set, else `cpt` in `XDG_CACHE_HOME`, else `~/.cache/cpt`.
+    """
     given = os.environ.get("CPT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(given) if given else Path(base) / "cpt"

@@ -194,10 +194,11 @@ class Scheduler(Component):
     def batches(
         self, pairs: Sequence[Pair], size: int, seed: int, epochs: int
     ) -> Iterator[Sequence[int]]:
-        """Yield the batches of a whole training as indices into `pairs`.
+        """Yield the batches of a whole training, each as whole numbers that index `pairs`.
 
         The same arguments yield the same batches: a resumed run skips those it has done. Every
-        batch but the last of an epoch has `size` indices.
+        batch but the last of an epoch has `size` indices, and none is empty. Core refuses an
+        order that breaks this.
         """
 
 
@@ -214,7 +215,20 @@ class Loss(Component):
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
-        """Return the loss of each pair. Shape (pairs,)."""
+        """Return the loss of each pair. Shape (pairs,).
+
+        The loss of a pair must not depend on which other pairs are in the batch, as a step may be
+        cut anywhere; core tries that once in every training.
+        """
+
+    def metrics(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what to log beside the loss: one number for each pair, by name. Shape (pairs,).
+
+        Called without gradient for every batch that the loss was called with. The mean over all
+        pairs since the last line is logged as `LOSS/NAME`, pair weights left aside. A name has no
+        blanks, and every batch gives the same names. The default is none.
+        """
+        return {}
 
     @property
     def reward_scale(self) -> float:

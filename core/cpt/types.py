@@ -172,6 +172,11 @@ class TokenLogps:
     mask: Tensor
     """True where a token belongs to the response. Shape (pairs, time)."""
 
+    def select(self, pairs: slice | Tensor) -> TokenLogps:
+        """Those of some of the pairs, given as a slice or as indices."""
+        reference = None if self.reference is None else self.reference[pairs]
+        return TokenLogps(policy=self.policy[pairs], reference=reference, mask=self.mask[pairs])
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Logps:
@@ -204,35 +209,65 @@ class Logps:
         """The same token by token."""
         return _needed(self._tokens, "tokens")
 
+    def select(self, pairs: slice | Tensor) -> Logps:
+        """Those of some of the pairs, given as a slice or as indices."""
+        return Logps(
+            policy=self.policy[pairs],
+            length=self.length[pairs],
+            reference=None if self._reference is None else self._reference[pairs],
+            tokens=None if self._tokens is None else self._tokens.select(pairs),
+        )
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Batch:
-    """What a loss sees. It may gain fields; it will not lose any."""
+    """What a loss sees of some pairs. It may gain fields; it will not lose any."""
 
+    ids: tuple[str, ...]
+    """The id of each pair."""
+    prompt_infos: tuple[Mapping[str, Any], ...]
+    """`Prompt.info` of each pair: the other columns of its prompt."""
     chosen: Logps
     _rejected: Logps | None = None
+    tier: Tensor
+    """`Pair.tier`, whole numbers: 1 is the hardest to tell, 0 is unknown. Shape (pairs,)."""
     margin: Tensor
-    """How clear each preference is; NaN where unknown. Shape (pairs,)."""
+    """`Pair.margin`, how clear each preference is; NaN where unknown. Shape (pairs,)."""
     chosen_score: Tensor
-    """NaN where unknown. Shape (pairs,)."""
+    """`Pair.chosen_score`; NaN where unknown. Shape (pairs,)."""
     rejected_score: Tensor
-    """NaN where unknown. Shape (pairs,)."""
+    """`Pair.rejected_score`; NaN where unknown. Shape (pairs,)."""
     progress: float = 0.0
-    """How far training has come, from 0 to 1."""
+    """How far training has come, from 0 at the first step to 1 at the last."""
     _mismatched: Logps | None = None
 
     @property
     def rejected(self) -> Logps:
-        """The other side."""
+        """Log-probabilities of the rejected side."""
         return _needed(self._rejected, "rejected")
 
     @property
     def mismatched(self) -> Logps:
-        """Each prompt with another prompt's chosen response: what a KL estimate is made of.
+        """Each prompt with another prompt's chosen response, to estimate a KL divergence.
 
-        Of all pairs of the optimizer step, however it is cut, and without gradient. Shape (batch,).
+        Of all pairs of the optimizer step, however it is cut, and without gradient. Shape (step,).
         """
         return _needed(self._mismatched, "mismatched")
+
+    def select(self, pairs: slice) -> Batch:
+        """The batch of some of the pairs; `mismatched` stays that of the whole step."""
+        return Batch(
+            ids=self.ids[pairs],
+            prompt_infos=self.prompt_infos[pairs],
+            chosen=self.chosen.select(pairs),
+            rejected=None if self._rejected is None else self._rejected.select(pairs),
+            tier=self.tier[pairs],
+            margin=self.margin[pairs],
+            chosen_score=self.chosen_score[pairs],
+            rejected_score=self.rejected_score[pairs],
+            progress=self.progress,
+            mismatched=self._mismatched,
+        )
 
 
 def _needed(value: T | None, need: str) -> T:

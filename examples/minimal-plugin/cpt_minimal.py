@@ -54,12 +54,12 @@ class Csv(cpt.Observer):
 
     name = "csv"
     every: int = 1
-    """Steps from one row to the next."""
+    """A row is written for steps that are a multiple of this."""
 
     @cpt.hookimpl
-    def cpt_step_ended(self, output: Path, step: int, metrics: Mapping[str, float]) -> None:
-        """Add a row, if this step has a loss."""
-        if step % self.every == 0 and "loss" in metrics:
+    def cpt_metrics_logged(self, output: Path, step: int, metrics: Mapping[str, float]) -> None:
+        """Add a row."""
+        if step % self.every == 0:
             with (output / "loss.csv").open("a") as file:
                 file.write(f"{step},{metrics['loss']:.6f}\n")
 

@@ -18,7 +18,8 @@ SHOWN = {
     "rewards/margins": "margin",
     "tokens_per_second": "tokens/s",
 }
-"""Metrics that a line has room for."""
+"""Metrics that a line has room for, besides those of the loss itself."""
+SAME_FOR_EVERY_LOSS = ("logps/", "logratios/", "rewards/")
 
 
 def json_option() -> click.Option:
@@ -78,8 +79,14 @@ def summed_up(summary: Mapping[str, Any]) -> str:
 
 
 def in_short(metrics: Mapping[str, float]) -> str:
-    """The metrics that a line has room for."""
-    return "  ".join(f"{SHOWN[name]} {metrics[name]:.4g}" for name in SHOWN if name in metrics)
+    """The metrics that a line has room for, and those of the loss itself (`LOSS/NAME`)."""
+    own = {name: name for name in metrics if "/" in name and not _is_ours(name)}
+    shown = {name: label for name, label in (SHOWN | own).items() if name in metrics}
+    return "  ".join(f"{label} {metrics[name]:.4g}" for name, label in shown.items())
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(SAME_FOR_EVERY_LOSS)
 
 
 def first_of(names: Sequence[str]) -> str:

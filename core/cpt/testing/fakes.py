@@ -70,7 +70,7 @@ def fake_batch(
 ) -> Batch:
     """A batch that holds just what is named in `needs`, its policy side wanting gradients.
 
-    Responses differ in length; `known=False` leaves margins and scores unknown.
+    Responses differ in length; `known=False` leaves tiers, margins and scores unknown.
     """
     import torch
 
@@ -80,9 +80,12 @@ def fake_batch(
         torch.rand(pairs, generator=draw) if known else torch.full((pairs,), nan) for _ in range(3)
     )
     return Batch(
+        ids=tuple(f"pair-{number}" for number in range(pairs)),
+        prompt_infos=tuple({"number": number} for number in range(pairs)),
         chosen=chosen,
         rejected=rejected if "rejected" in needs else None,
         mismatched=mismatched if "mismatched" in needs else None,
+        tier=torch.arange(pairs) % 2 + 1 if known else torch.zeros(pairs, dtype=torch.int64),
         margin=margin,
         chosen_score=better + 1.0,
         rejected_score=worse,

@@ -26,7 +26,7 @@ class TestCsv(ObserverContract):
 
     def test_every_second_loss_is_a_row(self, tmp_path):
         for step in range(1, 5):
-            self.component.cpt_step_ended(tmp_path, step, {"loss": 1 / step})
+            self.component.cpt_metrics_logged(tmp_path, step, {"loss": 1 / step})
         assert (tmp_path / "loss.csv").read_text() == "2,0.500000\n4,0.250000\n"
 
 

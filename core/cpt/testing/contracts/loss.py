@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -59,7 +59,7 @@ class LossContract(ComponentContract[Loss]):
         batch = self._batch()
         together = self.component(batch)
         for index in range(4):
-            alone = self.component(_one_pair(batch, index))
+            alone = self.component(batch.select(slice(index, index + 1)))
             assert alone.shape == (1,), f"One pair gave the shape {tuple(alone.shape)}, not (1,)."
             assert together[index].allclose(alone[0]), (
                 f"Pair {index} has the loss {together[index]:g} among others, {alone[0]:g} alone."
@@ -158,24 +158,3 @@ def _shifted(batch: Batch, nats: float) -> Batch:
         chosen=side(batch.chosen, nats),
         rejected=None if rejected is None else side(rejected, -nats),
     )
-
-
-def _one_pair(batch: Batch, index: int) -> Batch:
-    """The batch that one pair alone would make."""
-    from torch import Tensor
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[index : index + 1]
-        if isinstance(value, Logps | TokenLogps):
-            return attrs.evolve(value, **_map(value, cut))
-        return value
-
-    return attrs.evolve(batch, **_map(batch, cut))
-
-
-def _map(record: Any, function: Any) -> dict[str, Any]:
-    """Every field of a record with the function applied, as `attrs.evolve` takes them."""
-    return {
-        field.alias: function(getattr(record, field.name)) for field in attrs.fields(type(record))
-    }

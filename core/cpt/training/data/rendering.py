@@ -1,4 +1,4 @@
-"""Conversations to text: what the chat template writes, and where in it a prompt ends."""
+"""From conversations to text: what the chat template writes, and where in it a prompt ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Rendered:
     """A conversation as text, with what follows it."""
 
     prompt: str
-    """What a model is asked with. Empty if the template refuses it."""
+    """What a model is asked with; empty if the template refuses it."""
     answers: Mapping[str, Continuation]
     """By the answer's own text."""
 
@@ -38,7 +38,7 @@ class Rendered:
 def render(asked: Sequence[tuple[Conversation, Collection[str]]], tokenizer: Any) -> list[Rendered]:
     """Each conversation with the answers to it, as its tokenizer's template writes them."""
     chats = [
-        [{"role": each.role, "content": each.content} for each in messages] for messages, _ in asked
+        [{"role": turn.role, "content": turn.content} for turn in messages] for messages, _ in asked
     ]
     replies = [
         [*chat, {"role": "assistant", "content": text}]
