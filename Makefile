@@ -1,13 +1,18 @@
 # Every target works on a fresh machine: what it needs comes from `setup`, which runs once.
+# `make` alone lists the targets.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup test demo fix docs freeze clean
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint types format demo docs freeze clean
 
-setup: $(READY)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY) ## make .venv with the package and what developing it needs
 
 # pip and hatchling come first: the pip of an older Python knows no dependency groups.
 $(READY): pyproject.toml constraints.txt
@@ -17,28 +22,32 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --group dev --editable .
 	touch $@
 
-test: setup
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+test: lint types ## all checks: lint, types and the tests
 	$(BIN)/pytest -n auto --dist loadfile
 
-demo: setup
-	$(BIN)/cpt
+lint: setup ## check style, formatting and the import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 
-fix: setup
+types: setup ## check the types
+	$(BIN)/mypy
+
+format: setup ## format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: setup
+demo: setup ## run the whole pipeline on a tiny model, in about a minute
+	$(BIN)/cpt
+
+docs: setup ## write the generated pages under docs/reference
 	$(BIN)/python docs/generate.py
 
 # Takes the versions that are installed now; the CPU build of torch has a tag that PyPI does not.
-freeze: setup
+freeze: setup ## pin the versions that are installed now in constraints.txt
 	{ sed '/^$$/q' constraints.txt; $(PIP) freeze --all --exclude-editable --exclude setuptools \
 		| sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
-clean:
+clean: ## remove .venv and everything that was built
 	rm -rf .venv dist build

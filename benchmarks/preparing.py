@@ -1,10 +1,10 @@
-"""Rows a second, and a CPU second, from pairs as text to token ids: this project and TRL.
+"""Pairs prepared in a second, and in a CPU second, from text to token ids: this project and TRL.
 
     python benchmarks/preparing.py --pairs ladder.jsonl --rows 50000
 
-By turns, each time in a process of its own. Beside them `bare`: nothing but the tokenizers library
-over the same texts, each prompt and each answer once, which is as good as any preparing can be.
-TRL caches what it prepared by content; a fresh folder for the cache makes it work each time.
+In turns, each time in a process of its own. Compared with `bare`: only the tokenizers library over
+the same texts, each prompt and each answer once, which is the least that preparing can cost.
+TRL caches what it prepared by content; a new folder for the cache makes it work each time.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Cost:
 def ours(
     pairs: Sequence[Pair], model: Path, options: argparse.Namespace
 ) -> Callable[[], Iterable[Ids]]:
+    from cpt.models import load_tokenizer
     from cpt.training.data.prepare import prepare
-    from cpt.training.data.tokens import load_tokenizer
     from cpt.training.options import Training
 
     tokenizer = load_tokenizer(model)
@@ -141,7 +141,7 @@ def child(
 
 def _cpu() -> float:
     used = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def main() -> None:
@@ -162,8 +162,8 @@ def main() -> None:
         for _ in range(options.rounds):
             for name in PREPARING:
                 costs[name].append(_in_a_process(name, pairs, model, options))
-    for name, each in costs.items():
-        print(_line(name, each, costs["trl"], len(pairs)))
+    for name, taken in costs.items():
+        print(_line(name, taken, costs["trl"], len(pairs)))
 
 
 def _in_a_process(
@@ -181,11 +181,11 @@ def _in_a_process(
 
 
 def _line(name: str, costs: Sequence[Cost], others: Sequence[Cost], rows: int) -> str:
-    wall, cpu = (median(getattr(each, what) for each in costs) for what in ("wall", "cpu"))
+    wall, cpu = (median(getattr(cost, what) for cost in costs) for what in ("wall", "cpu"))
     by_wall, by_cpu = (
         median(
-            getattr(other, what) / getattr(each, what)
-            for each, other in zip(costs, others, strict=True)
+            getattr(other, what) / getattr(cost, what)
+            for cost, other in zip(costs, others, strict=True)
         )
         for what in ("wall", "cpu")
     )

@@ -2,10 +2,10 @@
 
     python benchmarks/rounding.py --pairs ladder.jsonl
 
-Both begin with the same weights. Beside their losses stand two more: of what the bf16 training has
+Both begin with the same weights. Two more losses are printed: of what the bf16 training has
 learned, computed in fp32; and of what the fp32 training has learned, its matrices rounded to bf16
-and multiplied in fp32. So the first tells how far the weights have come apart, and the second how
-much a loss that is reported in bf16 owes to the rounding of weights alone.
+and multiplied in fp32. So the first shows how far the weights differ, and the second how much of
+the difference of a loss in bf16 comes from the rounding of the weights alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from cpt.training.data.packing import microbatches
-from cpt.training.data.rows import Row
-from cpt.training.data.tokens import encode, load_tokenizer
+from cpt.models import load_tokenizer
+from cpt.training.data.packing import model_inputs
+from cpt.training.data.sequences import TokenSequence
+from cpt.training.data.tokens import encode
 from cpt.training.forward.loading import load_model
 from cpt.training.forward.logps import SequenceLogps
 
@@ -32,7 +33,7 @@ BATCH, BETA, RATE = 4, 0.1, 5e-6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=Path, required=True, help="jsonl: a ladder's rows")
+    parser.add_argument("--pairs", type=Path, required=True, help="jsonl: a ladder's sequences")
     parser.add_argument("--authors", nargs=2, default=["gpt4", "text_davinci_003"])
     parser.add_argument("--model", choices=material.MODELS, default="40m")
     parser.add_argument("--steps", type=int, default=5)
@@ -47,21 +48,23 @@ def main() -> None:
             with rounded(exact.policy), rounded(exact.reference):
                 coarse = exact.loss(batch, "fp32")
             loss = exact.step(batch)
-            apart = "".join(f"{each - loss:+15.1e}" for each in (own.step(batch), learned, coarse))
+            apart = "".join(
+                f"{other - loss:+15.1e}" for other in (own.step(batch), learned, coarse)
+            )
             print(f"{number:4}{loss:10.6f}{apart}", flush=True)
 
 
-def _batches(options: argparse.Namespace, folder: Path) -> list[list[list[Row]]]:
+def _batches(options: argparse.Namespace, folder: Path) -> list[list[list[TokenSequence]]]:
     pairs = material.read(options.pairs, options.authors)
     material.make_model(options.model, folder)
     vocabulary = min(material.MODELS[options.model]["vocab_size"], 50_000)
     material.make_tokenizer(pairs, vocabulary, folder)
     pairs = material.fitting(pairs[: 4 * BATCH * options.steps], folder, 512)
-    rows = [
-        [Row(each.prompt, side.ids) for side in (each.chosen, each.rejected)]
-        for each in encode(pairs[: BATCH * options.steps], load_tokenizer(folder))
+    sequences = [
+        [TokenSequence(encoded.prompt, side.ids) for side in (encoded.chosen, encoded.rejected)]
+        for encoded in encode(pairs[: BATCH * options.steps], load_tokenizer(folder))
     ]
-    return [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    return [sequences[start : start + BATCH] for start in range(0, len(sequences), BATCH)]
 
 
 class Trained:
@@ -72,7 +75,7 @@ class Trained:
         self.policy, self.reference = (SequenceLogps(load_model(folder)) for _ in range(2))
         self.optimizer = torch.optim.AdamW(self.policy.parameters(), lr=RATE, weight_decay=0.0)
 
-    def step(self, batch: Sequence[Sequence[Row]]) -> float:
+    def step(self, batch: Sequence[Sequence[TokenSequence]]) -> float:
         """The loss before the step."""
         loss = self._loss(batch, self.precision)
         loss.backward()
@@ -82,10 +85,10 @@ class Trained:
         return float(loss.detach())
 
     @torch.no_grad()
-    def loss(self, batch: Sequence[Sequence[Row]], precision: str) -> float:
+    def loss(self, batch: Sequence[Sequence[TokenSequence]], precision: str) -> float:
         return float(self._loss(batch, precision))
 
-    def _loss(self, batch: Sequence[Sequence[Row]], precision: str) -> Tensor:
+    def _loss(self, batch: Sequence[Sequence[TokenSequence]], precision: str) -> Tensor:
         """DPO's (2305.18290, equation 7)."""
         with torch.no_grad():
             reference = _sums(self.reference, batch, precision)
@@ -93,24 +96,24 @@ class Trained:
         return -logsigmoid(BETA * (ratio[:, 0] - ratio[:, 1])).mean()
 
 
-def _sums(model: SequenceLogps, batch: Sequence[Sequence[Row]], precision: str) -> Tensor:
+def _sums(model: SequenceLogps, batch: Sequence[Sequence[TokenSequence]], precision: str) -> Tensor:
     """Log-probabilities of the answers. Shape (pairs, 2)."""
-    (micro,) = microbatches(batch, 1_000_000, model.layout)
+    (inputs,) = model_inputs(batch, 1_000_000, model.layout)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        return micro.sums(model(micro)).view(-1, 2)
+        return inputs.sums(model(inputs)).view(-1, 2)
 
 
 @contextmanager
 def rounded(model: nn.Module) -> Iterator[None]:
     """Weights of linear layers as bf16 has them, inside the block."""
-    weights = {each.weight for each in model.modules() if isinstance(each, nn.Linear)}
-    before = {each: each.detach().clone() for each in weights}
+    weights = {module.weight for module in model.modules() if isinstance(module, nn.Linear)}
+    before = {weight: weight.detach().clone() for weight in weights}
     with torch.no_grad():
-        for each in weights:
-            each.copy_(each.bfloat16())
+        for weight in weights:
+            weight.copy_(weight.bfloat16())
         yield
-        for each, values in before.items():
-            each.copy_(values)
+        for weight, values in before.items():
+            weight.copy_(values)
 
 
 if __name__ == "__main__":

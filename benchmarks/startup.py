@@ -1,4 +1,4 @@
-"""CPU seconds of the command line's start, beside the bare interpreter's.
+"""CPU seconds of the command line's start, beside the interpreter's and the libraries'.
 
 python benchmarks/startup.py [--rounds 15]
 """
@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 
 CPT = str(Path(sys.executable).with_name("cpt"))
+LIBRARIES = "its libraries"
 LINES = {
     "python -c pass": [sys.executable, "-c", "pass"],
+    LIBRARIES: [sys.executable, "-c", "import click, pluggy, attrs, yaml"],
     "python -c 'import cpt'": [sys.executable, "-c", "import cpt"],
     "cpt --help": [CPT, "--help"],
     "cpt --pairer clair --loss apo_zero --help": [
@@ -43,6 +45,8 @@ def main() -> None:
     for name, seconds in taken.items():
         kept = seconds[1:]
         print(f"{statistics.median(kept):.2f} ({min(kept):.2f} to {max(kept):.2f})  {name}")
+    help_, libraries = (statistics.median(taken[name][1:]) for name in ("cpt --help", LIBRARIES))
+    print(f"cpt --help takes {help_ / libraries:.1f} times as long as importing its libraries")
 
 
 if __name__ == "__main__":

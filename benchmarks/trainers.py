@@ -43,7 +43,7 @@ class Task:
 
 
 @attrs.frozen
-class Report:
+class StepReport:
     """What one step cost, and what came of it. The first one is the reference pass."""
 
     seconds: float
@@ -78,7 +78,7 @@ class Clock:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
     def report(self, seconds: float, **rest: Any) -> None:
-        self.end.send(Report(seconds, peak=self.peak(), **rest))
+        self.end.send(StepReport(seconds, peak=self.peak(), **rest))
         self.end.recv()
         self.begun = self.now()
 
@@ -109,17 +109,17 @@ def ours(task: Task, end: Connection) -> None:
     rates = _matrix_rates(task, clock)
     compute = state.references
 
-    def timed(rows: Any, scorer: Any, kept: Any) -> Any:
+    def timed(sequences: Any, scorer: Any, store: Any) -> Any:
         begun = clock.now()
-        values = compute(rows, scorer, kept)
-        clock.report(clock.now() - begun, info=rates | _work(task, rows))
+        values = compute(sequences, scorer, store)
+        clock.report(clock.now() - begun, info=rates | _work(task, sequences))
         return values
 
     state.references = timed
 
-    def notify(event: str, /, **known: Any) -> None:
-        if event == "cpt_step_ended":
-            metrics = known["metrics"]
+    def notify(event: str, /, **facts: Any) -> None:
+        if event == "cpt_metrics_logged":
+            metrics = facts["metrics"]
             seconds = clock.now() - clock.begun
             clock.report(seconds, loss=metrics["loss"], grad_norm=metrics["grad_norm"])
 
@@ -152,13 +152,13 @@ def apart(task: Task, end: Connection) -> None:
     """This project, each pair for itself: nothing of a prompt is computed once for several."""
     from cpt.training import loop, step
 
-    def each_alone(pairs: Iterable[int], corpus: Any, *_: Any) -> list[step.Group]:
+    def each_alone(pairs: Iterable[int], corpus: Any, *_: Any) -> list[step.PromptGroup]:
         return [
-            step.Group((pair,), (int(corpus.chosen[pair]), int(corpus.rejected[pair])))
+            step.PromptGroup((pair,), (int(corpus.chosen[pair]), int(corpus.rejected[pair])))
             for pair in pairs
         ]
 
-    loop.grouped = each_alone
+    loop.group_by_prompt = each_alone
     ours(task, end)
 
 
@@ -251,8 +251,8 @@ def _matrix_rates(task: Task, clock: Clock) -> dict[str, float]:
     dtype = torch.float32 if task.precision == "fp32" else torch.bfloat16
     hidden = torch.randn(1500, shape.hidden_size, device=task.device).to(dtype)
     rates = {}
-    for name, rows, repeats in (("body", inner, 20), ("head", vocabulary, 1)):
-        weight = torch.randn(shape.hidden_size, rows, device=task.device).to(dtype)
+    for name, sequences, repeats in (("body", inner, 20), ("head", vocabulary, 1)):
+        weight = torch.randn(shape.hidden_size, sequences, device=task.device).to(dtype)
         out = hidden @ weight
         taken = []
         for _ in range(7):
@@ -260,21 +260,21 @@ def _matrix_rates(task: Task, clock: Clock) -> dict[str, float]:
             for _ in range(repeats):
                 torch.mm(hidden, weight, out=out)
             taken.append((clock.now() - begun) / repeats)
-        rates[name] = 2.0 * hidden.numel() * rows / sorted(taken)[len(taken) // 2]
+        rates[name] = 2.0 * hidden.numel() * sequences / sorted(taken)[len(taken) // 2]
     return rates
 
 
-def _work(task: Task, rows: Iterable[Any]) -> dict[str, float]:
-    """FLOPs of one forward pass over the real tokens of all rows, none shared; and their number."""
+def _work(task: Task, sequences: Iterable[Any]) -> dict[str, float]:
+    """FLOPs of one forward pass over all sequences, none shared, without padding; and tokens."""
     shape = _config(task)
     width, heads = shape.head_dim, shape.num_attention_heads
     projections = shape.hidden_size * width * (2 * heads + 2 * shape.num_key_value_heads)
     layer = projections + 3 * shape.hidden_size * shape.intermediate_size
-    rows = list(rows)
-    tokens = sum(row.inputs for row in rows)
-    seen = sum(row.inputs**2 / 2 for row in rows)
+    sequences = list(sequences)
+    tokens = sum(sequence.input_length for sequence in sequences)
+    seen = sum(sequence.input_length**2 / 2 for sequence in sequences)
     body = shape.num_hidden_layers * (2 * layer * tokens + 4 * heads * width * seen)
-    answers = sum(len(row.answer) for row in rows)
+    answers = sum(len(sequence.answer) for sequence in sequences)
     head = 2.0 * shape.hidden_size * shape.vocab_size * answers
     return {"body_flops": body, "head_flops": head, "tokens": tokens, "answer_tokens": answers}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import attrs
 import material
-from trainers import TRAINERS, Report, Task
+from trainers import TRAINERS, StepReport, Task
 
 from cpt.types import Pair
 
@@ -92,7 +92,7 @@ def _pairs(options: argparse.Namespace, model: Path) -> list[Pair]:
     return material.repeated(pairs, -(-wanted // len(pairs)))[:wanted]
 
 
-def run(task: Task, names: Sequence[str]) -> dict[str, list[Report]]:
+def run(task: Task, names: Sequence[str]) -> dict[str, list[StepReport]]:
     """What each trainer reports: its reference pass, then its steps."""
     context = multiprocessing.get_context("spawn")
     ends: dict[str, Connection] = {}
@@ -104,7 +104,7 @@ def run(task: Task, names: Sequence[str]) -> dict[str, list[Report]]:
         children.append(context.Process(target=TRAINERS[name], args=(own, there), daemon=True))
         children[-1].start()
         there.close()
-    reports: dict[str, list[Report]] = {name: [] for name in names}
+    reports: dict[str, list[StepReport]] = {name: [] for name in names}
     for _ in range(1 + task.steps):
         for name, end in ends.items():
             if reports[name]:
@@ -115,26 +115,27 @@ def run(task: Task, names: Sequence[str]) -> dict[str, list[Report]]:
     return reports
 
 
-def _print(task: Task, reports: dict[str, list[Report]], options: argparse.Namespace) -> None:
+def _print(task: Task, reports: dict[str, list[StepReport]], options: argparse.Namespace) -> None:
     print(" ".join(f"{name}={value}" for name, value in vars(options).items()))
     for step in range(1, 1 + task.steps):
-        row = [f"{each[step].loss:.6f} {each[step].grad_norm:10.4f}" for each in reports.values()]
-        print(f"step {step}", " | ".join(row))
+        columns = [
+            f"{steps[step].loss:.6f} {steps[step].grad_norm:10.4f}" for steps in reports.values()
+        ]
+        print(f"step {step}", " | ".join(columns))
     mine, other = reports.values()
     info = mine[0].info
     share = (task.steps - 1) / task.steps
-    seconds = {name: _seconds(task, each, name) for name, each in reports.items()}
+    seconds = {name: _seconds(task, steps, name) for name, steps in reports.items()}
     forwards = 3 if task.cached else 4
     floor = forwards * share * sum(info[f"{part}_flops"] / info[part] for part in ("body", "head"))
     count = (task.steps - 1) * task.batch
     titles = ["", "pairs/s", "tokens/s", "seconds", "reference", "floors", "MB"]
     print("{:4}{:>10}{:>10}{:>10}{:>10}{:>8}{:>8}".format(*titles))
-    for name, each in reports.items():
-        taken, reference = seconds[name], 0.0 if name == "trl" else each[0].seconds
+    for name, steps in reports.items():
+        taken, reference = seconds[name], 0.0 if name == "trl" else steps[0].seconds
         speed = f"{count / taken:10.3f}{share * info['tokens'] / taken:10.0f}"
-        print(
-            f"{name:4}{speed}{taken:10.2f}{reference:10.2f}{taken / floor:8.2f}{each[-1].peak:8.0f}"
-        )
+        times = f"{taken:10.2f}{reference:10.2f}{taken / floor:8.2f}"
+        print(f"{name:4}{speed}{times}{steps[-1].peak:8.0f}")
     rates = ", ".join(f"{info[part] / 1e9:.0f} ({part})" for part in ("body", "head"))
     print(f"floor {floor:.2f} s at {rates} GFLOP/s")
     first, second = reports
@@ -143,7 +144,7 @@ def _print(task: Task, reports: dict[str, list[Report]], options: argparse.Names
     _compare(mine[1:], other[1:], task, TRL_ADDS.get(task.loss, 0.0) if second == "trl" else 0.0)
 
 
-def _seconds(task: Task, reports: Sequence[Report], name: str) -> float:
+def _seconds(task: Task, reports: Sequence[StepReport], name: str) -> float:
     """Of all counted steps; ours with their share of the reference, where TRL's have theirs."""
     steps = sum(report.seconds for report in reports[2:])
     if name == "trl" or task.cached:
@@ -151,7 +152,9 @@ def _seconds(task: Task, reports: Sequence[Report], name: str) -> float:
     return steps + reports[0].seconds * (task.steps - 1) / task.steps
 
 
-def _compare(ours: Sequence[Report], theirs: Sequence[Report], task: Task, more: float) -> None:
+def _compare(
+    ours: Sequence[StepReport], theirs: Sequence[StepReport], task: Task, more: float
+) -> None:
     loss = max(abs(a.loss + more - b.loss) / abs(b.loss) for a, b in zip(ours, theirs, strict=True))
     norm = max(abs(a.grad_norm / b.grad_norm - 1) for a, b in zip(ours, theirs, strict=True))
     print(f"largest relative difference: loss {loss:.1e}, gradient norm {norm:.1e}")

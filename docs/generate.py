@@ -7,20 +7,25 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
 
 import cpt
-from cpt import errors, hookspecs, roles, service, testing, types
+from cpt import data, errors, files, hookspecs, models, paths, roles, service, testing, types
 from cpt.config import Config, options
 from cpt.plugins.manager import load_plugins
-from cpt.plugins.registry import Registry, plural
+from cpt.plugins.offers import plural
+from cpt.plugins.registry import Registry
 from cpt.roles import ROLES
+from cpt.run.read import Records, RunReader
 from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
-ROAD = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator")
+ROLE_ORDER = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator", "observer")
+PUBLIC = (cpt, data, files, models, paths, service, testing)
+"""The modules that plugins may import, bundled ones as well as yours."""
 BY = "*Written by `docs/generate.py` from the code itself.*"
 
 
@@ -54,7 +59,7 @@ def components(registry: Registry) -> str:
         "several, with their number: `pairer.rungs.0.model`.",
         "",
     ]
-    for role in ROAD:
+    for role in ROLE_ORDER:
         lines += [f"## {plural(role).capitalize()}", "", _doc(ROLES[role]), ""]
         for name in registry.names(role):
             cls = registry[role, name]
@@ -84,34 +89,59 @@ def run_options() -> str:
 
 def _shortened(cls: type[Any], under: str) -> Iterator[str]:
     """The flags that need not say what they are under, in a sentence."""
-    names = [each.name for each in options.fields(cls) if each.metadata.get("short")]
+    names = [field.name for field in options.fields(cls) if field.metadata.get("short")]
     if names:
         short, whole = (", ".join(f"`--{on}{name}`" for name in names) for on in ("", f"{under}."))
         yield from (f"On the command line {short} stand for {whole}.", "")
 
 
 def api() -> str:
-    """Everything that `import cpt` gives."""
-    lines = ["# Python API", "", BY, "", "What `import cpt` gives a plugin's author.", ""]
+    """Everything that plugins may import, module by module."""
+    lines = ["# Python API", "", BY, "", _doc(api_note), ""]
+    lines += [f"- `{module.__name__}`: {_doc(module).partition(chr(10))[0]}" for module in PUBLIC]
+    lines += ["", "## cpt", ""]
     for module, title in ((roles, "Roles"), (types, "Records"), (errors, "Errors")):
-        named = [getattr(cpt, name) for name in cpt.__all__]
-        classes = [each for each in named if getattr(each, "__module__", "") == module.__name__]
-        lines += [f"## {title}", ""]
+        named = [getattr(cpt, name) for name in public_names(cpt)]
+        classes = [thing for thing in named if getattr(thing, "__module__", "") == module.__name__]
+        lines += [f"### {title}", ""]
         for cls in sorted(classes, key=lambda cls: inspect.getsourcelines(cls)[1]):
-            lines += [f"### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
+            lines += [f"#### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
+    lines += ["### Reading", ""]
+    for name in cpt.READERS:
+        function = getattr(cpt, name)
+        lines += [f"```python\n{_signature(function)}\n```", "", _doc(function), ""]
+    for cls in (RunReader, Records):
+        lines += [f"#### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
+    for module in (module for module in PUBLIC if module not in (cpt, testing)):
+        lines += [f"## {module.__name__}", "", _doc(module), "", *_module(module)]
     return "\n".join(lines)
 
 
-def toolkit() -> str:
-    """Everything that a responder for a service is built from."""
-    lines = ["# Service toolkit", "", BY, "", _doc(service), ""]
-    lines += ["[A how-to](../how-to/own-service.md) shows a responder made of it.", ""]
-    for name in service.__all__:
-        part = getattr(service, name)
-        shown = "" if inspect.isclass(part) else f"```python\n{_signature(part)}\n```\n\n"
-        members = _members(part) if inspect.isclass(part) else ()
-        lines += [f"## {name}", "", f"{shown}{_doc(part)}", "", *members]
-    return "\n".join(lines)
+def api_note() -> None:
+    """
+    What a plugin may import. Bundled plugins import nothing else of cpt, and a test sees to it.
+    `cpt.testing` has [a page of its own](testing.md).
+    """
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """What a module offers: its `__all__`, or the classes and functions that are defined in it."""
+    own = (
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and getattr(thing, "__module__", "") == module.__name__
+    )
+    return list(getattr(module, "__all__", own))
+
+
+def _module(module: ModuleType) -> Iterator[str]:
+    for name in public_names(module):
+        thing = getattr(module, name)
+        yield from (f"### {name}", "")
+        if inspect.isclass(thing):
+            yield from (_doc(thing), "", *_members(thing))
+        elif callable(thing):
+            yield from (f"```python\n{_signature(thing)}\n```", "", _doc(thing), "")
 
 
 def kit() -> str:
@@ -120,7 +150,7 @@ def kit() -> str:
     contracts = [getattr(testing, name) for name in testing.__all__ if "Contract" in name]
     for cls in sorted(contracts, key=lambda cls: cls is not testing.ComponentContract):
         lines += [f"## {cls.__name__}", "", _doc(cls), "", *_promises(cls), ""]
-    lines += ["## Stand-ins", ""]
+    lines += ["## Fakes", ""]
     for name in (name for name in testing.__all__ if "Contract" not in name):
         thing = getattr(testing, name)
         shown = name if inspect.isclass(thing) else _signature(thing)
@@ -130,11 +160,10 @@ def kit() -> str:
 
 
 def _promises(cls: type[Any]) -> Iterator[str]:
-    """The tests of a contract as sentences, then what its user may override."""
+    """The tests of a contract, one a line, then what its user may override."""
     for name, test in vars(cls).items():
         if name.startswith("test_"):
-            promise = name.removeprefix("test_").replace("_", " ").capitalize()
-            yield f"- **{promise}.** {' '.join(_doc(test).split())}".rstrip()
+            yield f"- `{name}`: {_doc(test)}"
     for name, member in vars(cls).items():
         if inspect.isfunction(member) and _is_public(name, member) and "test_" not in name:
             yield from ("", f"```python\n{_signature(member)}\n```", "", _doc(member))
@@ -223,7 +252,6 @@ def pages() -> Iterable[tuple[Path, str]]:
         ("components", components(registry)),
         ("options", run_options()),
         ("api", api()),
-        ("service", toolkit()),
         ("testing", kit()),
     ):
         yield REFERENCE / f"{name}.md", text.rstrip() + "\n"

@@ -1,4 +1,4 @@
-"""A page as a program reads it: its tables, its texts, and whether it is well made."""
+"""An HTML page as a program reads it: its tables, its texts and its faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADINGS = ("h1", "h2", "h3", "h4")
 
 
 class Page(HTMLParser):
-    """Parses once; everything is public and plain."""
+    """The content of a page, parsed when it is made."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -21,20 +21,20 @@ class Page(HTMLParser):
         self.ids: Counter[str] = Counter()
         self.links: set[str] = set()
         self.outside: list[str] = []
-        """Whatever would be fetched from elsewhere."""
+        """Links to something outside the page."""
         self.headings: list[int] = []
         self.alts: list[str] = []
-        """What is said instead of each plot."""
+        """The description of every plot."""
         self.drawn: list[str] = []
-        """Texts within plots."""
-        self.said: list[str] = []
-        """What prompts and answers say."""
+        """Texts in plots."""
+        self.contents: list[str] = []
+        """Texts of prompts and answers."""
         self.tables: dict[str, list[list[str]]] = {}
         """Rows of cells, by caption."""
         self.words = ""
         self._rows: list[list[str]] = []
         self._caption = ""
-        self._saying = 0
+        self._content_depth = 0
         self.feed(text)
         self.close()
         if self.open:
@@ -49,7 +49,7 @@ class Page(HTMLParser):
         self._begin(tag, given.get("class", ""))
 
     def _begin(self, tag: str, kind: str) -> None:
-        """Make room for what stands in this element."""
+        """Make room for the content of this element."""
         if tag in HEADINGS:
             self.headings.append(HEADINGS.index(tag) + 1)
         elif tag == "table":
@@ -60,15 +60,15 @@ class Page(HTMLParser):
             self._rows[-1].append("")
         elif tag == "text":
             self.drawn.append("")
-        elif kind == "said":
-            self.said.append("")
-            self._saying = len(self.open)
+        elif kind == "content":
+            self.contents.append("")
+            self._content_depth = len(self.open)
 
     def _note(self, tag: str, given: dict[str, str]) -> None:
         if "id" in given:
             self.ids[given["id"]] += 1
         if tag == "th" and "scope" not in given:
-            self.faults.append("a heading of a table without a scope")
+            self.faults.append("a table heading without a scope")
         if tag == "svg":
             self.alts.append(given.get("aria-label", ""))
         for name in ("href", "src", "action", "data", "srcset", "poster"):
@@ -81,8 +81,8 @@ class Page(HTMLParser):
         self.faults += [f"{tag} has {name}" for name in given if name.startswith("on")]
 
     def handle_endtag(self, tag: str) -> None:
-        if len(self.open) == self._saying:
-            self._saying = 0
+        if len(self.open) == self._content_depth:
+            self._content_depth = 0
         if not self.open or self.open.pop() != tag:
             self.faults.append(f"</{tag}> at {self.getpos()}")
         if tag == "table":
@@ -100,8 +100,8 @@ class Page(HTMLParser):
             self._rows[-1][-1] += data
         if "text" in self.open:
             self.drawn[-1] += data
-        if self._saying:
-            self.said[-1] += data
+        if self._content_depth:
+            self.contents[-1] += data
 
     def table(self, caption: str) -> list[list[str]]:
         """The rows of the one table whose caption holds these words."""
@@ -110,12 +110,12 @@ class Page(HTMLParser):
 
 
 def faults(page: Page) -> list[str]:
-    """What is wrong with how a page is made."""
+    """What is wrong with the HTML of a page."""
     found = list(page.faults)
     found += [f"id {name} twice" for name, count in page.ids.items() if count > 1]
     found += [f"#{name} leads nowhere" for name in page.links - set(page.ids)]
-    found += [f"from elsewhere: {link}" for link in page.outside]
-    found += ["a plot that nobody describes" for alt in page.alts if not alt]
+    found += [f"outside the page: {link}" for link in page.outside]
+    found += ["a plot without a description" for alt in page.alts if not alt]
     levels = [0, *page.headings]
     found += [
         f"h{after} under h{before}" for before, after in pairwise(levels) if after > before + 1

@@ -409,7 +409,7 @@ async def test_a_local_model_gets_what_waits_sorted_by_length(journal: Path) -> 
 
 async def test_a_local_model_that_forgets_an_answer_is_named(journal: Path) -> None:
     with pytest.raises(
-        CptError, match="responder batched: `answer_all` returned 7 responses to 8 requests"
+        CptError, match="the responder 'batched' returned 7 responses to 8 requests"
     ):
         await ask_all(journal, Batched(forget=1), prompts(8))
 

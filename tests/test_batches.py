@@ -399,8 +399,8 @@ async def test_results_that_are_cut_off_are_fetched_again_and_lose_nothing(tmp_p
 async def test_wrong_results_of_a_batch_get_one_line(tmp_path: Path) -> None:
     service = Interrupted(last=None)
     said = (
-        "responder interrupted: `batch_results` returned None for prompt 'a'; "
-        "it must yield (key, cpt.Response or cpt.AskError)."
+        "the responder 'interrupted' returned None for prompt 'a'; "
+        "`batch_results` must yield (key, cpt.Response or cpt.AskError)."
     )
     with pytest.raises(CptError, match=re.escape(said)):
         await asyncio.wait_for(ask_all(tmp_path / "j.sqlite", service, prompts("a")), 20)

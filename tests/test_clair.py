@@ -34,7 +34,7 @@ class Ending(Scripted):
 
     def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
         said = super().answer_all(requests)
-        return [attrs.evolve(each, outcome=self.outcome) for each in said]
+        return [attrs.evolve(answer, outcome=self.outcome) for answer in said]
 
 
 @attrs.frozen
@@ -49,7 +49,7 @@ class Repeating(Scripted):
         ]
 
 
-async def outcome(clair: Clair) -> NoPair:
+async def no_pair(clair: Clair) -> NoPair:
     with pytest.raises(NoPair) as caught:
         await clair.pair(PROMPT, FakeAsk())
     return caught.value
@@ -78,7 +78,7 @@ async def test_a_revision_is_preferred_to_the_answer() -> None:
     ],
 )
 async def test_a_useless_revision_says_why_and_is_kept(said: str, reason: str) -> None:
-    none = await outcome(Clair(student=says("Answer 0 to {id}."), reviser=says(said)))
+    none = await no_pair(Clair(student=says("Answer 0 to {id}."), reviser=says(said)))
     assert none.reason == reason
     assert none.raw == said.replace("{id}", "p0")
 
@@ -90,7 +90,7 @@ async def test_what_did_not_end_well_is_no_pair(outcome: str) -> None:
         Clair(student=says("x"), reviser=ending),
         Clair(student=ending, reviser=says(REVISED)),
     ):
-        none = await outcome(clair)
+        none = await no_pair(clair)
         assert none.reason == outcome
         assert none.raw == REVISED.replace("{id}", "p0")
 

@@ -7,8 +7,10 @@ import sys
 
 import click
 import pytest
+import yaml
 
 from cpt.cli import main
+from cpt.config import Layer
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 
@@ -42,12 +44,12 @@ def test_what_is_often_said_has_a_short_name_beside_its_address(cpt_cli, command
 def test_no_two_flags_of_a_command_have_one_name(cpt_cli):
     for name in ("run", "respond", "pair", "train", "eval"):
         context = click.Context(main.commands[name], obj=Registry.collect(load_plugins()))
-        spelt = [
-            each
+        spellings = [
+            spelling
             for param in context.command.get_params(context)
-            for each in (*param.opts, *param.secondary_opts)
+            for spelling in (*param.opts, *param.secondary_opts)
         ]
-        assert len(spelt) == len(set(spelt))
+        assert len(spellings) == len(set(spellings))
 
 
 def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
@@ -156,6 +158,25 @@ def test_a_full_disk_stops_the_run(cpt_cli, monkeypatch):
     )
 
 
+def test_help_imports_nothing_that_it_does_not_need():
+    """Help stays under four times the cost of its own libraries: see benchmarks/startup.py."""
+    slow = {
+        "cattrs",
+        "email.parser",
+        "jinja2",
+        "rich",
+        "statistics",
+        "cpt.run",
+        "logging",
+    }
+    code = (
+        "import sys; from cpt.cli import main; main(['--help'], standalone_mode=False);"
+        f"print(sorted({slow} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from cpt.cli import main; main(['--help'], standalone_mode=False);"
@@ -189,3 +210,33 @@ def test_an_unexpected_error_keeps_its_traceback(cpt_cli, tmp_path):
     result = cpt_cli("-p", "buggy.py", "crash")
     assert result.exit_code == 1
     assert isinstance(result.exception, KeyError)
+
+
+def test_as_a_module_it_imports_nothing_from_the_working_directory(tmp_path):
+    for name in ("yaml", "torch", "cattrs", "rich"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('this is {name} of the directory')")
+    command = [sys.executable, "-m", "cpt", "show", "loss", "dpo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_layers_of_a_line_are_read_once(cpt_cli, monkeypatch):
+    """But for the run folder, whose name may depend on what is picked."""
+    read = []
+    monkeypatch.setattr("cpt.config.environment", lambda: read.append(1) or Layer("none", {}))
+    cpt_cli("train", "--pairs", "none.jsonl", "--model", "none", "--output", "run")
+    assert read == [1]
+    help_too = cpt_cli("train", "--help")
+    assert help_too.exit_code == 0 and read == [1, 1]
+
+
+def test_a_switch_that_is_turned_off_reaches_the_run(cpt_cli, tmp_path):
+    """What a line is before its flags are known takes the next word for its value."""
+    (tmp_path / "run.yaml").write_text("asking: {batch: true}")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Why?", "responses": {"x": "one", "y": "two"}}')
+    rungs = [word for who in "xy" for word in ("--pairer.rungs", f"recorded:p.jsonl#{who}")]
+    line = ["pair", "--prompts", "p.jsonl", "--pairer", "ladder", *rungs, "--config", "run.yaml"]
+    made = cpt_cli(*line, "--no-batch", "--output", "run")
+    assert made.exit_code == 0, made.output
+    recorded = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    assert recorded["options"]["asking"]["batch"] is False

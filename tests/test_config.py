@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cpt import config
 from cpt.config import Layer, options
-from cpt.errors import BadOptions
+from cpt.errors import BadOptions, CptError
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.yamls import read_yaml
@@ -55,7 +55,7 @@ def test_the_one_above_wins_and_another_component_drops_the_first_ones_options(a
 def test_an_option_of_one_of_several_is_addressed_by_its_index():
     tree = config.unflatten({"pairer.rungs": ["a:1", "b:2"], "pairer.rungs.1.seed": 3})
     assert tree == {"pairer": {"rungs": ["a:1", {"name": "b:2", "seed": 3}]}}
-    with pytest.raises(BadOptions, match=r"pairer\.rungs\.5\.seed: 5 is none of 0 to 0"):
+    with pytest.raises(BadOptions, match=r"pairer\.rungs\.5\.seed: 5 is not one of 0 to 0"):
         config.unflatten({"pairer.rungs": ["a"], "pairer.rungs.5.seed": 3})
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path):
         ("seed: 1\nlimit: 3\nseed: 2\n", r"line 3: 'seed' is given twice, first in line 1\."),
         ("train:\n  epochs: 1\n  seed: 2\n  epochs: 2\n", "line 4: 'epochs' is given twice"),
         ("loss: dpo\nloss: {name: apo_zero}\n", "line 2: 'loss' is given twice"),
-        ("loss: {name: dpo, beta: 0.1}\nloss.beta: 0.2\n", "loss.beta is given twice, spelt"),
+        ("loss: {name: dpo, beta: 0.1}\nloss.beta: 0.2\n", "loss.beta is given twice, in two"),
     ],
 )
 def test_of_a_key_that_is_given_twice_none_wins(tmp_path, text, complaint):
@@ -186,3 +186,18 @@ def test_an_option_of_an_only_one_needs_no_index():
     assert config.unflatten(values) == tree
     with pytest.raises(BadOptions, match="which of the 2 is meant"):
         config.unflatten({"rungs": ["recorded:a", "recorded:b"], "rungs.source": "c"})
+
+
+def test_a_type_that_is_unknown_at_run_time_is_one_line(registry):
+    @attrs.frozen
+    class Typed:
+        count: "Unheard"  # noqa: F821
+
+    complaint = r"Typed: the type of an option is unknown \(name 'Unheard' is not defined\); import"
+    with pytest.raises(CptError, match=complaint):
+        options.fields(Typed)
+
+
+def test_the_plugin_in_front_of_a_name_keeps_the_options_under_it():
+    assert config.over(FLAT, {"loss": "dpo/dpo"}) == FLAT | {"loss": "dpo/dpo"}
+    assert "loss.beta" not in config.over(FLAT, {"loss": "other"})

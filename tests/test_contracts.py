@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
-from cpt.testing import LossContract, ResponderContract
+from cpt.testing import MonotoneLossContract, ResponderContract
 from cpt_anthropic import Anthropic
 from cpt_apo import ApoDown, ApoZero
 from cpt_dpo import Dpo
@@ -32,36 +33,34 @@ def test_every_bundled_component_has_a_contract() -> None:
     assert bundled - held == set()
 
 
-class TestApoZero(LossContract):
+class TestApoZero(MonotoneLossContract):
     component = ApoZero(beta=0.3)
 
 
-class TestApoDown(LossContract):
+class TestApoDown(MonotoneLossContract):
     component = ApoDown(beta=0.3)
-
-    @pytest.mark.xfail(reason="lowers the chosen too, while the rejected falls further")
-    @pytest.mark.parametrize("seed", range(5))
-    def test_the_chosen_is_never_discouraged(self, seed: int) -> None:
-        super().test_the_chosen_is_never_discouraged(seed)
+    breaks: ClassVar = {
+        "test_the_chosen_is_never_discouraged": "lowers it too, while the rejected falls further"
+    }
 
 
-class TestDpo(LossContract):
+class TestDpo(MonotoneLossContract):
     component = Dpo(beta=0.3)
 
 
-class TestConservativeDpo(LossContract):
+class TestConservativeDpo(MonotoneLossContract):
     component = Dpo(beta=0.01, label_smoothing=0.1)
 
 
-class TestSft(LossContract):
+class TestSft(MonotoneLossContract):
     component = Sft()
 
 
-class TestSlic(LossContract):
+class TestSlic(MonotoneLossContract):
     component = Slic()
 
 
-class TestSlicOfMeans(LossContract):
+class TestSlicOfMeans(MonotoneLossContract):
     component = Slic(delta=0.5, over="mean")
 
 

@@ -15,7 +15,7 @@ from cpt.files import atomic, write_text
 def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:
     write_text(tmp_path / "made" / "a.txt", "tä")
     assert (tmp_path / "made" / "a.txt").read_text(encoding="utf-8") == "tä"
-    assert [each.name for each in (tmp_path / "made").iterdir()] == ["a.txt"]
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["a.txt"]
 
 
 def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_the_formats_of_the_ecosystem(row: dict[str, Any], tmp_path: Path) -> No
 )
 def test_all_turns_but_the_last_are_the_prompt(row: dict[str, Any], tmp_path: Path) -> None:
     pair = one(tmp_path, **row)
-    assert pair.prompt.messages == tuple(Message(**each) for each in AGAIN)
+    assert pair.prompt.messages == tuple(Message(**turn) for turn in AGAIN)
     assert (pair.chosen.text, pair.rejected.text) == ("Paris ", "London")
 
 
@@ -182,4 +182,4 @@ def test_a_failed_write_leaves_the_old_pairs(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_pairs(path, breaking())
     assert read_pairs(path) == [pair]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["pairs.jsonl", "pairs.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl", "pairs.parquet"]

@@ -108,7 +108,7 @@ def test_what_was_checked_is_read_again_without_memory(tmp_path: Path) -> None:
 
 def test_a_table_of_responses(tmp_path: Path) -> None:
     row = {"id": "a", "prompt": "Hello", "responses": {"x": "Hi", "y": ["1", "2"], "z": None}}
-    found = [(each.author, each.text) for _, each in read_responses(source(tmp_path, row))]
+    found = [(answer.author, answer.text) for _, answer in read_responses(source(tmp_path, row))]
     assert found == [("x", "Hi"), ("y", "1"), ("y", "2")]
 
 

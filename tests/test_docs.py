@@ -14,9 +14,12 @@ in `student/` and the examples; `openai` talks to a server here that revises wha
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ import pytest
 
 from cpt import hookspecs
 from cpt.cli import main
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 
 from .fresh import ROOT, Environment
 from .threaded import completion, served
@@ -168,6 +173,45 @@ def test_the_reference_says_what_the_code_says() -> None:
     assert not stale, "run `make docs`"
 
 
+def test_everything_public_is_in_the_reference_with_what_it_does() -> None:
+    reference = "\n".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    generate = generator()
+    for module in generate.PUBLIC:
+        assert f"`{module.__name__}`" in reference
+        for name in generate.public_names(module):
+            thing = getattr(module, name)
+            if inspect.isclass(thing) or inspect.isfunction(thing):
+                doc = inspect.getdoc(thing) or ""
+                assert doc and doc in reference, f"{module.__name__}.{name}"
+
+
+def test_bundled_plugins_import_only_what_is_public() -> None:
+    """A stranger can do what they do."""
+    public = {module.__name__ for module in generator().PUBLIC}
+    private = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in (ROOT / "plugins").rglob("*.py")
+        for module in _imported_of_cpt(path)
+        if module not in public
+    }
+    assert private == set()
+
+
+def _imported_of_cpt(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name.split(".")[0] == "cpt")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cpt":
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if _is_module(whole) else str(node.module)
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath("core", *name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
 def test_the_index_leads_to_every_page() -> None:
     docs = ROOT / "docs"
     linked = {
@@ -187,6 +231,32 @@ def test_hooks_say_what_they_are_for() -> None:
     hooks = [each for name, each in vars(hookspecs).items() if name.startswith("cpt_")]
     assert len(hooks) > 10
     assert all(hook.__doc__ for hook in hooks)
+
+
+def test_the_readme_names_every_component_that_is_included() -> None:
+    text = (ROOT / "README.md").read_text()
+    names = [name for _, name in Registry.collect(load_plugins()).components]
+    assert len(names) > 15
+    assert [name for name in names if f"`{name}`" not in text and "lab_" not in name] == []
+
+
+def test_the_design_page_has_the_layers_of_core() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (core,) = (each for each in contracts["contracts"] if each["name"] == "Core is layered")
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text()
+    assert "```text\n" + "\n".join(core["layers"]) + "\n```" in page
+
+
+def test_the_design_page_names_every_folder_of_core() -> None:
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text()
+    core = ROOT / "core" / "cpt"
+    folders = [
+        path.name
+        for path in (*core.glob("*/"), *core.glob("*/*/"))
+        if (path / "__init__.py").exists()
+    ]
+    assert len(folders) > 20
+    assert [name for name in folders if f"`{name}/`" not in page] == []
 
 
 def test_every_command_is_documented() -> None:

@@ -12,7 +12,7 @@ from cpt.training.data import prepare as preparing
 from cpt.training.data.corpus import mismatch
 from cpt.training.data.findings import NOTED, REFUSED, refuse_none_left
 from cpt.training.data.prepare import examine, prepare
-from cpt.training.data.rows import Row, key
+from cpt.training.data.sequences import TokenSequence
 from cpt.training.options import Training
 
 from . import tiny
@@ -28,10 +28,10 @@ def lengths(pair: Any) -> tuple[int, int, int]:
 
 
 def found(*pairs: Any, vocabulary: int | None = None, **options: Any) -> list[tuple[str, str]]:
-    report = examine([GOOD, *pairs], TOKENIZER, Training(**options), vocabulary)
-    refused = sum(report.refused.values())
-    assert report.kept == report.pairs - refused == len(pairs) + 1 - refused
-    return [(each.pair, each.problem) for each in report.findings]
+    diagnosis = examine([GOOD, *pairs], TOKENIZER, Training(**options), vocabulary)
+    refused = sum(diagnosis.refused.values())
+    assert diagnosis.kept == diagnosis.pairs - refused == len(pairs) + 1 - refused
+    return [(finding.pair, finding.problem) for finding in diagnosis.findings]
 
 
 def test_a_good_pair_is_good() -> None:
@@ -60,16 +60,15 @@ def test_a_pair_that_cannot_be_trained_on_is_dropped_and_named(
     problem: str, pair: Any, options: Any
 ) -> None:
     assert found(pair, **options) == [("bad", problem)]
-    kept = [each for each in prepare([GOOD, pair], TOKENIZER, Training())[0].pairs]
-    assert GOOD in kept
+    assert GOOD in prepare([GOOD, pair], TOKENIZER, Training())[0].pairs
 
 
 def test_a_pair_that_the_template_refuses_is_dropped() -> None:
     strict = "{% if 'z' in messages[-1].content %}{{ raise_exception('No z.') }}{% endif %}"
     tokenizer = tiny.tokenizer(template=strict + tiny.CHATML)
     bad = tiny.pair("q", "z", "b", id="bad")
-    report = examine([GOOD, bad], tokenizer, Training())
-    assert [(each.pair, each.problem, each.detail) for each in report.findings] == [
+    diagnosis = examine([GOOD, bad], tokenizer, Training())
+    assert [(finding.pair, finding.problem, finding.detail) for finding in diagnosis.findings] == [
         ("bad", "template", "the chat template refuses it (No z)")
     ]
 
@@ -111,29 +110,29 @@ def test_pairs_that_are_wrong_only_together() -> None:
 def test_bos_twice_and_an_end_that_is_missing() -> None:
     tokenizer = tiny.tokenizer(template="<s><s>{% for m in messages %}{{ m.content }}:{% endfor %}")
     tokenizer.bos_token = "<s>"
-    report = examine([GOOD], tokenizer, Training())
-    assert report.noted == {"eos_added": 1, "double_bos": 1}
+    diagnosis = examine([GOOD], tokenizer, Training())
+    assert diagnosis.noted == {"eos_added": 1, "double_bos": 1}
 
 
 def test_lengths_are_those_of_the_tokens() -> None:
     longer = tiny.pair("q", "a" * 9, "b" * 3)
     shorter = tiny.pair("q", "a" * 3, "b" * 5)
-    report = examine([longer, shorter], TOKENIZER, Training())
+    diagnosis = examine([longer, shorter], TOKENIZER, Training())
     sizes = [lengths(longer), lengths(shorter)]
     chat = [{"role": "user", "content": "q"}]
     asked = TOKENIZER.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-    assert report.prompt_tokens == len(asked)
-    assert report.chosen_tokens == sum(size[1] for size in sizes) / 2
-    assert report.rejected_tokens == sum(size[2] for size in sizes) / 2
-    assert report.chosen_longer == 0.5
-    assert report.longest == max(size[0] + max(size[1:]) for size in sizes)
+    assert diagnosis.prompt_tokens == len(asked)
+    assert diagnosis.chosen_tokens == sum(size[1] for size in sizes) / 2
+    assert diagnosis.rejected_tokens == sum(size[2] for size in sizes) / 2
+    assert diagnosis.chosen_longer == 0.5
+    assert diagnosis.longest == max(size[0] + max(size[1:]) for size in sizes)
 
 
 def test_no_pair_left_is_an_error_that_says_why() -> None:
     bad = [tiny.pair("q", "same", "same", id="first"), tiny.pair("q", "", "b")]
-    report = examine([*bad, tiny.pair("p", "x", "x")], TOKENIZER, Training())
+    diagnosis = examine([*bad, tiny.pair("p", "x", "x")], TOKENIZER, Training())
     with pytest.raises(CptError, match=r"None of the 3 pairs.*empty 1, identical 2.*pair first"):
-        refuse_none_left(report)
+        refuse_none_left(diagnosis)
     with pytest.raises(CptError, match="no pairs"):
         refuse_none_left(examine([], TOKENIZER, Training()))
 
@@ -149,31 +148,31 @@ def test_no_pair_left_is_an_error_that_says_why() -> None:
 def test_what_is_too_long_names_the_flag_that_mends_it(
     problem: str, flag: str, options: Any
 ) -> None:
-    report = examine([tiny.pair("q", "a" * 90, "b")], TOKENIZER, Training(**options))
+    diagnosis = examine([tiny.pair("q", "a" * 90, "b")], TOKENIZER, Training(**options))
     with pytest.raises(CptError, match=f"{problem}: .*{flag}\\b.*for example"):
-        refuse_none_left(report)
+        refuse_none_left(diagnosis)
 
 
-def test_the_rows_of_a_pair_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Row] = []
+def test_the_sequences_of_a_pair_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[TokenSequence] = []
 
-    def counted(*parts: Any) -> Row:
-        made.append(Row(*parts))
+    def counted(*parts: Any) -> TokenSequence:
+        made.append(TokenSequence(*parts))
         return made[-1]
 
-    monkeypatch.setattr(preparing, "Row", counted)
+    monkeypatch.setattr(preparing, "TokenSequence", counted)
     prepare([GOOD, tiny.pair("q", "same", "same")], TOKENIZER, Training())
     assert len(made) == 4
 
 
-def test_every_sequence_is_known_by_its_key() -> None:
+def test_every_sequence_is_known_by_its_digest() -> None:
     ladder = tiny.ladder(prompts=3, rungs=3)
     corpus, _ = prepare([*ladder, *ladder], TOKENIZER, Training())
     assert len(corpus.sequences) == 9
     crossed, _ = mismatch(corpus, [range(len(ladder))], longest=2048)
     assert len(crossed.sequences) > 9
-    for each in (corpus, crossed):
-        assert list(each.keys) == [key(row) for row in each.sequences]
+    for made in (corpus, crossed):
+        assert list(made.digests) == [sequence.digest for sequence in made.sequences]
 
 
 def test_every_problem_is_explained_once() -> None:

@@ -72,7 +72,7 @@ def test_everything_is_found_and_described(made: Made) -> None:
     loaded = {each["name"]: each for each in json.loads(made.cpt("plugins --json"))}
     for role in ROLES:
         plugin = loaded[f"my_{role}"]
-        assert (plugin["state"], plugin["source"]) == ("loaded", f"my-{role}")
+        assert (plugin["status"], plugin["source"]) == ("loaded", f"my-{role}")
         (shown,) = json.loads(made.cpt(f"show {role} my_{role} --json"))
         assert shown["class"] == f"my_{role}.My{role.capitalize()}"
         (option,) = shown["options"]
@@ -93,24 +93,35 @@ def test_what_comes_next_is_printed_and_can_be_typed(made: Made, role: str) -> N
 
 def _field(role: str) -> str:
     """Where the command that is printed has the component."""
-    return {"evaluator": "evaluators", "judge": "pairer.judge"}.get(role, role)
+    return {"evaluator": "evaluators", "judge": "pairer.judge", "observer": "observers"}.get(
+        role, role
+    )
 
 
-def test_they_walk_the_whole_road_together(made: Made) -> None:
+def test_they_work_together_in_one_run(made: Made) -> None:
     made.cpt(
         "--prompts said.jsonl --pairer my_pairer --pairer.responder recorded:said.jsonl "
         "--scheduler my_scheduler --scheduler.longest-first --loss my_loss --loss.beta 0.5 "
         "--model model --train.batch-size 2 --train.log-every 1 --evaluators my_evaluator "
-        "--evaluators.words 9 --eval-prompts said.jsonl --generator.max-tokens 4 --output road"
+        "--evaluators.words 9 --eval-prompts said.jsonl --generator.max-tokens 4 "
+        "--observers my_observer --output run"
     )
-    road = made.folder / "road"
-    outcomes = [json.loads(line) for line in (road / "outcomes.jsonl").read_text().splitlines()]
+    run = made.folder / "run"
+    outcomes = [json.loads(line) for line in (run / "outcomes.jsonl").read_text().splitlines()]
     assert [(outcome["outcome"], outcome["pairs"]) for outcome in outcomes] == [("kept", 1)] * 4
-    losses = [json.loads(line)["loss"] for line in (road / "metrics.jsonl").open()]
+    losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").open()]
     # No reward yet, so that each pair is short of 1 by 1.
     assert losses[0] == pytest.approx(1.0, abs=1e-5)
     assert losses[-1] < 1
-    measured = json.loads((road / "scores.json").read_text())["scores"]
+    seconds = (run / "seconds.txt").read_text().splitlines()
+    assert [line.split()[0] for line in seconds] == [
+        "prompts",
+        "pairs",
+        "model",
+        "controls",
+        "scores",
+    ]
+    measured = json.loads((run / "scores.json").read_text())["scores"]
     assert all("short" in str(scores) for scores in measured.values())
 
 

@@ -160,7 +160,7 @@ def test_the_preset_is_what_a_run_is_made_of_that_is_told_nothing() -> None:
 
 
 @pytest.mark.parametrize("method", ["", "--pairer ladder --scheduler curriculum"])
-def test_the_whole_road(method: str, tmp_path: Path) -> None:
+def test_the_whole_pipeline(method: str, tmp_path: Path) -> None:
     """With models that know next to nothing: what they score says nothing either."""
     line = [sys.executable, "-m", "cpt", "--preset", "lab_tiny", "--output", str(tmp_path / "run")]
     subprocess.run(

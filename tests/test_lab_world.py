@@ -1,10 +1,11 @@
-"""The lab's world: tasks, right and careless answers, and who judges and mends them."""
+"""The lab's world: tasks, right and careless answers, and who judges and fixes them."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -19,7 +20,8 @@ from cpt_clair.template import TEMPLATE, fill
 from cpt_lab.checker import Checker, credit
 from cpt_lab.families import FAMILIES
 from cpt_lab.ignorant import Ignorant
-from cpt_lab.reviser import Reviser, mend, nearest
+from cpt_lab.reviser import Reviser, fix, nearest
+from cpt_lab.settings import Settings
 from cpt_lab.world import Task, ask, draw, read, write
 
 seeds = st.integers(0, 2**32)
@@ -111,12 +113,12 @@ def test_the_careless_earn_less() -> None:
 
 
 @given(seeds, flaws)
-def test_mending_everything_gives_the_nearest_right_answer(seed: int, rate: float) -> None:
+def test_fixing_everything_gives_the_nearest_right_answer(seed: int, rate: float) -> None:
     task = a_task(seed)
     answer = write(task, Random(seed), rate)
     right = nearest(task, answer)
-    assert mend(answer, right, 1.0, Random(seed))[1] == right
-    assert mend(answer, right, 0.0, Random(seed))[1] == answer
+    assert fix(answer, right, 1.0, Random(seed))[1] == right
+    assert fix(answer, right, 0.0, Random(seed))[1] == answer
 
 
 @given(seeds, flaws)
@@ -125,13 +127,13 @@ def test_a_revision_is_never_worse(seed: int, rate: float) -> None:
     answer = write(task, Random(seed), rate)
     request = fill(TEMPLATE, ask(task, Random(seed)), answer)
     prompt = cpt.Prompt(id="p", messages=(cpt.Message("user", request),))
-    (said,) = Reviser(mends=1.0).answer_all([(prompt, 0)])
+    (said,) = Reviser(fixes=1.0).answer_all([(prompt, 0)])
     assert parse(said.text).solution in task.right_answers
 
 
 def test_the_reviser_leaves_flaws() -> None:
     random = Random(1)
-    mended = 0
+    repaired = 0
     careless = [
         (task, answer)
         for task in islice(draw("train", random), 1000)
@@ -140,9 +142,9 @@ def test_the_reviser_leaves_flaws() -> None:
     for task, answer in careless:
         request = fill(TEMPLATE, ask(task, random), answer)
         prompt = cpt.Prompt(id="p", messages=(cpt.Message("user", request),))
-        (said,) = Reviser(mends=0.7).answer_all([(prompt, 0)])
-        mended += parse(said.text).solution in task.right_answers
-    assert 0.5 < mended / len(careless) < 0.8
+        (said,) = Reviser(fixes=0.7).answer_all([(prompt, 0)])
+        repaired += parse(said.text).solution in task.right_answers
+    assert 0.5 < repaired / len(careless) < 0.8
 
 
 def test_the_reviser_refuses_what_it_does_not_know() -> None:
@@ -152,8 +154,16 @@ def test_the_reviser_refuses_what_it_does_not_know() -> None:
 
 
 def test_a_probability_is_checked() -> None:
-    with pytest.raises(cpt.CptError, match="from 0 to 1"):
-        Reviser(mends=2.0).check()
+    with pytest.raises(ValueError, match="'fixes' must be <= 1"):
+        Reviser(fixes=2.0)
+
+
+def test_the_lab_is_kept_in_the_cache_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CPT_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Settings().folder.parent == tmp_path / "cpt" / "lab"
 
 
 def test_through_clair() -> None:
@@ -161,7 +171,7 @@ def test_through_clair() -> None:
     answers = {"p": "The plurals are boxes, foxes and leafs. Please ask if you need more."}
     text = "Give the plurals of box, fox and leaf."
     prompt = cpt.Prompt(id="p", messages=(cpt.Message("user", text),))
-    student, reviser = Student(), Reviser(mends=1.0)
+    student, reviser = Student(), Reviser(fixes=1.0)
 
     async def say(responder: cpt.Responder, asked: cpt.Prompt, sample: int = 0) -> cpt.Response:
         if isinstance(responder, Student):

@@ -31,8 +31,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from cpt.training.data.packing import Layout, microbatches
-from cpt.training.data.rows import Row
+from cpt.training.data.packing import Layout, model_inputs
+from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward import head as heads
 from cpt.training.forward import probe
 from cpt.training.forward.logps import SequenceLogps
@@ -110,37 +110,39 @@ def scored(family: str) -> SequenceLogps:
     return SequenceLogps(copy.deepcopy(original(family)))
 
 
-def plain(model: nn.Module, row: Row) -> Tensor:
-    """The definition: a row alone, all logits, log-softmax, the answer's tokens picked."""
-    ids = torch.from_numpy(np.concatenate([row.prompt, row.answer]))[None]
+def plain(model: nn.Module, sequence: TokenSequence) -> Tensor:
+    """The definition: a sequence alone, all logits, log-softmax, the answer's tokens picked."""
+    ids = torch.from_numpy(np.concatenate([sequence.prompt, sequence.answer]))[None]
     logps = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
-    answer = torch.from_numpy(row.answer)[:, None]
-    return logps[len(row.prompt) - 1 : -1].gather(1, answer)[:, 0]
+    answer = torch.from_numpy(sequence.answer)[:, None]
+    return logps[len(sequence.prompt) - 1 : -1].gather(1, answer)[:, 0]
 
 
 def gradients(model: nn.Module) -> Tensor:
-    found = [each.grad for each in model.parameters() if each.grad is not None]
-    return torch.cat([each.flatten() for each in found])
+    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return torch.cat([grad.flatten() for grad in found])
 
 
-def through(module: SequenceLogps, groups: list[list[Row]], tokens: int, layout: Layout) -> Tensor:
-    """All rows' log-probabilities by micro-batches, back in the order of `groups`."""
+def through(
+    module: SequenceLogps, groups: list[list[TokenSequence]], tokens: int, layout: Layout
+) -> Tensor:
+    """All sequences' log-probabilities by micro-batches, back in the order of `groups`."""
     found: dict[int, Tensor] = {}
-    for micro in microbatches(groups, tokens, layout):
-        answers = iter(torch.split(module(micro), list(micro.lengths)))
-        for group in micro.groups:
+    for inputs in model_inputs(groups, tokens, layout):
+        answers = iter(torch.split(module(inputs), list(inputs.lengths)))
+        for group in inputs.groups:
             found[group] = torch.cat([next(answers) for _ in groups[group]])
     return torch.cat([found[group] for group in range(len(groups))])
 
 
 ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14)
 shared_prompt = st.builds(
-    lambda prompt, answers: [Row(prompt, answer) for answer in answers],
+    lambda prompt, answers: [TokenSequence(prompt, answer) for answer in answers],
     ids,
     st.lists(ids, min_size=1, max_size=3),
 )
-mixed = st.lists(st.builds(Row, ids, ids), min_size=1, max_size=3)
-groups_of_rows = st.lists(st.one_of(shared_prompt, mixed), min_size=1, max_size=4)
+mixed = st.lists(st.builds(TokenSequence, ids, ids), min_size=1, max_size=3)
+groups_of_sequences = st.lists(st.one_of(shared_prompt, mixed), min_size=1, max_size=4)
 ways = st.sampled_from(["padded", "packed", "shared"])
 
 
@@ -148,7 +150,7 @@ def allowed(layout: Layout, way: str) -> Layout:
     if way == "padded" or not layout.packed:
         return Layout()
     # No overhead, so that even the shortest prompt is shared.
-    return attrs.evolve(layout, shared=way == "shared", per_key=0.0, per_span=0.0)
+    return attrs.evolve(layout, shared=way == "shared", per_key=0.0, per_segment=0.0)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -156,13 +158,13 @@ def allowed(layout: Layout, way: str) -> Layout:
 @given(data=st.data())
 def test_every_way_is_the_plain_way(family: str, data: st.DataObject) -> None:
     module = scored(family)
-    groups = data.draw(groups_of_rows)
-    rows = [row for group in groups for row in group]
-    weights = torch.linspace(-1.0, 1.5, sum(len(row.answer) for row in rows))
+    groups = data.draw(groups_of_sequences)
+    sequences = [sequence for group in groups for sequence in group]
+    weights = torch.linspace(-1.0, 1.5, sum(len(sequence.answer) for sequence in sequences))
 
     model = original(family)
     model.zero_grad()
-    wanted = torch.cat([plain(model, row) for row in rows])
+    wanted = torch.cat([plain(model, sequence) for sequence in sequences])
     (wanted * weights).sum().backward()
     wanted_gradients = gradients(model)
 
@@ -223,9 +225,9 @@ def test_an_unknown_head_is_asked_for_its_logits(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         module = SequenceLogps(model)
     assert "head is unknown" in caplog.text
-    row = Row([3, 4], [5, 6, 7])
-    (micro,) = microbatches([[row]], 99, module.layout)
-    torch.testing.assert_close(module(micro), plain(model, row))
+    sequence = TokenSequence([3, 4], [5, 6, 7])
+    (inputs,) = model_inputs([[sequence]], 99, module.layout)
+    torch.testing.assert_close(module(inputs), plain(model, sequence))
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "phi"])
@@ -235,14 +237,14 @@ def test_chunks_and_what_is_kept_change_nothing(
 ) -> None:
     module = scored(family)
     rng = np.random.default_rng(0)
-    rows = [Row(rng.integers(0, 97, 5), rng.integers(0, 97, 23)) for _ in range(3)]
-    (micro,) = microbatches([rows], 999, module.layout)
+    sequences = [TokenSequence(rng.integers(0, 97, 5), rng.integers(0, 97, 23)) for _ in range(3)]
+    (inputs,) = model_inputs([sequences], 999, module.layout)
     results = []
     for chunk in (2**27, 4 * VOCABULARY * 8):
         monkeypatch.setitem(heads.CHUNK, "cpu", chunk)
         monkeypatch.setattr(heads, "KEEP", keep if chunk < 2**27 else 2**30)
         module.zero_grad()
-        flat = module(micro)
+        flat = module(inputs)
         (flat * torch.linspace(-1, 1, len(flat))).sum().backward()
         results.append((flat.detach(), gradients(module.model)))
     (whole, whole_gradients), (cut, cut_gradients) = results
@@ -255,7 +257,7 @@ def test_a_frozen_head_keeps_nothing_and_gets_no_gradient() -> None:
     hidden = torch.randn(6, 8, requires_grad=True)
     targets = torch.arange(6)
     found = heads.token_logps(hidden, targets, heads.Head(output=linear))
-    shapes = [each.shape for each in found.grad_fn.saved_tensors if each is not None]
+    shapes = [tensor.shape for tensor in found.grad_fn.saved_tensors if tensor is not None]
     assert all(VOCABULARY not in shape or shape == linear.weight.shape for shape in shapes)
     found.sum().backward()
     given = hidden.grad
@@ -291,8 +293,8 @@ def test_a_head_with_an_adapter_is_differentiated_as_it_is() -> None:
 
 def test_the_gradient_can_be_asked_for_twice() -> None:
     module = scored("llama")
-    (micro,) = microbatches([[Row([3], [4, 5])]], 99, module.layout)
-    total = module(micro).sum()
+    (inputs,) = model_inputs([[TokenSequence([3], [4, 5])]], 99, module.layout)
+    total = module(inputs).sum()
     (weight,) = [module.model.lm_head.weight]
     once = torch.autograd.grad(total, weight, retain_graph=True)[0]
     torch.testing.assert_close(torch.autograd.grad(total, weight)[0], once)
@@ -302,15 +304,15 @@ def test_the_gradient_can_be_asked_for_twice() -> None:
 def test_bf16_is_near(family: str) -> None:
     module = scored(family)
     rng = np.random.default_rng(0)
-    rows = [Row(rng.integers(0, 97, 9), rng.integers(0, 97, 40)) for _ in range(2)]
-    (micro,) = microbatches([rows], 999, module.layout)
+    sequences = [TokenSequence(rng.integers(0, 97, 9), rng.integers(0, 97, 40)) for _ in range(2)]
+    (inputs,) = model_inputs([sequences], 999, module.layout)
     module.zero_grad()
-    exact = module(micro)
+    exact = module(inputs)
     exact.sum().backward()
     exact_gradients = gradients(module.model)
     module.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
-        near = module(micro)
+        near = module(inputs)
     assert near.dtype == torch.float32
     near.sum().backward()
     assert float((near - exact).detach().abs().max()) < 0.2
@@ -323,12 +325,14 @@ def test_a_row_has_the_same_bits_in_any_company() -> None:
     model = AutoModelForCausalLM.from_config(FAMILIES["qwen3"])
     module = SequenceLogps(model)
     rng = np.random.default_rng(0)
-    row = Row(rng.integers(0, 97, 40), rng.integers(0, 97, 80))
-    others = [Row(rng.integers(0, 97, 30), rng.integers(0, 97, size)) for size in (90, 120)]
+    sequence = TokenSequence(rng.integers(0, 97, 40), rng.integers(0, 97, 80))
+    others = [
+        TokenSequence(rng.integers(0, 97, 30), rng.integers(0, 97, size)) for size in (90, 120)
+    ]
     layout = attrs.evolve(module.layout, shared=False)
     with torch.no_grad():
-        (alone,) = microbatches([[row]], 999, layout)
-        (together,) = microbatches([[others[0]], [row], [others[1]]], 999, layout)
+        (alone,) = model_inputs([[sequence]], 999, layout)
+        (together,) = model_inputs([[others[0]], [sequence], [others[1]]], 999, layout)
         answers = torch.split(module(together), list(together.lengths))
         assert torch.equal(answers[together.groups.index(1)], module(alone))
 
@@ -359,30 +363,30 @@ def test_an_adapter_around_the_model_is_part_of_it() -> None:
             parameter.data.normal_(0, 0.3)
     module = SequenceLogps(adapted)
     assert module.layout.shared
-    rows = [Row([3, 4, 5, 6], [7, 8, 9]), Row([3, 4, 5, 6], [10, 11])]
-    (micro,) = microbatches([rows], 99, allowed(module.layout, "shared"))
-    wanted = torch.cat([plain(adapted, row) for row in rows])
-    torch.testing.assert_close(module(micro), wanted)
-    module(micro).sum().backward()
+    sequences = [TokenSequence([3, 4, 5, 6], [7, 8, 9]), TokenSequence([3, 4, 5, 6], [10, 11])]
+    (inputs,) = model_inputs([sequences], 99, allowed(module.layout, "shared"))
+    wanted = torch.cat([plain(adapted, sequence) for sequence in sequences])
+    torch.testing.assert_close(module(inputs), wanted)
+    module(inputs).sum().backward()
     assert all(
         (parameter.grad is not None) == ("lora" in name)
         for name, parameter in adapted.named_parameters()
     )
     with adapted.disable_adapter():
-        bare = torch.cat([plain(original("llama"), row) for row in rows])
-        torch.testing.assert_close(module(micro), bare)
+        bare = torch.cat([plain(original("llama"), sequence) for sequence in sequences])
+        torch.testing.assert_close(module(inputs), bare)
 
 
 def test_activations_computed_twice_are_the_same() -> None:
     model = copy.deepcopy(original("qwen3")).train()
-    rows = [Row([3, 4, 5, 6], [7, 8, 9]), Row([3, 4, 5, 6], [10, 11])]
+    sequences = [TokenSequence([3, 4, 5, 6], [7, 8, 9]), TokenSequence([3, 4, 5, 6], [10, 11])]
     found = []
     for twice in (False, True):
         if twice:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         module = SequenceLogps(model)
         module.zero_grad()
-        (micro,) = microbatches([rows], 99, allowed(module.layout, "shared"))
-        module(micro).sum().backward()
+        (inputs,) = model_inputs([sequences], 99, allowed(module.layout, "shared"))
+        module(inputs).sum().backward()
         found.append(gradients(model))
     torch.testing.assert_close(found[1], found[0])

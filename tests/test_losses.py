@@ -41,8 +41,11 @@ def side(policy: list[float], reference: list[float], length: list[int]) -> Logp
 def batch_of(chosen: Logps, rejected: Logps) -> Batch:
     unknown = torch.full_like(chosen.policy.detach(), float("nan"))
     return Batch(
+        ids=("pair",) * len(unknown),
+        prompt_infos=({},) * len(unknown),
         chosen=chosen,
         rejected=rejected,
+        tier=torch.zeros(len(unknown), dtype=torch.int64),
         margin=unknown,
         chosen_score=unknown,
         rejected_score=unknown,
@@ -108,7 +111,7 @@ def test_sft(example: Batch) -> None:
     assert value(Sft(over="sum"), example) == pytest.approx(40.0, abs=1e-5)
 
 
-def slope(z: float) -> float:
+def sigmoid_grad(z: float) -> float:
     """delta(z) of the paper: sigmoid(z) (1 - sigmoid(z))."""
     return sigmoid(z) * (1 - sigmoid(z))
 
@@ -116,8 +119,8 @@ def slope(z: float) -> float:
 @pytest.mark.parametrize(
     ("loss", "chosen", "rejected"),
     [
-        (ApoZero(), -0.1 * slope(-0.2), 0.1 * slope(-0.8)),
-        (ApoDown(), 0.1 * (slope(-0.2) - slope(0.6)), 0.1 * slope(0.6)),
+        (ApoZero(), -0.1 * sigmoid_grad(-0.2), 0.1 * sigmoid_grad(-0.8)),
+        (ApoDown(), 0.1 * (sigmoid_grad(-0.2) - sigmoid_grad(0.6)), 0.1 * sigmoid_grad(0.6)),
         (Dpo(), -0.1 * sigmoid(-0.6), 0.1 * sigmoid(-0.6)),
         (Slic(), -1.0, 0.0),
         (Sft(), -1 / 20, 0.0),
@@ -189,6 +192,9 @@ def test_a_loss_reads_only_what_it_needs(loss: Loss) -> None:
     side = Logps(policy=policy, reference=reference, length=length)
     nothing = torch.full((2,), float("nan"))
     batch = Batch(
+        ids=("one", "two"),
+        prompt_infos=({}, {}),
+        tier=torch.tensor([1, 2]),
         chosen=side,
         rejected=side if "rejected" in loss.needs else None,
         margin=nothing,

@@ -65,7 +65,7 @@ def test_the_installed_package_runs(installed: Environment) -> None:
     where = installed.run("python", "-c", "import cpt, cpt_apo; print(cpt.__file__, cpt_apo)")
     assert where.count(str(installed.folder)) == 2
     loaded = json.loads(installed.run("cpt", "plugins", "--json"))
-    assert {each["state"] for each in loaded} == {"loaded"}
+    assert {plugin["status"] for plugin in loaded} == {"loaded"}
     assert len(loaded) == len(PLUGINS)
 
 

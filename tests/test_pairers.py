@@ -11,8 +11,11 @@ from typing import Any
 import attrs
 import pytest
 
-from cpt import CptError, NoPair, Pairer, Prompt, Response
+from cpt import NoPair, Pair, Pairer, Prompt, Response, config, open_run
 from cpt.data import read_prompts
+from cpt.errors import BadOptions
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 from cpt.testing import FakeAsk, PairerContract, Scripted, fake_prompts
 from cpt_ladder import Ladder
 from cpt_recorded import Recorded
@@ -33,7 +36,7 @@ class Failing(Scripted):
 
     def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
         said = super().answer_all(requests)
-        return [attrs.evolve(each, outcome=self.outcome, detail="why") for each in said]
+        return [attrs.evolve(answer, outcome=self.outcome, detail="why") for answer in said]
 
 
 async def outcome(pairer: Pairer, prompt: Prompt = PROMPT) -> NoPair:
@@ -61,29 +64,64 @@ async def test_every_rung_is_above_those_below_it() -> None:
 @pytest.mark.parametrize("named", ["0>2", "strong>weak", " strong > 2"])
 async def test_only_the_named_rungs_meet(named: str) -> None:
     ladder = Ladder(rungs=THREE, pairs=(named,))
-    ladder.check()
     (pair,) = await ladder.pair(PROMPT, FakeAsk())
     assert (pair.chosen.author, pair.rejected.author, pair.tier) == ("strong", "weak", 2)
 
 
 @pytest.mark.parametrize(
-    ("ladder", "complaint"),
+    ("options", "complaint"),
     [
-        (Ladder(rungs=THREE[:1]), "has two or more, not 1"),
-        (Ladder(rungs=THREE, pairs=("2>0",)), "does not stand above"),
-        (Ladder(rungs=THREE, pairs=("0>3",)), "rungs 0 to 2, or with authors strong, middle, weak"),
-        (Ladder(rungs=THREE, pairs=("0",)), "is not BETTER>WORSE"),
+        ({"rungs": ["scripted:a"]}, "pairer.rungs: must have two models or more, got 1"),
+        (
+            {"pairs": ["1>0"]},
+            "pairer.pairs: must be BETTER>WORSE: in '1>0' the better one is not above the worse",
+        ),
+        ({"pairs": ["0>2"]}, "pairer.pairs: must be BETTER>WORSE: '0>2' has a rung that is not"),
+        ({"pairs": ["0"]}, "rungs are 0 to 1, or a, b"),
     ],
 )
-def test_ladders_that_cannot_stand(ladder: Ladder, complaint: str) -> None:
-    with pytest.raises(CptError, match=complaint):
-        ladder.check()
+def test_a_ladder_that_cannot_be_is_refused_by_its_address(
+    options: dict[str, Any], complaint: str
+) -> None:
+    values = {"name": "ladder", "rungs": ["scripted:a", "scripted:b"], **options}
+    with pytest.raises(BadOptions) as caught:
+        resolved(pairer=values)
+    assert complaint in caught.value.message
 
 
-async def test_a_rung_without_an_answer_leaves_the_others() -> None:
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"samples": 1}, "pairer.samples: must be >= 2: 1"),
+        ({"judge": {"name": "llm", "responder": "scripted", "scale": 1}}, "pairer.judge.scale: "),
+        ({"responder": {"name": "lab_reviser", "fixes": 1.5}}, "pairer.responder.fixes: "),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_its_address(
+    options: dict[str, Any], complaint: str
+) -> None:
+    values = {"name": "rlaif", "responder": "scripted", "judge": "lab_checker", **options}
+    with pytest.raises(BadOptions) as caught:
+        resolved(pairer=values)
+    assert caught.value.message.startswith(complaint)
+
+
+def resolved(**values: Any) -> config.Config:
+    """The configuration with these options, `scripted` among its responders."""
+    registry = Registry.collect(load_plugins())
+    registry.components["responder", "scripted"] = Scripted
+    given = [config.Layer("a test", dict(config.flatten(values)))]
+    return config.resolve(config.stack(given, registry), registry)
+
+
+async def test_a_rung_without_an_answer_is_reported_and_leaves_the_others() -> None:
     rungs = (THREE[0], Failing(model="middle"), THREE[2])
-    (pair,) = await Ladder(rungs=rungs).pair(PROMPT, FakeAsk())
+    missing, pair, other = await Ladder(rungs=rungs).pair(PROMPT, FakeAsk())
+    assert isinstance(pair, Pair)
     assert (pair.chosen.author, pair.rejected.author) == ("strong", "weak")
+    for none in (missing, other):
+        assert isinstance(none, NoPair)
+        assert (none.reason, none.detail) == ("failed", "middle: why")
 
 
 async def test_a_ladder_without_two_answers_says_why() -> None:
@@ -92,7 +130,7 @@ async def test_a_ladder_without_two_answers_says_why() -> None:
     assert (none.reason, none.detail) == ("failed", "middle: why")
 
 
-async def test_a_rung_that_was_not_paid_for_is_the_fate_of_the_prompt() -> None:
+async def test_a_rung_that_was_not_paid_for_is_the_outcome_of_the_prompt() -> None:
     broke = Failing(model="weak", outcome="over_budget")
     none = await outcome(Ladder(rungs=(THREE[0], THREE[1], broke)))
     assert (none.reason, none.detail) == ("over_budget", "weak: why")
@@ -134,7 +172,7 @@ class Latest(cpt.Judge):
     name = "latest"
 
     async def judge(self, prompt, responses, ask):
-        return cpt.Verdict(scores=tuple(float(each.text.split()[-1]) for each in responses))
+        return cpt.Verdict(scores=tuple(float(answer.text.split()[-1]) for answer in responses))
 
 
 @cpt.hookimpl
@@ -162,28 +200,49 @@ def test_a_budget_that_lacks_one_answer_stops_and_a_larger_one_goes_on(
     short = cpt_cli(*line.split(), "--budget", "5.5")
     assert short.exit_code == 1, short.output
     assert "the budget is used up with 1 of 2 prompts left" in short.stderr
-    outcomes = [json.loads(each) for each in (tmp_path / "run" / "outcomes.jsonl").open()]
-    assert [each["outcome"] for each in outcomes] == ["kept", "over_budget"]
+    outcomes = open_run(tmp_path / "run").outcomes
+    assert [outcome["outcome"] for outcome in outcomes] == ["kept", "over_budget"]
     enough = cpt_cli(*line.split(), "--budget", "50")
     assert enough.exit_code == 0, enough.output
     assert f"pairs {pairs}, dropped none, outcomes (kept 2)" in enough.stdout
     assert "$6.0000" in enough.stdout or enough.stdout.count("$2.0000 for 2 answers") == 3
 
 
-def test_prompts_without_pairs_are_told_with_the_reason(
+def test_prompts_without_pairs_are_listed_with_the_reason(
     cpt_cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     rows = [{"prompt": name, "responses": {"a": f"{name}!", "b": "No."}} for name in "xyz"]
     rows[1]["responses"] = {"a": "", "b": "No."}
     rows[2]["responses"] = {"b": "No."}
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    rungs = [each for name in "ab" for each in ("--pairer.rungs", f"recorded:rows.jsonl#{name}")]
+    rungs = [word for name in "ab" for word in ("--pairer.rungs", f"recorded:rows.jsonl#{name}")]
     line = ("pair", "--prompts", "rows.jsonl", "--pairer", "ladder", *rungs, "--output", "run")
     told = cpt_cli(*line).stdout
     assert "no pair   empty: row-2; for one: a: empty (all in run/outcomes.jsonl)" in told
     assert (
         "no pair   rejected: row-3; for one: a: rows.jsonl#a has no answer to prompt 'row" in told
     )
+
+
+def test_pairs_that_were_not_made_are_listed_with_the_reason(
+    cpt_cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Three authors, of whom one is silent on one prompt: two of its three pairs are missing."""
+    rows = [{"prompt": name, "responses": {a: f"{name}{a}" for a in "abc"}} for name in "xy"]
+    rows[1]["responses"] = {"a": "ya", "b": "", "c": "yc"}
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rungs = [word for name in "abc" for word in ("--pairer.rungs", f"recorded:rows.jsonl#{name}")]
+    line = ("pair", "--prompts", "rows.jsonl", "--pairer", "ladder", *rungs, "--output", "run")
+    said = cpt_cli(*line).stdout
+    assert "pairs 4, dropped (empty 2), outcomes (kept 2)" in said
+    assert "dropped   empty: row-2, row-2; for one: b: empty (all in run/outcomes.jsonl)" in said
+    first, second = open_run("run").outcomes
+    assert first["dropped"] == []
+    assert (second["outcome"], second["pairs"]) == ("kept", 1)
+    missing = {"pair": "", "reason": "empty", "detail": "b: empty"}
+    assert second["dropped"] == [missing, missing]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "b: empty" in page
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the published answers are not here")

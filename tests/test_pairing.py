@@ -43,7 +43,7 @@ class Watched(cpt.Pairer):
         if prompt.id == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if int(prompt.id) % 500 == 499:
-            alive = sum(type(each) is cpt.Pair for each in gc.get_objects())
+            alive = sum(type(thing) is cpt.Pair for thing in gc.get_objects())
             with open("alive.log", "a") as log:
                 log.write(f"{alive} ")
         said = (await ask(Parrot(), prompt)).expect()
@@ -73,13 +73,13 @@ def told(tmp_path):
 
 
 def left():
-    return [each.name for each in Path("run").iterdir() if each.name.endswith(".tmp")]
+    return [path.name for path in Path("run").iterdir() if path.name.endswith(".tmp")]
 
 
 def test_pairs_are_not_held_in_memory(cpt_cli, told):
     result = cpt_cli(*told(3000, "--asking.at-once", "4"))
     assert result.exit_code == 0, result.stderr
-    alive = [int(each) for each in Path("alive.log").read_text().split()]
+    alive = [int(count) for count in Path("alive.log").read_text().split()]
     assert len(alive) == 6
     assert max(alive) < 300
 

@@ -6,6 +6,9 @@ import sys
 import textwrap
 
 import pytest
+import yaml
+
+from cpt import hookspecs
 
 from . import tiny
 
@@ -28,6 +31,13 @@ HINGE = textwrap.dedent('''
 ''')
 
 
+def trainable(folder):
+    """Put a model and a pair in a folder."""
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    (folder / "pairs.jsonl").write_text(json.dumps(row))
+    tiny.folder(folder / "model")
+
+
 def test_a_single_file_is_a_plugin(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(HINGE)
     shown = cpt_cli("-p", "mine.py", "show", "loss", "hinge")
@@ -43,11 +53,14 @@ def test_plugins_come_from_the_environment_too(cpt_cli, tmp_path, monkeypatch):
     assert "apo_zero" not in output
 
 
-def test_the_list_says_name_source_state_hooks_and_time(cpt_cli):
-    plugins = {each["name"]: each for each in json.loads(cpt_cli("plugins", "--json").stdout)}
+def test_the_list_has_name_source_status_hooks_components_and_time(cpt_cli):
+    plugins = {plugin["name"]: plugin for plugin in json.loads(cpt_cli("plugins", "--json").stdout)}
     assert plugins["apo"]["hooks"] == ["cpt_losses"]
     assert plugins["apo"]["source"] == "contrastive-post-training"
-    assert plugins["apo"]["state"] == "loaded"
+    assert plugins["apo"]["status"] == "loaded"
+    assert plugins["apo"]["error"] is None
+    names = [{"role": "loss", "name": name} for name in ("apo_zero", "apo_down")]
+    assert plugins["apo"]["components"] == names
     assert plugins["apo"]["seconds"] > 0
 
 
@@ -62,29 +75,222 @@ def test_a_broken_plugin_breaks_nothing_else(cpt_cli, tmp_path):
     assert "Plugin 'bad' did not load" in missing.stderr
 
 
+def broken(cpt_cli, name, why):
+    """Whether a plugin is listed as broken, in one line, and the rest works."""
+    listed = cpt_cli("-p", name, "plugins")
+    assert listed.exit_code == 0
+    line = next(line for line in listed.stdout.splitlines() if line.startswith("mine "))
+    plugins = json.loads(cpt_cli("-p", name, "plugins", "--json").stdout)
+    (error,) = (plugin["error"] for plugin in plugins if plugin["status"] == "broken")
+    assert line.split()[1] == "broken" and line.endswith(error) and why in error
+    assert "apo_zero" in cpt_cli("-p", name, "show", "loss").stdout
+    assert cpt_cli("-p", name, "--help").exit_code == 0
+    refused = cpt_cli("-p", name, "pair", "--preset", "lab")
+    assert refused.exit_code == 2 and len(refused.stderr.splitlines()) == 1
+    return why in refused.stderr and "Traceback" not in refused.stderr
+
+
+HOOKS = {
+    "cpt_losses": "must return a list",
+    "cpt_responders": "must return a list",
+    "cpt_judges": "must return a list",
+    "cpt_pairers": "must return a list",
+    "cpt_schedulers": "must return a list",
+    "cpt_evaluators": "must return a list",
+    "cpt_observers": "must return a list",
+    "cpt_commands": "must return a list",
+    "cpt_paths": "must be a dictionary",
+    "cpt_presets": "must be a dictionary",
+}
+
+
+def test_every_hook_that_offers_something_is_tried_below():
+    events = {"cpt_run_started", "cpt_run_ended"}
+    known = {name for name in vars(hookspecs) if name.startswith("cpt_") and name not in events}
+    assert HOOKS.keys() == {name for name in known if not name.endswith(("_ended", "_saved"))}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("returned", ["3", "None", "'text'", "1 / 0", "sys.exit(4)"])
+def test_a_hook_that_raises_or_returns_nonsense_breaks_only_its_plugin(
+    cpt_cli, tmp_path, hook, returned
+):
+    (tmp_path / "mine.py").write_text(
+        f"import sys, cpt\n@cpt.hookimpl\ndef {hook}():\n    return {returned}\n"
+    )
+    raised = {"1 / 0": "ZeroDivisionError: division by zero", "sys.exit(4)": "SystemExit: 4"}
+    wrong = f"TypeError: {hook} {HOOKS[hook]}, got {returned}"
+    assert broken(cpt_cli, "mine.py", raised.get(returned, wrong))
+
+
 @pytest.mark.parametrize(
-    ("returned", "why"),
+    ("hook", "returned", "why"),
     [
-        ("3", "cpt_losses must return a list, got 3"),
-        ("None", "cpt_losses must return a list, got None"),
-        ("[dict]", "must return classes derived from cpt.roles.Loss, got <class 'dict'>"),
-        ("[Nameless]", "bad.Nameless has no name"),
-        ("[Undecorated]", "bad.Undecorated has fields; decorate it with @attrs.frozen"),
-        ("1 / 0", "division by zero"),
+        ("cpt_losses", "[dict]", "classes derived from cpt.roles.Loss, got <class 'dict'>"),
+        ("cpt_losses", "[Nameless]", "mine.Nameless has no name; write `name = ...` in the class"),
+        ("cpt_losses", "[Undecorated]", "mine.Undecorated has fields; decorate it with @attrs"),
+        ("cpt_losses", "[Counted]", "mine.Counted has fields; decorate it with @attrs.frozen"),
+        (
+            "cpt_losses",
+            "[Typed]",
+            "mine.Typed: `name` has a type, which makes it an option; write `name = ...` without",
+        ),
+        (
+            "cpt_losses",
+            "[Bare]",
+            "mine.Bare: `beta` has no type, so it is no option; write `beta: TYPE = ...` (or",
+        ),
+        ("cpt_losses", "[BareField]", "mine.BareField: `beta` has no type, so it is no option"),
+        (
+            "cpt_losses",
+            "[Blank]",
+            "cpt_losses: the name 'my loss' cannot be typed; it may have letters, digits, _, .",
+        ),
+        ("cpt_losses", "[Fine, Fine]", "cpt_losses returned two things called 'fine'"),
+        (
+            "cpt_losses",
+            "[Unknown]",
+            "mine.Unknown: `needs` has the unknown word 'refrence'. Did you mean 'reference'? "
+            "There are: rejected, ",
+        ),
+        (
+            "cpt_losses",
+            "[Listed]",
+            "mine.Listed: `needs` must be a set of words, as in frozenset({'rejected'}), "
+            "got ['rejected']",
+        ),
+        ("cpt_losses", "[Text]", "mine.Text: `needs` must be a set of words, as in"),
+        ("cpt_commands", "[3]", "cpt_commands must return commands of click, got 3"),
+        ("cpt_paths", "{'x': 3}", "cpt_paths: 'x' must be a function that makes a path, got 3"),
+        ("cpt_paths", "{3: print}", "cpt_paths: the name 3 cannot be typed"),
+        ("cpt_presets", "{'x': 3}", "cpt_presets: x must be a dictionary, got 3"),
+        (
+            "cpt_presets",
+            "{'x': {'options': {'loss': {'dpo': 3}}}}",
+            "cpt_presets: x: options: loss: dpo must be a dictionary, got 3",
+        ),
     ],
 )
-def test_a_plugin_that_offers_no_component_breaks_nothing_else(cpt_cli, tmp_path, returned, why):
-    (tmp_path / "bad.py").write_text(
-        "import cpt\n\n"
-        "class Nameless(cpt.Loss):\n    def __call__(self, batch): return batch\n\n"
-        "class Undecorated(Nameless):\n    name = 'u'\n    beta: float = 0.1\n\n"
-        f"@cpt.hookimpl\ndef cpt_losses():\n    return {returned}\n"
+def test_a_hook_that_returns_something_wrong_breaks_only_its_plugin(
+    cpt_cli, tmp_path, hook, returned, why
+):
+    (tmp_path / "mine.py").write_text(
+        f"{WRONG}@cpt.hookimpl\ndef {hook}():\n    return {returned}\n"
     )
-    listed = cpt_cli("-p", "bad.py", "plugins")
-    assert listed.exit_code == 0 and "broken" in listed.output and why in listed.output
-    assert "apo_zero" in cpt_cli("-p", "bad.py", "show", "loss").output
-    missing = cpt_cli("-p", "bad.py", "show", "loss", "theirs")
-    assert missing.exit_code == 2 and why in missing.stderr
+    assert broken(cpt_cli, "mine.py", why)
+
+
+WRONG = """
+from typing import ClassVar
+import attrs, cpt
+
+class Nameless(cpt.Loss):
+    def __call__(self, batch): return batch
+
+@attrs.frozen
+class Fine(Nameless):
+    name = "fine"
+    LIMIT = 3
+    width: float = 1.0
+    kind: ClassVar[str] = "fine"
+    needs = frozenset()
+
+class Undecorated(Nameless):
+    name = "undecorated"
+    beta: float = 0.1
+
+class Counted(Nameless):
+    name = "counted"
+    beta = attrs.field(default=0.1)
+
+@attrs.frozen
+class Typed(Nameless):
+    name: str = "typed"
+
+@attrs.frozen
+class Bare(Nameless):
+    name = "bare"
+    beta = 0.1
+
+@attrs.frozen
+class BareField(Nameless):
+    name = "bare_field"
+    beta = attrs.field(default=0.1)
+
+@attrs.frozen
+class Blank(Nameless):
+    name = "my loss"
+
+@attrs.frozen
+class Unknown(Nameless):
+    name = "unknown"
+    needs = frozenset({"refrence"})
+
+@attrs.frozen
+class Listed(Nameless):
+    name = "listed"
+    needs = ["rejected"]
+
+@attrs.frozen
+class Text(Nameless):
+    name = "text"
+    needs = "rejected"
+
+"""
+
+
+def test_what_is_right_is_loaded(cpt_cli, tmp_path):
+    (tmp_path / "mine.py").write_text(f"{WRONG}@cpt.hookimpl\ndef cpt_losses():\n    yield Fine\n")
+    (shown,) = json.loads(cpt_cli("-p", "mine.py", "show", "loss", "fine", "--json").stdout)
+    assert [option["name"] for option in shown["options"]] == ["width"]
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("", "it has no hooks; a hook is a function called cpt_..., marked with @cpt.hookimpl"),
+        (
+            "def cpt_losses(): return []",
+            "cpt_losses is not marked as a hook; write @cpt.hookimpl above it",
+        ),
+        (
+            "@cpt.hookimpl\ndef cpt_judges(): return []\ndef cpt_loses(): return []",
+            "cpt_loses is not marked as a hook",
+        ),
+        (
+            "@cpt.hookimpl\ndef cpt_loses(): return []",
+            "unknown hook 'cpt_loses'. Did you mean 'cpt_losses'?",
+        ),
+        (
+            f"{HINGE}\nclass Wide(Hinge):\n    name = 'wide'\n    width = 2.0\n",
+            "TypeError: mine.Wide: `width` has no type, so the option keeps its default; "
+            "write `width: TYPE = ...`",
+        ),
+        (
+            "@cpt.hookimpl\ndef cpt_step_ended(stp): pass",
+            "ValueError: cpt_step_ended has no argument 'stp'. There are: output, step, steps,",
+        ),
+        (
+            "import attrs\n@attrs.frozen\nclass Deaf(cpt.Observer):\n    name = 'deaf'\n"
+            "    def cpt_step_ended(self, step): pass\n"
+            "@cpt.hookimpl\ndef cpt_observers(): return [Deaf]",
+            "mine.Deaf: cpt_step_ended is not marked as a hook; write @cpt.hookimpl above it",
+        ),
+        ("@cpt.hookimpl\ndef cpt_frobnicate(): return []", "unknown hook 'cpt_frobnicate'."),
+        (
+            "@cpt.hookimpl\ndef cpt_losses(batch): return []",
+            "ValueError: cpt_losses has no argument 'batch'. It takes none.",
+        ),
+    ],
+)
+def test_what_would_silently_do_nothing_breaks_its_plugin(cpt_cli, tmp_path, written, why):
+    (tmp_path / "mine.py").write_text(f"import cpt\n{written}\n")
+    assert broken(cpt_cli, "mine.py", why)
+
+
+def test_a_helper_whose_name_is_like_no_hook_is_none(cpt_cli, tmp_path):
+    (tmp_path / "mine.py").write_text(f"{HINGE}\ndef cpt_home():\n    return 'x'\n")
+    assert "hinge" in cpt_cli("-p", "mine.py", "show", "loss").stdout
 
 
 def test_an_option_that_is_a_list_is_refused(cpt_cli, tmp_path):
@@ -99,9 +305,7 @@ def test_an_option_that_is_a_list_is_refused(cpt_cli, tmp_path):
 
 def test_an_option_that_a_plugin_has_no_more_says_where_it_stands(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(HINGE)
-    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
-    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
-    tiny.folder(tmp_path / "model")
+    trainable(tmp_path)
     line = ("-p", "mine.py", "train", "--output", "run")
     made = cpt_cli(*line, "--loss", "hinge", "--pairs", "pairs.jsonl", "--model", "model")
     assert made.exit_code == 0, made.output
@@ -113,32 +317,196 @@ def test_an_option_that_a_plugin_has_no_more_says_where_it_stands(cpt_cli, tmp_p
     assert "No loss is called 'hinge'." in without.stderr and "add -p FILE.py" in without.stderr
 
 
-def test_a_misspelt_hook_is_an_error(cpt_cli, tmp_path):
-    (tmp_path / "typo.py").write_text("import cpt\n@cpt.hookimpl\ndef cpt_loss(): return []\n")
-    assert "unknown hook 'cpt_loss'" in cpt_cli("-p", "typo.py", "plugins").output
-
-
-def test_two_claims_to_one_name_are_an_error_naming_both(cpt_cli, tmp_path):
+def test_a_name_that_two_plugins_offer_concerns_only_who_picks_it(cpt_cli, tmp_path):
     (tmp_path / "twin.py").write_text(HINGE.replace('"hinge"', '"dpo"'))
-    result = cpt_cli("-p", "twin.py", "show", "loss")
-    assert result.exit_code == 2
-    assert "Two losses are called 'dpo'" in result.stderr
-    assert "cpt_dpo" in result.stderr and "twin.Hinge of plugin 'twin'" in result.stderr
-    assert "Block one with -p no:dpo." in result.stderr
-    assert "twin" not in cpt_cli("-p", "twin.py", "-p", "no:dpo", "show", "loss", "dpo").stderr
+    assert "--loss.beta" in cpt_cli("-p", "twin.py", "--loss", "apo_zero", "--help").output
+    listed = cpt_cli("-p", "twin.py", "show", "loss").stdout
+    assert "twin/dpo" in listed and "dpo/dpo" in listed
+    for line in (["--loss", "dpo"], ["show", "loss", "dpo"], ["--loss", "dpo:1"]):
+        picked = cpt_cli("-p", "twin.py", *line)
+        assert (picked.exit_code, picked.stderr) == (
+            2,
+            "cpt: 2 plugins offer a loss called 'dpo': dpo, twin. "
+            "Pick one with dpo/dpo or twin/dpo.\n",
+        )
+    assert "Stop pushing" in cpt_cli("-p", "twin.py", "show", "loss", "twin/dpo").stdout
+    assert "--loss.width" in cpt_cli("-p", "twin.py", "--loss", "twin/dpo", "--help").output
+    assert "--loss.beta" in cpt_cli("-p", "twin.py", "--loss", "dpo/dpo", "--help").output
+    assert "Stop" in cpt_cli("-p", "twin.py", "-p", "no:dpo", "show", "loss", "dpo").stdout
+    assert "share" in cpt_cli("show", "loss", "dpo/dpo").stdout  # also where one is enough
+
+
+def test_one_of_two_can_be_picked_wherever_components_are_picked(cpt_cli, tmp_path, monkeypatch):
+    (tmp_path / "twin.py").write_text(TWIN_RESPONDER)
+    (tmp_path / "run.yaml").write_text("responder: {name: twin/server, manners: good}")
+    listed = cpt_cli("-p", "twin.py", "respond", "--config", "run.yaml")
+    assert "--prompts must be given" in listed.stderr
+    monkeypatch.setenv("CPT_PAIRER", "ladder")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Why?"}')
+    line = ("-p", "twin.py", "pair", "--prompts", "p.jsonl", "--output", "run")
+    line = (*line, "--pairer.rungs", "twin/server:fine", "--pairer.rungs")
+    assert "2 plugins offer a responder called 'server'" in cpt_cli(*line, "server:m").stderr
+    monkeypatch.setenv("CPT_PAIRER__RUNGS__1__MANNERS", "rude")
+    made = cpt_cli(*line, "twin/server")
+    assert made.exit_code == 0, made.output
+    recorded = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["options"]["pairer"]
+    assert recorded["rungs"] == [
+        {"name": "twin/server", "manners": "fine"},
+        {"name": "twin/server", "manners": "rude"},
+    ]
+
+
+TWIN_RESPONDER = """
+import attrs, cpt
+
+@attrs.frozen
+class Server(cpt.Local):
+    "Answers politely."
+    name = "server"
+    manners: str = "good"
+    def answer_all(self, requests):
+        return [
+            cpt.Response(prompt_id=prompt.id, text=f"Yes, {self.manners}.", author=self.manners)
+            for prompt, _ in requests
+        ]
+
+@cpt.hookimpl
+def cpt_responders(): return [Server]
+"""
+
+
+def test_a_run_goes_on_where_its_name_is_offered_twice_now(cpt_cli, tmp_path):
+    """Picking one with `PLUGIN/NAME` keeps the options that were recorded under the name."""
+    (tmp_path / "mine.py").write_text(HINGE)
+    line = ("-p", "mine.py", "train", "--output", "run")
+    trainable(tmp_path)
+    made = cpt_cli(
+        *line, "--loss", "hinge", "--loss.width", "2", "--pairs", "pairs.jsonl", "--model", "model"
+    )
+    assert made.exit_code == 0, made.output
+    (tmp_path / "new.py").write_text(HINGE)
+    clash = cpt_cli("-p", "new.py", *line)
+    assert "2 plugins offer a loss called 'hinge': new, mine." in clash.stderr
+    again = cpt_cli("-p", "new.py", *line, "--loss", "mine/hinge")
+    assert again.exit_code == 0, again.output
+    assert "done" not in again.stderr  # nothing was trained again: the options are the same
+    other = cpt_cli("-p", "new.py", *line, "--loss", "new/hinge")
+    assert other.exit_code == 2 and "new.py" in other.stderr
+
+
+def test_presets_paths_and_commands_of_one_name_can_be_picked_too(cpt_cli, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(
+            "import click, cpt\n"
+            f"@click.command()\ndef report():\n    click.echo('{name}')\n"
+            f"@click.command()\ndef hello():\n    click.echo('{name}')\n"
+            "@cpt.hookimpl\ndef cpt_commands(): return [report, hello]\n"
+            "@cpt.hookimpl\n"
+            f"def cpt_presets(): return {{'quick': {{'loss': {{'beta': '{name}'}}}}}}\n"
+            f"@cpt.hookimpl\ndef cpt_paths(): return {{'at': lambda rest: '{name}.' + rest}}\n"
+        )
+    tiny.folder(tmp_path / "model")
+    both = ("-p", "one.py", "-p", "two.py")
+    listed = [line.split()[0] for line in cpt_cli(*both, "--help").output.splitlines() if line]
+    assert listed.count("report") == 1
+    assert {"one/report", "two/report", "one/hello", "two/hello"} <= set(listed)
+    assert cpt_cli(*both, "two/report").output == "two\n"
+    assert "run folder" in cpt_cli(*both, "report", "--help").output
+    assert cpt_cli("-p", "one.py", "hello").output == "one\n"
+    assert cpt_cli(*both, "hello").stderr == (
+        "cpt: 2 plugins offer a command called 'hello': one, two. "
+        "Pick one with one/hello or two/hello.\n"
+    )
+    line = ("train", "--pairs", "p.jsonl", "--model", "m")
+    refused = cpt_cli(*both, *line, "--preset", "quick")
+    assert "2 plugins offer a preset called 'quick'" in refused.stderr
+    picked = cpt_cli(*both, *line, "--preset", "two/quick")
+    assert "loss.beta: expected a number, got 'two'" in picked.stderr
+    refused = cpt_cli(*both, "train", "--pairs", "at:x", "--model", "m")
+    assert "2 plugins offer a path scheme called 'at'" in refused.stderr
+    assert "one.x" in cpt_cli(*both, "train", "--pairs", "one/at:x", "--model", "model").stderr
+
+
+def test_a_path_scheme_that_returns_no_path_is_one_line(cpt_cli, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import cpt\n@cpt.hookimpl\ndef cpt_paths(): return {'at': lambda rest: None}\n"
+    )
+    refused = cpt_cli("-p", "mine.py", "train", "--pairs", "at:x", "--model", ".")
+    assert refused.stderr == "cpt: at:x: the path scheme 'at' must return a path, got None.\n"
 
 
 def test_two_plugins_of_one_name_stay_visible(cpt_cli, tmp_path):
-    (tmp_path / "apo.py").write_text("")
+    (tmp_path / "apo.py").write_text(HINGE)
     output = cpt_cli("-p", "apo.py", "plugins").output
     assert "the name 'apo' is taken by contrastive-post-training" in output
     assert "apo_zero" in cpt_cli("-p", "apo.py", "show", "loss").output
 
 
+@pytest.mark.parametrize("name", ["cpt_apo", "apo"])
+def test_a_plugin_that_is_loaded_already_is_not_loaded_twice(cpt_cli, name):
+    plugins = json.loads(cpt_cli("-p", name, "-p", name, "plugins", "--json").stdout)
+    assert [plugin["status"] for plugin in plugins if "apo" in plugin["name"]] == ["loaded"]
+    assert "apo_zero" in cpt_cli("-p", name, "show", "loss").stdout
+
+
+def test_a_file_that_is_named_is_blocked_too(cpt_cli, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(HINGE)
+    for line in (["-p", "mine.py", "-p", "no:mine"], ["-p", "no:mine", "-p", "mine.py"]):
+        plugins = json.loads(cpt_cli(*line, "plugins", "--json").stdout)
+        assert [plugin["status"] for plugin in plugins if plugin["name"] == "mine"] == ["blocked"]
+        missing = cpt_cli(*line, "--loss", "hinge")
+        assert missing.exit_code == 2
+        assert "A blocked plugin may offer it: mine." in missing.stderr
+    monkeypatch.setenv("CPT_PLUGINS", "mine.py")
+    assert "hinge" not in cpt_cli("-p", "no:mine", "show", "loss").stdout
+
+
+def test_what_a_plugin_prints_is_not_between_the_results(tmp_path):
+    """Neither as it is loaded, nor while it works, nor by a process that it starts."""
+    (tmp_path / "loud.py").write_text(LOUD)
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Why?", "responses": {"x": "one", "y": "two"}}')
+    rungs = [word for who in "xy" for word in ("--pairer.rungs", f"recorded:p.jsonl#{who}")]
+    line = ["-p", "loud.py", "pair", "--prompts", "p.jsonl", "--pairer", "ladder", *rungs]
+    command = [sys.executable, "-m", "cpt", *line, "--output", "run", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["stages"]["pairs"]["pairs"] == 1
+    for said in ("loaded", "offers", "observes", "starts"):
+        assert said in done.stderr.splitlines()
+    show = [sys.executable, "-m", "cpt", "-p", "loud.py", "show", "loss"]
+    shown = subprocess.run(show, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "loaded" not in shown.stdout.split() and "loaded" in shown.stderr.split()
+
+
+LOUD = """
+import os, subprocess, cpt
+print("loaded")
+
+@cpt.hookimpl
+def cpt_losses():
+    print("offers")
+    return []
+
+@cpt.hookimpl
+def cpt_stage_ended():
+    print("observes")
+    subprocess.run(["echo", "starts"])
+"""
+
+
+def test_a_command_of_a_plugin_may_print_json(cpt_cli, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import click, cpt\n"
+        "@click.command()\n@click.option('--json', is_flag=True)\n"
+        "def hello(json):\n    click.echo('[]')\n"
+        "@cpt.hookimpl\ndef cpt_commands(): return [hello]\n"
+    )
+    assert cpt_cli("-p", "mine.py", "hello", "--json").stdout == "[]\n"
+
+
 def test_a_plugin_can_be_blocked_and_is_listed_as_such(cpt_cli):
     assert "apo_zero" not in cpt_cli("-p", "no:apo", "show", "loss").output
     plugins = json.loads(cpt_cli("-p", "no:apo", "plugins", "--json").stdout)
-    assert [each["state"] for each in plugins if each["name"] == "apo"] == ["blocked"]
+    assert [plugin["status"] for plugin in plugins if plugin["name"] == "apo"] == ["blocked"]
 
 
 def test_every_hook_call_can_be_traced(cpt_cli, monkeypatch):
@@ -161,17 +529,60 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplo
     from cpt.run.events import Events
 
     (tmp_path / "watch.py").write_text(
-        "import cpt\nseen = []\n@cpt.hookimpl\ndef cpt_step_ended(step, metrics):\n"
+        "import cpt\nseen = []\n@cpt.hookimpl\ndef cpt_step_ended(step):\n"
         "    seen.append(step)\n    raise ValueError('tired')\n"
     )
     plugins = load_plugins([str(tmp_path / "watch.py")])
     events = Events(plugins, tmp_path)
     for step in (1, 2):
-        events("cpt_step_ended", step=step, steps=2, metrics={})
+        events("cpt_step_ended", step=step, steps=2)
     assert plugins.manager.get_plugin("watch").seen == [1, 2]
     assert [record.getMessage() for record in caplog.records] == [
         "plugin 'watch' failed in cpt_step_ended; the run goes on"
     ]
+
+
+OBSERVER = """
+import attrs, cpt
+
+@attrs.frozen
+class Counter(cpt.Observer):
+    "Counts stages."
+    name = "counter"
+    file: str = "count"
+    _seen: list = attrs.field(factory=list, init=False)
+
+    @cpt.hookimpl
+    def cpt_stage_ended(self, output, stage):
+        self._seen.append(stage)
+        (output / self.file).write_text(" ".join(self._seen))
+
+@cpt.hookimpl
+def cpt_observers(): return [Counter]
+"""
+
+
+@pytest.mark.parametrize("said", ["flag", "file", "environment"])
+def test_an_observer_has_options_at_one_address(cpt_cli, tmp_path, monkeypatch, said):
+    (tmp_path / "mine.py").write_text(OBSERVER)
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Why?", "responses": {"x": "one", "y": "two"}}')
+    rungs = [word for who in "xy" for word in ("--pairer.rungs", f"recorded:p.jsonl#{who}")]
+    line = ["-p", "mine.py", "pair", "--prompts", "p.jsonl", "--pairer", "ladder", *rungs]
+    line += ["--output", "run"]
+    if said == "flag":
+        line += ["--observers", "counter", "--observers.file", "mine"]
+    elif said == "file":
+        (tmp_path / "run.yaml").write_text("observers: [{name: counter, file: mine}]")
+        line += ["--config", "run.yaml"]
+    else:
+        monkeypatch.setenv("CPT_OBSERVERS", "counter")
+        monkeypatch.setenv("CPT_OBSERVERS__FILE", "mine")
+    made = cpt_cli(*line)
+    assert made.exit_code == 0, made.output
+    assert (tmp_path / "run" / "mine").read_text() == "prompts pairs"
+    if said != "flag":
+        twice = cpt_cli(*line, "--redo", "--observers", "counter", "--observers", "counter")
+        assert twice.exit_code == 0, twice.output
 
 
 BUGGY = """
@@ -180,7 +591,7 @@ import attrs, cpt
 @attrs.frozen
 class Buggy(cpt.Pairer):
     name = "buggy"
-    async def pair(self, prompt, ask): return 3
+    async def pair(self, prompt, ask): return prompt.nothing
 
 @attrs.frozen
 class Stuck(cpt.Scheduler):
@@ -221,10 +632,8 @@ def cpt_losses(): return [Broken]
     ],
 )
 def test_a_bug_in_a_component_is_told_with_its_name(tmp_path, line, note):
-    tiny.folder(tmp_path / "model")
+    trainable(tmp_path)
     (tmp_path / "mine.py").write_text(BUGGY)
-    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
-    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
     command = [sys.executable, "-m", "cpt", "-p", "mine.py", *line, "--output", "run"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 1 and "Traceback" in ended.stderr

@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM
 from cpt import CptError
 from cpt.models import weights_digest
 from cpt.training.data.prepare import prepare
-from cpt.training.data.rows import Row, key
+from cpt.training.data.sequences import TokenSequence
 from cpt.training.options import Training
 from cpt.training.reference import scoring
-from cpt.training.reference.store import store
+from cpt.training.reference.store import open_store
 
 from . import tiny
 
@@ -44,27 +44,27 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     seen: list[bytes] = []
     score = scoring.Scorer.score
 
-    def counting(self: Any, rows: Sequence[Row], filler: Row) -> Any:
-        seen.extend(key(row) for row in rows)
-        return score(self, rows, filler)
+    def counting(self: Any, sequences: Sequence[TokenSequence], filler: TokenSequence) -> Any:
+        seen.extend(sequence.digest for sequence in sequences)
+        return score(self, sequences, filler)
 
     monkeypatch.setattr(scoring.Scorer, "score", counting)
     yield seen
 
 
-def plain_logps(folder: Path, row: Row) -> np.ndarray[Any, Any]:
+def plain_logps(folder: Path, sequence: TokenSequence) -> np.ndarray[Any, Any]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    ids = torch.from_numpy(np.concatenate([row.prompt, row.answer]))
+    ids = torch.from_numpy(np.concatenate([sequence.prompt, sequence.answer]))
     with torch.no_grad():
         logps = model(ids[None]).logits[0].log_softmax(-1)
-    at = torch.arange(len(row.prompt) - 1, len(ids) - 1)
+    at = torch.arange(len(sequence.prompt) - 1, len(ids) - 1)
     return logps[at, ids[at + 1]].numpy()
 
 
 def kept(folder: Path) -> dict[bytes, Any]:
-    (name,) = (each.name for each in (folder / "reference").iterdir())
+    (name,) = (made.name for made in (folder / "reference").iterdir())
     corpus, _ = prepare(PAIRS, tiny.tokenizer(), Training())
-    return store(folder, name).read({key(row) for row in corpus.sequences})
+    return open_store(folder, name).read({sequence.digest for sequence in corpus.sequences})
 
 
 def test_the_values_are_those_of_the_model(tmp_path: Path, model: Path) -> None:
@@ -72,8 +72,8 @@ def test_the_values_are_those_of_the_model(tmp_path: Path, model: Path) -> None:
     corpus, _ = prepare(PAIRS, tiny.tokenizer(), Training())
     values = kept(tmp_path / "run")
     assert len(values) == len(corpus.sequences) == 12
-    for row in corpus.sequences:
-        np.testing.assert_allclose(values[key(row)], plain_logps(model, row), atol=2e-5)
+    for sequence in corpus.sequences:
+        np.testing.assert_allclose(values[sequence.digest], plain_logps(model, sequence), atol=2e-5)
 
 
 def test_an_answer_that_pairs_share_is_computed_once(
@@ -88,12 +88,12 @@ def test_long_rows_come_first_and_one_prompt_together(
 ) -> None:
     corpus, _ = prepare(PAIRS, tiny.tokenizer(), Training())
     tiny.train(tmp_path / "run", model, PAIRS)
-    row = {key(each): each for each in corpus.sequences}
-    prompts = [row[each].prompt.tobytes() for each in scored]
+    sequence = {sequence.digest: sequence for sequence in corpus.sequences}
+    prompts = [sequence[digest].prompt.tobytes() for digest in scored]
     assert len(list(dict.fromkeys(prompts))) == 4
     assert prompts == sorted(prompts, key=list(dict.fromkeys(prompts)).index)
     longest = [
-        max(each.inputs for each in row.values() if each.prompt.tobytes() == prompt)
+        max(other.input_length for other in sequence.values() if other.prompt.tobytes() == prompt)
         for prompt in dict.fromkeys(prompts)
     ]
     assert longest == sorted(longest, reverse=True)
@@ -197,10 +197,10 @@ def test_values_that_are_not_the_models_stop_the_training(
 ) -> None:
     tiny.train(tmp_path / "first", model, PAIRS)
     (folder,) = cache.glob("reference/*")
-    files = store(tmp_path / "none", folder.name)
+    files = open_store(tmp_path / "none", folder.name)
     values = kept(tmp_path / "first")
     shutil.rmtree(folder)
-    files.add({name: each - 1 for name, each in values.items()})
+    files.add({digest: logps - 1 for digest, logps in values.items()})
     with pytest.raises(CptError, match="not those of"):
         tiny.train(tmp_path / "second", model, PAIRS)
 
@@ -217,8 +217,8 @@ def test_another_reference_model(tmp_path: Path, model: Path) -> None:
     line = tiny.train(tmp_path / "run", model, PAIRS[:4], batch_size=4, reference=str(other))[0]
     corpus, _ = prepare(PAIRS[:4], tiny.tokenizer(), Training())
     ratios = [
-        plain_logps(model, row).sum() - plain_logps(other, row).sum()
-        for row in (corpus.sequences[int(place)] for place in corpus.chosen)
+        plain_logps(model, sequence).sum() - plain_logps(other, sequence).sum()
+        for sequence in (corpus.sequences[int(index)] for index in corpus.chosen)
     ]
     assert line["rewards/chosen"] == pytest.approx(0.1 * np.mean(ratios), rel=1e-4)
 
@@ -232,8 +232,12 @@ def test_a_file_of_weights_is_read_once(model: Path, cache: Path) -> None:
     assert weights_digest(model) == first
 
 
-def test_a_key_tells_prompt_from_answer() -> None:
-    row = Row([1, 2, 3], [4, 5])
-    assert key(row) == key(Row([1, 2, 3], [4, 5]))
-    others = [Row([1, 2], [3, 4, 5]), Row([1, 2, 3, 4], [5]), Row([1, 2, 3], [5, 4])]
-    assert len({key(each) for each in [row, *others]}) == 4
+def test_a_digest_tells_prompt_from_answer() -> None:
+    sequence = TokenSequence([1, 2, 3], [4, 5])
+    assert sequence.digest == TokenSequence([1, 2, 3], [4, 5]).digest
+    others = [
+        TokenSequence([1, 2], [3, 4, 5]),
+        TokenSequence([1, 2, 3, 4], [5]),
+        TokenSequence([1, 2, 3], [5, 4]),
+    ]
+    assert len({other.digest for other in [sequence, *others]}) == 4

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from cpt import CptError
+from cpt import CptError, Pair
 from cpt.training.metrics import TIMING
 
 from . import tiny
@@ -67,8 +68,8 @@ def steps(folder: Path) -> list[int]:
 def assert_same(run: Path, other: Path) -> None:
     assert trace(run) == trace(other)
     weights = load_file(run / "model" / "model.safetensors")
-    for name, each in load_file(other / "model" / "model.safetensors").items():
-        assert torch.equal(weights[name], each), name
+    for name, weight in load_file(other / "model" / "model.safetensors").items():
+        assert torch.equal(weights[name], weight), name
 
 
 def test_killed_at_random_steps(
@@ -85,13 +86,13 @@ def test_killed_at_random_steps(
     assert_same(tmp_path, unbroken)
 
 
-@pytest.mark.parametrize("moment", ["publish", "cpt_checkpoint_saved"])
+@pytest.mark.parametrize("event", ["publish", "cpt_checkpoint_saved"])
 def test_killed_while_a_checkpoint_is_written(
     tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, event: str
 ) -> None:
     die = [signal.SIGKILL, event, 6]
     assert trainings(model, tmp_path, die=die, **OPTIONS) == [-signal.SIGKILL]
-    there = [each.name for each in (tmp_path / "checkpoints").glob("step-*")]
+    there = [folder.name for folder in (tmp_path / "checkpoints").glob("step-*")]
     assert ("step-00000006" in there) is (event == "cpt_checkpoint_saved")
     assert trainings(model, tmp_path, **OPTIONS) == [0]
     assert_same(tmp_path, unbroken)
@@ -102,7 +103,10 @@ def test_stopped_politely_it_saves_what_it_has(
     tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path, name: str
 ) -> None:
     die = [signal.Signals[name], "cpt_step_ended", 5]
-    assert trainings(model, tmp_path, die=die, **OPTIONS) == [130]
+    noted = tmp_path / "noted"
+    assert trainings(model, tmp_path, die=die, note=str(noted), **OPTIONS) == [130]
+    events = [line.split()[1] for line in noted.read_text().splitlines()]
+    assert events[-2:] == ["cpt_step_ended", "cpt_checkpoint_saved"]
     assert sorted((tmp_path / "checkpoints").iterdir())[-1].name == "step-00000005"
     assert trainings(model, tmp_path, **OPTIONS) == [0]
     assert_same(tmp_path, unbroken)
@@ -130,7 +134,7 @@ def test_lines_behind_the_checkpoint_and_half_ones_are_dropped(
     assert steps(tmp_path) == [2, 4]
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
-    die = [signal.SIGKILL, "cpt_step_ended", 4]
+    die = [signal.SIGKILL, "cpt_metrics_logged", 4]
     trainings(model, tmp_path, die=die, **OPTIONS)
     assert steps(tmp_path) == [2, 4]
     assert trace(tmp_path) == trace(unbroken)[:2]
@@ -139,13 +143,13 @@ def test_lines_behind_the_checkpoint_and_half_ones_are_dropped(
 def test_only_so_many_checkpoints_are_kept(
     tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path
 ) -> None:
-    assert sorted(each.name for each in (unbroken / "checkpoints").iterdir()) == [
+    assert sorted(folder.name for folder in (unbroken / "checkpoints").iterdir()) == [
         "step-00000009",
         "step-00000012",
     ]
     few = {**OPTIONS, "epochs": 1, "pairs": 9, "checkpoint_every": 1, "keep_checkpoints": 1}
     assert trainings(model, tmp_path, **few) == [0]
-    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]
 
 
 def test_tied_weights_are_no_warning(
@@ -156,6 +160,12 @@ def test_tied_weights_are_no_warning(
     assert "shared tensor" not in caplog.text
 
 
+def changed(**fields: Any) -> list[Pair]:
+    """The pairs that were trained on, the last one with other fields."""
+    *pairs, last = tiny.pairs(8)
+    return [*pairs, attrs.evolve(last, **fields)]
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -164,6 +174,13 @@ def test_tied_weights_are_no_warning(
         {"given": tiny.pairs(7)},
         {"seed": 1, "scheduler": tiny.Mixed()},
         {"learning_rate": 1e-4},
+        {"given": changed(weight=2.0)},
+        {"given": changed(margin=1.0)},
+        {"given": changed(tier=1)},
+        {"given": changed(chosen_score=1.0)},
+        {"given": changed(rejected_score=1.0)},
+        {"given": changed(id="another")},
+        {"given": changed(prompt=attrs.evolve(tiny.pairs(8)[-1].prompt, info={"topic": "x"}))},
     ],
     ids=str,
 )
@@ -180,7 +197,11 @@ def test_another_training_in_the_same_folder_is_refused(
         tiny.train(tmp_path, model, given, notify=stop, **asked)
     with pytest.raises(CptError, match="belongs to a training with other"):
         tiny.train(tmp_path, model, other.pop("given", given), **asked, **other)
-    harmless = {"log_every": 2, "micro_tokens": 100, "keep_checkpoints": 1}
+    harmless = {
+        **{"log_every": 2, "micro_tokens": 100, "keep_checkpoints": 1},
+        **{"max_length": 500, "max_prompt_length": 400, "truncate": True},
+    }
+    given = [attrs.evolve(pair, rationale="?", info={"seen": 1}) for pair in given]
     assert len(tiny.train(tmp_path, model, given, **{**asked, **harmless})) > 1
 
 

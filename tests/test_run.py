@@ -1,4 +1,4 @@
-"""The whole road on a small ladder: pairs, five losses, a model that loads, a folder that holds."""
+"""The whole pipeline on a small ladder: pairs, losses, a model that loads, a folder that holds."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from cpt.plugins.registry import Registry
 from cpt.run.events import Events
 from cpt.run.pipeline import PAIRS
 from cpt.run.record.folder import Folder
-from cpt.run.stages import Run
+from cpt.run.stage import Run
 
 from . import tiny
 
@@ -173,11 +173,11 @@ def test_every_loss_writes_a_model_that_loads_and_speaks(cpt_cli, ladder, model,
     assert trained.generate(**ids, max_new_tokens=3).shape[1] > ids["input_ids"].shape[1]
     before = AutoModelForCausalLM.from_pretrained(model).state_dict()
     assert any((trained.state_dict()[name] != before[name]).any() for name in before)
-    metrics = [json.loads(each) for each in Path("run/metrics.jsonl").read_text().splitlines()]
+    metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["step"] == 3  # twelve prompts, one pair each
 
 
-def test_stages_one_by_one_are_the_whole_road(cpt_cli, ladder, model):
+def test_stages_one_by_one_are_the_whole_pipeline(cpt_cli, ladder, model):
     assert cpt_cli("pair", *line(ladder)).exit_code == 0
     result = cpt_cli("train", "--output", "run", *training(model, "--loss", "dpo"))
     assert result.exit_code == 0, result.stderr
@@ -229,7 +229,7 @@ def test_a_training_that_learned_nothing_does_not_bind_the_next(cpt_cli, ladder,
     assert failed.exit_code == 2 and "the loss is not finite" in failed.stderr
     again = cpt_cli(*line(ladder, *training(model, "--loss", "sft")))
     assert again.exit_code == 0, again.stderr
-    steps = [json.loads(each)["step"] for each in (tmp_path / "run/metrics.jsonl").open()]
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").open()]
     assert steps == sorted(set(steps))
 
 
@@ -240,7 +240,7 @@ def test_how_models_are_asked_does_not_bind(tmp_path):
         told = {"pairer": {"name": "clair", "student": "openai:a", "reviser": reviser}}
         layers = [Layer("the defaults", dict(config.DEFAULTS)), Layer("", dict(flatten(told)))]
         resolved, events = config.resolve(layers, registry), Events(registry.plugins, tmp_path)
-        return PAIRS.made_from(Run(resolved, Folder(tmp_path), registry, events))
+        return PAIRS.inputs(Run(resolved, Folder(tmp_path), registry, events))
 
     one = made(name="openai", model="b", concurrency=1)
     assert one == made(name="openai", model="b", concurrency=2)
@@ -277,7 +277,7 @@ def test_a_killed_run_goes_on(ladder, model, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "prompts done" not in done.stderr
     assert (run / "pairs.parquet").stat().st_mtime_ns == pairs
-    steps = [json.loads(each)["step"] for each in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, len(steps) + 1))
     assert (run / "model" / "model.safetensors").exists()
 
@@ -303,7 +303,7 @@ def test_two_processes_share_one_training(ladder, model, tmp_path):
     )
     assert together.returncode == 0, together.stderr
     losses = [
-        [json.loads(each)["loss"] for each in (tmp_path / run / "metrics.jsonl").open()]
+        [json.loads(line)["loss"] for line in (tmp_path / run / "metrics.jsonl").open()]
         for run in ("alone", "run")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -319,7 +319,7 @@ def test_the_published_ladder(cpt_cli):
     assert (tiers.count(2), tiers.count(1)) == (793, 1599)
 
 
-def test_a_budget_that_is_used_up_stops_the_road_and_a_larger_one_goes_on(cpt_cli, tmp_path):
+def test_a_budget_that_is_used_up_stops_the_run_and_a_larger_one_goes_on(cpt_cli, tmp_path):
     """Answers cost a dollar each: five of twelve fit, and are not asked again."""
     (tmp_path / "dear.py").write_text(DEAR)
     (tmp_path / "prices.yaml").write_text(PRICES)

@@ -1,5 +1,6 @@
 """A run folder explains itself, and is never mixed."""
 
+import attrs
 import pytest
 import yaml
 from hypothesis import given
@@ -10,9 +11,10 @@ from cpt.errors import CptError
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.run.events import Events
+from cpt.run.execute import execute
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import digest_of
-from cpt.run.stages import Run, Stage, perform
+from cpt.run.stage import Run, Stage
 
 
 def test_a_stage_is_done_when_the_record_says_so(tmp_path):
@@ -33,15 +35,15 @@ def test_other_options_are_refused_with_what_differs(tmp_path):
     folder.open({})
     made, other = ({"options": {"loss": {"name": "dpo", "beta": beta}}} for beta in (0.1, 0.2))
     folder.begin("model", made)
-    folder.refuse_other("model", made, ["checkpoints"])
-    folder.refuse_other("model", other, ["checkpoints"])  # there is nothing to go on from
+    folder.check_unchanged("model", made, ["checkpoints"])
+    folder.check_unchanged("model", other, ["checkpoints"])  # there is nothing to go on from
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
-        folder.refuse_other("model", other, ["checkpoints"])
+        folder.check_unchanged("model", other, ["checkpoints"])
     (tmp_path / "checkpoints").rmdir()
     folder.finish("model", 1.5, {})
     with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
-        folder.refuse_other("model", other)
+        folder.check_unchanged("model", other)
 
 
 def test_options_of_another_component_are_no_difference_of_their_own(tmp_path):
@@ -86,7 +88,7 @@ def test_what_is_taken_back_is_gone_whatever_it_is(tmp_path):
     (folder.path / ".model.gone").mkdir()  # of one that was killed
     (folder.path / "checkpoints").symlink_to(elsewhere)
     folder.undo("model", ["model", "checkpoints", "metrics.jsonl"])
-    assert [each.name for each in folder.path.iterdir()] == ["run.yaml"]
+    assert [path.name for path in folder.path.iterdir()] == ["run.yaml"]
     assert elsewhere.exists()
 
 
@@ -94,7 +96,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(CptError, match="holds something that is not a run"):
         Folder(tmp_path).open({})
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
@@ -133,9 +135,25 @@ def test_what_failed_is_tried_again_where_one_process_works(
         monkeypatch.setenv("WORLD_SIZE", processes)
     registry = Registry.collect(load_plugins())
     done = []
-    stage = Stage("pairs", (), {}, lambda run: done.append(run) or {"unfinished": 1})
+    stage = Stage(
+        name="pairs",
+        title="pairing",
+        options=(),
+        work=lambda run: done.append(run) or {"unfinished": 1},
+    )
     settings = config.resolve(config.stack([], registry), registry)
     events = Events(registry.plugins, tmp_path)
     for _ in range(2):
-        perform([stage], Run(settings, Folder(tmp_path), registry, events))
+        execute([stage], Run(settings, Folder(tmp_path), registry, events))
     assert len(done) == times
+
+
+def test_every_option_of_a_run_belongs_to_a_stage_that_the_report_knows():
+    """All but those of `cpt respond`, and how responders are asked, which decides nothing."""
+    from cpt.report.read.recipe import PARTS
+    from cpt.report.read.run import TITLES
+
+    options = {field.name for field in attrs.fields(config.Config)}
+    assert set(PARTS) == options - {"responder", "samples", "asking"}
+    assert list(TITLES) == ["prompts", "pairs", "model", "controls", "scores"]
+    assert all(TITLES.values())

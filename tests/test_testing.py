@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
 import itertools
 import random
 import secrets
@@ -13,12 +15,14 @@ import attrs
 import pytest
 
 import cpt
+from cpt import testing
 from cpt.testing import (
     ComponentContract,
     EvaluatorContract,
     FakeAsk,
     JudgeContract,
     LossContract,
+    MonotoneLossContract,
     PairerContract,
     ResponderContract,
     SchedulerContract,
@@ -27,6 +31,8 @@ from cpt.testing import (
     fake_pairs,
     fake_prompts,
 )
+
+pytest_plugins = ["pytester"]
 
 
 def broken(contract: type[ComponentContract[Any]], component: cpt.Component) -> set[str]:
@@ -41,13 +47,14 @@ def broken(contract: type[ComponentContract[Any]], component: cpt.Component) -> 
 
 
 def _holds(promise: Callable[..., None]) -> bool:
-    cases: list[dict[str, Any]] = [{}]
-    for mark in getattr(promise, "pytestmark", ()):
-        cases = [{mark.args[0]: value} for value in mark.args[1]]
+    """Whether a promise is kept; if it is not, a sentence must say so."""
     try:
-        for case in cases:
-            promise(**case)
-    except (Exception, pytest.fail.Exception):
+        promise()
+    except AssertionError as failure:
+        said = str(failure).partition("\n")[0]
+        assert said.endswith(".") and " " in said, said
+        return False
+    except Exception:
         return False
     return True
 
@@ -86,14 +93,24 @@ def dpo(batch: cpt.Batch) -> Any:
     ],
 )
 def test_a_wrong_loss_is_caught(wrong: Callable[[cpt.Batch], Any], caught: str) -> None:
-    assert caught in broken(LossContract, loss(wrong))
+    assert caught in broken(MonotoneLossContract, loss(wrong))
 
 
 def test_a_right_loss_keeps_all_promises() -> None:
     by_token = loss(
         lambda b: -(b.chosen.tokens.policy * b.chosen.tokens.mask).sum(1), frozenset({"tokens"})
     )
-    assert broken(LossContract, by_token) == set()
+    assert broken(MonotoneLossContract, by_token) == set()
+
+
+def test_a_loss_with_a_target_keeps_what_every_loss_promises() -> None:
+    """IPO (arXiv 2310.12036, equation 17) brings a pair together that is too far apart."""
+    ipo = loss(lambda b: (b.chosen.ratio - b.rejected.ratio - 1 / (2 * 0.9)).square())
+    assert broken(LossContract, ipo) == set()
+    assert broken(MonotoneLossContract, ipo) == {
+        "test_the_chosen_is_never_discouraged",
+        "test_the_rejected_is_never_encouraged",
+    }
 
 
 class Scheduled(cpt.Scheduler):
@@ -122,7 +139,7 @@ class ByHash(Scheduled):
     def batches(self, pairs: Any, size: int, seed: int, epochs: int) -> Any:
         ids = list({pair.id for pair in pairs})
         place = {pair.id: index for index, pair in enumerate(pairs)}
-        yield from chunks([place[each] for each in ids], size)
+        yield from chunks([place[pair] for pair in ids], size)
 
 
 @attrs.frozen
@@ -158,7 +175,7 @@ class Moody(Scripted):
 
     def answer_all(self, requests: Any) -> Any:
         said = super().answer_all(requests)
-        return [attrs.evolve(each, text=secrets.token_hex()) for each in said]
+        return [attrs.evolve(answer, text=secrets.token_hex()) for answer in said]
 
 
 def test_wrong_responders_are_caught() -> None:
@@ -221,14 +238,22 @@ class Sure(cpt.Evaluator):
     name = "sure"
 
     async def evaluate(self, model: Any, prompts: Any, ask: Any) -> Any:
-        return {"score": cpt.Score(value=1.0, low=0.0, high=0.5, each={"nobody": 1.0})}
+        return {"score": cpt.Score(value=1.0, low=0.0, high=0.5)}
+
+
+@attrs.frozen
+class Confused(cpt.Evaluator):
+    """Measures prompts that it was not given."""
+
+    name = "confused"
+
+    async def evaluate(self, model: Any, prompts: Any, ask: Any) -> Any:
+        return {"score": cpt.Score.mean({"nobody": 1.0})}
 
 
 def test_a_wrong_evaluator_is_caught() -> None:
-    assert broken(EvaluatorContract, Sure()) == {
-        "test_every_value_lies_in_its_interval",
-        "test_single_values_are_by_prompt",
-    }
+    assert "test_every_value_lies_in_its_interval" in broken(EvaluatorContract, Sure())
+    assert broken(EvaluatorContract, Confused()) == {"test_single_values_are_by_prompt"}
 
 
 class Undecorated(Scripted):
@@ -270,14 +295,77 @@ def test_an_expensive_import_is_caught(tmp_path: Any, monkeypatch: pytest.Monkey
         contract.test_importing_the_plugin_is_cheap()
 
 
-def test_a_promise_is_broken_only_aloud() -> None:
+def test_a_promise_cannot_be_replaced() -> None:
     def replaced(self: object) -> None: ...
 
-    for quietly in (None, replaced, pytest.mark.skip(reason="later")(replaced)):
-        with pytest.raises(TypeError, match="replaces a promise"):
-            type("TestQuiet", (LossContract,), {"test_it_trains": quietly})
-    aloud = pytest.mark.xfail(reason="as the paper says")(replaced)
-    assert type("TestAloud", (LossContract,), {"test_it_trains": aloud})
+    marked = pytest.mark.xfail(reason="as the paper says")(replaced)
+    for test in (None, replaced, marked):
+        with pytest.raises(TypeError, match="replaces a promise of LossContract"):
+            type("TestQuiet", (MonotoneLossContract,), {"test_it_trains": test})
+    with pytest.raises(TypeError, match=r"'test_trains'. Did you mean 'test_it_trains'\?"):
+        type("TestTypo", (LossContract,), {"breaks": {"test_trains": "it is a baseline"}})
+
+
+BREAKS = """
+import attrs, cpt, pytest
+from cpt.testing import {contract}
+
+@attrs.frozen
+class Mine(cpt.Loss):
+    "Trains in one direction."
+    name = "mine"
+    def __call__(self, batch):
+        return {formula}
+
+class TestMine({contract}):
+    breaks = {{"{promise}": "as the paper says"}}
+
+    @pytest.fixture(autouse=True)
+    def _component(self):
+        self.component = Mine({argument})
+"""
+FINE = "(batch.rejected.ratio - batch.chosen.ratio).sigmoid()"
+
+
+@pytest.mark.parametrize(
+    ("formula", "argument", "outcome"),
+    [
+        (f"-{FINE}", "", {"xfailed": 1}),
+        ("1 / 0", "", {"xfailed": 1}),
+        (FINE, "", {"failed": 1}),  # it keeps what it says that it breaks
+        (FINE, "3", {"errors": 1}),  # the test could not even begin
+    ],
+)
+def test_a_promise_that_is_broken_on_purpose_is_tried_and_must_fail(
+    pytester: pytest.Pytester, formula: str, argument: str, outcome: dict[str, int]
+) -> None:
+    promise = "test_the_chosen_is_never_discouraged"
+    contract = "MonotoneLossContract"
+    pytester.makepyfile(
+        BREAKS.format(contract=contract, formula=formula, argument=argument, promise=promise)
+    )
+    pytester.runpytest_inprocess("-k", promise, "-p", "no:xdist").assert_outcomes(
+        **outcome, deselected=len(promises(MonotoneLossContract)) - 1
+    )
+
+
+def promises(contract: type[ComponentContract[Any]]) -> list[str]:
+    return [name for name in dir(contract) if name.startswith("test_")]
+
+
+CONTRACTS = [getattr(testing, name) for name in testing.__all__ if name.endswith("Contract")]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_every_promise_is_one_line_and_every_failure_a_sentence(
+    contract: type[ComponentContract[Any]],
+) -> None:
+    for name in promises(contract):
+        documented = inspect.getdoc(getattr(contract, name)) or ""
+        assert documented.endswith(".") and "\n" not in documented, name
+    tree = ast.parse(inspect.getsource(inspect.getmodule(contract)))  # type: ignore[arg-type]
+    asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert [node.lineno for node in asserts if not node.msg] == []
 
 
 class TestScripted(ResponderContract):

@@ -24,13 +24,12 @@ from tokenizers import (
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from cpt import CptError, Message
+from cpt.models import load_tokenizer, with_template
 from cpt.training.data.tokens import (
     AT_ONCE,
     _Encoder,
     _Tail,
     encode,
-    load_tokenizer,
-    with_template,
 )
 
 from . import tiny
@@ -57,7 +56,7 @@ def both(encoded: Any, side: str = "chosen") -> list[int]:
 
 
 def rendered(pair: Any) -> str:
-    chat = [attrs.asdict(each) for each in pair.prompt.messages]
+    chat = [attrs.asdict(turn) for turn in pair.prompt.messages]
     return str(
         TOKENIZER.apply_chat_template(
             [*chat, {"role": "assistant", "content": pair.chosen.text}], tokenize=False
@@ -81,7 +80,7 @@ def fast(model: Any, *added: Any, **parts: Any) -> Any:
     made = Tokenizer(model)
     for name, part in parts.items():
         setattr(made, name, part)
-    made.add_tokens([*(AddedToken(each, special=True) for each in SPECIAL), *added])
+    made.add_tokens([*(AddedToken(token, special=True) for token in SPECIAL), *added])
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|im_end|>")
 
 
@@ -169,7 +168,7 @@ TEMPLATES = {
 
 def plainly(pair: Any, text: str, tokenizer: Any) -> tuple[list[int], list[int], bool]:
     """Ids of a prompt and of what follows it, by calls of the tokenizer on whole texts alone."""
-    chat = [attrs.asdict(each) for each in pair.prompt.messages]
+    chat = [attrs.asdict(turn) for turn in pair.prompt.messages]
     prompt, whole = (
         tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=asked)
         for messages, asked in (
@@ -193,7 +192,7 @@ def plainly(pair: Any, text: str, tokenizer: Any) -> tuple[list[int], list[int],
 def test_ids_are_those_of_plain_calls(kind: str, template: str, asked: list[Any]) -> None:
     tokenizer = KINDS[kind]()
     tokenizer.chat_template = TEMPLATES[template]
-    pairs = [tiny.pair(*each) for each in asked]
+    pairs = [tiny.pair(*texts) for texts in asked]
     for pair, encoded in zip(pairs, encode(pairs, tokenizer), strict=True):
         for side in ("chosen", "rejected"):
             prompt, answer, merged = plainly(pair, getattr(pair, side).text, tokenizer)
@@ -312,7 +311,7 @@ def test_a_template_refuses_only_what_it_refuses() -> None:
     system = attrs.evolve(asked[2].prompt, messages=(Message("system", "a"), Message("user", "b")))
     asked[2] = attrs.evolve(asked[2], prompt=system)
     encoded = list(encode(asked, tiny.tokenizer(template=strict + tiny.CHATML)))
-    assert [bool(each.chosen.problem) for each in encoded] == [False, False, True, False, False]
+    assert [bool(pair.chosen.problem) for pair in encoded] == [False, False, True, False, False]
     assert "No system" in encoded[2].chosen.problem
 
 
@@ -324,7 +323,7 @@ def test_a_template_that_does_not_work_is_a_problem_of_the_pair(broken: str) -> 
 
 
 class Counting(PreTrainedTokenizerFast):
-    """Says what it was called with, and waits behind the first block if it is told to."""
+    """Notes what it was called with, and waits after the first block if it is asked to."""
 
     seen: ClassVar[Counter[str]] = Counter()
     open: ClassVar[Event] = Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,11 +20,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from cpt import Batch, CptError, Loss
+from cpt import Batch, CptError, Loss, hookspecs
 from cpt.training import objective, step
 from cpt.training.data.corpus import corpus_of
 from cpt.training.data.packing import Layout
-from cpt.training.data.rows import Row
+from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.loading import compile_layers
 from cpt.training.loop import _factor
 from cpt.training.options import Training
@@ -35,6 +36,7 @@ from .training_process import Trainings
 PAIRS = [*tiny.pairs(11), *tiny.ladder(2)]
 MEASURED = {
     *("loss", "logps/chosen", "logps/rejected", "grad_norm", "padding"),
+    *("logratios/chosen", "logratios/rejected"),
     *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
 }
 
@@ -193,11 +195,11 @@ def test_metrics_are_what_their_names_say(tmp_path: Path, model: Path) -> None:
 
 
 def test_a_line_is_the_mean_over_its_steps(tmp_path: Path, model: Path) -> None:
-    each = tiny.train(tmp_path / "each", model, PAIRS[:12], batch_size=3)
+    every = tiny.train(tmp_path / "every", model, PAIRS[:12], batch_size=3)
     some = tiny.train(tmp_path / "some", model, PAIRS[:12], batch_size=3, log_every=3)
     assert [line["step"] for line in some] == [3, 4]
     for name in MEASURED - {"padding"}:
-        mean = sum(line[name] for line in each[:3]) / 3
+        mean = sum(line[name] for line in every[:3]) / 3
         assert some[0][name] == pytest.approx(mean, rel=1e-4, abs=1e-6)
 
 
@@ -205,53 +207,62 @@ def test_a_line_is_the_mean_over_its_steps(tmp_path: Path, model: Path) -> None:
 
 
 @pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> list[step.Part]:
-    """The parts that went through the model."""
-    seen: list[step.Part] = []
+def micro_batches(monkeypatch: pytest.MonkeyPatch) -> list[step.MicroBatch]:
+    """The micro_batches that went through the model."""
+    seen: list[step.MicroBatch] = []
     forward = objective.weighted_losses
 
-    def noting(state: Any, part: step.Part, *rest: Any, **named: Any) -> Tensor:
-        seen.append(part)
-        return forward(state, part, *rest, **named)
+    def noting(state: Any, micro_batch: step.MicroBatch, *rest: Any, **named: Any) -> Tensor:
+        seen.append(micro_batch)
+        return forward(state, micro_batch, *rest, **named)
 
     monkeypatch.setattr("cpt.training.loop.weighted_losses", noting)
     return seen
 
 
 def test_an_answer_that_pairs_of_a_batch_share_is_computed_once(
-    tmp_path: Path, model: Path, parts: list[step.Part]
+    tmp_path: Path, model: Path, micro_batches: list[step.MicroBatch]
 ) -> None:
     ladder = tiny.ladder(prompts=2, rungs=4)
     tiny.train(tmp_path, model, ladder, batch_size=len(ladder), micro_tokens=10_000)
-    assert len(ladder) == 12 and sum(len(part.sequences) for part in parts) == 8
-    assert sum(len(part.pairs) for part in parts) == 12
+    assert (
+        len(ladder) == 12 and sum(len(micro_batch.sequences) for micro_batch in micro_batches) == 8
+    )
+    assert sum(len(micro_batch.pairs) for micro_batch in micro_batches) == 12
 
 
 def test_a_prompt_with_many_pairs_is_cut_to_the_budget(
-    tmp_path: Path, model: Path, parts: list[step.Part]
+    tmp_path: Path, model: Path, micro_batches: list[step.MicroBatch]
 ) -> None:
     ladder = tiny.ladder(prompts=1, rungs=5)
     lines = tiny.train(tmp_path / "cut", model, ladder, batch_size=10, micro_tokens=250)
-    assert len(parts) > 1 and sum(len(part.pairs) for part in parts) == 10
+    assert (
+        len(micro_batches) > 1
+        and sum(len(micro_batch.pairs) for micro_batch in micro_batches) == 10
+    )
     same(lines, tiny.train(tmp_path / "whole", model, ladder, batch_size=10, micro_tokens=9999))
 
 
 @pytest.mark.parametrize(("shared", "groups"), [(True, 1), (False, 3)])
 def test_a_shared_prompt_counts_once_against_the_budget(shared: bool, groups: int) -> None:
     layout = Layout(packed=True, shared=shared)
-    rows = [(Row([7] * 50, [1, better]), Row([7] * 50, [2, better])) for better in (3, 4, 5)]
+    rows = [
+        (TokenSequence([7] * 50, [1, better]), TokenSequence([7] * 50, [2, better]))
+        for better in (3, 4, 5)
+    ]
     corpus = corpus_of(PAIRS[:3], rows)
-    assert len(step.grouped([0, 1, 2], corpus, tiny.Sigmoid(), 120, layout)) == groups
+    assert len(step.group_by_prompt([0, 1, 2], corpus, tiny.Sigmoid(), 120, layout)) == groups
     assert len(list(_by_prompt([row for pair in rows for row in pair], 120, layout))) == groups
 
 
 def test_a_loss_pays_only_for_what_it_needs(
-    tmp_path: Path, model: Path, parts: list[step.Part]
+    tmp_path: Path, model: Path, micro_batches: list[step.MicroBatch]
 ) -> None:
     line = tiny.train(tmp_path, model, PAIRS[:3], loss=tiny.Imitate())[0]
-    assert sum(len(part.sequences) for part in parts) == 3
+    assert sum(len(micro_batch.sequences) for micro_batch in micro_batches) == 3
     assert "logps/chosen" in line
-    assert not [name for name in line if name.startswith("rewards") or "rejected" in name]
+    unwanted = ("rewards", "logratios")
+    assert not [name for name in line if name.startswith(unwanted) or "rejected" in name]
 
 
 def test_a_pair_may_come_twice_in_a_batch(tmp_path: Path, model: Path) -> None:
@@ -278,7 +289,7 @@ def test_the_model_is_one_that_transformers_loads_and_stops(tmp_path: Path, mode
     ids = tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], return_tensors="pt")
     assert made.generate(**ids, max_new_tokens=4).shape[1] > ids["input_ids"].shape[1]
     changed = weights_of(tmp_path / "model")
-    assert any(not torch.equal(changed[name], each) for name, each in weights_of(model).items())
+    assert any(not torch.equal(changed[name], weight) for name, weight in weights_of(model).items())
     assert not list(tmp_path.glob(".*"))
 
 
@@ -305,7 +316,7 @@ def test_a_model_stays_in_the_number_format_it_came_in(tmp_path: Path) -> None:
     tiny.tokenizer().save_pretrained(base)
     tiny.train(tmp_path / "run", base, PAIRS)
     made = weights_of(tmp_path / "run" / "model")
-    assert {each.dtype for each in made.values()} == {torch.bfloat16}
+    assert {weight.dtype for weight in made.values()} == {torch.bfloat16}
     assert made.keys() == weights_of(base).keys() and "lm_head.weight" not in made
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").dtype == torch.bfloat16
 
@@ -330,7 +341,7 @@ def test_the_order_is_the_schedulers_and_is_written(tmp_path: Path, model: Path)
     tiny.train(tmp_path, model, PAIRS, scheduler=scheduler, seed=4, epochs=2)
     written = pq.read_table(tmp_path / "order.parquet").to_pydict()
     batches = [list(batch) for batch in scheduler.batches(PAIRS, 8, 4, 2)]
-    assert written["pair"] == [PAIRS[place].id for batch in batches for place in batch]
+    assert written["pair"] == [PAIRS[index].id for batch in batches for index in batch]
     assert written["step"] == [at for at, batch in enumerate(batches, 1) for _ in batch]
 
 
@@ -344,22 +355,67 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path, model: Path) -> N
     assert train([], model=Path("nowhere"), options=options, **parts_) == first
 
 
-def test_moments_are_told(tmp_path: Path, model: Path) -> None:
-    told: list[tuple[str, Any]] = []
-    tiny.train(
-        tmp_path,
-        model,
-        PAIRS[:8],
-        batch_size=2,
-        log_every=2,
-        checkpoint_every=3,
-        notify=lambda event, **facts: told.append((event, facts)),
-    )
-    steps = [facts for event, facts in told if event == "cpt_step_ended"]
-    assert [(facts["step"], facts["steps"]) for facts in steps] == [(n, 4) for n in (1, 2, 3, 4)]
-    assert [bool(facts["metrics"]) for facts in steps] == [False, True, False, True]
-    (saved,) = (facts for event, facts in told if event == "cpt_checkpoint_saved")
-    assert saved["step"] == 3 and saved["path"].is_dir()
+def test_events_are_reported(tmp_path: Path, model: Path) -> None:
+    reported: list[tuple[str, Any]] = []
+
+    def notify(event: str, **facts: Any) -> None:
+        if event == "cpt_metrics_logged":
+            assert tiny.read(tmp_path)[-1] == facts["metrics"]
+        if event == "cpt_checkpoint_saved":
+            assert (facts["path"] / "state.json").exists()
+        reported.append((event, facts))
+
+    asked = {"batch_size": 2, "log_every": 2, "checkpoint_every": 4}
+    lines = tiny.train(tmp_path, model, PAIRS[:10], notify=notify, **asked)
+    assert [(event.removeprefix("cpt_"), facts["step"]) for event, facts in reported] == [
+        ("step_ended", 1),
+        ("step_ended", 2),
+        ("metrics_logged", 2),
+        ("step_ended", 3),
+        ("step_ended", 4),
+        ("metrics_logged", 4),
+        ("checkpoint_saved", 4),
+        ("step_ended", 5),
+        ("metrics_logged", 5),
+    ]
+    hooks = {event: set(facts) for event, facts in reported}
+    assert hooks == {name: set(signature(getattr(hookspecs, name)).parameters) for name in hooks}
+    assert {facts["steps"] for event, facts in reported if "steps" in facts} == {5}
+    logged = [facts["metrics"] for event, facts in reported if event == "cpt_metrics_logged"]
+    assert logged == lines
+
+
+def test_a_resumed_training_reports_the_steps_since_its_checkpoint_again(
+    tmp_path: Path, model: Path
+) -> None:
+    reported: list[tuple[str, int]] = []
+
+    def notify(event: str, **facts: Any) -> None:
+        reported.append((event, facts["step"]))
+        if reported == first:
+            raise InterruptedError
+
+    step, line, saved = "cpt_step_ended", "cpt_metrics_logged", "cpt_checkpoint_saved"
+    first = [(step, 1), (line, 1), (step, 2), (line, 2), (saved, 2), (step, 3), (line, 3)]
+    asked = {"batch_size": 2, "checkpoint_every": 2}
+    with pytest.raises(InterruptedError):
+        tiny.train(tmp_path, model, PAIRS[:8], notify=notify, **asked)
+    broken = tiny.read(tmp_path)
+    reported.clear()
+    lines = tiny.train(tmp_path, model, PAIRS[:8], notify=notify, **asked)
+    assert reported == [(step, 3), (line, 3), (step, 4), (line, 4), (saved, 4)]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert measured(lines[2]) == measured(broken[2])
+
+
+def test_only_the_main_process_reports(tmp_path: Path, model: Path, trainings: Trainings) -> None:
+    noted = tmp_path / "noted"
+    asked = {"pairs": 4, "batch_size": 4, "checkpoint_every": 1, "note": str(noted)}
+    assert trainings(model, tmp_path / "run", processes=2, **asked) == [0, 0]
+    lines = [line.split() for line in noted.read_text().splitlines()]
+    assert {rank for rank, _ in lines} == {"0"}
+    events = {"cpt_step_ended", "cpt_metrics_logged", "cpt_checkpoint_saved"}
+    assert {event for _, event in lines} == events
 
 
 # What is refused
@@ -380,7 +436,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_its_pairs(tmp_path: Path, mod
     bad = [attrs.evolve(pair, margin=float(at)) for at, pair in enumerate(PAIRS)]
     with pytest.raises(CptError, match=rf"Step 7: the loss is not finite for {PAIRS[13].id}\."):
         tiny.train(tmp_path, model, bad, loss=Broken(), batch_size=2, checkpoint_every=3)
-    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == [
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == [
         "step-00000003",
         "step-00000006",
     ]
@@ -427,12 +483,12 @@ def test_a_scheduler_that_asks_for_what_there_is_not_is_named(tmp_path: Path, mo
         def batches(self, pairs: Any, size: int, seed: int, epochs: int) -> Iterator[list[int]]:
             yield [len(pairs)]
 
-    with pytest.raises(CptError, match="'in_order' asks for pair 3 of 3"):
+    with pytest.raises(CptError, match="'in_order' asks for pair 3 of 3 in batch 1"):
         tiny.train(tmp_path, model, PAIRS[:3], scheduler=Beyond())
 
 
 def test_mismatched_pairs_need_two_prompts(tmp_path: Path, model: Path) -> None:
-    with pytest.raises(CptError, match="all pairs share one"):
+    with pytest.raises(CptError, match="all pairs have the same prompt"):
         tiny.train(tmp_path, model, tiny.ladder(prompts=1), loss=tiny.Anchored())
 
 
@@ -538,7 +594,7 @@ def test_the_schedules_are_those_of_their_names() -> None:
 
 
 def test_a_small_model_computes_with_one_thread_and_a_large_one_with_all():
-    from cpt.training.forward.cpu import SMALL, suited_threads
+    from cpt.models import SMALL, suited_threads
 
     torch.set_num_threads(2)
     try:

@@ -110,7 +110,7 @@ def test_greedy_answers_are_those_of_generate(model: Path, responder: Transforme
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False
         )
         expected = whole[0, ids.shape[1] :].tolist()
-        stop = next((place for place, token in enumerate(expected) if token in ends), None)
+        stop = next((index for index, token in enumerate(expected) if token in ends), None)
         assert said.text == words.decode(expected[:stop], skip_special_tokens=True)
 
 
@@ -140,22 +140,22 @@ def test_an_answer_ends_with_the_context(tmp_path: Path) -> None:
     responder = Transformers(model=str(path), device="cpu", max_tokens=60)
     requests = [(prompt("c" * length), 0) for length in (1, 9, 20, 90)]
     together = responder.answer_all(requests)
-    assert texts(together) == [responder.answer_all([each])[0].text for each in requests]
-    for each in together[:3]:
-        assert each.usage.input_tokens + each.usage.output_tokens == 64
+    assert texts(together) == [responder.answer_all([request])[0].text for request in requests]
+    for response in together[:3]:
+        assert response.usage.input_tokens + response.usage.output_tokens == 64
     assert together[3].outcome == "rejected"
     assert "leave no room" in together[3].detail
 
 
 def test_a_system_message_is_put_first(responder: Transformers) -> None:
     system = Message("system", "Be kind.")
-    told = attrs.evolve(responder, system="Be kind.")
+    kind = attrs.evolve(responder, system="Be kind.")
     plain = prompt("ab")
     both = attrs.evolve(plain, messages=(system, *plain.messages))
     # The answer itself says what was asked: its randomness is a function of the conversation.
     expected = texts(responder.answer_all([(both, 0)]))
-    assert texts(told.answer_all([(plain, 0)])) == expected
-    assert texts(told.answer_all([(both, 0)])) == expected
+    assert texts(kind.answer_all([(plain, 0)])) == expected
+    assert texts(kind.answer_all([(both, 0)])) == expected
     assert texts(responder.answer_all([(plain, 0)])) != expected
 
 

@@ -1,9 +1,11 @@
-"""What the accelerator's kernel is given describes the spans, and it is called for nothing else.
+"""What the accelerator's kernel is given describes the segments, and it is called for nothing else.
 
-The kernel itself runs on CUDA only; here its definition, in a few lines, stands for it.
+The kernel itself runs on CUDA only; here its definition, in a few lines, is in its place.
 """
 
 from __future__ import annotations
+
+from inspect import signature
 
 import pytest
 import torch
@@ -12,9 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cpt.training.data.packing import Span
+from cpt.training.data.inputs import Segment
 from cpt.training.forward import attention, varlen
-from cpt.training.forward.attention import Line, packed_attention
+from cpt.training.forward.attention import PackedSequence, packed_attention
+
+POSITIONAL = ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
 
 
 def defined(
@@ -39,7 +43,8 @@ def defined(
     for number in range(len(cu_seq_q) - 1):
         q = query[cu_seq_q[number] : cu_seq_q[number + 1]].transpose(0, 1)
         k, v = (
-            each[cu_seq_k[number] : cu_seq_k[number + 1]].transpose(0, 1) for each in (key, value)
+            tensor[cu_seq_k[number] : cu_seq_k[number + 1]].transpose(0, 1)
+            for tensor in (key, value)
         )
         there = torch.arange(k.shape[1])
         here = torch.arange(k.shape[1] - q.shape[1], k.shape[1])[:, None]
@@ -54,37 +59,46 @@ def defined(
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> tuple[Span, ...]:
-    spans: list[Span] = []
+def packed(draw: st.DrawFn) -> tuple[Segment, ...]:
+    segments: list[Segment] = []
     for _ in range(draw(st.integers(1, 3))):
-        prompt = len(spans)
-        spans.append(Span(draw(st.integers(1, 9))))
-        spans += [Span(draw(st.integers(0, 9)), prompt) for _ in range(draw(st.integers(0, 3)))]
-    return tuple(spans)
+        prompt = len(segments)
+        segments.append(Segment(draw(st.integers(1, 9))))
+        segments += [
+            Segment(draw(st.integers(0, 9)), prompt) for _ in range(draw(st.integers(0, 3)))
+        ]
+    return tuple(segments)
 
 
 @settings(max_examples=40, deadline=None)
-@given(spans=lines(), window=st.none() | st.integers(1, 12))
-def test_it_is_told_the_same_as_the_other_kernels(
-    spans: tuple[Span, ...], window: int | None
+@given(segments=packed(), window=st.none() | st.integers(1, 12))
+def test_it_is_given_the_same_as_the_other_kernels(
+    segments: tuple[Segment, ...], window: int | None
 ) -> None:
-    time = sum(span.length for span in spans)
+    time = sum(segment.length for segment in segments)
     query, key, value = (torch.randn(1, heads, time, 8) for heads in (4, 2, 2))
     arguments = (nn.Module(), query, key, value, None)
-    wanted, _ = packed_attention(*arguments, sliding_window=window, cpt_line=Line(spans, None))
+    wanted, _ = packed_attention(
+        *arguments, sliding_window=window, cpt_packed=PackedSequence(segments, None)
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(varlen, "varlen_attn", defined)
+        patch.setattr(varlen, "varlen_attn", defined, raising=False)  # torch before 2.10
         patch.setattr(attention, "usable", lambda *_: True)
         found, _ = packed_attention(
             *arguments,
             sliding_window=window,
-            cpt_line=Line(spans, varlen.Varlen.of(spans, query.device)),
+            cpt_packed=PackedSequence(segments, varlen.Varlen.of(segments, query.device)),
         )
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_kernel_that_is_called_has_these_arguments() -> None:
-    assert varlen.AVAILABLE
+    kernel = pytest.importorskip("torch.nn.attention.varlen", reason="torch before 2.10")
+    names = signature(kernel.varlen_attn).parameters
+    assert varlen.AVAILABLE is ("enable_gqa" in names)
+    if varlen.AVAILABLE:
+        assert list(names)[: len(POSITIONAL)] == POSITIONAL
+        assert {"scale", "window_size", "enable_gqa"} <= names.keys()
 
 
 @pytest.mark.parametrize(
@@ -97,11 +111,18 @@ def test_the_kernel_that_is_called_has_these_arguments() -> None:
     ],
 )
 def test_when_it_is_used(
-    dropout: float, softcap: float | None, dtype: torch.dtype, usable: bool
+    monkeypatch: pytest.MonkeyPatch,
+    dropout: float,
+    softcap: float | None,
+    dtype: torch.dtype,
+    usable: bool,
 ) -> None:
     class OnCuda(torch.Tensor):
         is_cuda = True
 
+    monkeypatch.setattr(varlen, "AVAILABLE", True)
     query = torch.zeros(1, 1, 1, 8, dtype=dtype).as_subclass(OnCuda)
     assert varlen.usable(query, dropout, softcap) is usable
     assert not varlen.usable(query.as_subclass(torch.Tensor), dropout, softcap)
+    monkeypatch.setattr(varlen, "AVAILABLE", False)
+    assert not varlen.usable(query, dropout, softcap)

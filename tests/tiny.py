@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -128,7 +128,7 @@ def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Seq
         "loss": asked.pop("loss", Sigmoid()),
         "scheduler": asked.pop("scheduler", InOrder()),
         "seed": asked.pop("seed", 0),
-        "notify": asked.pop("notify", lambda moment, **facts: None),
+        "notify": asked.pop("notify", lambda event, **facts: None),
     }
     options = Training(**{**OPTIONS, **asked})
     train_on(given, model=model, options=options, output=output, **parts)
@@ -156,7 +156,7 @@ class InOrder(Scheduler):
 
 @attrs.frozen
 class Mixed(Scheduler):
-    """Shuffles the pairs anew in every epoch."""
+    """Shuffles the pairs again in every epoch."""
 
     name = "mixed"
 
@@ -183,6 +183,16 @@ class Sigmoid(Loss):
 
     def __call__(self, batch: Batch) -> Tensor:
         return -logsigmoid(self.beta * (batch.chosen.ratio - batch.rejected.ratio))
+
+
+@attrs.frozen
+class Measured(Sigmoid):
+    """As `sigmoid`, with a metric of its own."""
+
+    name = "measured"
+
+    def metrics(self, batch: Batch) -> Mapping[str, Tensor]:
+        return {"length": batch.chosen.length}
 
 
 @attrs.frozen

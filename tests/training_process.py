@@ -39,9 +39,10 @@ class Trainings:
     def __call__(self, model: Path, output: Path, **asked: Any) -> list[int]:
         """Exit status of each process, negative for a signal.
 
-        `processes` is how many share the training; `die` how it ends, as `[signal, moment, step]`
+        `processes` is how many share the training; `die` how it ends, as `[signal, event, step]`
         or `[signal, "publish", step]` for the middle of writing a checkpoint; `loss` and `pairs`
-        what is trained on; the rest are options.
+        what is trained on; `note` a file for the rank and the name of each event; the rest are
+        options.
         """
         request = {"model": str(model), "output": str(output), **asked}
         assert self._server.stdin and self._server.stdout
@@ -91,11 +92,15 @@ def _train(
     loss: str = "Sigmoid",
     pairs: int = 21,
     die: list[Any] | None = None,
+    note: str | None = None,
     **options: Any,
 ) -> None:
     how, where, step = die or [None, None, None]
 
     def notify(event: str, **facts: Any) -> None:
+        if note:
+            with Path(note).open("a") as file:
+                file.write(f"{os.environ.get('RANK', '0')} {event}\n")
         if (event, facts["step"]) == (where, step):
             os.kill(os.getpid(), how)
 

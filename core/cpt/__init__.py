@@ -1,5 +1,8 @@
 """Contrastive post-training: from prompts to preference pairs to an aligned model."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from cpt.errors import (
     AskError,
     CptError,
@@ -9,16 +12,19 @@ from cpt.errors import (
     Overloaded,
     Rejected,
     Unreachable,
+    WrongReturn,
 )
 from cpt.hookspecs import hookimpl
 from cpt.roles import (
     NOT_IDENTITY,
+    PATH,
     Ask,
     Component,
     Evaluator,
     Judge,
     Local,
     Loss,
+    Observer,
     Pairer,
     Responder,
     Scheduler,
@@ -40,6 +46,7 @@ from cpt.types import (
 
 __all__ = [
     "NOT_IDENTITY",
+    "PATH",
     "Ask",
     "AskError",
     "Batch",
@@ -54,6 +61,7 @@ __all__ = [
     "Malformed",
     "Message",
     "NoPair",
+    "Observer",
     "Outcome",
     "Overloaded",
     "Pair",
@@ -69,5 +77,22 @@ __all__ = [
     "Unreachable",
     "Usage",
     "Verdict",
+    "WrongReturn",
     "hookimpl",
+    "open_run",
+    "read_pairs",
+    "read_prompts",
 ]
+
+if TYPE_CHECKING:
+    from cpt.data import read_pairs, read_prompts
+    from cpt.run.read import open_run
+
+READERS = {"open_run": "cpt.run.read", "read_pairs": "cpt.data", "read_prompts": "cpt.data"}
+"""Functions that are imported when they are first used: `import cpt` stays fast."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in READERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(READERS[name]), name)

@@ -9,17 +9,13 @@ import click
 
 
 class CptError(click.ClickException):
-    """The user's to fix: shown as one line (what, where, how to mend), exit status 2."""
+    """The user's to fix: shown as one line (what, where, how to fix), exit status 2."""
 
     exit_code = 2
 
 
 class UnknownComponent(CptError):
-    """No component of that role has that name."""
-
-
-class DuplicateComponent(CptError):
-    """Two plugins claim the same name."""
+    """No component of that role has that name, or several plugins offer one of it."""
 
 
 class BadOptions(CptError):
@@ -30,8 +26,15 @@ class BadData(CptError):
     """Prompts, responses or pairs that cannot be read as what they should be."""
 
 
+class WrongReturn(CptError):
+    """A component of a plugin returned what its role does not allow."""
+
+
 class NoPair(Exception):
-    """Raised by a pairer whose prompt gives no pair; counted by `reason`, never an error."""
+    """Why a prompt gives no pair (raised by a pairer), or why one pair of several is missing.
+
+    The second is returned among the pairs. Both are counted by `reason` and never an error.
+    """
 
     def __init__(self, reason: str, detail: str = "", raw: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -88,3 +91,8 @@ def during(what: str) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"This happened while {what}.")
         raise
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first."""
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(" .:")

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cpt.errors import BadData
+
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -20,21 +22,21 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = _temporary(path)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
-        # A full disk does not say for what it has no room, and the other name means nothing.
+        # The error of a full disk names no file, and the temporary name means nothing to a user.
         if error.errno in FULL or error.filename == str(temporary):
             error.filename = str(path)
         raise
     finally:
-        with suppress(OSError):  # what is wrong with the disk was said already
+        with suppress(OSError):  # what is wrong with the disk is being raised already
             temporary.unlink(missing_ok=True)
 
 
 def clear(path: Path) -> None:
-    """Take away what killed processes left of `path`; no other may be writing it now."""
+    """Delete what killed processes left of `path`; no other may be writing it now."""
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         if left != _temporary(path):
             left.unlink(missing_ok=True)
@@ -44,6 +46,34 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole file, or leave what was there."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file, None if there is none. Raises `BadData` if it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BadData(f"{path}: damaged ({error}); remove it and run the stage again.") from error
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """One record for each line, nothing if there is no file.
+
+    Half a line at the end is skipped, as a killed process may leave one. Raises `BadData` for any
+    other line that is not JSON.
+    """
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                if not line.endswith("\n"):
+                    return
+                raise BadData(f"{path}, line {number}: not JSON ({error}).") from error
 
 
 @contextmanager
@@ -57,8 +87,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def _sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,7 +11,8 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     import click
 
-    from cpt.roles import Evaluator, Judge, Loss, Pairer, Responder, Scheduler
+    from cpt.roles import Evaluator, Judge, Loss, Observer, Pairer, Responder, Scheduler
+    from cpt.types import Score
 
 hookspec = HookspecMarker("cpt")
 hookimpl = HookimplMarker("cpt")
@@ -49,21 +50,26 @@ def cpt_evaluators() -> Iterable[type[Evaluator]]:  # type: ignore[empty-body]
     """Offer classes that measure a trained model."""
 
 
-# Offers: what else a command line can say.
+@hookspec
+def cpt_observers() -> Iterable[type[Observer]]:  # type: ignore[empty-body]
+    """Offer classes that observe a run and have options: `--observers NAME` picks them."""
+
+
+# Offers: what else a command line can name.
 
 
 @hookspec
 def cpt_paths() -> Mapping[str, Callable[[str], Path]]:  # type: ignore[empty-body]
     """Offer path schemes.
 
-    `{"lab": make}` lets `lab:REST` stand wherever a file or a folder is expected; `make(REST)`
-    brings it to this machine if need be and returns where it lies.
+    With `{"lab": make}`, `lab:REST` can be given wherever a file or a folder is expected;
+    `make(REST)` brings it to this machine if need be and returns its path.
     """
 
 
 @hookspec
 def cpt_presets() -> Mapping[str, Mapping[str, Any]]:  # type: ignore[empty-body]
-    """Offer presets: options by name, as in a YAML file, that lie under the user's own.
+    """Offer presets: options by name, as in a YAML file. What the user gives wins over them.
 
     The key `options` holds, by role and name, what a component gets only if it is picked.
     """
@@ -74,29 +80,77 @@ def cpt_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
     """Offer sub-commands of `cpt`."""
 
 
-# Moments: to observe, on the main process. An exception is logged once and stops nothing.
+# Events: to observe, on the main process. An exception is logged once and stops nothing
 
 
 @hookspec
-def cpt_run_started(output: Path, options: Mapping[str, Any]) -> None:
-    """A run begins in the folder `output`."""
+def cpt_run_started(output: Path, options: Mapping[str, Any], control: str) -> None:
+    """The stages of a command are about to begin in the folder `output`.
+
+    Called once by every command that does stages (`cpt`, `cpt pair`, `cpt train`, `cpt eval`),
+    when all that can be checked before was checked, even if no stage has anything left to do. A
+    control that is trained is a run in a folder of its own, within the stage `controls`: then
+    `control` is its name. For the run itself `control` is empty, in every event. `options` are
+    those of `run.yaml`, as plain data.
+    """
 
 
 @hookspec
-def cpt_stage_ended(output: Path, stage: str, seconds: float, summary: Mapping[str, Any]) -> None:
-    """A stage wrote its artefact."""
+def cpt_stage_ended(
+    output: Path, stage: str, seconds: float, summary: Mapping[str, Any], control: str
+) -> None:
+    """A stage is done: its artefacts are on disk and `run.yaml` says so.
+
+    Called once for every stage that was done, not for one that was skipped because it was done
+    before, nor for one that failed. `seconds` is what it took in this process; after an
+    interruption, what was left of it. `summary` is what `run.yaml` holds of it.
+    """
 
 
 @hookspec
-def cpt_step_ended(output: Path, step: int, steps: int, metrics: Mapping[str, float]) -> None:
-    """Optimizer step `step` of `steps` is done; the first is 1."""
+def cpt_step_ended(output: Path, step: int, steps: int, control: str) -> None:
+    """Optimizer step `step` of `steps` is done; the first is 1.
+
+    Called on the main process after every optimizer step, in order. A training that is resumed
+    does the steps since its last checkpoint again, and reports them again.
+    """
 
 
 @hookspec
-def cpt_checkpoint_saved(output: Path, step: int, path: Path) -> None:
-    """The state after `step` is on disk."""
+def cpt_metrics_logged(
+    output: Path, step: int, steps: int, metrics: Mapping[str, float], control: str
+) -> None:
+    """A line of metrics was written to `metrics.jsonl`.
+
+    Called on the main process every `train.log_every` steps and at the last one, after that
+    step's `cpt_step_ended`. `metrics` is that line: means over all pairs, processes and steps
+    since the line before. A training that is resumed drops the lines after its last checkpoint,
+    and reports them again with the same values but those of time.
+    """
 
 
 @hookspec
-def cpt_run_ended(output: Path, scores: Mapping[str, Any]) -> None:
-    """All stages are done."""
+def cpt_checkpoint_saved(output: Path, step: int, path: Path, control: str) -> None:
+    """The state after `step` is in the folder `path`, and a killed training resumes from it.
+
+    Called on the main process every `train.checkpoint_every` steps, and once more if the user
+    stops the training; after that step's `cpt_step_ended` and `cpt_metrics_logged`. All of it is
+    on disk by then. Only the latest `train.keep_checkpoints` stay: `path` may be deleted later.
+    """
+
+
+@hookspec
+def cpt_run_ended(
+    output: Path,
+    scores: Mapping[str, Mapping[str, Score]],
+    error: BaseException | None,
+    control: str,
+) -> None:
+    """The stages of a command are done, or one of them failed.
+
+    Called once after every `cpt_run_started`, on failure and on Ctrl-C too; only a process that
+    is killed does not get to it. `error` is what ended the run early (a `CptError`, a
+    `KeyboardInterrupt`, a bug), None if nothing did; it goes on after the call. `scores` are those
+    of `scores.json`, by model (`before`, `after`, the controls) and name: empty if the command
+    does not measure, if there are no evaluators, or if there is an error.
+    """

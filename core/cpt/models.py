@@ -1,4 +1,4 @@
-"""Models on this machine: where one is, what it is, and what fits on a device."""
+"""Models on this machine: where one is, its tokenizer and digest, and what fits on a device."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cpt import paths
-from cpt.errors import CptError
+from cpt.errors import CptError, first_line
 from cpt.files import write_text
 
 TOKENIZER = ("*tokenizer*.json", "*tokenizer*.model", "chat_template*", "generation_config.json")
 """Files beside the weights that decide what a model reads and when it stops."""
+PLAIN = (
+    "{% for message in messages %}{{ message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
+)
+"""The template of a tokenizer that has none: a line for each turn, answers end with EOS."""
+SMALL = 500_000
+"""Parameters below which threads wait for each other longer than they compute."""
 DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 """Files that a model of the hub is made of."""
 
@@ -57,7 +65,7 @@ def folder_digest(folder: Path) -> str:
 
     Raises `OSError` if there is no model.
     """
-    files = (file for file in folder.glob("*") if file.exists())  # links may lead nowhere
+    files = (file for file in folder.glob("*") if file.exists())  # a link may be broken
     return _folder_digest(folder, tuple(sorted(map(_state, files))))
 
 
@@ -124,6 +132,49 @@ def batches(lengths: Sequence[int], tokens: int, extra: int = 0) -> Iterator[lis
         size = max(1, tokens // (lengths[order[start]] + extra))
         yield order[start : start + size]
         start += size
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model's folder, with an EOS token and a chat template for certain.
+
+    Raises `CptError` if there is no tokenizer, or none of its tokens can end an answer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise CptError(
+            f"{folder}: no tokenizer that can be loaded ({first_line(error)}); a model's folder "
+            "needs tokenizer.json and tokenizer_config.json."
+        ) from error
+    return with_template(tokenizer)
+
+
+def with_template(tokenizer: Any) -> Any:
+    """The tokenizer itself, given the template `PLAIN` if it has none. Raises `CptError`."""
+    if tokenizer.eos_token_id is None:
+        raise CptError(
+            f"{tokenizer.name_or_path}: the tokenizer has no EOS token, so no answer would end; "
+            "set eos_token in its tokenizer_config.json."
+        )
+    if not tokenizer.chat_template:
+        begins = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+        tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + PLAIN
+    return tokenizer
+
+
+@contextmanager
+def suited_threads(parameters: int) -> Iterator[None]:
+    """Compute with one thread inside the block, if the model has few parameters."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if parameters < SMALL else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _from_hub(name: str) -> Path:

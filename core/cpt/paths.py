@@ -1,48 +1,56 @@
-"""What may stand wherever a file or a folder is expected: a path, or `SCHEME:REST`."""
+"""Paths as a user writes them: a path, or `SCHEME:REST` where a plugin offers the scheme."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from cpt.errors import CptError
 from cpt.plugins.manager import Plugins, load_plugins
+from cpt.plugins.offers import Offers
 
 Scheme = Callable[[str], Path]
-_offered: dict[str, Scheme] = {}
+_offered: list[Offers[Scheme]] = []
 
 
 def resolve(text: str) -> str:
-    """The path that `text` stands for; itself if no plugin offers its scheme.
+    """The path that `text` means; `text` itself if no plugin offers its scheme.
 
-    `lab:policy` becomes a folder on this machine, made first if need be.
+    `lab:policy` becomes a folder on this machine, made first if need be. Raises `CptError` if two
+    plugins offer the scheme: `PLUGIN/SCHEME:REST` picks one.
     """
     scheme, colon, rest = text.partition(":")
-    make = _schemes().get(scheme) if colon else None
-    return str(make(rest)) if make else text
+    make = _schemes().find(scheme) if colon else None
+    if make is None:
+        return text
+    path = make(rest)
+    if not isinstance(path, str | Path):
+        raise CptError(f"{text}: the path scheme {scheme!r} must return a path, got {path!r}.")
+    return str(path)
 
 
 def offer(plugins: Plugins) -> None:
-    """Let the schemes of these plugins be used in this process."""
-    for schemes in plugins.manager.hook.cpt_paths():
-        _offered.update(schemes)
+    """Let the schemes of these plugins, and no others, be used in this process."""
+    _offered[:] = [plugins.offers("cpt_paths", "path scheme")]
 
 
-def _schemes() -> Mapping[str, Scheme]:
-    if not _offered:
-        _offer_installed()
-    return _offered
+def _schemes() -> Offers[Scheme]:
+    return _offered[0] if _offered else _installed()
 
 
 @cache
-def _offer_installed() -> None:
+def _installed() -> Offers[Scheme]:
     """For a component that is used from Python, where no command line has loaded plugins."""
-    offer(load_plugins())
+    return load_plugins().offers("cpt_paths", "path scheme")
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps what runs can share: `CPT_CACHE`, else under `~/.cache`."""
+    """The folder of what runs on this machine share; the one place that decides it.
+
+    `CPT_CACHE` if that is set, else `cpt` in `XDG_CACHE_HOME`, else `~/.cache/cpt`.
+    """
     given = os.environ.get("CPT_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(given) if given else Path(base) / "cpt"

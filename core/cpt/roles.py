@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 import attrs
 from attrs.validators import ge, gt, optional
 
-from cpt.errors import CptError
+from cpt.errors import CptError, NoPair
+from cpt.returns import checked_judge
 from cpt.types import Batch, Pair, Prompt, Response, Score, Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NOT_IDENTITY: Mapping[str, Any] = {"identity": False}
+NOT_IDENTITY: dict[str, Any] = {"identity": False}
 """Metadata of a field that changes how an answer is fetched, never what it says."""
+PATH: dict[str, Any] = {"path": True}
+"""Metadata of a text field that names a file or folder on this disk, or a model of the hub.
+
+A run records the content of what it names (of `FILE#AUTHOR`, that of the file), and refuses to go
+on with another. Both marks: `metadata=NOT_IDENTITY | PATH`.
+"""
 
 
 @attrs.frozen
@@ -30,6 +37,17 @@ class Component(ABC):
 
     role: ClassVar[str]
     name: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        options = {name for base in cls.__mro__[1:] for name in getattr(base, "__slots__", ())}
+        for name in sorted(options & vars(cls).keys() - cls.__annotations__.keys()):
+            # attrs drops such a value without a word.
+            if not hasattr(vars(cls)[name], "__get__"):
+                raise TypeError(
+                    f"{cls.__module__}.{cls.__qualname__}: `{name}` has no type, so the option "
+                    f"keeps its default; write `{name}: TYPE = ...`"
+                )
 
     def check(self) -> None:  # noqa: B027
         """Raise `CptError` if this cannot work here (a missing key, a missing file).
@@ -73,7 +91,7 @@ class Responder(Component):
         known = {field.alias for field in attrs.fields(type(self)) if field.init}
         for option in options.keys() - known:
             raise CptError(
-                f"responder {self.name} has no option {option!r} (it has "
+                f"the responder {self.name!r} has no option {option!r} (it has "
                 f"{', '.join(sorted(known)) or 'none'}); choose one that has."
             )
         return attrs.evolve(self, **options)
@@ -161,9 +179,18 @@ class Judge(Component):
 
     role = "judge"
 
+    def __init_subclass__(cls, **rest: Any) -> None:
+        """Check what a judge returns wherever it is called, as any pairer may call it."""
+        super().__init_subclass__(**rest)
+        if "judge" in vars(cls):
+            cls.judge = checked_judge(cls.judge)  # type: ignore[method-assign]
+
     @abstractmethod
     async def judge(self, prompt: Prompt, responses: Sequence[Response], ask: Ask) -> Verdict:
-        """Score each response to the prompt."""
+        """Score each response to the prompt.
+
+        Whoever calls it gets a `Verdict` with one score for each response, or a `WrongReturn`.
+        """
 
 
 @attrs.frozen
@@ -173,11 +200,12 @@ class Pairer(Component):
     role = "pairer"
 
     @abstractmethod
-    async def pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair]:
+    async def pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair | NoPair]:
         """Make the pairs of one prompt, or raise `NoPair`.
 
-        Core runs many prompts at once and keeps their order; it drops and counts pairs with an
-        empty side or two equal ones.
+        Where one pair of several cannot be made, return a `NoPair` in its place: it is recorded
+        and counted beside the pairs. Core runs many prompts at once and keeps their order; it
+        drops and counts pairs with an empty side or two equal ones.
         """
 
 
@@ -191,10 +219,11 @@ class Scheduler(Component):
     def batches(
         self, pairs: Sequence[Pair], size: int, seed: int, epochs: int
     ) -> Iterator[Sequence[int]]:
-        """Yield the batches of a whole training as indices into `pairs`.
+        """Yield the batches of a whole training, each as whole numbers that index `pairs`.
 
         The same arguments yield the same batches: a resumed run skips those it has done. Every
-        batch but the last of an epoch has `size` indices.
+        batch but the last of an epoch has `size` indices, and none is empty. Core refuses an
+        order that breaks this.
         """
 
 
@@ -211,7 +240,20 @@ class Loss(Component):
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
-        """Return the loss of each pair. Shape (pairs,)."""
+        """Return the loss of each pair. Shape (pairs,).
+
+        The loss of a pair must not depend on which other pairs are in the batch, as a step may be
+        cut anywhere; core tries that once in every training.
+        """
+
+    def metrics(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what to log beside the loss: one number for each pair, by name. Shape (pairs,).
+
+        Called without gradient for every batch that the loss was called with. The mean over all
+        pairs since the last line is logged as `LOSS/NAME`, pair weights left aside. A name has no
+        blanks, and every batch gives the same names. The default is none.
+        """
+        return {}
 
     @property
     def reward_scale(self) -> float:
@@ -229,7 +271,7 @@ class Evaluator(Component):
     async def evaluate(
         self, model: Responder, prompts: Sequence[Prompt], ask: Ask
     ) -> Mapping[str, Score]:
-        """Return named scores.
+        """Return scores by name; a name has no blanks.
 
         `model` is the responder under evaluation: `ask(model, prompt)` is its answer, and
         `model.with_options(temperature=0.0)` answers greedily. `cpt.models.folder_of(model.model)`
@@ -237,6 +279,17 @@ class Evaluator(Component):
         """
 
 
+@attrs.frozen
+class Observer(Component):
+    """Observes a run, with options of its own.
+
+    Its methods are the hooks that observe (`cpt_step_ended` and the like), each marked with
+    `@cpt.hookimpl`. What it must remember is in a field with `init=False`.
+    """
+
+    role = "observer"
+
+
 ROLES: dict[str, type[Component]] = {
-    cls.role: cls for cls in (Responder, Judge, Pairer, Scheduler, Loss, Evaluator)
+    cls.role: cls for cls in (Responder, Judge, Pairer, Scheduler, Loss, Evaluator, Observer)
 }

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from itertools import groupby
 from math import inf, sqrt
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 
-from cpt.errors import BadData, CptError, NoPair
+from cpt.checks import has_finite_scores, has_its_interval, is_a
+from cpt.errors import CptError, NoPair, WrongReturn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,13 +53,13 @@ class Outcome(StrEnum):
 
 
 def outcome_of(word: str) -> Outcome:
-    """The outcome that a word names. Raises `BadData`."""
+    """The outcome that a word names. Raises `WrongReturn`."""
     try:
         return Outcome(word)
     except ValueError:
         near = get_close_matches(str(word), list(Outcome), n=1)
         hint = f"did you mean {str(near[0])!r}?" if near else f"use one of {', '.join(Outcome)}."
-        raise BadData(f"{word!r} is not an outcome of a response; {hint}") from None
+        raise WrongReturn(f"{word!r} is not an outcome of a response; {hint}") from None
 
 
 @attrs.frozen
@@ -85,7 +84,7 @@ class Prompt:
         """What is asked, as one text: the only message, or a transcript of several."""
         if len(self.messages) == 1:
             return self.messages[0].content
-        return "\n\n".join(f"{each.role.capitalize()}: {each.content}" for each in self.messages)
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in self.messages)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,30 +129,20 @@ class Response:
 class Verdict:
     """What a judge found: one score for each response, in the order they were given."""
 
-    scores: tuple[float | None, ...]
-    """Higher is better; None where the judge gave nothing that can be read."""
+    scores: tuple[float | None, ...] = attrs.field(validator=has_finite_scores)
+    """Higher is better, finite; None where the judge gave nothing that can be read."""
     rationale: str = ""
     raw: tuple[str, ...] = ()
     """The judge's own words, one text for each time it was asked."""
-
-    @property
-    def ranking(self) -> tuple[tuple[int, ...], ...]:
-        """Indices of the scored responses, best first, ties together."""
-        scored = [(score, index) for index, score in enumerate(self.scores) if score is not None]
-        best_first = sorted(scored, key=lambda each: -each[0])
-        return tuple(
-            tuple(index for _, index in tied)
-            for _, tied in groupby(best_first, key=lambda each: each[0])
-        )
 
 
 @attrs.frozen(kw_only=True)
 class Pair:
     """A preference: to this prompt, `chosen` rather than `rejected`."""
 
-    prompt: Prompt
-    chosen: Response
-    rejected: Response
+    prompt: Prompt = attrs.field(validator=is_a(Prompt))
+    chosen: Response = attrs.field(validator=is_a(Response))
+    rejected: Response = attrs.field(validator=is_a(Response))
     pairer: str = ""
     """Which pairer made it."""
     tier: int = 0
@@ -170,25 +159,44 @@ class Pair:
 
     @id.default
     def _id(self) -> str:
-        return f"{self.prompt.id}/{self.chosen.author}>{self.rejected.author}"
+        # Defaults come before validators, whose complaint about a wrong part is the clearer one.
+        prompt, chosen, rejected = (
+            getattr(part, name, None)
+            for part, name in (
+                (self.prompt, "id"),
+                (self.chosen, "author"),
+                (self.rejected, "author"),
+            )
+        )
+        return f"{prompt}/{chosen}>{rejected}"
 
 
 @attrs.frozen(kw_only=True)
 class Score:
-    """One measured quantity, with its uncertainty."""
+    """One measured quantity, with its uncertainty. Raises `WrongReturn` if the two do not fit."""
 
     value: float
     low: float
     """Lower end of the 95% interval."""
     high: float
-    """Upper end of the 95% interval."""
+    """Upper end of the 95% interval; infinite only where a single value was measured."""
     each: Mapping[str, float] = attrs.field(factory=dict, repr=False)
     """The value of every prompt by its id: what a paired comparison needs."""
 
+    def __attrs_post_init__(self) -> None:
+        has_its_interval(self)
+
     @classmethod
     def mean(cls, each: Mapping[str, float]) -> Score:
-        """The mean over prompts, with its normal interval; one value alone has no end to it."""
+        """The mean over prompts, with its normal interval; that of a single value is infinite.
+
+        Raises `WrongReturn` if there is no value.
+        """
+        from statistics import fmean, stdev  # slow to import
+
         values = list(each.values())
+        if not values:
+            raise WrongReturn("Score.mean: there is no value to take the mean of.")
         middle = fmean(values)
         half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
         return cls(value=middle, low=middle - half, high=middle + half, each=each)
@@ -204,6 +212,11 @@ class TokenLogps:
     """Shape (pairs, time)."""
     mask: Tensor
     """True where a token belongs to the response. Shape (pairs, time)."""
+
+    def select(self, pairs: slice | Tensor) -> TokenLogps:
+        """Those of some of the pairs, given as a slice or as indices."""
+        reference = None if self.reference is None else self.reference[pairs]
+        return TokenLogps(policy=self.policy[pairs], reference=reference, mask=self.mask[pairs])
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -237,35 +250,65 @@ class Logps:
         """The same token by token."""
         return _needed(self._tokens, "tokens")
 
+    def select(self, pairs: slice | Tensor) -> Logps:
+        """Those of some of the pairs, given as a slice or as indices."""
+        return Logps(
+            policy=self.policy[pairs],
+            length=self.length[pairs],
+            reference=None if self._reference is None else self._reference[pairs],
+            tokens=None if self._tokens is None else self._tokens.select(pairs),
+        )
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Batch:
-    """What a loss sees. It may gain fields; it will not lose any."""
+    """What a loss sees of some pairs. It may gain fields; it will not lose any."""
 
+    ids: tuple[str, ...]
+    """The id of each pair."""
+    prompt_infos: tuple[Mapping[str, Any], ...]
+    """`Prompt.info` of each pair: the other columns of its prompt."""
     chosen: Logps
     _rejected: Logps | None = None
+    tier: Tensor
+    """`Pair.tier`, whole numbers: 1 is the hardest to tell, 0 is unknown. Shape (pairs,)."""
     margin: Tensor
-    """How clear each preference is; NaN where unknown. Shape (pairs,)."""
+    """`Pair.margin`, how clear each preference is; NaN where unknown. Shape (pairs,)."""
     chosen_score: Tensor
-    """NaN where unknown. Shape (pairs,)."""
+    """`Pair.chosen_score`; NaN where unknown. Shape (pairs,)."""
     rejected_score: Tensor
-    """NaN where unknown. Shape (pairs,)."""
+    """`Pair.rejected_score`; NaN where unknown. Shape (pairs,)."""
     progress: float = 0.0
-    """How far training has come, from 0 to 1."""
+    """How far training has come, from 0 at the first step to 1 at the last."""
     _mismatched: Logps | None = None
 
     @property
     def rejected(self) -> Logps:
-        """The other side."""
+        """Log-probabilities of the rejected side."""
         return _needed(self._rejected, "rejected")
 
     @property
     def mismatched(self) -> Logps:
-        """Each prompt with another prompt's chosen response: what a KL estimate is made of.
+        """Each prompt with another prompt's chosen response, to estimate a KL divergence.
 
-        Of all pairs of the optimizer step, however it is cut, and without gradient. Shape (batch,).
+        Of all pairs of the optimizer step, however it is cut, and without gradient. Shape (step,).
         """
         return _needed(self._mismatched, "mismatched")
+
+    def select(self, pairs: slice) -> Batch:
+        """The batch of some of the pairs; `mismatched` stays that of the whole step."""
+        return Batch(
+            ids=self.ids[pairs],
+            prompt_infos=self.prompt_infos[pairs],
+            chosen=self.chosen.select(pairs),
+            rejected=None if self._rejected is None else self._rejected.select(pairs),
+            tier=self.tier[pairs],
+            margin=self.margin[pairs],
+            chosen_score=self.chosen_score[pairs],
+            rejected_score=self.rejected_score[pairs],
+            progress=self.progress,
+            mismatched=self._mismatched,
+        )
 
 
 def _needed(value: T | None, need: str) -> T:

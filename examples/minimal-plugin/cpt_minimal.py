@@ -1,9 +1,11 @@
-"""A loss that stops pushing once a pair is well apart, and a pairer that prefers brevity."""
+"""A loss, a pairer, an observer with an option, and a command."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
+import click
 
 import cpt
 
@@ -46,6 +48,34 @@ class Brief(cpt.Pairer):
         return [cpt.Pair(prompt=prompt, chosen=shorter, rejected=longer, margin=float(margin))]
 
 
+@attrs.frozen
+class Csv(cpt.Observer):
+    """Writes the loss of the training to a CSV file in the run folder."""
+
+    name = "csv"
+    every: int = 1
+    """A row is written for steps that are a multiple of this."""
+
+    @cpt.hookimpl
+    def cpt_metrics_logged(self, output: Path, step: int, metrics: Mapping[str, float]) -> None:
+        """Add a row."""
+        if step % self.every == 0:
+            with (output / "loss.csv").open("a") as file:
+                file.write(f"{step},{metrics['loss']:.6f}\n")
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+def lowest(run: Path) -> None:
+    """Print the step with the lowest loss of a RUN that the observer `csv` watched."""
+    file = run / "loss.csv"
+    if not file.exists():
+        raise cpt.CptError(f"{run}: no loss.csv in this folder; train with --observers csv.")
+    rows = (line.split(",") for line in file.read_text().splitlines())
+    step, loss = min(rows, key=lambda row: float(row[1]))
+    click.echo(f"step {step}: {loss}")
+
+
 @cpt.hookimpl
 def cpt_losses() -> list[type[cpt.Loss]]:
     """Offer the loss."""
@@ -56,3 +86,15 @@ def cpt_losses() -> list[type[cpt.Loss]]:
 def cpt_pairers() -> list[type[cpt.Pairer]]:
     """Offer the pairer."""
     return [Brief]
+
+
+@cpt.hookimpl
+def cpt_observers() -> list[type[cpt.Observer]]:
+    """Offer the observer."""
+    return [Csv]
+
+
+@cpt.hookimpl
+def cpt_commands() -> list[click.Command]:
+    """Offer the command."""
+    return [lowest]

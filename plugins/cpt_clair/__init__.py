@@ -29,7 +29,7 @@ class Clair(cpt.Pairer):
     """Who revises them: a stronger model."""
     keep_length: bool = False
     """Ask for a revision about as long as the answer, so that length tells nothing."""
-    template: str = ""
+    template: str = attrs.field(default="", metadata=cpt.PATH)
     """A file with another request to the reviser, with the places {task} and {student_solution}
     and the identifiers {teacher_reasoning} and {corrected_student_solution}."""
 

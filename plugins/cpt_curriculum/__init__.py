@@ -1,4 +1,4 @@
-"""Orders in which to show a model its pairs, the curriculum of arXiv 2310.02263 among them."""
+"""Orders of the pairs, the curriculum of arXiv 2310.02263 among them."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Curriculum(cpt.Scheduler):
             for step, batch in enumerate(_cut(order, size), start=epoch * per_epoch):
                 alpha = self._alpha(step, epochs * per_epoch)
                 yield [
-                    _drawn(prompts[each], hard if draw.random() < alpha else easy, pairs, draw)
-                    for each in batch
+                    _drawn(prompts[prompt], hard if draw.random() < alpha else easy, pairs, draw)
+                    for prompt in batch
                 ]
 
     def _tiers(self, pairs: Sequence[cpt.Pair]) -> tuple[int, int]:
@@ -97,7 +97,7 @@ class Staged(cpt.Scheduler):
 
     name = "staged"
     by: Literal["tier", "margin"] = "tier"
-    """What tells easy from hard: the tier, in random order within each, or the margin."""
+    """What a pair is ordered by: its tier, in random order within each, or its margin."""
     reverse: bool = False
     """Begin with the hardest instead."""
 
@@ -123,7 +123,8 @@ def _by_prompt(pairs: Sequence[cpt.Pair]) -> list[list[int]]:
 def _drawn(indices: Sequence[int], tier: int, pairs: Sequence[cpt.Pair], draw: Random) -> int:
     """One of these pairs, from the tier nearest to `tier`."""
     distance = min(abs(pairs[index].tier - tier) for index in indices)
-    return draw.choice([each for each in indices if abs(pairs[each].tier - tier) == distance])
+    nearest = [index for index in indices if abs(pairs[index].tier - tier) == distance]
+    return draw.choice(nearest)
 
 
 def _tier(pair: cpt.Pair) -> int:

@@ -26,13 +26,13 @@ class Judged(cpt.Evaluator):
     async def evaluate(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
     ) -> Mapping[str, cpt.Score]:
-        speakers = {
+        models = {
             "greedy" if temperature == 0 else f"T={temperature:g}": model.with_options(
                 temperature=temperature
             )
             for temperature in self.temperatures
         } or {"sampled": model, "greedy": model.with_options(temperature=0.0)}
-        return {name: await self._mean(speaker, prompts, ask) for name, speaker in speakers.items()}
+        return {name: await self._mean(one, prompts, ask) for name, one in models.items()}
 
     async def _mean(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
@@ -40,16 +40,17 @@ class Judged(cpt.Evaluator):
         from asyncio import gather
 
         scores = await gather(*(self._score(model, prompt, ask) for prompt in prompts))
-        each = {
+        known = {
             prompt.id: score
             for prompt, score in zip(prompts, scores, strict=True)
             if score is not None
         }
-        if not each:
+        if not known:
             raise cpt.CptError(
-                f"evaluators.judged: {self.judge.name} scored none of the {len(prompts)} answers."
+                f"the evaluator {self.name!r}: the judge {self.judge.name!r} scored none of the "
+                f"{len(prompts)} answers of {model.author}."
             )
-        return cpt.Score.mean(each)
+        return cpt.Score.mean(known)
 
     async def _score(self, model: cpt.Responder, prompt: cpt.Prompt, ask: cpt.Ask) -> float | None:
         try:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import attrs
+from attrs.validators import ge
 
 import cpt
 
@@ -41,19 +42,15 @@ class Llm(cpt.Judge):
     name = "llm"
     responder: cpt.Responder
     """Who judges."""
-    scale: int = 10
+    scale: int = attrs.field(default=10, validator=ge(2))
     """The best score; the worst is 1."""
-
-    def check(self) -> None:
-        if self.scale < 2:
-            raise cpt.CptError(f"judge.scale is {self.scale}: the best score must be above 1.")
 
     async def judge(
         self, prompt: cpt.Prompt, responses: Sequence[cpt.Response], ask: cpt.Ask
     ) -> cpt.Verdict:
         from asyncio import gather
 
-        said = await gather(*(self._ask(prompt, each, ask) for each in responses))
+        said = await gather(*(self._ask(prompt, response, ask) for response in responses))
         return cpt.Verdict(
             scores=tuple(read_score(text, self.scale) for text in said),
             rationale=said[0] if len(said) == 1 else "",
@@ -70,7 +67,7 @@ class Llm(cpt.Judge):
 
 
 def read_score(text: str, scale: int) -> float | None:
-    """The last score that a text gives, if it lies on the scale."""
+    """The last score that a text gives, if it is on the scale."""
     given = list(SCORE.finditer(text))
     if not given:
         return None

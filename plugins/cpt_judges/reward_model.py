@@ -31,7 +31,7 @@ class RewardModel(cpt.Judge):
     """
 
     name = "reward_model"
-    model: str
+    model: str = attrs.field(metadata=cpt.PATH)
     """Its folder, or its id on the hub."""
     dtype: Dtype = "auto"
     """What it is computed in; `auto` is what it was saved in."""
@@ -53,8 +53,8 @@ class RewardModel(cpt.Judge):
         )
         said = await gather(*(ask(scorer, answered(prompt, response)) for response in responses))
         return cpt.Verdict(
-            scores=tuple(float(each.expect().text) for each in said),
-            raw=tuple(each.text for each in said),
+            scores=tuple(float(answer.expect().text) for answer in said),
+            raw=tuple(answer.text for answer in said),
         )
 
 
@@ -156,8 +156,6 @@ def _load(folder: str, weights: str, device: str, dtype: Dtype) -> Loaded:
     """The model in a folder, as long as it is the one with these weights. Raises `CptError`."""
     from transformers import AutoModelForSequenceClassification
 
-    from cpt.training.data.tokens import load_tokenizer
-
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=dtype, output_loading_info=True
@@ -171,4 +169,4 @@ def _load(folder: str, weights: str, device: str, dtype: Dtype) -> Loaded:
             f"{model.num_labels} outputs and {len(report['missing_keys'])} untrained weights."
         )
     named = model.config.get_text_config().pad_token_id is not None
-    return Loaded(model.to(device).eval(), load_tokenizer(Path(folder)), named)
+    return Loaded(model.to(device).eval(), models.load_tokenizer(Path(folder)), named)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 import attrs
 
@@ -45,12 +44,16 @@ def credit(task: Task, answer: str) -> float:
     for wording in task.family.answers:
         if said := form(wording, given).fullmatch(answer):
             return _share(task.found, said.groupdict())
+    from statistics import fmean  # slow to import
+
     words = set(re.findall(r"\w+", answer))
     return FORMLESS * fmean(value in words for value in task.found.values())
 
 
 def _share(right: Mapping[str, str], said: Mapping[str, str]) -> float:
     """Mean credit of the facts."""
+    from statistics import fmean
+
     from rapidfuzz.distance.Levenshtein import normalized_similarity
 
     return fmean(

@@ -76,7 +76,7 @@ def _four_words(random: Random) -> Facts:
 
 def _odd(given: Facts) -> Facts:
     kinds = {kind: [w for w in given.values() if w in words] for kind, words in KINDS.items()}
-    odd, words = min(((k, w) for k, w in kinds.items() if w), key=lambda each: len(each[1]))
+    odd, words = min(((k, w) for k, w in kinds.items() if w), key=lambda kind: len(kind[1]))
     return {"odd": words[0], "kind": odd}
 
 

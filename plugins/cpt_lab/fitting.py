@@ -91,7 +91,7 @@ def fit(
 def _loss(model: Any, tokens: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of the answers, summed over their tokens. Both shapes (rows, time)."""
     counted = targets != NOTHING
-    # Padding lies to the right, where causal attention does not look: no mask is needed.
+    # Padding is on the right, where causal attention does not look: no mask is needed.
     hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
     return cross_entropy(model.lm_head(hidden[counted]), targets[counted], reduction="sum")
 

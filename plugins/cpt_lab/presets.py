@@ -1,4 +1,4 @@
-"""What `cpt` does in the lab when it is told nothing else."""
+"""What `cpt` does in the lab by default."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def make(rest: str) -> Path:
 
 
 def bring(settings: Settings, name: str) -> Path:
-    """Where a set of prompts or a model lies, made if it is not there yet.
+    """The path of a set of prompts or a model, made if it is not there yet.
 
     Two processes that want the same thing make it once; one that dies leaves nothing half-made.
     """

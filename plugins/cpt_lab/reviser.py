@@ -1,4 +1,4 @@
-"""A reviser for CLAIR who knows the right answers and mends most of what is wrong."""
+"""A reviser for CLAIR that knows the right answers and fixes most of what is wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from random import Random
 
 import attrs
+from attrs.validators import ge, le
 
 import cpt
 from cpt_lab.world import Task, read
@@ -21,27 +22,23 @@ REVISION = """\
 
 @attrs.frozen
 class Reviser(cpt.Local):
-    """Mend the flaws of a student's answer to a prompt of the lab, each with a probability.
+    """Fix the flaws of a student's answer to a prompt of the lab, each with a probability.
 
-    What it is asked for is a revision of the kind that `clair` wants: the prompt has a line with
+    It is asked for a revision of the kind that `clair` wants: the prompt has a line with
     the task and, below it, one with the answer. It turns the answer into the nearest right one and
-    leaves out some of the changes. The same answer is always mended in the same way.
+    leaves out some of the changes. The same answer is always fixed in the same way.
     """
 
     name = "lab_reviser"
     journaled = False  # To ask again is as fast as to look it up.
-    mends: float = 0.8
-    """Probability that a flaw is mended."""
+    fixes: float = attrs.field(default=0.8, validator=[ge(0.0), le(1.0)])
+    """Probability that a flaw is fixed."""
     seed: int = attrs.field(default=0, kw_only=True)
     """Decides which flaws are."""
 
     @property
     def author(self) -> str:
         return self.name
-
-    def check(self) -> None:
-        if not 0 <= self.mends <= 1:
-            raise cpt.CptError(f"lab_reviser.mends is {self.mends}: a probability is from 0 to 1.")
 
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
         return [self._answer(prompt, sample) for prompt, sample in requests]
@@ -58,7 +55,7 @@ class Reviser(cpt.Local):
             )
         task, answer = found
         random = Random(f"{self.seed} {sample} {prompt.text}")
-        reasoning, solution = mend(answer, nearest(task, answer), self.mends, random)
+        reasoning, solution = fix(answer, nearest(task, answer), self.fixes, random)
         return cpt.Response(
             prompt_id=prompt.id,
             text=REVISION.format(reasoning=reasoning, solution=solution),
@@ -71,7 +68,7 @@ def _task_and_answer(text: str) -> tuple[Task, str] | None:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for number, line in enumerate(lines, start=1):
         if (task := read(line)) and lines[number:]:
-            return task, max(lines[number:], key=lambda each: _likeness(task, each))
+            return task, max(lines[number:], key=lambda below: _likeness(task, below))
     return None
 
 
@@ -88,13 +85,16 @@ def _likeness(task: Task, line: str) -> float:
     return normalized_similarity(line, nearest(task, line))
 
 
-def mend(answer: str, right: str, mends: float, random: Random) -> tuple[str, str]:
-    """What is said about each change that is made, and the answer with these changes."""
+def fix(answer: str, right: str, fixes: float, random: Random) -> tuple[str, str]:
+    """A remark about each change that is made, and the answer with these changes.
+
+    Each difference from the right answer is changed with the probability `fixes`.
+    """
     before, after = answer.split(), right.split()
     remarks: list[str] = []
     words: list[str] = []
     for change, old, new in _changes(before, after):
-        if change and random.random() < mends:
+        if change and random.random() < fixes:
             remarks.append(f"- {' '.join(old) or 'nothing'!r} should be {' '.join(new)!r}")
             words += new
         else:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
 import attrs
 
-from cpt import CptError
+from cpt import CptError, paths
 
 CARE = {"strong": 0.25, "middle": 0.5, "weak": 0.8}
 """How often the writers that the care rungs learn from are careless."""
@@ -19,7 +18,7 @@ SKILL = {"strong": 1.0, "middle": 0.42, "weak": 0.28}
 PROMPTS = ("train", "dev", "test")
 MODELS = ("base", "policy", *(f"{kind}/{rung}" for kind in ("care", "skill") for rung in CARE))
 SOURCES = ("words", "families", "world", "tokenizer", "settings", "fitting", "recipes")
-"""Modules that decide what the lab makes: with another text of theirs, it is made anew."""
+"""Modules that decide what the lab makes: if their code changes, it is made again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,10 +38,9 @@ class Settings:
 
     @property
     def folder(self) -> Path:
-        """Where all that is made with these settings lies."""
-        cache = os.environ.get("CPT_CACHE") or Path.home() / ".cache" / "cpt"
+        """The folder of all that is made with these settings."""
         digest = blake2b(json.dumps(attrs.asdict(self)).encode() + _sources(), digest_size=8)
-        return Path(cache) / "lab" / digest.hexdigest()
+        return paths.cache_folder() / "lab" / digest.hexdigest()
 
 
 SIZES = {
@@ -59,7 +57,7 @@ def parse(rest: str) -> tuple[Settings, str]:
     number = seed.removeprefix("seed=")
     if name not in (*PROMPTS, *MODELS) or not number.isdigit():
         known = ", ".join((*PROMPTS, *MODELS))
-        raise CptError(f"lab:{rest}: the lab has {known}; tiny/ and seed=N/ may stand before.")
+        raise CptError(f"lab:{rest}: the lab has {known}; tiny/ and seed=N/ may come first.")
     return attrs.evolve(SIZES[size], seed=int(number)), name
 
 

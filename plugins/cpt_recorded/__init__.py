@@ -25,7 +25,7 @@ class Recorded(cpt.Local):
 
     name = "recorded"
     journaled = False
-    source: str
+    source: str = attrs.field(metadata=cpt.PATH)
     """FILE#AUTHOR. A file with one author needs none; one that names none takes any."""
 
     @property

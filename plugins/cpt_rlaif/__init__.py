@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+from attrs.validators import ge
 
 import cpt
 
@@ -22,14 +23,10 @@ class Rlaif(cpt.Pairer):
     """Whose answers are compared: the model to be trained."""
     judge: cpt.Judge
     """Who scores them."""
-    samples: int = 4
+    samples: int = attrs.field(default=4, validator=ge(2))
     """Answers to each prompt."""
     minimum_gap: float = 0.0
-    """Scores that lie less than this apart give no pair; equal ones never do."""
-
-    def check(self) -> None:
-        if self.samples < 2:
-            raise cpt.CptError(f"pairer.samples is {self.samples}: a pair takes 2 answers or more.")
+    """Scores less than this apart give no pair; equal ones never do."""
 
     async def pair(self, prompt: cpt.Prompt, ask: cpt.Ask) -> Sequence[cpt.Pair]:
         from asyncio import gather

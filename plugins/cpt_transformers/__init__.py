@@ -21,11 +21,11 @@ class Transformers(cpt.Local):
 
     Only the options below decide how it is sampled, not what its own configuration suggests. The
     randomness of an answer is a function of the seed, the conversation, the sample number and the
-    place in the text, so that it does not depend on what else is asked.
+    position in the text, so that it does not depend on what else is asked.
     """
 
     name = "transformers"
-    model: str
+    model: str = attrs.field(metadata=cpt.PATH)
     """Its folder, or its id on the hub."""
     temperature: float = 1.0
     """What the logits are divided by; 0 takes the likeliest token each time."""
@@ -52,7 +52,7 @@ class Transformers(cpt.Local):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """A model is its weights, wherever they lie: one trained anew is another model."""
+        """A model is its weights, wherever they are: one that is trained again is another model."""
         options = super().identity
         return {**options, "model": models.digest_of(self.model)}
 
@@ -83,10 +83,10 @@ class Transformers(cpt.Local):
                 models.device_of(self.device),
                 self.dtype,
             )
-            said = loaded.answer(asked, self)
+            responses = loaded.answer(asked, self)
         return [
-            attrs.evolve(each, prompt_id=prompt.id)
-            for (prompt, _), each in zip(requests, said, strict=True)
+            attrs.evolve(response, prompt_id=prompt.id)
+            for (prompt, _), response in zip(requests, responses, strict=True)
         ]
 
     def _conversation(self, prompt: cpt.Prompt) -> tuple[cpt.Message, ...]:

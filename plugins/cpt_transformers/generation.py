@@ -14,10 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from cpt import CptError, Message, Response, Usage, models
-from cpt.training.data.tokens import load_tokenizer
-from cpt.training.forward.cpu import suited_threads
-from cpt.types import Outcome
+from cpt import CptError, Message, Outcome, Response, Usage, models
+from cpt.models import load_tokenizer, suited_threads
 from cpt_transformers.sampling import key, sampler
 
 if TYPE_CHECKING:
@@ -42,22 +40,25 @@ class Loaded:
     """Tokens that end an answer."""
 
     def answer(self, requests: Sequence[Request], options: Transformers) -> list[Response]:
-        """An answer to each request, whatever they are generated together with."""
-        chats = [[attrs.asdict(turn) for turn in each.messages] for each in requests]
+        """An answer to each request; which are generated together does not change any."""
+        chats = [[attrs.asdict(turn) for turn in request.messages] for request in requests]
         texts = self.tokenizer.apply_chat_template(
             chats, tokenize=False, add_generation_prompt=True
         )
         prompts = self.tokenizer(texts, add_special_tokens=False).input_ids
-        keys = [key(each.messages, each.sample, options.seed) for each in requests]
+        keys = [key(request.messages, request.sample, options.seed) for request in requests]
         answers: dict[int, Response] = {}
-        for room, batch in self._batches(prompts, options):
-            if room < 1:
+        for limit, batch in self._batches(prompts, options):
+            if limit < 1:
                 answers |= {index: self._too_long(prompts[index], options) for index in batch}
                 continue
-            said = self._generate(
-                [prompts[index] for index in batch], [keys[index] for index in batch], room, options
+            generated = self._generate(
+                [prompts[index] for index in batch],
+                [keys[index] for index in batch],
+                limit,
+                options,
             )
-            for index, ids in zip(batch, said, strict=True):
+            for index, ids in zip(batch, generated, strict=True):
                 answers[index] = self._response(prompts[index], ids, options)
         return [answers[index] for index in range(len(requests))]
 
@@ -67,32 +68,32 @@ class Loaded:
         """Batches of similar length, each with the tokens that every answer in it may have.
 
         A prompt that leaves less than `max_tokens` of the model's context is only put with others
-        that leave as much: how long an answer may be does not depend on its company.
+        that leave as much: how long an answer may be does not depend on its batch.
         """
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
-        def room(index: int) -> int:
+        def limit(index: int) -> int:
             left = context - len(prompts[index]) if context else options.max_tokens
             return min(options.max_tokens, left)
 
-        for tokens, group in groupby(sorted(range(len(prompts)), key=room), key=room):
+        for tokens, group in groupby(sorted(range(len(prompts)), key=limit), key=limit):
             indices = list(group)
             lengths = [len(prompts[index]) for index in indices]
             for batch in models.batches(lengths, options.batch_tokens, extra=max(tokens, 0)):
-                yield tokens, [indices[place] for place in batch]
+                yield tokens, [indices[number] for number in batch]
 
     @torch.inference_mode()
     def _generate(
         self,
         prompts: Sequence[Sequence[int]],
         keys: Sequence[int],
-        room: int,
+        limit: int,
         options: Transformers,
     ) -> list[list[int]]:
         """The token ids of each answer, without what ends it if anything does."""
         ids, mask = _left_padded(prompts, self.model.device)
         config = GenerationConfig(
-            max_new_tokens=room,
+            max_new_tokens=limit,
             do_sample=False,
             eos_token_id=sorted(self.ends),
             pad_token_id=min(self.ends),
@@ -105,19 +106,19 @@ class Loaded:
             top_p=options.top_p,
         )
         with suited_threads(self.model.num_parameters()):
-            said = self.model.generate(
+            generated = self.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=config,
                 logits_processor=chosen,
             )
-        return said[:, ids.shape[1] :].tolist()  # type: ignore[no-any-return]
+        return generated[:, ids.shape[1] :].tolist()  # type: ignore[no-any-return]
 
     def _response(
-        self, prompt: Sequence[int], said: Sequence[int], options: Transformers
+        self, prompt: Sequence[int], ids: Sequence[int], options: Transformers
     ) -> Response:
-        length = next((place for place, token in enumerate(said) if token in self.ends), None)
-        text = self.tokenizer.decode(said[:length], skip_special_tokens=True)
+        length = next((index for index, token in enumerate(ids) if token in self.ends), None)
+        text = self.tokenizer.decode(ids[:length], skip_special_tokens=True)
         ended = Outcome.ANSWERED if text.strip() else Outcome.EMPTY
         return Response(
             prompt_id="",
@@ -127,7 +128,7 @@ class Loaded:
             finish_reason="length" if length is None else "stop",
             usage=Usage(
                 input_tokens=len(prompt),
-                output_tokens=len(said) if length is None else length + 1,
+                output_tokens=len(ids) if length is None else length + 1,
             ),
         )
 
@@ -152,8 +153,8 @@ def _left_padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Te
 
 
 @lru_cache(maxsize=4)
-def load(folder: str, weights: str, device: str, dtype: str) -> Loaded:
-    """The model in a folder, as long as it is the one with these weights. Raises `CptError`."""
+def load(folder: str, digest: str, device: str, dtype: str) -> Loaded:
+    """The model in a folder, loaded once for each digest of it. Raises `CptError`."""
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
@@ -162,8 +163,11 @@ def load(folder: str, weights: str, device: str, dtype: str) -> Loaded:
             f"{folder}: no causal language model that can be loaded ({reason})."
         ) from error
     tokenizer = load_tokenizer(Path(folder))
-    named = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+    configured = model.generation_config.eos_token_id
+    ends = {
+        tokenizer.eos_token_id,
+        *(configured if isinstance(configured, list) else [configured]),
+    } - {None}
     # What it suggests for sampling would otherwise be used wherever we ask for nothing.
     model.generation_config = GenerationConfig()
     return Loaded(model.to(device).eval(), tokenizer, frozenset(ends))

@@ -27,16 +27,16 @@ IN_CACHE = 1 << 17
 
 
 def key(messages: Sequence[Message], sample: int, seed: int) -> int:
-    """What tells the randomness of one request from another's: 64 bits, signed."""
-    said = [[message.role, message.content] for message in messages]
-    text = json.dumps([seed, sample, said])
+    """The key of a request's random numbers: 64 bits, signed."""
+    turns = [[message.role, message.content] for message in messages]
+    text = json.dumps([seed, sample, turns])
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def sampler(
     keys: Sequence[int], start: int, *, temperature: float, top_k: int, top_p: float
 ) -> LogitsProcessorList:
-    """What turns logits so that their maximum is a sample; at temperature 0 they stay.
+    """Processors after which the largest logit is a sample; none at temperature 0.
 
     `start` is the position at which answers begin; the row of a batch has the key of its request.
     """
@@ -69,11 +69,11 @@ def gumbel(keys: Tensor, step: int, vocabulary: int) -> Tensor:
     """Standard Gumbel noise, a function of key, step and token. Shape (rows, vocabulary)."""
     tokens = torch.arange(1, vocabulary + 1, device=keys.device) * GOLDEN
     # As a tensor, because the product wraps around.
-    place = torch.tensor(step + 1, device=keys.device) * GOLDEN
-    streams = _mixed(_mixed(keys.clone()) + place)
+    offset = torch.tensor(step + 1, device=keys.device) * GOLDEN
+    streams = _mixed(_mixed(keys.clone()) + offset)
     at_once = IN_CACHE if keys.device.type == "cpu" else len(keys) * vocabulary
-    few = torch.split(streams, max(1, at_once // vocabulary))
-    return torch.cat([_noise(_mixed(each.unsqueeze(1) + tokens)) for each in few])
+    blocks = torch.split(streams, max(1, at_once // vocabulary))
+    return torch.cat([_noise(_mixed(block.unsqueeze(1) + tokens)) for block in blocks])
 
 
 def _noise(bits: Tensor) -> Tensor:

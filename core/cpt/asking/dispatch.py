@@ -49,8 +49,8 @@ class Dispatcher:
             return await self._ask_local(responder, prompt, request)
         if not isinstance(responder, Service):
             raise CptError(
-                f"responder {responder.name}: {type(responder).__name__} is neither a cpt.Service "
-                "nor a cpt.Local; subclass one of them."
+                f"the responder {responder.name!r}: {type(responder).__name__} is neither a "
+                "cpt.Service nor a cpt.Local; subclass one of them."
             )
         endpoint = self._endpoint(responder)
         if self._batches and isinstance(responder, BatchService):

@@ -7,6 +7,8 @@ from typing import Final
 import attrs
 from attrs.validators import ge, gt, optional
 
+from cpt.roles import PATH
+
 SHORT: Final = {"short": True}
 """Metadata of a field whose flag may be given without `asking.` too."""
 IN_BATCHES = 10_000
@@ -21,7 +23,7 @@ class Asking:
     """Most prompts under way; each service's own `concurrency` bounds what it is sent."""
     budget: float | None = attrs.field(default=None, validator=optional(gt(0.0)), metadata=SHORT)
     """Most US dollars that this run folder may cost; asking stops before it is passed."""
-    prices: str | None = attrs.field(default=None, metadata=SHORT)
+    prices: str | None = attrs.field(default=None, metadata=SHORT | PATH)
     """A price table of yours (YAML), whose models come before the built-in ones."""
     batch: bool = attrs.field(default=False, metadata=SHORT)
     """Use the provider's batch endpoint, where it has one: cheaper, and done within a day."""

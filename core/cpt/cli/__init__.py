@@ -18,7 +18,8 @@ from cpt.cli.inspect import plugins, show
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
 from cpt.errors import CptError, Stopped
-from cpt.plugins.manager import load_plugins
+from cpt.plugins.manager import Plugins, load_plugins
+from cpt.plugins.offers import Offers
 from cpt.plugins.registry import Registry
 
 INTERRUPTED = 130
@@ -30,7 +31,7 @@ DISK = {
     errno.EDQUOT: Stopped,
     errno.ENOSPC: Stopped,
 }
-"""What a disk may say, wherever it is reached, that is the user's to mend."""
+"""Errors of the disk, wherever they happen, that are the user's to fix."""
 
 
 class Cli(click.Group):
@@ -52,7 +53,7 @@ class Cli(click.Group):
             status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
             click.echo(
-                "cpt: interrupted; what was done is kept, the same command goes on.", err=True
+                "cpt: interrupted; what was done is kept, the same command continues.", err=True
             )
             status = INTERRUPTED
         sys.exit(status if isinstance(status, int) else 0)
@@ -67,19 +68,20 @@ class Cli(click.Group):
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*self.commands, *self._offered(ctx)]
+        return [*self.commands, *self._offered(ctx).names(self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or self._offered(ctx).get(cmd_name)
+        """One of ours, or a plugin's: as `PLUGIN/NAME` where the name alone is not enough."""
+        return super().get_command(ctx, cmd_name) or self._offered(ctx).find(cmd_name)
 
-    def _offered(self, ctx: click.Context) -> dict[str, click.Command]:
-        hook = ctx.obj.plugins.manager.hook
-        return {str(each.name): each for offered in hook.cpt_commands() for each in offered}
+    def _offered(self, ctx: click.Context) -> Offers[click.Command]:
+        plugins: Plugins = ctx.obj.plugins
+        return plugins.offers("cpt_commands", "command")
 
 
 @contextmanager
 def _disk_errors() -> Iterator[None]:
-    """Raise `CptError` for what only the user can mend; any other error is a bug, and stays."""
+    """Raise `CptError` for what only the user can fix; any other error is a bug, and stays."""
     try:
         yield
     except OSError as error:

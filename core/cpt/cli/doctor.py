@@ -1,15 +1,15 @@
-"""`cpt doctor`: what is wrong with pairs, before anyone trains on them."""
+"""`cpt doctor`: what is wrong with pairs, before they are trained on."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import attrs
 import click
 
 from cpt import paths
-from cpt.cli.stages import PipelineCommand, prepare
+from cpt.cli.command import PipelineCommand, prepare
+from cpt.cli.output import json_option, print_json
 from cpt.errors import CptError
 
 MOST_SHOWN = 5
@@ -18,13 +18,11 @@ MOST_SHOWN = 5
 @click.pass_context
 def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
     from cpt.data import read_pairs
-    from cpt.models import folder_of
+    from cpt.models import folder_of, load_tokenizer
     from cpt.training.data.findings import NOTED, REFUSED
     from cpt.training.data.prepare import examine
-    from cpt.training.data.tokens import load_tokenizer
     from cpt.training.forward.loading import vocabulary, within_positions
 
-    # Pairs are given, so that no preset fills in a model.
     config = prepare(ctx, values | {"pairs": source}).config
     if config.model is None:
         raise CptError("--model must be given: whose tokenizer and chat template are meant?")
@@ -33,11 +31,11 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     options = within_positions(config.train, folder)
     report = examine(pairs, load_tokenizer(folder), options, vocabulary(folder))
     if as_json:
-        click.echo(json.dumps(attrs.asdict(report) | {"counts": report.counts}))
+        print_json(attrs.asdict(report) | {"counts": report.counts})
         return
     click.echo(f"{report.pairs} pairs, {report.kept} can be trained on.")
     for problem, count in report.counts.items():
-        ids = [each.pair for each in report.findings if each.problem == problem]
+        ids = [finding.pair for finding in report.findings if finding.problem == problem]
         more = ", ..." if count > MOST_SHOWN else ""
         what = "dropped" if problem in REFUSED else "kept"
         meaning = {**REFUSED, **NOTED}[problem]
@@ -53,10 +51,11 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
 doctor = PipelineCommand(
     "doctor",
     callback=_doctor,
-    help="Say what is wrong with pairs, and which training would drop.",
+    help="Report what is wrong with pairs, and which training would drop.",
     shows=frozenset({"model", "train"}),
+    default_preset=False,  # it would fill in a model
     params=[
         click.Argument(["source"], metavar="PAIRS"),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print plain data."),
+        json_option(),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command-line door of the options: flags that grow with the chosen components."""
+"""The flags of the command line, which depend on the components that are chosen."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OrNothing(click.ParamType[Any]):
 
 
 class Flag(click.Option):
-    """An option of a component, at its address; a short one by its last name alone, too."""
+    """An option at its address; with `short`, its last name alone is a second spelling."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Flag(click.Option):
         short: bool = False,
         **rest: Any,
     ) -> None:
-        spelt = address.replace("_", "-")
-        names = [spelt.rpartition(".")[2], spelt] if short else [spelt]
+        spelling = address.replace("_", "-")
+        names = [spelling.rpartition(".")[2], spelling] if short else [spelling]
         super().__init__(
             [
-                *(f"--{each}/--no-{each}" if kind is bool else f"--{each}" for each in names),
+                *(f"--{name}/--no-{name}" if kind is bool else f"--{name}" for name in names),
                 address.replace(".", "__"),
             ],
             type=None if kind is bool else kind,
@@ -77,13 +77,13 @@ class Flag(click.Option):
 
 @attrs.frozen
 class FlagBuilder:
-    """What decides which flags there are."""
+    """Makes the flags for the components that are chosen."""
 
     registry: Registry
     picked: Addresses
-    """All that is chosen so far, from every layer."""
-    spoken: Addresses
-    """What the line itself says: only its components show their options in the help."""
+    """Everything chosen so far, from every layer."""
+    line: Addresses
+    """What is on the line itself: only its components show their options in the help."""
 
     def flags(
         self, cls: type[Any], under: str = "", *, hidden: bool = False, group: str = ""
@@ -127,7 +127,7 @@ class FlagBuilder:
             name = value.get("name") if isinstance(value, Mapping) else value
             if isinstance(name, str):
                 name = name.partition(":")[0]
-                silent = hidden or address not in self.spoken
+                silent = hidden or address not in self.line
                 chosen = self.registry[base.role, name]
                 group = f"{address} {name}"
                 yield from self.flags(chosen, f"{place}.", hidden=silent, group=group)
@@ -135,8 +135,8 @@ class FlagBuilder:
     def _named(self, address: str, kind: Any) -> Iterator[Flag]:
         """Flags of a mapping, for the names that are in use."""
         if attrs.has(kind):
-            names = (each.removeprefix(f"{address}.") for each in _under(self.picked, address))
-            for name in dict.fromkeys(each.partition(".")[0] for each in names):
+            inner = (found.removeprefix(f"{address}.") for found in _under(self.picked, address))
+            for name in dict.fromkeys(found.partition(".")[0] for found in inner):
                 if not name.isidentifier():
                     continue  # no flag is called so; the configuration refuses it
                 yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
@@ -180,7 +180,7 @@ def given(values: Mapping[str, Any], flags: Iterable[click.Parameter]) -> Addres
 
 
 def _under(addresses: Addresses, address: str) -> Iterator[str]:
-    return (each for each in addresses if each.startswith(f"{address}."))
+    return (found for found in addresses if found.startswith(f"{address}."))
 
 
 def _is_role(kind: Any) -> bool:

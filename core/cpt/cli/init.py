@@ -23,7 +23,7 @@ from cpt.roles import ROLES, Loss
 TEMPLATES = Path(__file__).parents[1] / "scaffold"
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 EASIEST = Loss.role
-"""What a package adds if nothing else is said."""
+"""What a package adds without `--role`."""
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ class Package:
 
     @property
     def name(self) -> str:
-        """Of the component; a `cpt-` in front only tells the world what the package is for."""
+        """The name of the component: a `cpt-` in front belongs to the package alone."""
         return self.module.removeprefix("cpt_")
 
     @property
@@ -84,7 +84,7 @@ def init(registry: Registry, name: str, role: str | None) -> None:
     _refuse(package, registry)
     _write(package.files(), Path(name))
     if role is None:
-        others = ", ".join(each for each in ROLES if each != EASIEST)
+        others = ", ".join(other for other in ROLES if other != EASIEST)
         click.echo(f"No --role was given, so it adds a {EASIEST}. There are also: {others}.")
     click.echo(f"./{name} adds the {package.role} {package.name!r}. What comes next:")
     for command in (f"pip install -e ./{name} pytest", f"pytest ./{name}", package.use):
@@ -130,7 +130,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _write(files: Mapping[str, str], folder: Path) -> None:
-    """Write a folder that is whole or not there at all."""
+    """Write a folder that is complete, or none."""
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         made = Path(scratch, folder.name)
         for path, text in files.items():

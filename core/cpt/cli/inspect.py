@@ -1,63 +1,76 @@
-"""`cpt plugins` and `cpt show`: what is there, and what it can be told."""
+"""`cpt plugins` and `cpt show`: which plugins and components there are, with their options."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import traceback
 from typing import Any
 
 import attrs
 import click
 
+from cpt.cli.output import print_json, takes_json
 from cpt.config import Config, options
 from cpt.plugins.manager import Plugin
-from cpt.plugins.registry import Registry, plural
+from cpt.plugins.offers import plural
+from cpt.plugins.registry import Registry
 from cpt.roles import ROLES
 
 
+@takes_json
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print plain data.")
-@click.option("--traceback", "full", is_flag=True, help="Show why a plugin did not load.")
+@click.option("--traceback", "full", is_flag=True, help="Show why a plugin is broken.")
 @click.pass_obj
 def plugins(registry: Registry, as_json: bool, full: bool) -> None:
     """List the plugins.
 
-    For each, where it comes from, how long it took to load, and what it offers.
+    One a line: its status, the time its import took, where it comes from, its hooks or its error.
     """
     found = registry.plugins.found
     if as_json:
-        click.echo(json.dumps([_plain(plugin) for plugin in found.values()], indent=2))
+        print_json([_plain(plugin) for plugin in found.values()], indent=2)
         return
     for key, plugin in found.items():
-        what = repr(plugin.error) if plugin.error else ", ".join(plugin.hooks)
+        what = plugin.why if plugin.error else ", ".join(plugin.hooks)
         took = f"{1000 * plugin.seconds:.0f} ms"
         source = f"{plugin.source} {plugin.version}".strip()
-        click.echo(f"{key:<14} {plugin.state:<8} {took:>6}  {source:<32} {what}")
+        click.echo(f"{key:<14} {plugin.status:<8} {took:>6}  {source:<32} {what}")
         if full and plugin.error:
             click.echo("".join(traceback.format_exception(plugin.error)))
 
 
 def _plain(plugin: Plugin) -> dict[str, Any]:
-    record = attrs.asdict(plugin, filter=lambda field, _: field.name != "blocked")
-    return record | {"state": plugin.state, "error": repr(plugin.error) if plugin.error else None}
+    return {
+        "name": plugin.name,
+        "status": plugin.status,
+        "source": plugin.source,
+        "version": plugin.version,
+        "seconds": plugin.seconds,
+        "hooks": plugin.hooks,
+        "components": [
+            {"role": role, "name": name}
+            for role in ROLES
+            for name in plugin.offered.get(f"cpt_{plural(role)}", ())
+        ],
+        "error": plugin.why if plugin.error else None,
+    }
 
 
+@takes_json
 @click.command()
 @click.argument("role", type=click.Choice(list(ROLES)), required=False)
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print plain data.")
 @click.pass_obj
 def show(registry: Registry, role: str | None, name: str | None, as_json: bool) -> None:
     """List the components of a role, or describe one with its options."""
     roles = [role] if role else list(ROLES)
     described = [
-        _described(registry, each, one)
-        for each in roles
-        for one in ([name] if name else registry.names(each))
+        _described(registry, kind, called)
+        for kind in roles
+        for called in ([name] if name else registry.names(kind))
     ]
     if as_json:
-        click.echo(json.dumps(described, indent=2, default=str))
+        print_json(described, indent=2)
         return
     for component in described:
         label = component["name"] if role else f"{component['role']} {component['name']}"

@@ -1,4 +1,4 @@
-"""What a command says on standard error while it works: bars on a terminal, else plain lines."""
+"""What a command reports on standard error while it works: a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import click
 
-from cpt.cli.tell import in_short, summed_up
+from cpt.cli.output import in_short, summed_up
 from cpt.hookspecs import hookimpl
 
 BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
-"""What the libraries underneath read once, when they are imported."""
+"""Variables that the libraries read once, when they are imported."""
 
 
 def keep_quiet() -> None:
-    """No bars where they cannot be seen, and no line for every try to reach the hub."""
+    """No bars of libraries outside a terminal, and no line for every try to reach the hub."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
         for name in BARS:
@@ -32,30 +32,37 @@ class Progress:
         self._task: Any = None
 
     @hookimpl
-    def cpt_step_ended(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+    def cpt_step_ended(self, step: int, steps: int) -> None:
         if sys.stderr.isatty():
-            self._draw(step, steps, metrics)
-        elif metrics:
+            self._shown(steps).update(self._task, completed=step)
+
+    @hookimpl
+    def cpt_metrics_logged(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        if sys.stderr.isatty():
+            self._shown(steps).update(self._task, metrics=in_short(metrics))
+        else:
             click.echo(f"step {step}/{steps}  {in_short(metrics)}", err=True)
 
     @hookimpl
-    def cpt_stage_ended(self, stage: str, seconds: float, summary: Mapping[str, Any]) -> None:
+    def cpt_stage_ended(
+        self, stage: str, seconds: float, summary: Mapping[str, Any], control: str
+    ) -> None:
         if self._bar:
             self._bar.stop()
             self._bar = None
-        click.echo(f"{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
+        where = f"control {control}: " if control else ""
+        click.echo(f"{where}{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
 
-    def _draw(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+    def _shown(self, steps: int) -> Any:
+        """The bar, once there is something to show."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         if not self._bar:
             columns = ("steps", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            said = TextColumn("{task.fields[said]}")
-            self._bar = Bar(*columns, said, console=Console(stderr=True))
-            self._task = self._bar.add_task("", total=steps, said="")
+            metrics = TextColumn("{task.fields[metrics]}")
+            self._bar = Bar(*columns, metrics, console=Console(stderr=True))
+            self._task = self._bar.add_task("", total=steps, metrics="")
             self._bar.start()
-        self._bar.update(self._task, completed=step)
-        if metrics:
-            self._bar.update(self._task, said=in_short(metrics))
+        return self._bar

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
 from cpt import paths
-from cpt.cli.stages import DRY_RUN, PipelineCommand, prepare, where
-from cpt.cli.tell import bill_lines, summed_up
+from cpt.cli.command import DRY_RUN, PipelineCommand, prepare, run_folder
+from cpt.cli.estimates import print_estimates
+from cpt.cli.output import json_option, print_json, summed_up
+from cpt.cli.summary import bill_lines
 from cpt.errors import BadData, CptError
-from cpt.run.stages import Run, needed
+
+if TYPE_CHECKING:
+    from cpt.run.stage import Run
 
 UNFINISHED = 1
 """Exit status if some prompt has no final outcome yet."""
@@ -33,15 +36,15 @@ def _respond(
     **values: Any,
 ) -> None:
     if status:
-        _say_status(where(ctx, values).path, as_json)
+        _print_status(run_folder(ctx).path, as_json)
         return
     run = prepare(ctx, values)
     if why is not None:
-        _say_why(run, why, as_json)
+        _print_why(run, why, as_json)
     elif dry_run:
         from cpt.run import estimate
 
-        estimate.tell(estimate.estimate_responses(run), as_json)
+        print_estimates(estimate.estimate_responses(run), as_json)
     else:
         _ask(run, as_json)
 
@@ -49,6 +52,7 @@ def _respond(
 def _ask(run: Run, as_json: bool) -> None:
     from cpt.config import options
     from cpt.data import read_prompts
+    from cpt.run.stage import needed
     from cpt.run.steps.respond import respond
 
     responder = needed(run, "responder")
@@ -67,30 +71,34 @@ def _ask(run: Run, as_json: bool) -> None:
         total=total,
     )
     if as_json:
-        click.echo(json.dumps(summary))
+        print_json(summary)
     else:
-        _say_outcomes(summary)
+        _print_outcomes(summary)
         click.echo(f"in {run.path / 'responses.parquet'}")
     if left := summary["unfinished"]:
         how = " with a larger --budget" if "over_budget" in summary["outcomes"] else ""
-        told = f"cpt: {left} requests have no answer yet; the same command{how} goes on."
-        click.echo(told, err=True)
+        click.echo(
+            f"cpt: {left} requests have no answer yet; the same command{how} continues.", err=True
+        )
         sys.exit(UNFINISHED)
 
 
-def _say_outcomes(summary: Mapping[str, Any]) -> None:
-    click.echo(summed_up({name: each for name, each in summary.items() if name != "reasons"}))
+def _print_outcomes(summary: Mapping[str, Any]) -> None:
+    click.echo(summed_up({name: count for name, count in summary.items() if name != "reasons"}))
     for outcome, why in summary["reasons"].items():
         click.echo(f"{outcome}, for one: {why}")
 
 
-def _say_status(path: Path, as_json: bool) -> None:
+def _print_status(path: Path, as_json: bool) -> None:
     from cpt.asking.journal.queries import status
 
     journal = _journal(path)
     found = attrs.asdict(status(journal))
-    click.echo(json.dumps(found) if as_json else summed_up(found))
-    for line in () if as_json else bill_lines(journal):
+    if as_json:
+        print_json(found)
+        return
+    click.echo(summed_up(found))
+    for line in bill_lines(journal):
         click.echo(f"paid {line}")
 
 
@@ -102,9 +110,10 @@ def _journal(path: Path) -> Path:
     return journal
 
 
-def _say_why(run: Run, prompt_id: str, as_json: bool) -> None:
+def _print_why(run: Run, prompt_id: str, as_json: bool) -> None:
     from cpt.asking.journal.queries import why
     from cpt.data import read_prompts
+    from cpt.run.stage import needed
 
     responder = needed(run, "responder")
     source = needed(run, "prompts")
@@ -112,7 +121,7 @@ def _say_why(run: Run, prompt_id: str, as_json: bool) -> None:
         if prompt.id == prompt_id:
             samples = range(run.config.samples)
             reasons = [why(_journal(run.path), responder, prompt, sample) for sample in samples]
-            click.echo(json.dumps(reasons) if as_json else "\n".join(reasons))
+            print_json(reasons) if as_json else click.echo("\n".join(reasons))
             return
     raise BadData(f"--why {prompt_id}: no prompt in {source} has this id.")
 
@@ -126,9 +135,9 @@ respond = PipelineCommand(
     params=[
         click.Option(["--output"], metavar="DIR", help="The run folder."),
         click.Option(["--config", "config_file"], metavar="FILE", help="Options in YAML."),
-        click.Option(["--status"], is_flag=True, help="Say what the journal holds; ask nothing."),
-        click.Option(["--why"], metavar="ID", help="Say why a prompt's request is not found."),
+        click.Option(["--status"], is_flag=True, help="Print what the journal holds; ask nothing."),
+        click.Option(["--why"], metavar="ID", help="Print why there is no answer to this prompt."),
         DRY_RUN,
-        click.Option(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+        json_option(),
     ],
 )

@@ -12,17 +12,17 @@ from attrs.validators import and_, ge, le, optional
 from cpt.asking.options import Asking
 from cpt.config import options
 from cpt.plugins.registry import Registry
-from cpt.roles import Evaluator, Loss, Pairer, Responder, Scheduler
+from cpt.roles import PATH, Evaluator, Loss, Observer, Pairer, Responder, Scheduler
 from cpt.training.options import Training
 
 BEFORE, AFTER = "before", "after"
-"""The models that every evaluation measures; controls stand beside them, by name."""
+"""The models that every evaluation measures; controls come beside them, by name."""
 
 COUNT = optional(and_(ge(1), le(sys.maxsize)))
 
 
-def _refuse_unspeakable(_: Any, field: attrs.Attribute[Any], names: Iterable[str]) -> None:
-    """A control's name is part of addresses, flags and paths, and stands beside two others."""
+def _check_names(_: Any, field: attrs.Attribute[Any], names: Iterable[str]) -> None:
+    """A control's name is part of addresses, flags and paths, and two names are taken."""
     for name in names:
         if not name.isidentifier() or name in (BEFORE, AFTER):
             raise ValueError(
@@ -33,7 +33,7 @@ def _refuse_unspeakable(_: Any, field: attrs.Attribute[Any], names: Iterable[str
 
 @attrs.frozen(kw_only=True)
 class Control:
-    """Something to set beside the method: another training from the same model, or none at all."""
+    """Something to compare the method with: another training from the same model, or none."""
 
     pairer: Pairer | None = None
     """Makes its pairs; without one, it trains on the run's own."""
@@ -51,7 +51,7 @@ class Control:
 class Config:
     """Everything that a run needs to be repeated."""
 
-    prompts: str | None = None
+    prompts: str | None = attrs.field(default=None, metadata=PATH)
     """What to ask: a file (jsonl, json, parquet, csv), a folder of such, or a hub id."""
     limit: int | None = attrs.field(default=None, validator=COUNT)
     """Take only the first so many prompts."""
@@ -61,28 +61,30 @@ class Config:
     """Answers to each prompt in `cpt respond`."""
     pairer: Pairer | None = None
     """Turns prompts into preferences."""
-    pairs: str | None = None
+    pairs: str | None = attrs.field(default=None, metadata=PATH)
     """Pairs to train on instead of making them: a file, a folder or a hub id."""
-    model: str | None = None
+    model: str | None = attrs.field(default=None, metadata=PATH)
     """What to train: a folder or a hub id that transformers loads."""
     scheduler: Scheduler
     """Decides which pairs are trained on, and in which order."""
     loss: Loss
     """Scores a batch of pairs."""
     train: Training = attrs.field(factory=Training)
-    """How to train, whatever the loss."""
+    """How to train, with any loss."""
     evaluators: tuple[Evaluator, ...] = ()
     """Measure the model before and after; repeat the flag for several."""
-    eval_prompts: str | None = None
+    eval_prompts: str | None = attrs.field(default=None, metadata=PATH)
     """What the evaluated models are asked; held out from training."""
     eval_limit: int | None = attrs.field(default=None, validator=COUNT)
     """Ask only the first so many of `eval_prompts`; as many as `limit` where none is given."""
     generator: Responder | None = None
     """How an evaluated model answers; its model is filled in."""
-    controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_refuse_unspeakable)
-    """What to set beside the trained model, by name."""
+    controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_check_names)
+    """What to compare the trained model with, by name."""
+    observers: tuple[Observer, ...] = ()
+    """Observe the run; repeat the flag for several."""
     asking: Asking = attrs.field(factory=Asking)
-    """How responders are asked, whoever they are."""
+    """How responders are asked."""
     seed: int = attrs.field(default=0, validator=and_(ge(0), le(2**32 - 1)))
     """What everything random is drawn from."""
 

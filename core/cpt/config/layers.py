@@ -1,7 +1,7 @@
 """Where the values of a configuration come from.
 
 Every value has one dotted address (`loss.beta`), the same in a file, in the environment and on
-the command line. Layers lie over each other: defaults, preset, run folder, file, environment,
+the command line. Of the layers, a later one wins: defaults, preset, run folder, file, environment,
 flags.
 """
 
@@ -20,7 +20,8 @@ import attrs
 from cpt.config import options
 from cpt.config.config import Config, training_of
 from cpt.errors import BadOptions
-from cpt.plugins.registry import Registry, nearest
+from cpt.plugins.offers import Offers, nearest
+from cpt.plugins.registry import Registry
 from cpt.yamls import read_yaml
 
 DEFAULTS: Mapping[str, Any] = {
@@ -31,7 +32,7 @@ DEFAULTS: Mapping[str, Any] = {
 """The components of a run that names no others."""
 
 DEFAULT_PRESET = "lab"
-"""What fills in a run that says neither what or whom to ask nor what to train."""
+"""What fills in a run that names no prompts, pairs, model or responder."""
 
 RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
 """Environment variables that are not options."""
@@ -46,14 +47,14 @@ class Layer:
     """Values from one place."""
 
     source: str
-    """How an error names the place."""
+    """What an error calls the place."""
     values: Addresses
     recorded: bool = False
-    """Whether a run wrote it, and no person."""
+    """Whether a run wrote it, not a person."""
 
 
 def resolve(layers: Sequence[Layer], registry: Registry) -> Config:
-    """Lay the layers over each other and build the configuration. Raises `BadOptions`."""
+    """Merge the layers and build the configuration. Raises `BadOptions`."""
     try:
         config = options.build(Config, unflatten(merge(layers)), registry)
         for name in config.controls:
@@ -64,36 +65,38 @@ def resolve(layers: Sequence[Layer], registry: Registry) -> Config:
         raise BadOptions("; ".join(lines)) from error
 
 
-def stack(given: Sequence[Layer], registry: Registry) -> list[Layer]:
-    """The defaults and the preset under what was given."""
+def stack(given: Sequence[Layer], registry: Registry, default_preset: bool = True) -> list[Layer]:
+    """The defaults and the preset, under what was given.
+
+    With `default_preset`, one preset fills in a run that names nothing to work on.
+    """
     known = {name for _, name in registry.components}
     defaults = {field: pick for field, pick in DEFAULTS.items() if pick.partition(":")[0] in known}
     above = merge(given)
     name = above.pop("preset", None)
-    if name is None and not {"prompts", "pairs", "model", "responder"} & above.keys():
-        name = DEFAULT_PRESET if DEFAULT_PRESET in presets(registry) else None
+    named = {"prompts", "pairs", "model", "responder"} & above.keys()
+    if name is None and default_preset and not named:
+        name = DEFAULT_PRESET if DEFAULT_PRESET in presets(registry).names() else None
     values = _preset(name, above, registry) if name else {}
-    given = [attrs.evolve(each, values=_without(each.values, "preset")) for each in given]
+    given = [attrs.evolve(layer, values=_without(layer.values, "preset")) for layer in given]
     return [Layer("the defaults", defaults), Layer(f"preset {name}", values), *given]
 
 
-def presets(registry: Registry) -> dict[str, Mapping[str, Any]]:
-    """All that the plugins offer, by name."""
-    offered: dict[str, Mapping[str, Any]] = {}
-    for some in registry.plugins.manager.hook.cpt_presets():
-        offered.update(some)
-    return offered
+def presets(registry: Registry) -> Offers[Mapping[str, Any]]:
+    """All that the plugins offer."""
+    return registry.plugins.offers("cpt_presets", "preset")
 
 
 def _preset(name: str, above: Addresses, registry: Registry) -> Addresses:
     offered = presets(registry)
-    if name not in offered:
-        names = sorted(offered)
+    preset = offered.find(name)
+    if preset is None:
+        names = offered.names()
         raise BadOptions(
             f"preset: no preset is called {name!r}.{nearest(name, names)} "
             f"There are: {', '.join(names) or 'none'}."
         )
-    tree = dict(offered[name])
+    tree = dict(preset)
     special: Mapping[str, Mapping[str, Any]] = tree.pop("options", {})
     values = dict(flatten(tree))
     for role, by_name in special.items():
@@ -113,9 +116,9 @@ def read(path: Path) -> Layer:
         found = list(flatten(tree))
     except RecursionError as error:
         raise BadOptions(f"{path}: an anchor holds itself.") from error
-    often = [address for address, count in Counter(each for each, _ in found).items() if count > 1]
+    often = [address for address, count in Counter(key for key, _ in found).items() if count > 1]
     if often:
-        raise BadOptions(f"{path}: {often[0]} is given twice, spelt in two ways.")
+        raise BadOptions(f"{path}: {often[0]} is given twice, in two spellings.")
     return Layer(str(path), dict(found))
 
 
@@ -132,7 +135,7 @@ def environment() -> Layer:
 def preparse(line: Sequence[str]) -> Addresses:
     """The values on a command line, before it is known which flags exist.
 
-    Of a flag that is given twice the last value counts, unless it may stand for several.
+    Of a flag that is given twice the last value counts, unless it takes several.
     """
     several = {field.name for field in options.fields(Config) if get_origin(field.type) is tuple}
     found: Addresses = {}
@@ -150,7 +153,7 @@ def preparse(line: Sequence[str]) -> Addresses:
 
 
 def merge(layers: Iterable[Layer]) -> Addresses:
-    """All layers in one, the later winning."""
+    """All layers in one; the later wins."""
     merged: Addresses = {}
     for layer in layers:
         merged = over(merged, layer.values)
@@ -158,12 +161,19 @@ def merge(layers: Iterable[Layer]) -> Addresses:
 
 
 def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Addresses:
-    """Both, `above` winning; another value at an address drops what lay under the old one."""
+    """Both; `above` wins, and another value at an address drops the options under the old one."""
     kept = dict(below)
     for address, value in above.items():
-        if below.get(address, value) != value:
+        if not _is_same(below.get(address, value), value):
             kept = _without(kept, address)
     return {**kept, **above}
+
+
+def _is_same(below: Any, above: Any) -> bool:
+    """Whether two values are one; `PLUGIN/NAME` only says which NAME is meant."""
+    return below == above or (
+        isinstance(below, str) and isinstance(above, str) and above.endswith(f"/{below}")
+    )
 
 
 def flatten(tree: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, Any]]:
@@ -176,7 +186,7 @@ def flatten(tree: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, Any
 
 
 def unflatten(addresses: Mapping[str, Any]) -> dict[str, Any]:
-    """The other way round; `rungs.0.beta` is an option of the first of several."""
+    """The reverse of `flatten`; `rungs.0.beta` is an option of the first of several."""
     tree: dict[str, Any] = {}
     for address in sorted(addresses, key=lambda address: address.count(".")):
         *path, last = address.split(".")
@@ -191,17 +201,17 @@ def unflatten(addresses: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only(node: Any, step: str) -> Any:
-    """The one member of a list of one, where a step names none."""
+    """The only member of a list of one, where the address gives no number."""
     if isinstance(node, list) and len(node) == 1 and not step.isdigit():
         return _enter(node, "0", step)
     return node
 
 
 def _enter(node: Any, step: str, address: str) -> Any:
-    """The options under a step, made if a bare name stands there."""
+    """The options under a step; a bare name there becomes options."""
     if isinstance(node, list):
         if not step.isdigit() or int(step) >= len(node):
-            raise BadOptions(f"{address}: {step} is none of 0 to {len(node) - 1}.")
+            raise BadOptions(f"{address}: {step} is not one of 0 to {len(node) - 1}.")
         key: Any = int(step)
     else:
         key = step
@@ -212,7 +222,7 @@ def _enter(node: Any, step: str, address: str) -> Any:
 
 
 def _without(addresses: Mapping[str, Any], dropped: str) -> Addresses:
-    """All but an address and what lies under it."""
+    """All but an address and the addresses under it."""
     return {
         address: value
         for address, value in addresses.items()
@@ -225,13 +235,13 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _with_source(complaint: str, layers: Sequence[Layer]) -> str:
-    """The complaint, and the place that its address, or what that is in, comes from."""
+    """The complaint, with the place that gave its address or the closest address above it."""
     if complaint.endswith(options.MISSING):
         return complaint
     address = complaint.partition(":")[0]
     while address:
         for layer in reversed(layers):
-            if any(f"{each}.".startswith(f"{address}.") for each in layer.values):
+            if any(f"{given}.".startswith(f"{address}.") for given in layer.values):
                 changed = "; a plugin has changed: change it there too, or choose another --output"
                 return f"{complaint} (from {layer.source}{changed if layer.recorded else ''})"
         address = address.rpartition(".")[0]

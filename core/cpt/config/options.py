@@ -1,4 +1,4 @@
-"""One attrs class, three doors: Python arguments, YAML keys, command-line flags."""
+"""The options of an attrs class: from and to plain values, and what they are called and do."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 import attrs
-import cattrs
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
-from cattrs.gen import make_dict_unstructure_fn
 
 from cpt.errors import BadOptions, CptError
-from cpt.plugins.registry import Registry, nearest
+from cpt.plugins.offers import nearest
+from cpt.plugins.registry import Registry
 from cpt.roles import ROLES, Component
+
+if TYPE_CHECKING:  # slow to import
+    import cattrs
+    from cattrs.errors import ClassValidationError, IterableValidationError
 
 T = TypeVar("T")
 VALIDATED = re.compile(r"(Length of )?'(\w+)' (must .*)", re.DOTALL)
 """What the validators of attrs say, which name the field first."""
 
 MISSING = ": must be given"
-"""How a complaint ends whose culprit stands nowhere."""
+"""How a complaint about a missing value ends: no place gave it."""
 
 
 def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under: str = "") -> T:
@@ -34,6 +36,8 @@ def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under:
 
     Raises `BadOptions` that says which of them do not fit, each with its address.
     """
+    from cattrs.errors import ClassValidationError, IterableValidationError
+
     try:
         return converter(registry).structure(values, cls)
     except (ClassValidationError, IterableValidationError, CptError) as error:
@@ -42,6 +46,9 @@ def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under:
 
 def converter(registry: Registry) -> cattrs.Converter:
     """Between plain values and components, which are written `{name: ..., option: ...}`."""
+    import cattrs
+    from cattrs.gen import make_dict_unstructure_fn
+
     made = cattrs.Converter(forbid_extra_keys=True)
 
     def structure(value: Any, base: type[Component]) -> Component:
@@ -51,7 +58,7 @@ def converter(registry: Registry) -> cattrs.Converter:
 
     def unstructure(component: Component) -> dict[str, Any]:
         fill = make_dict_unstructure_fn(type(component), made)
-        return {"name": component.name, **fill(component)}
+        return {"name": registry.name_of(type(component)), **fill(component)}
 
     def by_name(kind: Any) -> Callable[[Any, Any], Any]:
         fill = made.gen_structure_attrs_fromdict(kind)
@@ -92,8 +99,14 @@ def spell_out(value: Any, role: str, registry: Registry) -> dict[str, Any]:
 
 def fields(cls: type[Any]) -> tuple[attrs.Attribute[Any], ...]:
     """The attrs fields of a class that can be given, its own leading ones first, types resolved."""
-    found: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
-    return tuple(sorted((field for field in found if field.init), key=lambda each: each.kw_only))
+    try:
+        found: tuple[attrs.Attribute[Any], ...] = attrs.fields(attrs.resolve_types(cls))
+    except NameError as error:
+        raise CptError(
+            f"{cls.__module__}.{cls.__qualname__}: the type of an option is unknown ({error}); "
+            "import it in the plugin, outside of `if TYPE_CHECKING`."
+        ) from error
+    return tuple(sorted((field for field in found if field.init), key=lambda field: field.kw_only))
 
 
 def default(field: attrs.Attribute[Any]) -> Any:
@@ -211,6 +224,8 @@ def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:
 
 def _complaints(error: BaseException, address: str) -> Iterator[str]:
     """One line for everything wrong, each beginning with the address of the culprit."""
+    from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+
     if isinstance(error, ClassValidationError | IterableValidationError):
         for inner, note in _noted(error):
             yield from _complaints(

@@ -87,7 +87,7 @@ def answers_of(row: Row) -> tuple[tuple[Message, ...], str, str]:
         return _from_texts(row, text_of(chosen, row), text_of(rejected, row))
     if isinstance(chosen, str) or isinstance(rejected, str):
         raise row.bad("chosen and rejected are not of one kind: text and messages")
-    return _from_messages(row, *(_turns(each, row) for each in (chosen, rejected)))
+    return _from_messages(row, *(_turns(side, row) for side in (chosen, rejected)))
 
 
 def _turns(value: Any, row: Row) -> tuple[Message, ...]:

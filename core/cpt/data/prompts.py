@@ -38,7 +38,7 @@ def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Promp
 
 
 def _first(source: str | Path, name: str) -> str:
-    """Where the first row stands that has this id."""
+    """The place of the first row that has this id."""
     rows = read_rows(source, "prompts")
     return next(row.where for row in rows if prompt_of(row).id == name)
 

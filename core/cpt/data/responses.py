@@ -40,7 +40,7 @@ def read_responses(source: str | Path) -> Iterator[tuple[Prompt, Response]]:
     for row in read_rows(source, "responses"):
         prompt = prompt_of(row, *TEXTS, *AUTHORS, *OUTCOMES, *TOKENS, "responses", "response_info")
         if not prompt.messages and row["id"] is None:
-            raise row.bad("no prompt and no id: nobody knows what was answered")
+            raise row.bad("no prompt and no id: a response needs one of them")
         for response in _responses(row, prompt.id):
             yield prompt, response
 

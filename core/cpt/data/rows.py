@@ -1,4 +1,4 @@
-"""Rows of any source, one by one, each knowing where it stands."""
+"""Rows of any source, one by one, each with the place that it comes from."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 
 import attrs
 
+from cpt import paths
 from cpt.errors import BadData
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -54,8 +55,8 @@ class Row:
         """The columns not in `used`, those inside a mapping called `info` among them."""
         inner = _mapping(self["info"])
         others = used if inner is None else (*used, "info")
-        rest = {name: each for name, each in self.values.items() if name not in others}
-        return {name: each for name, each in rest.items() if each is not None} | (inner or {})
+        rest = {name: value for name, value in self.values.items() if name not in others}
+        return {name: value for name, value in rest.items() if value is not None} | (inner or {})
 
     def unpacked(self, column: str) -> dict[str, Any]:
         """What a column says that holds a mapping, or one as JSON; empty for anything else."""
@@ -75,7 +76,8 @@ class Row:
 def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
     """Yield every row of a source; of a run's folder, those of its `table`.
 
-    Raises `BadData` if the source does not exist, cannot be read, or has no row.
+    The source may have a scheme (`lab:train`). Raises `BadData` if it does not exist, cannot be
+    read, or has no row.
     """
     found = _plain_rows(source, table)
     first = next(found, None)
@@ -88,7 +90,7 @@ def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
 
 
 def _plain_rows(source: str | Path, table: str) -> Iterator[tuple[Any, str]]:
-    path = Path(source)
+    path = Path(paths.resolve(str(source)))
     if path.is_dir():
         for file in _files_in(path, table):
             yield from _rows_of(file)
@@ -204,7 +206,7 @@ def _hub_rows(source: str) -> Iterator[tuple[Any, str]]:
         ) from error
     split = split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
     if split not in splits:
-        there = ", ".join(f"{name}:{each}" for each in splits)
+        there = ", ".join(f"{name}:{one}" for one in splits)
         raise BadData(f"{source}: no such split; there are {there}.")
     for number, values in enumerate(splits[split], start=1):
         yield values, f"{name}:{split}, row {number}"

@@ -6,9 +6,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from contextlib import redirect_stdout
+from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ import pluggy
 
 from cpt import hookspecs
 from cpt.errors import CptError
+from cpt.plugins.hooks import register
+from cpt.plugins.offers import CHECKS, Offers, checked
 
 GROUP = "cpt"
 
@@ -29,18 +32,31 @@ class Plugin:
     """One plugin as the user sees it in `cpt plugins`, whether or not it loaded."""
 
     name: str
-    source: str
-    """The distribution, module or file that it comes from."""
-    version: str = ""
+    place: str
+    """The module or file that it is in."""
+    distribution: Distribution | None = None
+    """What was installed with it."""
     seconds: float = 0.0
     """Time that its import took."""
     hooks: list[str] = attrs.field(factory=list)
+    offered: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    """What each of its hooks that offer things returned, by name."""
     error: BaseException | None = None
-    """Why it did not load."""
+    """Why it is broken."""
     asked: bool = False
     """Named by the user, with `-p` or in `CPT_PLUGINS`; else found as installed."""
     blocked: bool = False
     """Left out with `-p no:NAME`."""
+
+    @property
+    def source(self) -> str:
+        """The distribution, module or file that it comes from."""
+        return _label(self.distribution)[0] if self.distribution else self.place
+
+    @property
+    def version(self) -> str:
+        """That of its distribution, or no text."""
+        return _label(self.distribution)[1] if self.distribution else ""
 
     @property
     def why(self) -> str:
@@ -48,13 +64,14 @@ class Plugin:
         return " ".join(f"{type(self.error).__name__}: {self.error}".split())
 
     @property
-    def state(self) -> str:
+    def status(self) -> str:
+        """`loaded`, `broken` or `blocked`."""
         return "blocked" if self.blocked else "broken" if self.error else "loaded"
 
 
 @attrs.define
 class Plugins:
-    """The loaded plugins, those that failed, and the hooks to call them through."""
+    """The loaded plugins, those that are broken or blocked, and the hooks to call them through."""
 
     manager: pluggy.PluginManager
     found: dict[str, Plugin] = attrs.field(factory=dict)
@@ -63,38 +80,61 @@ class Plugins:
     def broken(self) -> list[Plugin]:
         return [plugin for plugin in self.found.values() if plugin.error]
 
+    @property
+    def blocked(self) -> list[str]:
+        """The names of those that were left out."""
+        return [plugin.name for plugin in self.found.values() if plugin.blocked]
+
+    def offers(self, hook: str, kind: str) -> Offers[Any]:
+        """What all plugins offer through one hook; an error calls one of these a `kind`."""
+        by_name: dict[str, dict[str, Any]] = {}
+        for plugin in self.found.values():
+            if plugin.status == "loaded":
+                for name, thing in plugin.offered.get(hook, {}).items():
+                    by_name.setdefault(name, {})[plugin.name] = thing
+        return Offers(kind, by_name)
+
     def add(self, plugin: Plugin, load: Callable[[], object]) -> None:
-        """Load one plugin; a failure is recorded, never raised."""
+        """Load one plugin and ask what it offers; a failure is recorded, never raised.
+
+        A module that is loaded already is not loaded twice. What it prints goes to standard error.
+        """
         if first := self.found.get(plugin.name):
-            plugin.error = ValueError(f"the name {plugin.name!r} is taken by {first.source}")
-            self.found[f"{plugin.name} ({plugin.source})"] = plugin
+            self._add_again(plugin, first)
             return
         self.found[plugin.name] = plugin
         began = time.perf_counter()
         try:
-            module = load()
-            self.manager.register(module, plugin.name)
-            self.manager.check_pending()
-            plugin.hooks = sorted(hook.name for hook in self.manager.get_hookcallers(module) or ())
+            with redirect_stdout(sys.stderr):
+                module = load()
+                plugin.seconds = time.perf_counter() - began
+                if first_name := self.manager.get_name(module):
+                    del self.found[plugin.name]
+                    self.found[first_name].asked = True
+                    return
+                plugin.hooks = register(self.manager, module, plugin.name)
+                plugin.offered = {
+                    hook: checked(hook, self._call(plugin, hook))
+                    for hook in plugin.hooks
+                    if hook in CHECKS
+                }
         except (Exception, SystemExit) as error:
-            self.drop(plugin, error)
-        plugin.seconds = time.perf_counter() - began
+            self.manager.unregister(name=plugin.name)
+            plugin.error = error
 
-    def drop(self, plugin: Plugin, error: BaseException) -> None:
-        """Leave out a plugin that does not do what it should; it stays in the list."""
-        self.manager.unregister(name=plugin.name)
-        plugin.error = error
+    def _add_again(self, plugin: Plugin, first: Plugin) -> None:
+        """What a second plugin of one name becomes: the same again, left out too, or broken."""
+        if first.blocked or plugin.place in (first.place, first.name):
+            first.asked = first.asked or not first.blocked
+            return
+        plugin.error = ValueError(f"the name {plugin.name!r} is taken by {first.source}")
+        self.found[f"{plugin.name} ({plugin.source})"] = plugin
 
-    def offered(self, plugin: Plugin, hook: str) -> list[Any]:
-        """What one plugin returns from a hook that offers things. Raises whatever it raises."""
-        if hook not in plugin.hooks:
-            return []
+    def _call(self, plugin: Plugin, hook: str) -> Any:
+        """What one plugin returns from a hook. Raises whatever it raises."""
         others = [module for name, module in self.manager.list_name_plugin() if name != plugin.name]
         results = self.manager.subset_hook_caller(hook, others)()
-        made = results[0] if results else None
-        if not isinstance(made, Sequence) or isinstance(made, str):
-            raise TypeError(f"{hook} must return a list, got {made!r}")
-        return list(made)
+        return results[0] if results else None
 
 
 def load_plugins(extra: Iterable[str] = ()) -> Plugins:
@@ -108,26 +148,35 @@ def load_plugins(extra: Iterable[str] = ()) -> Plugins:
         plugins.manager.add_hookcall_monitoring(_trace_before, _trace_after)
     wanted = [*filter(None, os.environ.get("CPT_PLUGINS", "").split(",")), *extra]
     blocked = {name.removeprefix("no:") for name in wanted if name.startswith("no:")}
-    for point in _unique(entry_points(group=GROUP)):
-        plugin = _described(point)
-        if point.name in blocked:
-            plugin.blocked = True
-            plugins.found[point.name] = plugin
+    for plugin, load in [*_installed(), *_named(wanted)]:
+        if plugin.name in blocked:
+            plugins.found.setdefault(plugin.name, attrs.evolve(plugin, blocked=True))
         else:
-            plugins.add(plugin, point.load)
-    for name in wanted:
-        if not name.startswith("no:"):
-            plugins.add(Plugin(Path(name).stem, name, asked=True), partial(_import, name))
+            plugins.add(plugin, load)
     if unknown := sorted(blocked - plugins.found.keys()):
         there = ", ".join(plugins.found)
         raise CptError(f"no:{unknown[0]}: no plugin has this name. There are: {there}.")
     return plugins
 
 
-def _described(point: EntryPoint) -> Plugin:
-    if point.dist is None:
-        return Plugin(point.name, point.value)
-    return Plugin(point.name, point.dist.name, point.dist.version)
+def _installed() -> Iterator[tuple[Plugin, Callable[[], object]]]:
+    """Each installed plugin with the function that loads it."""
+    for point in _unique(entry_points(group=GROUP)):
+        yield Plugin(point.name, point.value, point.dist), point.load
+
+
+def _named(names: Iterable[str]) -> Iterator[tuple[Plugin, Callable[[], object]]]:
+    """Each plugin that the user named: `FILE.py` is called FILE, a module by its whole name."""
+    for name in names:
+        if not name.startswith("no:"):
+            called = Path(name).stem if name.endswith(".py") else name
+            yield Plugin(called, name, asked=True), partial(_import, name)
+
+
+@cache
+def _label(distribution: Distribution) -> tuple[str, str]:
+    """The name and the version of a distribution, whose metadata is slow to read."""
+    return distribution.name, distribution.version
 
 
 def _unique(points: Iterable[EntryPoint]) -> Iterator[EntryPoint]:
@@ -154,7 +203,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _trace_before(hook: str, implementations: Sequence[Any], arguments: Mapping[str, Any]) -> None:
-    names = ", ".join(each.plugin_name for each in implementations) or "nobody"
+    names = ", ".join(called.plugin_name for called in implementations) or "no plugin"
     click.echo(f"{hook}({', '.join(arguments)}) -> {names}", err=True)
 
 

@@ -1,272 +1,193 @@
-"""The plots of a page: static SVG whose text is text and whose colours the page decides."""
+"""The kinds of plots on a page, drawn from plain numbers."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
-from xml.etree import ElementTree
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import attrs
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from cpt.config import AFTER, BEFORE
-from cpt.report.read.curves import Course, Curve
-from cpt.report.read.pairs import Pairs
-from cpt.report.read.scores import Measure, Standing
-from cpt.report.words import digits, short
-from cpt.types import Score
-
-INK, FAINT, ONE, OTHER = "#0a0b0c", "#0d0e0f", "#0a0b01", "#0a0b02"
-VARIABLES = {INK: "--ink", FAINT: "--faint", ONE: "--one", OTHER: "--other"}
-"""Stand-ins for the page's own colours, which differ by light and dark."""
-LOOKS: tuple[dict[str, Any], ...] = (
-    {"color": ONE, "marker": "o", "linestyle": "-"},
-    {"color": OTHER, "marker": "s", "linestyle": "--"},
+from cpt.report.formatting import digits, short
+from cpt.report.histogram import Bin, equal_bins
+from cpt.report.svg import (
+    FONT,
+    Canvas,
+    Scale,
+    axis_labels,
+    axis_x,
+    axis_y,
+    canvas,
+    finite_runs,
+    scale_of,
+    text_width,
+    tick_labels,
+    ticks,
 )
-"""Told apart by more than colour."""
-WIDTH, HEIGHT = 4.2, 2.6
-"""Inches; narrow enough that a phone need not shrink the letters."""
-BINS = 25
-MARKED = 40
-"""Points of a curve that are each marked; more would hide the line."""
+
+WIDTH, HEIGHT = 360.0, 220.0
+"""Narrow enough that a phone need not shrink the letters."""
+TOP, BOTTOM = 24.0, 38.0
+"""Room for the titles above and below the axes."""
+RIGHT = 12.0
+"""Room for half a label at the right end of an axis."""
+ROW = 22.0
+"""Height of one row of `intervals`."""
+BETWEEN = 26.0
+"""Between the panels of `intervals`."""
 FEW = 12
-"""Different values that are drawn one by one."""
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": FAINT,
-    "axes.formatter.use_mathtext": False,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.unicode_minus": True,
-    "axes.xmargin": 0.03,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.markersize": 3.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "cpt",
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": INK,
-    "xtick.labelcolor": INK,
-    "ytick.color": INK,
-    "ytick.labelcolor": INK,
-}
-_STYLED = re.compile(r"#0a0b0c|#0d0e0f|#0a0b01|#0a0b02")
-_FONT = re.compile(r"font: ([\d.]+)px [^;]*")
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
-_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+"""Different values that have a bar each."""
+MARKED = 40
+"""Points of a line that are each marked; more would hide the line."""
+
+Curve = Sequence[tuple[float, float]]
+Interval = tuple[float, float, float]
+"""Value, low end, high end; the ends may be infinite."""
 
 
-@contextmanager
-def _own_style() -> Iterator[None]:
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        warnings.simplefilter("ignore")
-        yield
+@attrs.frozen
+class Panel:
+    """One axis of `intervals`: a value for each row, or None where there is none."""
+
+    title: str
+    values: Sequence[Interval | None]
+    zero: bool = False
+    """Whether zero has a line."""
 
 
-@attrs.frozen(kw_only=True)
-class Plot:
-    """A plot with what is said under it, and instead of it."""
-
-    name: str
-    """No other plot of the page has it."""
-    caption: str
-    alt: str
-    """The same for those who do not see it."""
-
-
-def _drawn(
-    plot: Plot, draw: Callable[[Any], object], height: float = HEIGHT, columns: int = 1
-) -> str:
-    """The figure that `draw` makes of its axes, as markup to stand in a page."""
-    with _own_style():
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        figure.patch.set_visible(False)
-        axes = figure.subplots(1, columns, sharey=columns > 1)
-        for each in axes if columns > 1 else [axes]:
-            each.patch.set_visible(False)
-        draw(axes)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg")
-    return _inline(drawn.getvalue(), plot)
+def lines(curves: Mapping[str, Curve], x_title: str, y_title: str, alt: str, *, zero: bool) -> str:
+    """One or two curves by their names; `zero` draws a line at zero. One value must be finite."""
+    image = canvas(WIDTH, HEIGHT, alt)
+    xs = [x for curve in curves.values() for x, _ in curve]
+    ys = [y for curve in curves.values() for _, y in curve if math.isfinite(y)]
+    y = scale_of([*ys, 0.0] if zero else ys, HEIGHT - BOTTOM, TOP)
+    left = _y_axis(image, y, ticks(y, 5), y_title)
+    x = scale_of(xs, left, WIDTH - RIGHT, pad=0.03)
+    axis_x(image, x, HEIGHT - BOTTOM, x_title, whole=True)
+    if zero:
+        image.line((left, y(0)), (WIDTH - RIGHT, y(0)), "zero")
+    for series, curve in zip(("first", "second"), curves.values(), strict=False):
+        _curve(image, [(x(step), y(value)) for step, value in curve], series)
+    if len(curves) > 1:
+        _legend(image, list(curves))
+    return image.markup()
 
 
-def _inline(svg: str, plot: Plot) -> str:
-    """Less what a file of its own would need, and with names that no other figure has."""
-    root = ElementTree.fromstring(svg)
-    for parent in root.iter():
-        for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("metadata", "style"):
-                parent.remove(child)
-    used = set(_REFERENCE.findall(svg)) | set(re.findall(r'href="#([^"]+)"', svg))
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        element.text = element.text if element.text and element.text.strip() else None
-        element.tail = None
-        attributes = {
-            key.rpartition("}")[2]: _attribute(value, plot.name)
-            for key, value in element.attrib.items()
-            if key != "id" or value in used
-        }
-        element.attrib.clear()
-        element.attrib.update(attributes)
-        if "id" in element.attrib:
-            element.set("id", f"{plot.name}-{element.attrib['id']}")
-    for size in ("width", "height", "version"):
-        root.attrib.pop(size, None)
-    root.set("role", "img")
-    root.set("aria-label", plot.alt)
-    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+def _y_axis(image: Canvas, scale: Scale, values: Sequence[float], title: str) -> float:
+    """Draw it at the left of the image, with its title above; return where the plot begins."""
+    left = 8 + max(map(text_width, tick_labels(values)), default=0)
+    axis_y(image, scale, left, values, image.width - RIGHT)
+    image.text(0, FONT, title)
+    return left
 
 
-def _attribute(value: str, name: str) -> str:
-    value = _STYLED.sub(lambda found: f"var({VARIABLES[found[0]]})", value)
-    value = _FONT.sub(r"font-size: \1px", _REFERENCE.sub(rf"url(#{name}-\1)", value))
-    value = re.sub(r"^#", f"#{name}-", value) if re.fullmatch(r"#\w+", value) else value
-    return _NUMBER.sub(lambda found: f"{float(found[0]):.2f}", " ".join(value.split()))
+def _curve(image: Canvas, points: Curve, series: str) -> None:
+    for run in finite_runs(points):
+        image.path(run, f"curve {series}")
+        for x, y in run if len(points) <= MARKED or len(run) == 1 else ():
+            _marker(image, x, y, series)
 
 
-def scores(measure: Measure, plot: Plot) -> str:
-    """Every score with its interval, and beside it the change of each from `before`."""
-    standings = measure.standings[::-1]
-
-    def draw(axes: Any) -> None:
-        left, right = axes
-        for row, standing in enumerate(standings):
-            _dot(left, row, standing.score, standing)
-            if standing.change:
-                _dot(right, row, standing.change, standing)
-        right.axvline(0, color=FAINT, linewidth=0.8)
-        right.spines.left.set_visible(False)
-        left.set_yticks(range(len(standings)), [short(each.who) for each in standings])
-        left.set_ylim(-0.6, len(standings) - 0.4)
-        left.set_xlabel("score")
-        right.set_xlabel("change from before")
-        for each in axes:
-            each.tick_params(axis="y", length=0)
-            each.xaxis.get_major_locator().set_params(nbins=4)
-
-    return _drawn(plot, draw, height=0.75 + 0.3 * len(standings), columns=2)
-
-
-def _dot(axes: Axes, row: int, score: Score, standing: Standing) -> None:
-    color = ONE if standing.who == AFTER else INK
-    filled = color if standing.who != BEFORE else "none"
-    if math.isfinite(score.low) and math.isfinite(score.high):
-        axes.plot([score.low, score.high], [row, row], color=color, linewidth=2)
-    axes.plot(
-        score.value, row, marker="o", markersize=6, color=color, markerfacecolor=filled, zorder=3
-    )
-
-
-def margins(pairs: Pairs, plot: Plot) -> str:
-    """How clear the preferences are."""
-    return _drawn(plot, lambda axes: _spread(axes, pairs.margins, "margin, in the pairer's unit"))
-
-
-def gaps(pairs: Pairs, plot: Plot) -> str:
-    """How much longer the chosen side is."""
-
-    def draw(axes: Axes) -> None:
-        low, high = _middle(pairs.gaps)
-        held = [min(max(gap, low), high) for gap in pairs.gaps]
-        width = math.ceil((high - low + 1) / BINS)
-        # Every bin is as many whole characters wide, and one of them has its middle at zero.
-        bins = [(at - 0.5) * width for at in range(round(low / width), round(high / width) + 2)]
-        axes.hist(held, bins=bins, color=ONE, rwidth=0.92)
-        axes.axvline(0, color=INK, linewidth=1)
-        _pairs_by(axes, "chosen less rejected, in characters")
-
-    return _drawn(plot, draw)
-
-
-def distances(pairs: Pairs, plot: Plot) -> str:
-    """How much of an answer would have to be changed."""
-
-    def draw(axes: Axes) -> None:
-        _spread(axes, [100 * each for each in pairs.distances], "characters to change, in %")
-
-    return _drawn(plot, draw)
-
-
-def _middle(values: Sequence[int]) -> tuple[int, int]:
-    """What 98 of 100 values lie within: a few far ones would hide the others."""
-    ranked = sorted(values)
-    return ranked[len(ranked) // 100], ranked[-1 - len(ranked) // 100]
-
-
-def beyond(values: Sequence[int]) -> int:
-    """How many values a plot of the gaps holds in its outermost bars."""
-    low, high = _middle(values)
-    return sum(not low <= value <= high for value in values)
-
-
-def _spread(axes: Axes, values: Sequence[float], label: str) -> None:
-    """How often each value is met: one by one if they are few, in bins else."""
-    different = sorted(set(values))
-    if len(different) <= FEW:
-        counts = [values.count(each) for each in different]
-        axes.bar(range(len(different)), counts, width=0.7, color=ONE)
-        axes.set_xticks(range(len(different)), [digits(each, 3) for each in different])
+def _marker(image: Canvas, x: float, y: float, series: str) -> None:
+    """A disc for the first series, a square for the second: more than colour tells them apart."""
+    if series == "first":
+        image.add("circle", f"mark {series}", cx=x, cy=y, r=2.2)
     else:
-        axes.hist(values, bins=BINS, color=ONE, rwidth=0.92)
-    _pairs_by(axes, label)
+        image.add("rect", f"mark {series}", x=x - 2, y=y - 2, width=4, height=4)
 
 
-def _pairs_by(axes: Axes, label: str) -> None:
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes.set_xlabel(label)
-    axes.set_ylabel("pairs")
+def _legend(image: Canvas, names: Sequence[str]) -> None:
+    """At the top, from the right."""
+    x = image.width - RIGHT
+    for series, name in reversed(list(zip(("first", "second"), names, strict=True))):
+        x -= text_width(name)
+        image.text(x, FONT, name)
+        image.path([(x - 26, FONT - 4), (x - 4, FONT - 4)], f"curve {series}")
+        _marker(image, x - 15, FONT - 4, series)
+        x -= 36
 
 
-def curves(
-    course: Course, plot: Plot, metrics: Mapping[str, str], label: str, *, zero: bool = False
-) -> str:
-    """One or two metrics over the steps; `metrics` says what the legend calls them."""
-    scale = 100 if label.endswith("%") else 1
-
-    def draw(axes: Axes) -> None:
-        for (metric, called), look in zip(metrics.items(), LOOKS, strict=False):
-            _line(axes, course.curves[metric], look, called, scale)
-        if zero:
-            axes.axhline(0, color=FAINT, linewidth=0.8)
-        if len(metrics) > 1:
-            axes.legend(loc="best")
-        axes.set_ylabel(label)
-
-    return _drawn(plot, draw)
+def bars(values: Sequence[float], x_title: str, y_title: str, alt: str) -> str:
+    """How often each value is met: a bar for each value if their labels fit, else a histogram."""
+    counts = Counter(values)
+    labels = {value: digits(value, 3) for value in sorted(counts)} if len(counts) <= FEW else {}
+    if not labels or sum(map(text_width, labels.values())) + FONT * len(labels) > WIDTH - 40:
+        return histogram(equal_bins(values), x_title, y_title, alt)
+    image = canvas(WIDTH, HEIGHT, alt)
+    _columns(image, {label: counts[value] for value, label in labels.items()}, y_title)
+    image.text(WIDTH / 2, HEIGHT - 8, x_title, "middle")
+    return image.markup()
 
 
-def order(course: Course, plot: Plot) -> str:
-    """How hard the pairs were that each step was trained on."""
+def histogram(bins: Sequence[Bin], x_title: str, y_title: str, alt: str) -> str:
+    """How many values are in each bin."""
+    image = canvas(WIDTH, HEIGHT, alt)
+    y, left = _count_axis(image, [part.count for part in bins], y_title)
+    x = Scale(bins[0].low, bins[-1].high, left + 4, WIDTH - RIGHT)
+    for part in bins:
+        _bar(image, y, x(part.low) + 0.6, x(part.high) - 0.6, part.count)
+    axis_x(image, x, HEIGHT - BOTTOM, x_title)
+    if bins[0].low < 0 < bins[-1].high:
+        image.line((x(0), TOP), (x(0), HEIGHT - BOTTOM), "zero")
+    return image.markup()
 
-    def draw(axes: Axes) -> None:
-        _line(axes, course.order, LOOKS[0])
-        axes.set_ylabel(f"mean {course.ordered_by}")
 
-    return _drawn(plot, draw)
+def _count_axis(image: Canvas, counts: Sequence[int], title: str) -> tuple[Scale, float]:
+    y = Scale(0, 1.05 * max(counts), HEIGHT - BOTTOM, TOP)
+    return y, _y_axis(image, y, ticks(y, 5, whole=True), title)
 
 
-def _line(
-    axes: Axes, curve: Curve, look: Mapping[str, Any], called: str = "", scale: int = 1
-) -> None:
-    steps, values = zip(*curve, strict=True)
-    marked = look if len(steps) <= MARKED else {**look, "marker": ""}
-    axes.plot(steps, [scale * each for each in values], label=called, linewidth=1.6, **marked)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.set_xlabel("step")
+def _columns(image: Canvas, counts: Mapping[str, int], title: str) -> None:
+    """Bars of the same width, each with its label."""
+    y, left = _count_axis(image, list(counts.values()), title)
+    width = (WIDTH - RIGHT - left) / len(counts)
+    middles = [left + (place + 0.5) * width for place in range(len(counts))]
+    for middle, count in zip(middles, counts.values(), strict=True):
+        _bar(image, y, middle - 0.35 * width, middle + 0.35 * width, count)
+    axis_labels(image, [*zip(middles, counts, strict=True)], HEIGHT - BOTTOM)
+    image.line((left, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM), "axis")
+
+
+def _bar(image: Canvas, y: Scale, left: float, right: float, count: int) -> None:
+    if count:
+        height = y(0) - y(count)
+        image.add("rect", "bar", x=left, y=y(count), width=right - left, height=height)
+
+
+def intervals(rows: Sequence[tuple[str, str]], panels: Sequence[Panel], alt: str) -> str:
+    """Values with their intervals: a line for each row, which is a name and a CSS class."""
+    names = [short(name) for name, _ in rows]
+    bottom = TOP + ROW * len(rows)
+    image = canvas(WIDTH, bottom + 22, alt)
+    left = 14 + max(map(text_width, names))
+    width = (WIDTH - RIGHT - left - BETWEEN * (len(panels) - 1)) / len(panels)
+    middles = [TOP + (row + 0.5) * ROW for row in range(len(rows))]
+    for name, y in zip(names, middles, strict=True):
+        image.text(0, y + FONT / 3, name)
+    for place, panel in enumerate(panels):
+        start = left + place * (width + BETWEEN)
+        x = _panel(image, panel, (start, start + width), bottom)
+        for (_, kind), y, value in zip(rows, middles, panel.values, strict=True):
+            image.line((start, y), (start + width, y), "grid")
+            if value:
+                _interval(image, x, y, value, kind)
+    return image.markup()
+
+
+def _panel(image: Canvas, panel: Panel, place: tuple[float, float], bottom: float) -> Scale:
+    """Its axis, which says where a value is."""
+    ends = [end for value in panel.values if value for end in value if math.isfinite(end)]
+    x = scale_of([*ends, 0.0] if panel.zero or not ends else ends, *place, pad=0.08)
+    axis_x(image, x, bottom)
+    image.text(place[0], FONT, panel.title)
+    if panel.zero:
+        image.line((x(0), TOP - 4), (x(0), bottom), "zero")
+    return x
+
+
+def _interval(image: Canvas, x: Scale, y: float, interval: Interval, kind: str) -> None:
+    value, low, high = interval
+    if math.isfinite(low) and math.isfinite(high):
+        image.line((x(low), y), (x(high), y), f"interval {kind}")
+    if math.isfinite(value):
+        image.add("circle", f"dot {kind}", cx=x(value), cy=y, r=3)

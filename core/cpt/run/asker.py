@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cpt.asking import Asker
-from cpt.run.stages import Run
+from cpt.run.stage import Run
 
 
 def asker(run: Run, stage: str, total: int | None = None) -> Asker:

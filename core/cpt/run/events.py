@@ -1,4 +1,4 @@
-"""Tell the observers what happened; none of them can stop a run."""
+"""Tell the observing plugins what happened; none of them can stop a run."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ class Events:
 
     plugins: Plugins
     output: Path
+    control: str = ""
+    """The name of the control that this run is; empty for the run itself."""
     _failed: set[str] = attrs.field(factory=set, init=False)
 
     def __call__(self, event: str, /, **facts: Any) -> None:
         """Call one hook. An observer that raises is logged once, with its plugin's name."""
+        known = {"output": self.output, "control": self.control, **facts}
         caller = getattr(self.plugins.manager.hook, event)
-        for each in caller.get_hookimpls():
-            known = {"output": self.output, **facts}
+        for observer in caller.get_hookimpls():
             try:
-                each.function(*(known[name] for name in each.argnames))
+                observer.function(*(known[name] for name in observer.argnames))
             except Exception:
-                if each.plugin_name not in self._failed:
-                    self._failed.add(each.plugin_name)
+                if observer.plugin_name not in self._failed:
+                    self._failed.add(observer.plugin_name)
                     log.exception(
-                        "plugin %r failed in %s; the run goes on", each.plugin_name, event
+                        "plugin %r failed in %s; the run goes on", observer.plugin_name, event
                     )

@@ -1,4 +1,4 @@
-"""The whole road: which stages there are, and which of them a command walks."""
+"""The pipeline: which stages there are, and which of them a command does."""
 
 from __future__ import annotations
 
@@ -10,69 +10,30 @@ from cpt.config import Config, Control, training_of
 from cpt.errors import CptError
 from cpt.roles import Loss
 from cpt.run.events import Events
+from cpt.run.execute import check_unchanged, execute
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import content_of, digest_of_plain, known
-from cpt.run.stages import Run, Stage, Summary, is_main, needed, perform, refuse_other
+from cpt.run.stage import Run, Stage, Summary, needed
 from cpt.run.steps import evaluation, pairing, training
 
 
 def _content(run: Run, *files: str) -> dict[str, str | None]:
-    """A digest of each of these files and models of the folder, where it is there."""
-    return {each: content_of(str(run.path / each)) for each in files}
-
-
-PROMPTS = Stage(
-    "prompts",
-    ("prompts", "limit"),
-    {"prompts": "prompts"},
-    pairing.read_in,
-    ready=lambda run: needed(run, "prompts"),
-    outputs=("prompts.parquet",),
-)
-PAIRS = Stage(
-    "pairs",
-    ("pairer",),
-    {},
-    pairing.make,
-    inputs=lambda run: _content(run, "prompts.parquet"),
-    ready=lambda run: needed(run, "pairer"),
-    outputs=("pairs.parquet", "outcomes.jsonl"),
-)
-TAKEN_PAIRS = Stage(
-    "pairs",
-    ("pairs",),
-    {"pairs": "pairs"},
-    pairing.make,
-    outputs=("pairs.parquet", "outcomes.jsonl"),
-)
-MODEL = Stage(
-    "model",
-    ("model", "scheduler", "loss", "train", "seed"),
-    {},
-    training.train,
-    inputs=lambda run: _content(run, "pairs.parquet"),
-    ready=training.ready,
-    outputs=(
-        *("model", "checkpoints", "training.json"),
-        *("metrics.jsonl", "order.parquet", "doctor.json"),
-    ),
-    leftovers=("checkpoints", "model"),
-    collective=True,
-)
+    """A digest of each of these files and models of the folder, None if it is not there."""
+    return {name: content_of(str(run.path / name)) for name in files}
 
 
 def pair(run: Run) -> None:
     """Prompts to pairs."""
-    _perform(_to_pairs(run.config), run)
+    execute(_pair_stages(run.config), run)
 
 
 def train(run: Run) -> None:
     """Pairs to a model; the pairs are those of the folder, or given."""
     if run.config.pairs:
-        _perform([TAKEN_PAIRS, MODEL], run)
+        execute([GIVEN_PAIRS, MODEL], run)
     elif run.folder.is_done("pairs"):
         _refuse_stale(PAIRS, run, "these pairs are of other prompts than the folder's; `cpt pair`")
-        _perform([MODEL], run)
+        execute([MODEL], run)
     else:
         raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
 
@@ -84,49 +45,43 @@ def evaluate(run: Run) -> None:
     _refuse_stale(MODEL, run, "this model is of other pairs than the folder's; `cpt train`")
     if not run.config.evaluators:
         raise CptError("--evaluators must be given: what should be measured?")
-    _perform([CONTROLS, SCORES], run)
+    execute([CONTROLS, SCORES], run)
 
 
-def walk(run: Run) -> None:
+def run_all(run: Run) -> None:
     """Every stage."""
-    _perform([*_to_pairs(run.config), MODEL, CONTROLS, SCORES], run)
-
-
-def _perform(stages: Sequence[Stage], run: Run) -> None:
-    if is_main():
-        for stage in (PAIRS, MODEL, SCORES):
-            run.folder.adopt(stage.name, known(stage.inputs(run)))
-    perform(stages, run)
+    others = (PROMPTS, PAIRS) if run.config.pairs else (GIVEN_PAIRS,)
+    execute([stage for stage in STAGES if stage not in others], run)
 
 
 def _refuse_stale(stage: Stage, run: Run, why: str) -> None:
-    """Raise `CptError` if a stage stands on something that is no longer in the folder."""
-    if run.folder.differences(stage.name, {"content": known(stage.inputs(run))}):
-        raise CptError(f"{run.path}: {why} --redo makes it anew.")
+    """Raise `CptError` if a stage was made from something that the folder no longer holds."""
+    if run.folder.differences(stage.name, {"content": known(stage.upstream(run))}):
+        raise CptError(f"{run.path}: {why} --redo makes it again.")
 
 
-def _to_pairs(config: Config) -> list[Stage]:
-    return [TAKEN_PAIRS] if config.pairs else [PROMPTS, PAIRS]
+def _pair_stages(config: Config) -> list[Stage]:
+    return [GIVEN_PAIRS] if config.pairs else [PROMPTS, PAIRS]
 
 
-def _controls(run: Run) -> Summary:
+def _train_controls(run: Run) -> Summary:
     """Stage `controls`: each a run of its own, in a folder of its own."""
-    for stages, own in _control_runs(run):
-        _perform(stages, own)
+    for stages, control_run in _control_runs(run):
+        execute(stages, control_run)
     return {"controls": len(run.config.controls)}
 
 
-def _refuse_other_controls(run: Run) -> None:
-    for stages, own in _control_runs(run):
-        refuse_other(stages, own)
+def _check_controls(run: Run) -> None:
+    for stages, control_run in _control_runs(run):
+        check_unchanged(stages, control_run)
 
 
-def _control_runs(run: Run) -> Iterator[tuple[list[Stage], Run]]:
-    """Each control that is trained, as stages and the run that walks them."""
+def _control_runs(run: Run) -> Iterator[tuple[Sequence[Stage], Run]]:
+    """Each control that is trained, as stages and the run that does them."""
     for name, control in run.config.controls.items():
         if control.loss:
-            own = _control_run(run, name, control, control.loss)
-            yield [*_to_pairs(own.config), MODEL], own
+            control_run = _control_run(run, name, control, control.loss)
+            yield [*_pair_stages(control_run.config), MODEL], control_run
 
 
 def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
@@ -141,35 +96,90 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
         evaluators=(),
     )
     folder = Folder(evaluation.control_path(run.path, name))
-    events = Events(run.events.plugins, folder.path)
+    events = Events(run.events.plugins, folder.path, name)
     return attrs.evolve(run, config=config, folder=folder, events=events)
 
 
+def _references(run: Run) -> dict[str, str | None]:
+    """A digest of the reference model of each control that names its own."""
+    return {
+        f"controls.{name}.train.reference": content_of(control.train["reference"])
+        for name, control in run.config.controls.items()
+        if control.train.get("reference")
+    }
+
+
 def _measured(run: Run) -> dict[str, str | None]:
-    """A digest of each model that was trained, and of what the controls were made from."""
-    trained = [f"controls/{name}/model/" for name, each in run.config.controls.items() if each.loss]
+    """A digest of each model that was trained, and of the options of the controls."""
+    controls = run.config.controls.items()
+    trained = [f"controls/{name}/model/" for name, control in controls if control.loss]
     return {
         **_content(run, "model/", *trained),
         "controls": digest_of_plain(run.folder.stage("controls").get("options")),
     }
 
 
-CONTROLS = Stage(
-    "controls",
-    ("controls",),
-    {},
-    _controls,
-    ready=_refuse_other_controls,
+PROMPTS = Stage(
+    name="prompts",
+    title="reading the prompts",
+    options=("prompts", "limit"),
+    sources={"prompts": "prompts"},
+    ready=lambda run: needed(run, "prompts"),
+    work=pairing.read_in,
+    outputs=("prompts.parquet",),
+)
+PAIRS = Stage(
+    name="pairs",
+    title="making the pairs",
+    options=("pairer",),
+    upstream=lambda run: _content(run, "prompts.parquet"),
+    ready=lambda run: needed(run, "pairer"),
+    work=pairing.make,
+    outputs=("pairs.parquet", "outcomes.jsonl"),
+)
+GIVEN_PAIRS = Stage(
+    name="pairs",
+    title="making the pairs",
+    options=("pairs",),
+    sources={"pairs": "pairs"},
+    work=pairing.take,
+    outputs=("pairs.parquet", "outcomes.jsonl"),
+)
+MODEL = Stage(
+    name="model",
+    title="training",
+    options=("model", "loss", "scheduler", "train", "seed"),
+    upstream=lambda run: _content(run, "pairs.parquet"),
+    ready=training.ready,
+    work=training.train,
+    outputs=(
+        *("model", "checkpoints", "training.json"),
+        *("metrics.jsonl", "order.parquet", "doctor.json"),
+    ),
+    leftovers=("checkpoints", "model"),
     collective=True,
-    nested=True,
+)
+CONTROLS = Stage(
+    name="controls",
+    title="training the controls",
+    options=("controls",),
+    upstream=_references,
+    ready=_check_controls,
+    work=_train_controls,
+    collective=True,
+    has_runs=True,
 )
 SCORES = Stage(
-    "scores",
-    ("evaluators", "eval_prompts", "eval_limit", "generator", "limit"),
-    {"eval_prompts": "prompts"},
-    evaluation.evaluate,
-    inputs=_measured,
+    name="scores",
+    title="measuring",
+    options=("eval_prompts", "eval_limit", "limit", "evaluators", "generator"),
+    sources={"eval_prompts": "prompts"},
+    upstream=_measured,
     ready=evaluation.ready,
+    work=evaluation.evaluate,
     outputs=("scores.json",),
     unchecked=frozenset({"generator"}),
 )
+
+STAGES = (PROMPTS, PAIRS, GIVEN_PAIRS, MODEL, CONTROLS, SCORES)
+"""Every stage, in order; `GIVEN_PAIRS` (`--pairs`) stands in for the first two."""

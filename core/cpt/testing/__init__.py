@@ -5,7 +5,7 @@ The promises of each role, as tests to inherit:
     class TestMine(LossContract):
         component = MyLoss(beta=0.3)
 
-and small stand-ins for what a run would supply. The fixture `cpt_cli` comes with the package.
+and fakes of what a run supplies. The fixture `cpt_cli` comes with the package.
 """
 
 import pytest
@@ -17,6 +17,8 @@ from cpt.testing.contracts import (  # noqa: E402
     EvaluatorContract,
     JudgeContract,
     LossContract,
+    MonotoneLossContract,
+    ObserverContract,
     PairerContract,
     ResponderContract,
     SchedulerContract,
@@ -36,6 +38,8 @@ __all__ = [
     "FakeAsk",
     "JudgeContract",
     "LossContract",
+    "MonotoneLossContract",
+    "ObserverContract",
     "PairerContract",
     "ResponderContract",
     "SchedulerContract",

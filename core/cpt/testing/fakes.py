@@ -1,4 +1,4 @@
-"""Small stand-ins for what a run would supply."""
+"""Fakes of what a run supplies."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def fake_pairs(count: int = 9) -> list[Pair]:
     return [
         Pair(
             prompt=prompt,
-            chosen=_said(prompt, better),
-            rejected=_said(prompt, worse),
+            chosen=_response(prompt, better),
+            rejected=_response(prompt, worse),
             pairer="fake",
             tier=RUNGS.index(worse) - RUNGS.index(better),
             margin=float((5 * index) % 97),
@@ -56,7 +56,7 @@ def fake_pairs(count: int = 9) -> list[Pair]:
     ][:count]
 
 
-def _said(prompt: Prompt, author: str) -> Response:
+def _response(prompt: Prompt, author: str) -> Response:
     return Response(prompt_id=prompt.id, text=f"The {author} answer to {prompt.id}.", author=author)
 
 
@@ -70,7 +70,7 @@ def fake_batch(
 ) -> Batch:
     """A batch that holds just what is named in `needs`, its policy side wanting gradients.
 
-    Responses differ in length; `known=False` leaves margins and scores unknown.
+    Responses differ in length; `known=False` leaves tiers, margins and scores unknown.
     """
     import torch
 
@@ -80,9 +80,12 @@ def fake_batch(
         torch.rand(pairs, generator=draw) if known else torch.full((pairs,), nan) for _ in range(3)
     )
     return Batch(
+        ids=tuple(f"pair-{number}" for number in range(pairs)),
+        prompt_infos=tuple({"number": number} for number in range(pairs)),
         chosen=chosen,
         rejected=rejected if "rejected" in needs else None,
         mismatched=mismatched if "mismatched" in needs else None,
+        tier=torch.arange(pairs) % 2 + 1 if known else torch.zeros(pairs, dtype=torch.int64),
         margin=margin,
         chosen_score=better + 1.0,
         rejected_score=worse,
@@ -112,18 +115,18 @@ def _side(pairs: int, time: int, needs: Collection[Need], draw: Generator) -> Lo
 
 @attrs.frozen
 class Scripted(Local):
-    """Says what it was told to say."""
+    """Answers from a script."""
 
     name = "scripted"
     model: str = "scripted"
-    """Who signs its answers."""
+    """The author of its answers."""
     says: tuple[str, ...] = ("Answer {sample} to {id}.",)
     """What it says to sample 0, 1, ... of any prompt, then again from the first.
 
-    {id}, {sample} and {prompt} (its last message) stand for those of the request.
+    {id}, {sample} and {prompt} (its last message) become those of the request.
     """
     temperature: float = 1.0
-    """Changes nothing: every model under evaluation has it."""
+    """Changes nothing; models that are evaluated have it."""
 
     def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
         """Answer every request from the script."""
@@ -146,13 +149,13 @@ class FakeAsk:
     """An `Ask` that keeps its answers in memory: no retries, no limits, no cost."""
 
     asked: list[tuple[str, str, int]] = attrs.field(factory=list)
-    """Author, prompt id and sample of every question that was really put."""
+    """Author, prompt id and sample of every request that was made."""
     _answers: dict[str, Response] = attrs.field(factory=dict)
 
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """Ask once; the same question again gets the same answer."""
-        said = [attrs.asdict(message) for message in prompt.messages]
-        key = json.dumps([responder.identity, said, sample], sort_keys=True, default=str)
+        messages = [attrs.asdict(message) for message in prompt.messages]
+        key = json.dumps([responder.identity, messages, sample], sort_keys=True, default=str)
         if key not in self._answers:
             self.asked.append((responder.author, prompt.id, sample))
             self._answers[key] = await _ask(responder, prompt, sample)

@@ -20,7 +20,7 @@ class Interrupt:
 
 @contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Note the first Ctrl-C (or a polite kill) instead of raising; the second one raises."""
+    """Note the first Ctrl-C (or SIGTERM) instead of raising; the second one raises."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt

@@ -16,24 +16,30 @@ from torch import Tensor
 
 from cpt.errors import CptError
 from cpt.files import write_text
+from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training import metrics
-from cpt.training.forward.cpu import count_weights, suited_threads
+from cpt.training.forward.cpu import count_parameters
 from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.options import Training
 from cpt.training.output.export import export
 from cpt.training.plan import make_plan, write_plan
-from cpt.training.reference.scoring import most
+from cpt.training.reference.scoring import max_over_processes
 from cpt.training.state import State, begin, make_accelerator, save
-from cpt.training.step import Part, cut, divided, grouped
+from cpt.training.step import (
+    MicroBatch,
+    group_by_prompt,
+    micro_batches,
+    split_between_processes,
+)
 from cpt.types import Pair
 
 Notify = Callable[..., None]
 
 
 def _silent(event: str, /, **_: Any) -> None:
-    """Nobody listens."""
+    """Without observers."""
 
 
 def train(
@@ -51,9 +57,9 @@ def train(
 
     Writes `order.parquet`, `doctor.json`, `reference/`, `metrics.jsonl`, `checkpoints/`,
     `training.json` (what is returned) and last `model/`; if that is there, nothing is done.
-    `notify` is called with the name of a hook and what that hook is given; `cpt_step_ended` gets
-    metrics only for steps that are logged. Raises `CptError` for what the user has to mend, and
-    `KeyboardInterrupt` once the state is saved. Every process of a launch calls this.
+    `notify` is called with the name of a hook and the arguments of that hook. Raises `CptError`
+    for what the user has to fix, and `KeyboardInterrupt` once the state is saved. Every process
+    of a launch calls this.
     """
     if (output / "model").exists():
         return _read_summary(output)
@@ -62,7 +68,7 @@ def train(
     if accelerator.is_main_process:
         write_plan(plan, output)
     set_seed(seed)
-    with suited_threads(count_weights(plan.folder)):
+    with suited_threads(count_parameters(plan.folder)):
         state = begin(plan, accelerator, output)
         with interruptible() as interrupt:
             _steps(state, output, notify, interrupt)
@@ -70,25 +76,25 @@ def train(
 
 
 def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> None:
-    options, steps, main = state.plan.options, state.plan.steps, state.accelerator.is_main_process
-    begun = time.perf_counter()
+    options, steps = state.plan.options, state.plan.steps
+    began = time.perf_counter()
+
+    def report(event: str, **facts: Any) -> None:
+        if state.accelerator.is_main_process:
+            notify(event, output=output, step=state.done, **facts)
+
     while state.done < steps:
         started = time.perf_counter()
         norm = _step(state)
         state.done += 1
         state.meter.count(steps=1, grad_norms=norm, seconds=time.perf_counter() - started)
-        line: dict[str, float] = {}
+        report("cpt_step_ended", steps=steps)
         if state.done % options.log_every == 0 or state.done == steps:
-            line = _line(state, time.perf_counter() - begun)
-            if main:
-                metrics.append(output / "metrics.jsonl", line)
-        if main:
-            notify("cpt_step_ended", output=output, step=state.done, steps=steps, metrics=line)
-        stop = bool(most(state.accelerator, interrupt.asked))
+            line = _log(state, output, time.perf_counter() - began)
+            report("cpt_metrics_logged", steps=steps, metrics=line)
+        stop = bool(max_over_processes(state.accelerator, interrupt.asked))
         if stop or (options.checkpoint_every and state.done % options.checkpoint_every == 0):
-            path = save(state, output)
-            if main:
-                notify("cpt_checkpoint_saved", output=output, step=state.done, path=path)
+            report("cpt_checkpoint_saved", path=save(state, output))
         if stop:
             raise KeyboardInterrupt
 
@@ -99,59 +105,63 @@ def _step(state: State) -> float:
     rate = plan.options.learning_rate * _factor(state.done, plan.steps, plan.options)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    seen = _backward(state)
+    computed = _backward(state)
     parameters = state.module.parameters()
     norm = float(accelerator.clip_grad_norm_(parameters, plan.options.max_grad_norm))
-    _refuse_non_finite(state, seen, norm)
+    _refuse_non_finite(state, computed, norm)
     state.optimizer.step()
     state.optimizer.zero_grad()
     return norm
 
 
-def _backward(state: State) -> list[tuple[Part, Tensor]]:
-    """The gradient of the mean loss over all pairs of the step; parts and losses of this process.
+def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
+    """The gradient of the mean loss over all pairs; the losses by micro-batch of this process.
 
-    Neither how the step is cut into parts nor how many processes share it changes the gradient.
+    Neither how the step is cut nor how many processes share it changes the gradient.
     """
     plan, accelerator, layout = state.plan, state.accelerator, state.scorer.module.layout
     batch, tokens = plan.order[state.done], state.scorer.tokens
-    groups = grouped(batch, plan.corpus, plan.loss, tokens, layout)
-    share = divided(groups, plan.corpus, accelerator.num_processes)[accelerator.process_index]
-    parts = cut(share, plan.corpus, tokens, layout)
+    groups = group_by_prompt(batch, plan.corpus, plan.loss, tokens, layout)
+    shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
+    own = micro_batches(shares[accelerator.process_index], plan.corpus, tokens, layout)
     mismatched = mismatched_logps(state)
-    count = most(accelerator, len(parts))
-    # All processes go through the model equally often: one with fewer parts repeats the first
-    # group of the step, and counts it nothing.
-    spare = cut(groups[:1], plan.corpus, tokens, layout) if len(parts) < count else []
-    seen = []
-    for at in range(count):
-        part, counts = (parts[at], True) if at < len(parts) else (spare[0], False)
-        last = at == count - 1
+    count = max_over_processes(accelerator, len(own))
+    # All processes call the model equally often: one with fewer micro-batches computes the first
+    # group of the step again, without counting it.
+    spare = micro_batches(groups[:1], plan.corpus, tokens, layout) if len(own) < count else []
+    computed = []
+    for number in range(count):
+        counts = number < len(own)
+        micro_batch = own[number] if counts else spare[0]
+        last = number == count - 1
         with nullcontext() if last else accelerator.no_sync(state.module):
-            losses = weighted_losses(state, part, mismatched, counts=counts)
+            losses = weighted_losses(state, micro_batch, mismatched, counts=counts)
             # Processes average their gradients; the mean is over the pairs of all of them.
             accelerator.backward(losses.sum() * (counts * accelerator.num_processes / len(batch)))
-        seen.append((part, losses.detach()))
-    return seen
+        computed.append((micro_batch, losses.detach()))
+    return computed
 
 
-def _refuse_non_finite(state: State, seen: Sequence[tuple[Part, Tensor]], norm: float) -> None:
+def _refuse_non_finite(
+    state: State, computed: Sequence[tuple[MicroBatch, Tensor]], norm: float
+) -> None:
     """Raise `CptError` before a broken gradient reaches the weights."""
-    if math.isfinite(norm) and math.isfinite(torch.cat([losses for _, losses in seen]).sum()):
+    if math.isfinite(norm) and math.isfinite(torch.cat([losses for _, losses in computed]).sum()):
         return
-    by_place = [
-        (place, loss)
-        for part, losses in seen
-        for place, loss in zip(part.pairs, losses.tolist(), strict=True)
+    by_pair = [
+        (pair, loss)
+        for micro_batch, losses in computed
+        for pair, loss in zip(micro_batch.pairs, losses.tolist(), strict=True)
     ]
-    broken = [place for place, loss in by_place if not math.isfinite(loss)]
+    broken = [pair for pair, loss in by_pair if not math.isfinite(loss)]
     what = "loss" if broken else "gradient"
-    places = broken or [place for place, _ in by_place]
-    names = ", ".join(state.plan.corpus.pairs[place].id for place in places[:8])
-    more = f" and {len(places) - 8} more" if len(places) > 8 else ""
+    blamed = broken or [pair for pair, _ in by_pair]
+    names = ", ".join(state.plan.corpus.pairs[pair].id for pair in blamed[:8])
+    more = f" and {len(blamed) - 8} more" if len(blamed) > 8 else ""
     raise CptError(
         f"Step {state.done + 1}: the {what} is not finite for {names}{more}. Nothing was learned "
-        "from them, and the last checkpoint stands; lower train.learning_rate, or drop these pairs."
+        "from them, and the last checkpoint is kept; lower train.learning_rate, or drop these "
+        "pairs."
     )
 
 
@@ -166,15 +176,19 @@ def _factor(step: int, steps: int, options: Training) -> float:
     return (1 - math.cos(math.pi * left)) / 2 if options.schedule == "cosine" else 1.0
 
 
-def _line(state: State, seconds: float) -> dict[str, float]:
+def _log(state: State, output: Path, seconds: float) -> dict[str, float]:
+    """Write a line of metrics on the main process; every process calls this."""
     seen = sum(len(batch) for batch in state.plan.order[: state.done])
-    return {
+    line = {
         "step": state.done,
         "epoch": seen / len(state.plan.corpus.pairs),
         **state.meter.means(state.accelerator),
         "learning_rate": state.optimizer.param_groups[0]["lr"],
         "seconds": seconds,
     }
+    if state.accelerator.is_main_process:
+        metrics.append(output / "metrics.jsonl", line)
+    return line
 
 
 def _finish(state: State, output: Path) -> Mapping[str, Any]:
@@ -183,9 +197,9 @@ def _finish(state: State, output: Path) -> Mapping[str, Any]:
     last = metrics.read(output / "metrics.jsonl")[-1]
     if accelerator.is_main_process:
         summary = {
-            "pairs": plan.report.kept,
-            "dropped": plan.report.refused,
-            "noted": plan.report.noted,
+            "pairs": plan.diagnosis.kept,
+            "dropped": plan.diagnosis.refused,
+            "noted": plan.diagnosis.noted,
             "steps": plan.steps,
             "metrics": last,
         }

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cpt.files import write_text
 from cpt.roles import Loss
-from cpt.types import Batch, Logps
+from cpt.types import Batch
 
 TIMING = ("seconds", "tokens_per_second")
 """Metrics that differ between two runs of the same training."""
@@ -23,21 +23,22 @@ TIMING = ("seconds", "tokens_per_second")
 def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     """One value for each pair. Shape (pairs,).
 
-    A reward is `loss.reward_scale` times the log-ratio to the reference, or times the
-    log-probability itself for a loss that compares two sides without a reference.
+    A log-ratio is log pi(y|x) - log pi_ref(y|x), summed over the answer's tokens. A reward is
+    `loss.reward_scale` times it, or times log pi(y|x) for a loss that has no reference.
     """
-    values = {"loss": losses, "logps/chosen": batch.chosen.policy}
-    if not {"reference", "rejected"} & loss.needs:
-        return values
-
-    def reward(side: Logps) -> Tensor:
-        return loss.reward_scale * (side.ratio if "reference" in loss.needs else side.policy)
-
-    values["rewards/chosen"] = chosen = reward(batch.chosen)
+    sides = {"chosen": batch.chosen}
     if "rejected" in loss.needs:
-        rejected = reward(batch.rejected)
+        sides["rejected"] = batch.rejected
+    values = {"loss": losses, **{f"logps/{name}": side.policy for name, side in sides.items()}}
+    if "reference" in loss.needs:
+        values |= {f"logratios/{name}": side.ratio for name, side in sides.items()}
+    elif "rejected" not in loss.needs:
+        return values
+    measure = "logratios" if "reference" in loss.needs else "logps"
+    chosen = values["rewards/chosen"] = loss.reward_scale * values[f"{measure}/chosen"]
+    if "rejected" in loss.needs:
+        rejected = loss.reward_scale * values[f"{measure}/rejected"]
         values |= {
-            "logps/rejected": batch.rejected.policy,
             "rewards/rejected": rejected,
             "rewards/margins": chosen - rejected,
             "rewards/accuracies": (chosen > rejected).float(),
@@ -47,9 +48,9 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
 
 @attrs.define(eq=False)
 class Meter:
-    """Sums since the last line: what is on the device is read from it once a line.
+    """Sums since the last line: what is on the device is read from it once for each line.
 
-    Numbers are added up one after the other, in the order they came in, so that a sum does not
+    Numbers are added one after the other, in the order they came in, so that a sum does not
     depend on whether a checkpoint was written in between.
     """
 
@@ -60,14 +61,14 @@ class Meter:
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add one value for each pair."""
-        self._values.append({name: each.sum() for name, each in values.items()})
+        self._values.append({name: numbers.sum() for name, numbers in values.items()})
 
     def count(self, **numbers: float) -> None:
-        """Add what never was on the device."""
+        """Add numbers that are not on the device."""
         self._counts.append(numbers)
 
     def fold(self, accelerator: Any) -> dict[str, float]:
-        """All sums of all processes, which the meter then begins with: what a checkpoint keeps."""
+        """All sums of all processes, which the meter then continues: what a checkpoint keeps."""
         alone = accelerator.num_processes == 1
         total = dict(self.before) if alone else {}
         for numbers in [*_read(self._values), *self._counts]:
@@ -84,7 +85,7 @@ class Meter:
         return dict(total)
 
     def means(self, accelerator: Any) -> dict[str, float]:
-        """Everything by pair, or by what it is counted by; the meter begins anew."""
+        """Everything by pair, or by what it is counted by; the meter starts again."""
         total = self.fold(accelerator)
         self.before = {}
         pairs, tokens = total.pop("pairs"), total.pop("tokens")
@@ -103,8 +104,8 @@ def _read(values: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
     """The numbers, in one copy from the device."""
     if not values:
         return []
-    rows = torch.stack([torch.stack(list(each.values())) for each in values]).tolist()
-    return [dict(zip(each, row, strict=True)) for each, row in zip(values, rows, strict=True)]
+    rows = torch.stack([torch.stack(list(sums.values())) for sums in values]).tolist()
+    return [dict(zip(sums, row, strict=True)) for sums, row in zip(values, rows, strict=True)]
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
@@ -127,6 +128,6 @@ def keep_until(path: Path, step: int) -> None:
 
 
 def _whole_lines(path: Path) -> Sequence[dict[str, Any]]:
-    """Lines that were written to their end, as a killed process may leave half a one."""
+    """Lines that end with a line break: a killed process may leave an unfinished one."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

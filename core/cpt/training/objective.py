@@ -1,72 +1,81 @@
-"""The loss of some pairs of a step, and the metrics that fall out of it."""
+"""The loss of the pairs of a micro-batch, and the metrics that are computed with it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from cpt.errors import CptError, during
-from cpt.roles import Loss
-from cpt.training import metrics
+from cpt.errors import CptError
+from cpt.training import checks, metrics
 from cpt.training.state import State
-from cpt.training.step import Part, batch_of, weights
+from cpt.training.step import MicroBatch, batch_of, pair_weights
 from cpt.types import Batch, Logps
 
-STALE = 0.2
-"""Nats a token by which rounding, in bf16 too, never moves the mean."""
+LARGEST_ROUNDING = 0.2
+"""Nats a token, above any mean difference that rounding makes, in bf16 too."""
 
 
 def weighted_losses(
-    state: State, part: Part, mismatched: Logps | None, *, counts: bool = True
+    state: State, micro_batch: MicroBatch, mismatched: Logps | None, *, counts: bool = True
 ) -> Tensor:
     """The loss of each pair times its weight, metered if it `counts`. Shape (pairs,)."""
     plan, accelerator = state.plan, state.accelerator
-    micro = part.micro.to(accelerator.device)
+    inputs = micro_batch.inputs.to(accelerator.device)
     with accelerator.autocast():
-        flat: Tensor = state.module(micro)
-    pairs = [plan.corpus.pairs[place] for place in part.pairs]
-    batch = batch_of(
-        part,
-        flat,
-        _reference(state, part, flat),
-        plan.corpus,
-        plan.loss,
-        progress=state.done / max(1, plan.steps - 1),
-        mismatched=mismatched,
-    )
-    losses = _checked(plan.loss, batch, len(pairs)) * weights(pairs, flat.device)
-    values = metrics.per_pair(losses.detach(), batch, plan.loss)
-    state.meter.add({name: each * counts for name, each in values.items()})
-    rows = [plan.corpus.sequences[place] for place in part.sequences]
+        flat: Tensor = state.module(inputs)
+    reference = _reference(state, micro_batch, flat)
+
+    def batch_with(flat: Tensor) -> Batch:
+        return batch_of(
+            micro_batch,
+            flat,
+            reference,
+            plan.corpus,
+            plan.loss,
+            progress=state.done / max(1, plan.steps - 1),
+            mismatched=mismatched,
+        )
+
+    batch = batch_with(flat)
+    if not state.independence_tried and len(batch.ids) > 1:
+        state.independence_tried = True
+        checks.refuse_mixing(plan.loss, batch_with(_moved_apart(flat)))
+    pairs = [plan.corpus.pairs[index] for index in micro_batch.pairs]
+    losses = checks.losses_of(plan.loss, batch) * pair_weights(pairs, flat.device)
+    values = metrics.per_pair(losses.detach(), batch, plan.loss) | _own_metrics(state, batch)
+    state.meter.add({name: numbers * counts for name, numbers in values.items()})
+    sequences = [plan.corpus.sequences[index] for index in micro_batch.sequences]
     state.meter.count(
         pairs=counts * len(pairs),
-        tokens=counts * sum(row.inputs for row in rows),
-        read=counts * (micro.size if part.micro.mask is None else int(part.micro.mask.sum())),
-        slots=counts * micro.size,
+        tokens=counts * sum(sequence.input_length for sequence in sequences),
+        read=counts * inputs.tokens,
+        slots=counts * inputs.size,
     )
     return losses
 
 
 def mismatched_logps(state: State) -> Logps | None:
-    """Each prompt of the step with another's answer, if the loss needs it.
+    """Each prompt of the step with another's answer, if the loss needs it. Shape (step,).
 
-    The same on every process and for every part, so that an estimate made of it does not depend
-    on how the step is cut. Shape (batch,).
+    The same on every process and for every micro-batch, so that an estimate made of it does not
+    depend on how the step is cut.
     """
     if "mismatched" not in state.plan.loss.needs:
         return None
     accelerator, sequences = state.accelerator, state.plan.corpus.sequences
-    places = state.plan.mismatched[state.done]
-    mine = range(accelerator.process_index, len(places), accelerator.num_processes)
-    scored = state.scorer.score([sequences[places[at]] for at in mine], sequences[places[0]])
-    sums = torch.zeros(len(places))
+    indices = state.plan.mismatched[state.done]
+    mine = range(accelerator.process_index, len(indices), accelerator.num_processes)
+    scored = state.scorer.score(
+        [sequences[indices[number]] for number in mine], sequences[indices[0]]
+    )
+    sums = torch.zeros(len(indices))
     sums[list(mine)] = torch.tensor([float(values.sum()) for values in scored])
     policy: Tensor = accelerator.reduce(sums.to(accelerator.device))
     reference = None
     if state.references is not None:
-        kept = [state.references.sum(place) for place in places]
+        kept = [state.references.sum(index) for index in indices]
         reference = torch.tensor(kept, device=accelerator.device)
-    lengths = [len(sequences[place].answer) for place in places]
+    lengths = [len(sequences[index].answer) for index in indices]
     return Logps(
         policy=policy,
         length=torch.tensor(lengths, device=accelerator.device),
@@ -74,36 +83,42 @@ def mismatched_logps(state: State) -> Logps | None:
     )
 
 
-def _reference(state: State, part: Part, flat: Tensor) -> Tensor | None:
+def _reference(state: State, micro_batch: MicroBatch, flat: Tensor) -> Tensor | None:
     """Log-probabilities under the reference, token by token like `flat`."""
     if state.references is None:
         return None
-    kept = state.references.flat(part.sequences, flat.device)
+    kept = state.references.flat(micro_batch.sequences, flat.device)
     if not state.policy_is_reference:
         return kept
-    # Two layouts of the same rows round differently; here policy and reference are one model.
+    # Two layouts of the same sequences round differently; here policy and reference are one model.
     policy = flat.detach()
-    if (apart := float((policy - kept).abs().mean())) > STALE:
+    if (difference := float((policy - kept).abs().mean())) > LARGEST_ROUNDING:
         raise CptError(
             f"The reference log-probabilities are not those of {state.plan.reference} (off by "
-            f"{apart:.2g} a token); delete the folders `reference` of the run and of the cache."
+            f"{difference:.2g} a token); delete the folders `reference` of the run and of the "
+            "cache."
         )
     return policy
 
 
-def _checked(loss: Loss, batch: Batch, pairs: int) -> Tensor:
-    with during(f"the loss {loss.name!r} was computed"):
-        losses = loss(batch)
-    if not isinstance(losses, Tensor) or losses.shape != (pairs,):
-        is_tensor = isinstance(losses, Tensor)
-        found = f"shape {tuple(losses.shape)}" if is_tensor else type(losses).__name__
+def _moved_apart(flat: Tensor) -> Tensor:
+    """Log-probabilities that differ from pair to pair, of the same shape.
+
+    At the first step all log-ratios are 0, and a loss that mixes equal pairs does not show it.
+    """
+    return (
+        flat.detach() - torch.linspace(0.0, 0.1, len(flat), device=flat.device)
+    ).requires_grad_()
+
+
+def _own_metrics(state: State, batch: Batch) -> dict[str, Tensor]:
+    """The loss's own metrics, of the same names for every micro-batch."""
+    values = checks.metrics_of(state.plan.loss, batch)
+    if state.own_metrics is None:
+        state.own_metrics = tuple(values)
+    if tuple(values) != state.own_metrics:
         raise CptError(
-            f"Loss {loss.name!r} returned {found} for {pairs} pairs; "
-            f"it must return one number for each: a tensor of shape ({pairs},)."
+            f"Loss {state.plan.loss.name!r} returned the metrics {', '.join(values) or 'none'} "
+            f"after {', '.join(state.own_metrics) or 'none'}; the names must not change."
         )
-    if not losses.requires_grad:
-        raise CptError(
-            f"Loss {loss.name!r} has no gradient: it does not depend on batch.chosen.policy or "
-            "batch.rejected.policy, or was detached from them, so nothing could be learned."
-        )
-    return losses
+    return values

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import attrs
 from attrs.validators import and_, ge, gt, lt, optional
 
-from cpt.roles import NOT_IDENTITY
+from cpt.roles import NOT_IDENTITY, PATH
 
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["fp32", "bf16"]
@@ -57,7 +57,7 @@ class Training:
     """Scale of the adapters; twice the rank if not given."""
     lora_targets: tuple[str, ...] = ()
     """Names of the layers that get adapters; all linear ones if not given."""
-    reference: str | None = None
+    reference: str | None = attrs.field(default=None, metadata=PATH)
     """Folder of the reference model, if it is not the model that training starts from."""
     device: Literal["auto", "cpu"] = attrs.field(default="auto", metadata=NOT_IDENTITY)
     """Where to train: an accelerator if there is one, or the CPU in any case."""

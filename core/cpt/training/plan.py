@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,22 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cpt.errors import CptError, during
 from cpt.files import atomic, write_text
-from cpt.models import folder_of, weights_digest
-from cpt.roles import Component, Loss, Scheduler
+from cpt.models import folder_of, load_tokenizer, weights_digest
+from cpt.roles import Loss, Scheduler
+from cpt.training.checks import refuse_unknown_needs
 from cpt.training.data.corpus import Corpus, mismatch
-from cpt.training.data.findings import Report, refuse_none_left
+from cpt.training.data.findings import Diagnosis, refuse_none_left
 from cpt.training.data.prepare import prepare
-from cpt.training.data.tokens import load_tokenizer
 from cpt.training.forward.loading import vocabulary, within_positions
 from cpt.training.options import Training
+from cpt.training.order import order_of
 from cpt.types import Pair
+
+THROUGH_DATA = frozenset(
+    {"epochs", "batch_size", "max_length", "max_prompt_length", "truncate", "reference"}
+)
+"""Options that act only through the sequences, the order and the reference's weights."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -35,21 +41,24 @@ class Plan:
     """Of the model that it is compared with."""
     tokenizer: Any
     corpus: Corpus
-    report: Report
+    diagnosis: Diagnosis
     order: Sequence[Sequence[int]]
-    """Pairs of each optimizer step, as places in the corpus."""
+    """The batch of each optimizer step, as indices of pairs in the corpus."""
     mismatched: Sequence[Sequence[int]]
-    """If the loss needs them: for each place of `order`, a sequence with another's answer."""
+    """If the loss needs it: for each pair of each batch, a sequence with another's answer."""
     scheduler: Scheduler
     loss: Loss
     options: Training
     seed: int
-    digest: str
-    """Names the training: another digest is another training."""
 
     @property
     def steps(self) -> int:
         return len(self.order)
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all that decides what is trained: another digest is another training."""
+        return digest_of(self)
 
 
 def make_plan(
@@ -61,47 +70,63 @@ def make_plan(
     seed: int,
 ) -> Plan:
     """Check everything that can be wrong without loading the model. Raises `CptError`."""
+    refuse_unknown_needs(loss)
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
     options = within_positions(options, folder)
     tokenizer = load_tokenizer(folder)
-    corpus, report = prepare(pairs, tokenizer, options, vocabulary(folder))
-    refuse_none_left(report)
-    order = _order(corpus, scheduler, options, seed)
+    corpus, diagnosis = prepare(pairs, tokenizer, options, vocabulary(folder))
+    refuse_none_left(diagnosis)
+    order = order_of(corpus.pairs, scheduler, options, seed)
     mismatched: list[list[int]] = []
     if "mismatched" in loss.needs:
         corpus, mismatched = mismatch(corpus, order, options.max_length)
-    parts = {
-        "models": [weights_digest(folder), weights_digest(reference)],
-        "loss": written(loss),
-        "options": attrs.asdict(options, filter=_decides),
-        "seed": seed,
-        "sequences": _hash(corpus.keys),
-        "sides": _hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()]),
-        "order": order,
-        "weights": [pair.weight for pair in corpus.pairs],
-    }
     return Plan(
         folder=folder,
         reference=reference,
         tokenizer=tokenizer,
         corpus=corpus,
-        report=report,
+        diagnosis=diagnosis,
         order=order,
         mismatched=mismatched,
         scheduler=scheduler,
         loss=loss,
         options=options,
         seed=seed,
-        digest=_hash([json.dumps(parts, default=str).encode()]),
     )
+
+
+def digest_of(plan: Plan) -> str:
+    """A digest of the models, the loss, the options, the sequences, their order and the pairs.
+
+    Of a pair all that a loss can read: see `Batch`.
+    """
+    corpus = plan.corpus
+    # A reference that is the starting model itself is exactly that at the first step; a copy of
+    # it only up to rounding.
+    models = dict.fromkeys([plan.folder, plan.reference])
+    parts = {
+        "models": [weights_digest(folder) for folder in models],
+        "loss": {"name": plan.loss.name, **attrs.asdict(plan.loss)},
+        "options": attrs.asdict(plan.options, filter=_decides),
+        "seed": plan.seed,
+        "sequences": _hash(corpus.digests),
+        "sides": _hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()]),
+        "order": plan.order,
+        "pairs": [
+            (pair.id, pair.tier, pair.margin, pair.chosen_score, pair.rejected_score)
+            for pair in corpus.pairs
+        ],
+        "weights": [pair.weight for pair in corpus.pairs],
+        "prompt_infos": [pair.prompt.info for pair in corpus.pairs],
+    }
+    return _hash([json.dumps(parts, default=str, sort_keys=True).encode()])
 
 
 def write_plan(plan: Plan, output: Path) -> None:
     """`order.parquet`: which pair is trained on at which step; `doctor.json`: what was wrong."""
     steps = [step for step, batch in enumerate(plan.order, 1) for _ in batch]
-    places = [place for batch in plan.order for place in batch]
-    pairs = [plan.corpus.pairs[place] for place in places]
+    pairs = [plan.corpus.pairs[index] for batch in plan.order for index in batch]
     table = pa.table(
         {
             "step": pa.array(steps, pa.int32()),
@@ -112,37 +137,17 @@ def write_plan(plan: Plan, output: Path) -> None:
     )
     with atomic(output / "order.parquet") as temporary:
         pq.write_table(table, temporary)
-    found = attrs.asdict(plan.report) | {"counts": plan.report.counts}
+    found = attrs.asdict(plan.diagnosis) | {"counts": plan.diagnosis.counts}
     write_text(output / "doctor.json", json.dumps(found, indent=1))
 
 
-def written(component: Component) -> dict[str, Any]:
-    """A component as plain data."""
-    return {"name": component.name, **attrs.asdict(component)}
-
-
-def _order(corpus: Corpus, scheduler: Scheduler, options: Training, seed: int) -> list[list[int]]:
-    with during(f"the scheduler {scheduler.name!r} ordered {len(corpus.pairs)} pairs"):
-        batches = scheduler.batches(corpus.pairs, options.batch_size, seed, options.epochs)
-        order = [[int(place) for place in batch] for batch in batches]
-    for place in (place for batch in order for place in batch):
-        if not 0 <= place < len(corpus.pairs):
-            raise CptError(
-                f"Scheduler {scheduler.name!r} asks for pair {place} of {len(corpus.pairs)}."
-            )
-    order = [batch for batch in order if batch]
-    if not order:
-        raise CptError(f"Scheduler {scheduler.name!r} gives no batch of {len(corpus.pairs)} pairs.")
-    return order
-
-
 def _decides(field: attrs.Attribute[Any], _: Any) -> bool:
-    """Whether an option changes what is trained; a resumed training may change the others."""
-    return bool(field.metadata.get("identity", True))
+    """Whether an option itself changes what is trained; a resumed training may change others."""
+    return bool(field.metadata.get("identity", True)) and field.name not in THROUGH_DATA
 
 
-def _hash(parts: Any) -> str:
-    state = hashlib.blake2b(digest_size=16)
+def _hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        state.update(part)
-    return state.hexdigest()
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A training under way: what is loaded, and how far it has come."""
+"""A training in progress: what is loaded, and how far it has come."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from cpt.training.options import Training
 from cpt.training.output import checkpoint
 from cpt.training.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
-from cpt.training.reference.store import identity, store
+from cpt.training.reference.store import open_store, store_digest
 
 MICRO_TOKENS = {"cpu": 2048}
-"""Tokens that suffice to keep a device busy, where they are not 8192."""
+"""Tokens that keep a device busy, by its type; 8192 for others."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class State:
-    """All that changes while a model is trained, beside what it is trained with."""
+    """All that changes while a model is trained, with the plan of it."""
 
     plan: Plan
     accelerator: Accelerator
@@ -40,15 +40,19 @@ class State:
     meter: metrics.Meter = attrs.field(factory=metrics.Meter)
     done: int = 0
     """Optimizer steps so far."""
+    independence_tried: bool = False
+    """Whether this process has tried that the loss does not mix pairs."""
+    own_metrics: tuple[str, ...] | None = None
+    """Names of the loss's own metrics, once they are known."""
 
     @property
     def policy_is_reference(self) -> bool:
-        """Nothing has been learned yet, and the starting model is what it is compared with."""
+        """Nothing has been learned yet, and the reference is the starting model."""
         return self.done == 0 and self.plan.reference == self.plan.folder
 
 
 def make_accelerator(options: Training) -> Accelerator:
-    """What places models on devices and speaks between processes."""
+    """The accelerator: it places models on devices and lets processes communicate."""
     if not torch.distributed.is_initialized():
         # Trainings in one process, one after the other, may differ in device and precision.
         PartialState._reset_state()
@@ -60,16 +64,16 @@ def make_accelerator(options: Training) -> Accelerator:
 
 
 def begin(plan: Plan, accelerator: Accelerator, output: Path) -> State:
-    """Load the model, compute what references are missing, go on from the last checkpoint."""
+    """Load the model, compute the references that are missing, resume from the last checkpoint."""
     resumed = checkpoint.latest(output / "checkpoints", plan.digest)
-    compared = "reference" in plan.loss.needs
+    needed = "reference" in plan.loss.needs
     own = plan.reference == plan.folder
-    values = _references_of_another(plan, accelerator, output) if compared and not own else None
+    values = _references_of_another(plan, accelerator, output) if needed and not own else None
     module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
     prepared, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
-    if compared and own:
+    if needed and own:
         with getattr(module.model, "disable_adapter", nullcontext)():
             values = _references(plan, scorer, output)
     state = State(
@@ -90,21 +94,21 @@ def begin(plan: Plan, accelerator: Accelerator, output: Path) -> State:
 def save(state: State, output: Path) -> Path:
     """Write a checkpoint. Every process calls this."""
     accelerator, options = state.accelerator, state.plan.options
-    kept = {"digest": state.plan.digest, "sums": state.meter.fold(accelerator)}
+    values = {"digest": state.plan.digest, "sums": state.meter.fold(accelerator)}
     folder = output / "checkpoints"
-    return checkpoint.save(accelerator, folder, state.done, kept, options.keep_checkpoints)
+    return checkpoint.save(accelerator, folder, state.done, values, options.keep_checkpoints)
 
 
-def _resume(state: State, folder: Path, kept: Mapping[str, Any]) -> None:
+def _resume(state: State, folder: Path, values: Mapping[str, Any]) -> None:
     checkpoint.load(state.accelerator, folder)
-    state.done = kept["step"]
-    state.meter.before = kept["sums"]
+    state.done = values["step"]
+    state.meter.before = values["sums"]
 
 
 def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
     model = load_model(plan.folder)
     if accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
-        model.to(accelerator.device)  # what sharding leaves to later, as one device may not hold it
+        model.to(accelerator.device)  # not if it is sharded, as one device may not hold it
     module = SequenceLogps(made_trainable(model, plan.options))
     if plan.options.compile:
         compile_layers(model)
@@ -117,16 +121,16 @@ def _references_of_another(plan: Plan, accelerator: Accelerator, output: Path) -
 
 
 def _references(plan: Plan, scorer: Scorer, output: Path) -> References:
-    """Of all sequences that the order comes by."""
+    """Of all sequences of the batches."""
     corpus = plan.corpus
     pairs = {pair for batch in plan.order for pair in batch}
     sides = [corpus.chosen, *([corpus.rejected] if "rejected" in plan.loss.needs else [])]
-    places = sorted({int(side[pair]) for side in sides for pair in pairs}.union(*plan.mismatched))
+    indices = sorted({int(side[pair]) for side in sides for pair in pairs}.union(*plan.mismatched))
     device = scorer.accelerator.device.type
-    kept = store(output, identity(plan.reference, plan.options.precision, device))
-    values = references([corpus.sequences[place] for place in places], scorer, kept)
-    of = dict(zip(places, values, strict=True))
-    return References([of.get(place) for place in range(len(corpus.sequences))])
+    store = open_store(output, store_digest(plan.reference, plan.options.precision, device))
+    values = references([corpus.sequences[index] for index in indices], scorer, store)
+    known = dict(zip(indices, values, strict=True))
+    return References([known.get(index) for index in range(len(corpus.sequences))])
 
 
 def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:
@@ -135,9 +139,9 @@ def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scor
 
 
 def _optimizer(module: torch.nn.Module, options: Training) -> torch.optim.Optimizer:
-    trained = [each for each in module.parameters() if each.requires_grad]
-    matrices = [each for each in trained if each.ndim >= 2]
-    others = [each for each in trained if each.ndim < 2]
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
+    others = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [
         {"params": matrices, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -1,4 +1,4 @@
-"""One optimizer step's pairs: divided over processes, cut into micro-batches, made a `Batch`."""
+"""The pairs of one optimizer step: shared by processes, cut into micro-batches, made a `Batch`."""
 
 from __future__ import annotations
 
@@ -11,87 +11,100 @@ from torch import Tensor
 
 from cpt.roles import Loss
 from cpt.training.data.corpus import Corpus
-from cpt.training.data.packing import Layout, Micro, microbatches, taken
+from cpt.training.data.inputs import ModelInputs
+from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.types import Batch, Logps, Pair, TokenLogps
 
 
 @attrs.frozen
-class Group:
+class PromptGroup:
     """Pairs of one prompt, and their distinct sequences: what is computed together."""
 
     pairs: tuple[int, ...]
+    """Indices of pairs in the corpus."""
     sequences: tuple[int, ...]
+    """Indices of sequences in the corpus."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
-class Part:
+class MicroBatch:
     """Pairs that go through the model in one call."""
 
-    micro: Micro
+    inputs: ModelInputs
     sequences: tuple[int, ...]
-    """What each row of `micro` is, as places in the corpus. Shape (rows,)."""
+    """Index in the corpus of each sequence of `inputs`. Shape (sequences,)."""
     pairs: tuple[int, ...] = ()
-    """Places in the corpus."""
+    """Indices of the pairs in the corpus."""
     chosen: tuple[int, ...] = ()
-    """The row of each pair's chosen side. Shape (pairs,)."""
+    """Number in `sequences` of each pair's chosen side. Shape (pairs,)."""
     rejected: tuple[int, ...] = ()
-    """The row of each pair's rejected side. Shape (pairs,)."""
+    """Number in `sequences` of each pair's rejected side; -1 if it is not computed."""
 
 
-def grouped(
+def group_by_prompt(
     pairs: Iterable[int], corpus: Corpus, loss: Loss, tokens: int, layout: Layout
-) -> list[Group]:
+) -> list[PromptGroup]:
     """Pairs by prompt, so that answers which several pairs share are computed once.
 
     A group that would hold more than `tokens` is closed, and another one begun.
     """
     both = "rejected" in loss.needs
-    open_: dict[int, Group] = {}
-    closed: list[Group] = []
+    unfinished: dict[int, PromptGroup] = {}
+    finished: list[PromptGroup] = []
     for pair in pairs:
         prompt = int(corpus.prompts[pair])
         sides = (int(corpus.chosen[pair]), *([int(corpus.rejected[pair])] if both else []))
-        group = open_.get(prompt, Group((), ()))
+        group = unfinished.get(prompt, PromptGroup((), ()))
         sequences = tuple(dict.fromkeys((*group.sequences, *sides)))
-        if group.pairs and taken([corpus.sequences[each] for each in sequences], layout) > tokens:
-            closed.append(group)
-            group, sequences = Group((), ()), tuple(dict.fromkeys(sides))
-        open_[prompt] = Group((*group.pairs, pair), sequences)
-    return [*closed, *open_.values()]
+        if group.pairs and _tokens(sequences, corpus, layout) > tokens:
+            finished.append(group)
+            group, sequences = PromptGroup((), ()), tuple(dict.fromkeys(sides))
+        unfinished[prompt] = PromptGroup((*group.pairs, pair), sequences)
+    return [*finished, *unfinished.values()]
 
 
-def divided(groups: Sequence[Group], corpus: Corpus, processes: int) -> list[list[Group]]:
-    """A share for each process, about as many tokens in each; a share may be empty."""
-    sizes = [sum(corpus.sequences[each].inputs for each in group.sequences) for group in groups]
-    shares: list[list[Group]] = [[] for _ in range(processes)]
+def split_between_processes(
+    groups: Sequence[PromptGroup], corpus: Corpus, processes: int
+) -> list[list[PromptGroup]]:
+    """The groups of each process, about as many tokens in each; one may get none."""
+    sizes = [
+        sum(corpus.sequences[index].input_length for index in group.sequences) for group in groups
+    ]
+    shares: list[list[PromptGroup]] = [[] for _ in range(processes)]
     loads = [(0, process) for process in range(processes)]
-    for index in sorted(range(len(groups)), key=lambda index: (-sizes[index], index)):
+    for number in sorted(range(len(groups)), key=lambda number: (-sizes[number], number)):
         load, process = heapq.heappop(loads)
-        shares[process].append(groups[index])
-        heapq.heappush(loads, (load + sizes[index], process))
+        shares[process].append(groups[number])
+        heapq.heappush(loads, (load + sizes[number], process))
     return shares
 
 
-def cut(groups: Sequence[Group], corpus: Corpus, tokens: int, layout: Layout) -> list[Part]:
-    """Micro-batches of at most `tokens`, each with what is in its rows."""
-    rows = [[corpus.sequences[each] for each in group.sequences] for group in groups]
+def micro_batches(
+    groups: Sequence[PromptGroup], corpus: Corpus, tokens: int, layout: Layout
+) -> list[MicroBatch]:
+    """Cut groups into micro-batches of at most `tokens` tokens; no group is cut."""
+    sequences = [[corpus.sequences[index] for index in group.sequences] for group in groups]
     return [
-        _part(micro, [groups[index] for index in micro.groups], corpus)
-        for micro in microbatches(rows, tokens, layout)
+        _micro_batch(inputs, [groups[number] for number in inputs.groups], corpus)
+        for inputs in model_inputs(sequences, tokens, layout)
     ]
 
 
-def _part(micro: Micro, groups: Sequence[Group], corpus: Corpus) -> Part:
+def _tokens(sequences: Iterable[int], corpus: Corpus, layout: Layout) -> int:
+    return token_count([corpus.sequences[index] for index in sequences], layout)
+
+
+def _micro_batch(inputs: ModelInputs, groups: Sequence[PromptGroup], corpus: Corpus) -> MicroBatch:
     sequences: list[int] = []
     chosen: list[int] = []
     rejected: list[int] = []
     for group in groups:
-        row = {each: len(sequences) + at for at, each in enumerate(group.sequences)}
+        numbers = {index: number for number, index in enumerate(group.sequences, len(sequences))}
         sequences += group.sequences
-        chosen += [row[int(corpus.chosen[pair])] for pair in group.pairs]
-        rejected += [row.get(int(corpus.rejected[pair]), -1) for pair in group.pairs]
-    return Part(
-        micro=micro,
+        chosen += [numbers[int(corpus.chosen[pair])] for pair in group.pairs]
+        rejected += [numbers.get(int(corpus.rejected[pair]), -1) for pair in group.pairs]
+    return MicroBatch(
+        inputs=inputs,
         sequences=tuple(sequences),
         pairs=tuple(pair for group in groups for pair in group.pairs),
         chosen=tuple(chosen),
@@ -100,7 +113,7 @@ def _part(micro: Micro, groups: Sequence[Group], corpus: Corpus) -> Part:
 
 
 def batch_of(
-    part: Part,
+    micro_batch: MicroBatch,
     flat: Tensor,
     reference: Tensor | None,
     corpus: Corpus,
@@ -109,26 +122,20 @@ def batch_of(
     progress: float,
     mismatched: Logps | None = None,
 ) -> Batch:
-    """What the loss sees of a part; `flat` and `reference` have shape (answer tokens,)."""
-    micro, device = part.micro, flat.device
-    policy = micro.sums(flat)
-    base = None if reference is None else micro.sums(reference)
-    lengths = torch.tensor(micro.lengths, device=device)
-    tokens = _tokens(micro, flat, reference) if "tokens" in loss.needs else None
+    """What the loss sees of a micro-batch, given the log-probability of each answer token.
 
-    def side(rows: Sequence[int]) -> Logps:
-        at = torch.tensor(rows, device=device)
-        return Logps(
-            policy=policy[at],
-            length=lengths[at],
-            reference=None if base is None else base[at],
-            tokens=None if tokens is None else _picked(tokens, at),
-        )
-
-    pairs = [corpus.pairs[index] for index in part.pairs]
+    `flat` and `reference` have shape (answer tokens,).
+    """
+    device = flat.device
+    logps = _logps(micro_batch.inputs, flat, reference, tokens="tokens" in loss.needs)
+    rejected = torch.tensor(micro_batch.rejected, device=device)
+    pairs = [corpus.pairs[index] for index in micro_batch.pairs]
     return Batch(
-        chosen=side(part.chosen),
-        rejected=side(part.rejected) if "rejected" in loss.needs else None,
+        ids=tuple(pair.id for pair in pairs),
+        prompt_infos=tuple(pair.prompt.info for pair in pairs),
+        chosen=logps.select(torch.tensor(micro_batch.chosen, device=device)),
+        rejected=logps.select(rejected) if "rejected" in loss.needs else None,
+        tier=torch.tensor([pair.tier for pair in pairs], device=device),
         margin=_values((pair.margin for pair in pairs), device),
         chosen_score=_values((pair.chosen_score for pair in pairs), device),
         rejected_score=_values((pair.rejected_score for pair in pairs), device),
@@ -137,20 +144,25 @@ def batch_of(
     )
 
 
-def weights(pairs: Iterable[Pair], device: torch.device) -> Tensor:
+def pair_weights(pairs: Iterable[Pair], device: torch.device) -> Tensor:
     """What the loss of each pair is multiplied by. Shape (pairs,)."""
     return _values((pair.weight for pair in pairs), device)
 
 
-def _tokens(micro: Micro, flat: Tensor, reference: Tensor | None) -> TokenLogps:
-    policy, mask = micro.padded(flat)
-    base = None if reference is None else micro.padded(reference)[0]
-    return TokenLogps(policy=policy, reference=base, mask=mask)
+def _logps(inputs: ModelInputs, flat: Tensor, reference: Tensor | None, *, tokens: bool) -> Logps:
+    """Log-probabilities of each sequence of a micro-batch."""
+    return Logps(
+        policy=inputs.sums(flat),
+        length=torch.tensor(inputs.lengths, device=flat.device),
+        reference=None if reference is None else inputs.sums(reference),
+        tokens=_token_logps(inputs, flat, reference) if tokens else None,
+    )
 
 
-def _picked(tokens: TokenLogps, at: Tensor) -> TokenLogps:
-    reference = None if tokens.reference is None else tokens.reference[at]
-    return TokenLogps(policy=tokens.policy[at], reference=reference, mask=tokens.mask[at])
+def _token_logps(inputs: ModelInputs, flat: Tensor, reference: Tensor | None) -> TokenLogps:
+    policy, mask = inputs.padded(flat)
+    padded = None if reference is None else inputs.padded(reference)[0]
+    return TokenLogps(policy=policy, reference=padded, mask=mask)
 
 
 def _values(values: Iterable[float | None], device: torch.device) -> Tensor:

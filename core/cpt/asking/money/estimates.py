@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from cpt.asking import returned
 from cpt.asking.journal import keys, schema
 from cpt.asking.journal.journal import find
 from cpt.asking.journal.queries import mean_output_tokens
 from cpt.asking.money.prices import Prices
+from cpt.returns import checked_responses
 from cpt.roles import Local, Responder
 from cpt.types import Prompt, Response, Usage
 
@@ -93,7 +93,7 @@ class DryRun:
         """The kept answer, or a stand-in that was counted."""
         if isinstance(responder, Local) and not responder.journaled:
             requests = [(prompt, sample)]
-            return returned.all_of(responder, requests, responder.answer_all(requests))[0]
+            return checked_responses(responder, requests, responder.answer_all(requests))[0]
         request = keys.request(responder, prompt, sample)
         if self._journal and (found := find(self._journal, request)):
             self._add(responder, Estimate(known=1))

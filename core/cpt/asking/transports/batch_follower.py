@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import attrs
 
-from cpt.asking import returned
 from cpt.asking.journal.keys import Request
 from cpt.asking.keeper import Keeper
 from cpt.asking.rate.retries import retried
@@ -19,6 +18,7 @@ from cpt.asking.transports.batch_log import Batch, BatchLog
 from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.batch_waiters import Waiters
 from cpt.errors import AskError, Denied, Rejected, Unreachable
+from cpt.returns import checked_response
 from cpt.service.batch import BatchService
 from cpt.types import Response
 
@@ -28,7 +28,7 @@ log = logging.getLogger("cpt")
 
 TOGETHER = 512
 """Answers of a batch that are made durable at a time."""
-EXPECTED = "it must yield (key, cpt.Response or cpt.AskError)"
+EXPECTED = "`batch_results` must yield (key, cpt.Response or cpt.AskError)"
 
 
 @attrs.define(eq=False)
@@ -73,9 +73,8 @@ class Follower:
             if isinstance(result, AskError):
                 errors[key] = result
             elif key in missing:
-                answers[key] = returned.response(
-                    self.responder, "batch_results", items[key].prompt, result, EXPECTED
-                )
+                prompt = items[key].prompt
+                answers[key] = checked_response(self.responder, prompt, result, EXPECTED)
             if len(answers) >= TOGETHER:
                 await self._keep(missing, answers)
                 answers.clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from cpt.asking import returned
 from cpt.asking.journal.journal import Entry
 from cpt.asking.rate.retries import retried
 from cpt.asking.rate.throttle import Throttle
@@ -21,6 +20,7 @@ from cpt.errors import (
     Stopped,
     Unreachable,
 )
+from cpt.returns import call, checked_response
 from cpt.roles import Responder, Service
 from cpt.service.credentials import scrub
 from cpt.service.ratelimits import Refill, listen
@@ -101,7 +101,8 @@ class Endpoint:
         listen(self._hear)
         try:
             async with asyncio.timeout(service.timeout):
-                response = await returned.one(service, prompt, service.answer(prompt, sample))
+                returned = await call(service, service.answer, prompt, sample)
+                response = checked_response(service, prompt, returned)
         except TimeoutError:
             error = Unreachable(f"no answer within {service.timeout:g} s")
             self._fail(error, began)

@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 
 import attrs
 
-from cpt.asking import returned
 from cpt.asking.stop import Stop
+from cpt.returns import checked_responses, naming
 from cpt.roles import Local
 from cpt.types import Prompt, Response
 
@@ -78,8 +78,8 @@ class Batcher:
     async def _answer(self, batch: list[_Waiting]) -> list[Response]:
         requests = [(request.prompt, request.sample) for request in batch]
         loop = asyncio.get_running_loop()
-        with returned.named(self._responder):
+        with naming(self._responder):
             answers = await loop.run_in_executor(
                 self._threads, self._responder.answer_all, requests
             )
-        return returned.all_of(self._responder, requests, answers)
+        return checked_responses(self._responder, requests, answers)

@@ -1,4 +1,4 @@
-"""What a run cost, in money and in time; what nobody knows is not nothing."""
+"""What a run cost, in money and in time. An unknown price is None, not zero."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ from cpt.asking.journal.queries import Charge, bill
 
 
 @attrs.frozen(kw_only=True)
-class Bill:
-    """Every stage and author that was asked, those of the controls too."""
+class Costs:
+    """What every author was paid in every stage, controls included."""
 
-    lines: tuple[tuple[str, Charge], ...]
-    """Each with the control it is of, `""` for the run itself."""
+    charges: tuple[tuple[str, Charge], ...]
+    """Each with the name of its control, `""` for the run itself."""
 
     @property
     def dollars(self) -> float | None:
-        """As far as it is known; None if nothing is."""
-        known = [charge.dollars for _, charge in self.lines if charge.dollars is not None]
+        """The sum of the known prices; None if none is known."""
+        known = [charge.dollars for _, charge in self.charges if charge.dollars is not None]
         return sum(known) if known else None
 
     @property
     def unpriced(self) -> int:
-        return sum(charge.unpriced for _, charge in self.lines)
+        """Answers of unknown price."""
+        return sum(charge.unpriced for _, charge in self.charges)
 
     @property
     def answers(self) -> int:
-        return sum(charge.answers for _, charge in self.lines)
+        return sum(charge.answers for _, charge in self.charges)
 
     @property
     def input_tokens(self) -> int:
-        return sum(charge.input_tokens for _, charge in self.lines)
+        return sum(charge.input_tokens for _, charge in self.charges)
 
     @property
     def output_tokens(self) -> int:
-        return sum(charge.output_tokens for _, charge in self.lines)
+        return sum(charge.output_tokens for _, charge in self.charges)
 
 
-def read_bill(run: Path) -> Bill:
-    """The bill of the journals in a run folder."""
-    return Bill(lines=tuple(_lines(run)))
+def read_costs(run: Path) -> Costs:
+    """The costs in the journals of a run folder."""
+    return Costs(charges=tuple(_charges(run)))
 
 
-def _lines(run: Path) -> Iterator[tuple[str, Charge]]:
+def _charges(run: Path) -> Iterator[tuple[str, Charge]]:
     controls = sorted((run / "controls").glob("*/journal.sqlite"))
     own = run / "journal.sqlite"
     for journal in [*([own] if own.exists() else []), *controls]:
@@ -55,5 +56,5 @@ def _lines(run: Path) -> Iterator[tuple[str, Charge]]:
 
 
 def seconds(stages: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """What each stage took, as far as it was done."""
+    """How long each finished stage took."""
     return tuple((name, stage["seconds"]) for name, stage in stages.items() if "seconds" in stage)

@@ -1,4 +1,4 @@
-"""Which words two answers do not share."""
+"""The words in which two answers differ."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SHOWN = 1_500
 _WORD = re.compile(r"\s+|[\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s]")
 
 Block = tuple[slice, slice]
-"""Words of the one that are those of the other."""
+"""A run of words of the one, and the same words in the other."""
 
 
 @attrs.frozen
-class Text:
-    """The beginning of a text, in pieces that the other text has or has not."""
+class MarkedText:
+    """The beginning of a text, in pieces; a marked piece is not in the text it is compared with."""
 
     pieces: tuple[tuple[str, bool], ...]
     """Each with whether it is marked."""
@@ -36,33 +36,33 @@ class Text:
         return self.shown < self.length
 
 
-def cut(text: str, shown: int = SHOWN) -> Text:
+def cut(text: str, shown: int = SHOWN) -> MarkedText:
     """The beginning of a text, nothing marked."""
-    return Text(((text[:shown], False),), len(text))
+    return MarkedText(((text[:shown], False),), len(text))
 
 
-def compare(one: str, other: str, shown: int = SHOWN) -> tuple[Text, Text]:
+def compare(one: str, other: str, shown: int = SHOWN) -> tuple[MarkedText, MarkedText]:
     """Both texts, with the words marked that are not in the other at that place."""
     from rapidfuzz.distance import Indel
 
     words = [_WORD.findall(text[:COMPARED]) for text in (one, other)]
     same = [
-        (slice(each.src_start, each.src_end), slice(each.dest_start, each.dest_end))
-        for each in Indel.opcodes(*words)
-        if each.tag == "equal"
+        (slice(step.src_start, step.src_end), slice(step.dest_start, step.dest_end))
+        for step in Indel.opcodes(*words)
+        if step.tag == "equal"
     ]
-    blocks = _that_mean_something(same, *(len(each) for each in words))
+    blocks = _long_enough(same, *map(len, words))
     ours, theirs = ([block[side] for block in blocks] for side in (0, 1))
     return (
-        Text(tuple(_shown(words[0], ours, shown)), len(one)),
-        Text(tuple(_shown(words[1], theirs, shown)), len(other)),
+        MarkedText(tuple(_shown(words[0], ours, shown)), len(one)),
+        MarkedText(tuple(_shown(words[1], theirs, shown)), len(other)),
     )
 
 
-def _that_mean_something(same: Sequence[Block], one: int, other: int) -> list[Block]:
-    """The blocks that are not lost between longer differences on both of their sides.
+def _long_enough(same: Sequence[Block], one: int, other: int) -> list[Block]:
+    """The blocks that are longer than the difference before them or the one after them.
 
-    Two texts about one thing share many a `the` that says nothing about what was kept.
+    Two texts on one topic share many single words, such as `the`, by chance.
     """
     kept: list[Block] = []
     before = (0, 0)
@@ -79,7 +79,7 @@ def _that_mean_something(same: Sequence[Block], one: int, other: int) -> list[Bl
 
 
 def _shown(words: Sequence[str], same: Sequence[slice], limit: int) -> Iterator[tuple[str, bool]]:
-    """Pieces that together are the first so many characters."""
+    """Pieces that together are the first `limit` characters."""
     at = 0
     for piece, marked in _pieces(words, same):
         if taken := piece[: limit - at]:
@@ -89,9 +89,9 @@ def _shown(words: Sequence[str], same: Sequence[slice], limit: int) -> Iterator[
 
 def _pieces(words: Sequence[str], same: Sequence[slice]) -> Iterator[tuple[str, bool]]:
     end = 0
-    for each in [*same, slice(len(words), len(words))]:
-        if end < each.start:
-            yield "".join(words[end : each.start]), True
-        if each.start < each.stop:
-            yield "".join(words[each]), False
-        end = each.stop
+    for block in [*same, slice(len(words), len(words))]:
+        if end < block.start:
+            yield "".join(words[end : block.start]), True
+        if block.start < block.stop:
+            yield "".join(words[block]), False
+        end = block.stop

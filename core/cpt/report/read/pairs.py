@@ -1,4 +1,4 @@
-"""What the pairs look like: by author and tier, as distributions, and a few of them in full."""
+"""The pairs of a run: counts by author and tier, distributions, and a few pairs in full."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from cpt.report.read.diff import Text, compare, cut
+from cpt.report.read.diff import MarkedText, compare, cut
 from cpt.service.credentials import scrub
 
 EXAMPLES = 6
@@ -28,7 +28,7 @@ COLUMNS = [
 
 
 @attrs.frozen(kw_only=True)
-class Group:
+class PairGroup:
     """The pairs of the same two authors and the same tier."""
 
     chosen_author: str
@@ -45,46 +45,46 @@ class Group:
 
 
 @attrs.frozen(kw_only=True)
-class Example:
-    """One pair as it is."""
+class PairExample:
+    """One pair, for reading."""
 
     id: str
     tier: int
     margin: float | None
-    prompt: tuple[tuple[str, Text], ...]
-    """Every message: who says it, and what."""
+    prompt: tuple[tuple[str, MarkedText], ...]
+    """Role and content of every message."""
     chosen_author: str
     rejected_author: str
-    chosen: Text
-    rejected: Text
-    rationale: Text | None
+    chosen: MarkedText
+    rejected: MarkedText
+    rationale: MarkedText | None
 
 
 @attrs.frozen(kw_only=True)
-class Pairs:
-    """All that is said about `pairs.parquet`."""
+class PairSummary:
+    """What the page says about `pairs.parquet`."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[PairGroup, ...]
     """Most frequent first."""
     margins: tuple[float, ...]
     """Of the pairs that have one."""
     gaps: tuple[int, ...]
-    """Characters of chosen less those of rejected."""
+    """Characters of the chosen side minus characters of the rejected side, for every pair."""
     distances: tuple[float, ...]
-    """Share of characters to change between the sides, of pairs spread evenly over the file."""
+    """Edit distance over the longer length, from 0 to 1, of pairs spread evenly over the file."""
     too_long: int
-    """Pairs of those that were left out, as an answer has more than `COMPARED` characters."""
+    """Pairs without a distance, because an answer has more than `COMPARED` characters."""
     distance_is_margin: bool
-    """Whether the pairer's margin is that very distance."""
-    examples: tuple[Example, ...]
+    """Whether the pairer's margins are these distances."""
+    examples: tuple[PairExample, ...]
 
     @property
     def count(self) -> int:
         return len(self.gaps)
 
 
-def read_pairs(run: Path, seed: int) -> Pairs | None:
-    """Read the pairs once, whole; None if there are none."""
+def read_pairs(run: Path, seed: int) -> PairSummary | None:
+    """Read all pairs; None if there are none."""
     import pyarrow.parquet as pq
 
     path = run / "pairs.parquet"
@@ -94,11 +94,11 @@ def read_pairs(run: Path, seed: int) -> Pairs | None:
         count = file.metadata.num_rows
         shown = set(spread(count, EXAMPLES, seed))
         measured = set(spread(count, MEASURED, seed))
-        return _summed_up(_rows(file), shown, measured) if count else None
+        return _summarized(_rows(file), shown, measured) if count else None
 
 
 def spread(count: int, wanted: int, seed: int) -> list[int]:
-    """Indices that nobody picked: one drawn from each of `wanted` equal parts."""
+    """Random indices below `count`, in order: one from each of `wanted` equal parts."""
     draw = Random(seed)
     parts = min(count, wanted)
     edges = [count * part // parts for part in range(parts + 1)] if parts else [0]
@@ -110,13 +110,13 @@ def _rows(file: Any) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _summed_up(rows: Iterator[dict[str, Any]], shown: set[int], measured: set[int]) -> Pairs:
+def _summarized(rows: Iterator[dict[str, Any]], shown: set[int], measured: set[int]) -> PairSummary:
     gaps: list[int] = []
     margins: list[float] = []
     distances: list[float] = []
     same: list[bool] = []
     groups: dict[tuple[str, str, int], list[tuple[float | None, int, int]]] = defaultdict(list)
-    examples: list[Example] = []
+    examples: list[PairExample] = []
     for index, row in enumerate(rows):
         chosen, rejected = _text(row["chosen"]), _text(row["rejected"])
         margin = row["margin"]
@@ -130,9 +130,9 @@ def _summed_up(rows: Iterator[dict[str, Any]], shown: set[int], measured: set[in
             same.append(margin is not None and abs(margin - distances[-1]) < 1e-9)
         if index in shown:
             examples.append(_example(row, chosen, rejected))
-    made = [_group(key, members) for key, members in groups.items()]
-    return Pairs(
-        groups=tuple(sorted(made, key=lambda group: -group.pairs)),
+    grouped = [_group(key, members) for key, members in groups.items()]
+    return PairSummary(
+        groups=tuple(sorted(grouped, key=lambda group: -group.pairs)),
         margins=tuple(margins),
         gaps=tuple(gaps),
         distances=tuple(distances),
@@ -143,7 +143,7 @@ def _summed_up(rows: Iterator[dict[str, Any]], shown: set[int], measured: set[in
 
 
 def _text(messages: Sequence[Mapping[str, str]]) -> str:
-    return "\n\n".join(each["content"] for each in messages)
+    return "\n\n".join(message["content"] for message in messages)
 
 
 def _distance(one: str, other: str) -> float:
@@ -152,9 +152,11 @@ def _distance(one: str, other: str) -> float:
     return float(normalized_distance(one, other))
 
 
-def _group(key: tuple[str, str, int], members: Sequence[tuple[float | None, int, int]]) -> Group:
+def _group(
+    key: tuple[str, str, int], members: Sequence[tuple[float | None, int, int]]
+) -> PairGroup:
     margins = [margin for margin, _, _ in members if margin is not None]
-    return Group(
+    return PairGroup(
         chosen_author=key[0],
         rejected_author=key[1],
         tier=key[2],
@@ -166,13 +168,15 @@ def _group(key: tuple[str, str, int], members: Sequence[tuple[float | None, int,
     )
 
 
-def _example(row: Mapping[str, Any], chosen: str, rejected: str) -> Example:
+def _example(row: Mapping[str, Any], chosen: str, rejected: str) -> PairExample:
     better, worse = compare(scrub(chosen), scrub(rejected))
-    return Example(
+    return PairExample(
         id=row["id"] or "",
         tier=row["tier"] or 0,
         margin=row["margin"],
-        prompt=tuple((each["role"], cut(each["content"], PROMPT_SHOWN)) for each in row["prompt"]),
+        prompt=tuple(
+            (message["role"], cut(message["content"], PROMPT_SHOWN)) for message in row["prompt"]
+        ),
         chosen_author=row["chosen_author"] or "",
         rejected_author=row["rejected_author"] or "",
         chosen=better,

@@ -1,4 +1,4 @@
-"""How to do a run again: its options, and what they met."""
+"""What another run needs to give the same result: options, versions, digests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import yaml
 
 from cpt.config import flatten
 from cpt.report.read.files import HIDDEN
+from cpt.run.pipeline import STAGES
 
-Part = tuple[str, str, tuple[Any, ...]]
-"""What it is for, its name with its settings, and the parts within it."""
+
+@attrs.frozen
+class Entry:
+    """One option with its value in words, and the components inside it."""
+
+    label: str
+    value: str
+    inside: tuple[Entry, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -22,25 +29,20 @@ class Recipe:
     yaml: str
     """The options, as `--config` reads them."""
     commands: tuple[str, ...]
-    """What walks as far as the run did, with the options in `options.yaml`."""
+    """The commands that run the same stages, with the options in `options.yaml`."""
     hides: bool
-    """Whether something in them had to be hidden."""
+    """Whether a secret in the options was replaced."""
     versions: Mapping[str, str]
     digests: tuple[tuple[str, str, str], ...]
-    """Address of an option or name of a file of the run, what the option says, digest."""
+    """Address of an option or name of a file of the run, value of the option, digest."""
     code: tuple[tuple[str, str], ...]
-    """Address of a component that did not come with cpt, and the code that it came from."""
-    parts: tuple[Part, ...]
-    """The method in short."""
+    """Address of a component that is not part of cpt, and the code that defines it."""
+    method: tuple[Entry, ...]
+    """The options that decide the method, in the order in which they are used."""
 
 
-PARTS = {
-    "pairs": ("prompts", "limit", "pairer", "pairs"),
-    "model": ("model", "loss", "scheduler", "train", "seed"),
-    "scores": ("eval_prompts", "eval_limit", "evaluators", "generator"),
-    "controls": ("controls",),
-}
-"""What the stages were made from, in the order in which a reader asks for it."""
+PARTS = dict.fromkeys(name for stage in STAGES for name in stage.options)
+"""The options that decide what the stages make, in the order of the stages."""
 LABELS = {
     "eval_prompts": "prompts held out",
     "generator": "answers of a measured model",
@@ -50,22 +52,24 @@ LABELS = {
 
 
 def recipe_of(record: Mapping[str, Any]) -> Recipe:
-    """The recipe of a run from its record, which holds no secret any more."""
+    """The recipe of a run from its record, without secrets."""
     options, stages = record["options"], record["stages"]
-    made = made_from(stages)
+    made = stage_options(stages)
     text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True, width=100)
     return Recipe(
         yaml=text,
-        commands=tuple(f"{command} --config options.yaml --output DIR" for command in _walk(made)),
+        commands=tuple(
+            f"{command} --config options.yaml --output DIR" for command in _commands(made)
+        ),
         hides=HIDDEN in text,
         versions=record.get("versions", {}),
         digests=tuple(_digests(made, stages)),
         code=tuple(_code(stages)),
-        parts=tuple(_parts(made)),
+        method=tuple(_method(made)),
     )
 
 
-def made_from(stages: Mapping[str, Any]) -> dict[str, Any]:
+def stage_options(stages: Mapping[str, Any]) -> dict[str, Any]:
     """The options that the stages were made with, which later commands cannot change."""
     found: dict[str, Any] = {}
     for stage in stages.values():
@@ -73,8 +77,8 @@ def made_from(stages: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _walk(made: Mapping[str, Any]) -> list[str]:
-    """The commands that make what these options decide."""
+def _commands(made: Mapping[str, Any]) -> list[str]:
+    """The commands that run the stages of these options."""
     if "evaluators" in made:
         return ["cpt"]
     pair = ["cpt pair"] if "prompts" in made else []
@@ -82,9 +86,7 @@ def _walk(made: Mapping[str, Any]) -> list[str]:
 
 
 def _digests(made: Mapping[str, Any], stages: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    # Runs of earlier versions have them among the options.
-    old = {name: value for name, value in made.items() if name.endswith("_digest")}
-    found = {name.removesuffix("_digest"): value for name, value in old.items()}
+    found: dict[str, str] = {}
     for stage in stages.values():
         found |= stage.get("content", {})
     for address, digest in found.items():
@@ -92,7 +94,7 @@ def _digests(made: Mapping[str, Any], stages: Mapping[str, Any]) -> Iterator[tup
 
 
 def _at(options: Any, address: str) -> str:
-    """The text at an address, `""` if it is the name of a file of the run."""
+    """The value of the option at an address, `""` if there is none."""
     step, _, rest = address.partition(".")
     if isinstance(options, list) and step.isdigit():
         options = dict(enumerate(options)).get(int(step))
@@ -109,50 +111,45 @@ def _code(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield address, str(code)
 
 
-def _parts(made: Mapping[str, Any]) -> Iterator[Part]:
-    for names in PARTS.values():
-        for name in names:
-            if made.get(name) not in (None, "", [], {}):
-                yield _part(LABELS.get(name, name), made[name])
+def _method(made: Mapping[str, Any]) -> Iterator[Entry]:
+    for name in PARTS:
+        if made.get(name) not in (None, "", [], {}):
+            yield _entry(LABELS.get(name, name), made[name])
 
 
-def _part(label: str, value: Any) -> Part:
+def _entry(label: str, value: Any) -> Entry:
     if isinstance(value, Mapping):
-        plain = {key: inner for key, inner in value.items() if not _is_deep(inner)}
-        deep = [(key, inner) for key, inner in value.items() if _is_deep(inner)]
-        inside = tuple(_part(key, inner) for key, inner in deep)
-        return label, _settings(plain), inside
-    if isinstance(value, list) and any(isinstance(each, Mapping) for each in value):
-        numbered = len(value) > 1
-        return (
-            label,
-            "",
-            tuple(
-                _part(f"{at}" if numbered else "", each) for at, each in enumerate(value, start=1)
-            ),
-        )
-    return label, _spelt(value), ()
+        plain = {key: inner for key, inner in value.items() if not _has_components(inner)}
+        inside = [(key, inner) for key, inner in value.items() if _has_components(inner)]
+        return Entry(label, _settings(plain), tuple(_entry(key, inner) for key, inner in inside))
+    if _is_list_of_components(value):
+        labels = map(str, range(1, len(value) + 1)) if len(value) > 1 else [""]
+        return Entry(label, "", tuple(map(_entry, labels, value)))
+    return Entry(label, _in_words(value))
 
 
-def _is_deep(value: Any) -> bool:
-    many = isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
-    return many or (isinstance(value, Mapping) and bool(value))
+def _is_list_of_components(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
+
+
+def _has_components(value: Any) -> bool:
+    return _is_list_of_components(value) or (isinstance(value, Mapping) and bool(value))
 
 
 def _settings(options: Mapping[str, Any]) -> str:
-    """`dpo (beta 0.1)`, less what is empty, off, or left to the machine."""
+    """`dpo (beta 0.1)`, without options that are empty, off or `auto`."""
     name = str(options.get("name", ""))
-    said = [
-        f"{key} {_spelt(value)}"
+    settings = [
+        f"{key} {_in_words(value)}"
         for key, value in options.items()
         if key != "name" and value not in (None, "", [], {}, False, "auto")
     ]
     if not name:
-        return ", ".join(said)
-    return f"{name} ({', '.join(said)})" if said else name
+        return ", ".join(settings)
+    return f"{name} ({', '.join(settings)})" if settings else name
 
 
-def _spelt(value: Any) -> str:
+def _in_words(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {each}" for key, each in flatten(value))
+        return ", ".join(f"{key} {inner}" for key, inner in flatten(value))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

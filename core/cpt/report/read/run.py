@@ -1,4 +1,4 @@
-"""Everything that the page says, gathered from a run folder as one frozen record."""
+"""Everything that the page says about a run, read from its folder."""
 
 from __future__ import annotations
 
@@ -8,64 +8,59 @@ from typing import Any
 
 import attrs
 
-from cpt.report.read.costs import Bill, read_bill, seconds
-from cpt.report.read.curves import Course, read_course
+from cpt.report.read.costs import Costs, read_costs, seconds
+from cpt.report.read.curves import TrainingCurves, read_curves
 from cpt.report.read.files import without_secrets
 from cpt.report.read.outcomes import Funnel, read_funnel
-from cpt.report.read.pairs import Pairs, read_pairs
-from cpt.report.read.recipe import Recipe, made_from, recipe_of
-from cpt.report.read.scores import Measure, read_scores
+from cpt.report.read.pairs import PairSummary, read_pairs
+from cpt.report.read.recipe import Recipe, recipe_of, stage_options
+from cpt.report.read.scores import ScoreTable, read_scores
+from cpt.run.pipeline import STAGES
 from cpt.run.record.folder import Folder
 
-ROAD = {
-    "prompts": "reading the prompts",
-    "pairs": "making the pairs",
-    "model": "training",
-    "controls": "training the controls",
-    "scores": "measuring",
-}
-"""The stages, as what they do."""
+TITLES = {stage.name: stage.title for stage in STAGES}
 
 
 @attrs.frozen(kw_only=True)
-class Report:
-    """What is known of one run."""
+class RunData:
+    """What is known about one run."""
 
     title: str
     written: str
-    """When the run was last walked."""
+    """When a command last changed the run."""
     unfinished: tuple[str, ...]
-    """What was begun and not ended."""
-    measures: tuple[Measure, ...]
+    """The stages that began and did not end."""
+    scores: tuple[ScoreTable, ...]
     funnel: Funnel
-    pairs: Pairs | None
-    course: Course | None
+    pairs: PairSummary | None
+    curves: TrainingCurves | None
     trained: bool
-    """Whether the training came to its end."""
-    bill: Bill
+    """Whether training is finished."""
+    costs: Costs
     seconds: tuple[tuple[str, float], ...]
+    """Each finished stage with how long it took."""
     recipe: Recipe
 
 
-def gather(run: Path) -> Report | None:
-    """Read a run folder; None if no stage was done. Raises `CptError` where it is damaged."""
+def read_run(run: Path) -> RunData | None:
+    """Read a run folder; None if no stage is done. Raises `CptError` if a file is damaged."""
     record = without_secrets(Folder(run).record)
     stages: Mapping[str, Any] = record.get("stages", {})
     done = [name for name, stage in stages.items() if stage.get("state") == "done"]
     if not done:
         return None
-    made = made_from(stages)
+    made = stage_options(stages)
     seed = made.get("seed", record["options"].get("seed", 0))
-    return Report(
+    return RunData(
         title=_title(made, record["options"]),
         written=str(record.get("written", "")).replace("T", " ").replace("Z", " UTC"),
-        unfinished=tuple(ROAD.get(name, name) for name in stages if name not in done),
-        measures=read_scores(run),
+        unfinished=tuple(TITLES[name] for name in stages if name not in done),
+        scores=read_scores(run),
         funnel=read_funnel(run, stages),
         pairs=read_pairs(run, seed),
-        course=read_course(run, made.get("loss", {})),
+        curves=read_curves(run),
         trained="model" in done,
-        bill=read_bill(run),
+        costs=read_costs(run),
         seconds=seconds(stages),
         recipe=recipe_of(record),
     )

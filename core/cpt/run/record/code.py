@@ -1,4 +1,4 @@
-"""The code that components come from, as a person tells one state of it from another."""
+"""The code that components come from: a short text that changes when the code does."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def code_of(component: type[Component], installed: Mapping[str, Distribution]) -
     refuse pairs that were paid for, or a model that took days. Each stage records which version
     made it.
     """
-    bases = [each for each in component.__mro__ if issubclass(each, Component)]
-    roots = dict.fromkeys(_root(each.__module__) for each in bases)
-    told = (_told(root, installed.get(root)) for root in roots if root != "cpt")
-    return ", ".join(filter(None, told))
+    bases = [base for base in component.__mro__ if issubclass(base, Component)]
+    roots = dict.fromkeys(_root(base.__module__) for base in bases)
+    states = (_state(root, installed.get(root)) for root in roots if root != "cpt")
+    return ", ".join(filter(None, states))
 
 
 def installed() -> dict[str, Distribution]:
@@ -44,7 +44,7 @@ def installed() -> dict[str, Distribution]:
     }
 
 
-def _told(root: str, distribution: Distribution | None) -> str:
+def _state(root: str, distribution: Distribution | None) -> str:
     if distribution is None:
         return _content(root)
     if distribution.name == OWN:
@@ -73,7 +73,7 @@ def _content(root: str) -> str:
         return ""
     packaged = hasattr(sys.modules[root], "__path__")
     state = hashlib.blake2b(digest_size=SHOWN // 2)
-    for each in sorted(file.parent.rglob("*.py")) if packaged else [file]:
-        content = each.read_bytes()
-        state.update(f"{each.relative_to(file.parent)} {len(content)}\n".encode() + content)
+    for source in sorted(file.parent.rglob("*.py")) if packaged else [file]:
+        content = source.read_bytes()
+        state.update(f"{source.relative_to(file.parent)} {len(content)}\n".encode() + content)
     return f"{root if packaged else file.name} {state.hexdigest()}"

@@ -1,4 +1,4 @@
-"""The run folder: what was made, from which options, and whether it may be made again."""
+"""The run folder: what was made, from which inputs, and whether it may be made again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from cpt.config import flatten
 from cpt.errors import CptError
 from cpt.files import write_text
 from cpt.run.record.code import OWN, SHOWN
-from cpt.run.record.inputs import Made
+from cpt.run.record.inputs import Inputs
 from cpt.yamls import read_yaml
 
 PACKAGES = (OWN, "torch", "transformers", "accelerate", "datasets")
-
-
+"""Whose versions `run.yaml` records."""
 DIGEST = re.compile(r"[0-9a-f]{32,}")
+"""A digest, of which an error shows the first digits."""
 
 
 @attrs.frozen
@@ -72,53 +72,50 @@ class Folder:
             )
         self._write({"stages": {}} | record | {"options": dict(options), **_versions()})
 
-    def differences(self, name: str, made: Made, leftovers: Sequence[str] = ()) -> list[str]:
-        """What a stage that is done, or left one of `leftovers`, was made from and is not now.
+    def differences(self, name: str, inputs: Inputs, leftovers: Sequence[str] = ()) -> list[str]:
+        """The recorded inputs of a stage that are not these, as text for an error.
 
-        Code and content count where they are known of both: of what an earlier version made, they
-        are not.
+        Only of a stage that is done or left one of `leftovers`, and of the kinds (`options`,
+        `code`, `content`) that are in `inputs`. A digest counts where both are known: data may
+        have been moved away since.
         """
         stage = self.stage(name)
         if not stage or not (self.is_done(name) or self._has(leftovers)):
             return []
-        before = _as_written(stage)
-        differs = _differences(before["options"], made["options"]) if "options" in made else ()
-        changed = (
-            f"{kind} of {each}"
-            for kind in ("code", "content")
-            for each in _changed(before.get(kind, {}), made.get(kind, {}))
+        changed_options = (
+            _changed_options(stage["options"], inputs["options"]) if "options" in inputs else ()
         )
-        return [*differs, *changed]
+        others = (
+            f"{kind} of {change}"
+            for kind in ("code", "content")
+            for change in _changed(stage.get(kind, {}), inputs.get(kind, {}))
+        )
+        return [*changed_options, *others]
 
-    def refuse_other(self, name: str, made: Made, leftovers: Sequence[str] = ()) -> None:
+    def check_unchanged(self, name: str, inputs: Inputs, leftovers: Sequence[str] = ()) -> None:
         """Raise `CptError` if there are `differences`."""
-        if differs := self.differences(name, made, leftovers):
+        if differences := self.differences(name, inputs, leftovers):
             raise CptError(
-                f"{self.path}: stage {name!r} was made with {'; '.join(differs)}. "
+                f"{self.path}: stage {name!r} was made with {'; '.join(differences)}. "
                 "Choose another --output, go back to what it was made with, or add --redo to make "
-                "it anew here; answers that were paid for are kept."
+                "it again here; answers that were paid for are kept."
             )
 
-    def adopt(self, name: str, inputs: Mapping[str, str]) -> None:
-        """Note what a stage of an earlier version stands on, while that is still there."""
-        stage = self.stage(name)
-        if stage and "content" not in stage:
-            written = _as_written(stage)
-            self._record(name, {**written, "content": {**inputs, **written["content"]}})
-
     def undo(self, name: str, outputs: Sequence[str]) -> None:
-        """Take back a stage and what it made. It keeps its place among the others."""
+        """Remove what a stage made, and that it is done. It keeps its place among the others."""
         stage = self.stage(name)
-        dropped = ("state", "seconds", "summary")
-        made = {each: value for each, value in stage.items() if each not in dropped}
-        self._record(name, {"state": "begun", **made})
+        results = ("state", "seconds", "summary")
+        inputs = {key: value for key, value in stage.items() if key not in results}
+        self._record(name, {"state": "begun", **inputs})
         for output in outputs:
             _remove(self.path / output)
 
-    def begin(self, name: str, made: Made) -> None:
-        self._record(name, {"state": "begun", **made, **_version()})
+    def begin(self, name: str, inputs: Inputs) -> None:
+        """Record that a stage has begun, and its inputs."""
+        self._record(name, {"state": "begun", **inputs, **_version()})
 
     def finish(self, name: str, seconds: float, summary: Mapping[str, Any]) -> None:
+        """Record that a stage is done."""
         done = {"state": "done", "seconds": round(seconds, 2), "summary": dict(summary)}
         self._record(name, self.stage(name) | done)
 
@@ -129,7 +126,7 @@ class Folder:
         record = self.record
         if list(record["stages"])[-1:] == [name]:
             del record["stages"][name]
-        else:  # it keeps its place before what stands on it
+        else:  # it keeps its place before the stages that use its result
             record["stages"][name] = {"state": "begun", "options": {}}
         if not record["stages"] and len(list(self.path.iterdir())) == 1:
             (self.path / "run.yaml").unlink()
@@ -161,52 +158,42 @@ def _read(file: Path, _state: tuple[int, ...]) -> dict[str, Any]:
 def _is_whole(record: Mapping[str, Any]) -> bool:
     """Whether there are options, and stages with theirs."""
     stages = record.get("stages")
-    each = list(stages.values()) if isinstance(stages, dict) else [None]
+    recorded = list(stages.values()) if isinstance(stages, dict) else [None]
     return isinstance(record.get("options"), dict) and all(
-        isinstance(stage, dict) and "options" in stage for stage in each
+        isinstance(stage, dict) and "options" in stage for stage in recorded
     )
 
 
-def _differences(made: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _changed_options(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[str]:
     """`loss.beta 0.1, not 0.2` for every option that is not what it was.
 
     The options of a component that is another one are left out.
     """
-    plain = json.loads(json.dumps(dict(now), default=str))
-    before, after = dict(flatten(made)), dict(flatten(plain))
+    plain = json.loads(json.dumps(dict(current), default=str))
+    before, after = dict(flatten(recorded)), dict(flatten(plain))
     addresses = dict.fromkeys([*before, *after])
-    changed = [each for each in addresses if before.get(each) != after.get(each)]
+    changed = [address for address in addresses if before.get(address) != after.get(address)]
     for address in changed:
         if not any(address.startswith(f"{other}.") for other in changed):
             yield f"{address} {before.get(address)}, not {after.get(address)}"
 
 
-def _as_written(stage: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record of a stage; content that stood among the options once, where it stands now."""
-    if "content" in stage:
-        return stage
-    told = dict(stage["options"])
-    moved = {name: told.pop(name) for name in list(told) if name.endswith("_digest")}
-    content = {name.removesuffix("_digest"): each for name, each in moved.items()}
-    return {**stage, "options": told, "content": content}
-
-
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+def _changed(recorded: Mapping[str, str], current: Mapping[str, str]) -> Iterator[str]:
     """`loss my_loss.py 3f2a, not my_loss.py 81bc` for what is known of both and not equal."""
     changes: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for address, was in before.items():
-        if now.get(address, was) != was:
-            changes[was, now[address]].append(address)
-    for (was, new), addresses in changes.items():
-        yield f"{', '.join(addresses)} {_short(was)}, not {_short(new)}"
+    for address, before in recorded.items():
+        if current.get(address, before) != before:
+            changes[before, current[address]].append(address)
+    for (before, after), addresses in changes.items():
+        yield f"{', '.join(addresses)} {_short(before)}, not {_short(after)}"
 
 
-def _short(told: str) -> str:
-    return told[:SHOWN] if DIGEST.fullmatch(told) else told
+def _short(text: str) -> str:
+    return text[:SHOWN] if DIGEST.fullmatch(text) else text
 
 
 def _remove(path: Path) -> None:
-    """Take away a file or a folder: whole, or not at all."""
+    """Remove a file or a folder: whole, or not at all."""
     if path.is_dir() and not path.is_symlink():
         gone = path.with_name(f".{path.name}.gone")
         if gone.exists():

@@ -1,11 +1,11 @@
-"""What a stage is made from, as plain data: options, the code of components, content on disk."""
+"""What decides the result of a stage, as plain data: options, code of components, content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from os import path as names
 from pathlib import Path
@@ -14,61 +14,63 @@ from typing import Any
 import attrs
 
 from cpt import models, paths
-from cpt.roles import Component, Service
+from cpt.roles import Component
 from cpt.run.record.code import code_of, installed
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
-Made = Mapping[str, Mapping[str, Any]]
+Inputs = Mapping[str, Mapping[str, Any]]
 """`options`, `code` and `content`, each by address."""
 
 
-def deciding(value: Any) -> Any:
-    """A value as plain data, less the options that are marked `NOT_IDENTITY`."""
+def identity(value: Any) -> Any:
+    """A value as plain data, without the options that are marked `NOT_IDENTITY`."""
     if attrs.has(type(value)):
         named = {"name": value.name} if isinstance(value, Component) else {}
-        return named | {name: deciding(inner) for name, inner in _fields(value)}
+        fields = _identity_fields(value)
+        return named | {field.name: identity(getattr(value, field.name)) for field in fields}
     if isinstance(value, Mapping):
-        return {name: deciding(inner) for name, inner in value.items()}
-    return [deciding(inner) for inner in value] if isinstance(value, tuple | list) else value
+        return {name: identity(inner) for name, inner in value.items()}
+    return [identity(inner) for inner in value] if isinstance(value, tuple | list) else value
 
 
 def code(values: Mapping[str, Any]) -> dict[str, str]:
-    """The code of every component that decides, however deep, by its address."""
+    """The code of every component, however deep, by its address."""
     plugins = installed()
-    parts = ((address, part) for address, part in _parts(values) if isinstance(part, Component))
-    told = ((address, code_of(type(component), plugins)) for address, component in parts)
-    return {address: each for address, each in told if each}
+    found = {
+        address: code_of(type(component), plugins) for address, component in _components(values)
+    }
+    return known(found)
 
 
-def content(values: Mapping[str, Any]) -> dict[str, str]:
-    """A digest of every file and model on this disk that an option names, by its address.
-
-    What a service is told to use does not lie here.
-    """
-    return known({address: content_of(text) for address, text in _texts(values)})
+def content(named: Mapping[str, str]) -> dict[str, str]:
+    """A digest of every file and model on this disk, by the address of the option that names it."""
+    return known({address: content_of(text) for address, text in named.items()})
 
 
-def named_in(values: Mapping[str, Any], places: Iterable[Path]) -> Iterator[str]:
+def paths_in(options: Any, names: Set[str]) -> Iterator[tuple[str, str]]:
+    """The address and text of every option marked `PATH`, however deep in these fields."""
+    for field in _identity_fields(options):
+        if field.name in names:
+            yield from _paths(getattr(options, field.name), field.name, _is_path(field))
+
+
+def paths_inside(named: Mapping[str, str], places: Iterable[Path]) -> Iterator[str]:
     """The addresses of options that name one of these files and folders, or what is in one."""
-    own = [place.resolve() for place in places]
-    for address, text in _texts(values):
+    resolved = [place.resolve() for place in places]
+    for address, text in named.items():
         path = Path(text.partition("#")[0]).resolve()
-        if any(path.is_relative_to(place) for place in own):
+        if any(path.is_relative_to(place) for place in resolved):
             yield address
 
 
-def _texts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    return ((address, part) for address, part in _parts(values) if isinstance(part, str))
-
-
 def known(found: Mapping[str, str | None]) -> dict[str, str]:
-    """Those of which something is known."""
-    return {address: each for address, each in found.items() if each}
+    """Those that have a value."""
+    return {address: value for address, value in found.items() if value}
 
 
 def content_of(text: str) -> str | None:
-    """A digest of the file (`FILE` or `FILE#AUTHOR`) or model of that name, else nothing.
+    """A digest of the file (`FILE` or `FILE#AUTHOR`) or model of that name, None if it is neither.
 
     A model counts by its weights and tokenizer; one of the hub by its revision, if it is here.
     A path with a scheme (`lab:policy`) counts by its name: it is made where it is missing.
@@ -88,7 +90,7 @@ def source_digest(source: str, table: str) -> str | None:
 
 
 def table_of(source: str, table: str) -> Path:
-    """Where a data source lies; of a run's folder, where its `table` does."""
+    """Where a data source is; of a run's folder, where its `table` is."""
     path = Path(paths.resolve(source))
     held = path / f"{table}.parquet"
     return held if held.exists() else path
@@ -96,7 +98,7 @@ def table_of(source: str, table: str) -> Path:
 
 def digest_of(path: Path) -> str:
     """The content of a file, or of all files of a folder, as 32 hexadecimal digits."""
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     state = hashlib.blake2b(digest_size=16)
     for file in files:
         state.update(str(file.relative_to(path.parent)).encode())
@@ -120,25 +122,38 @@ def _revision(name: str) -> str | None:
     return None
 
 
-def _parts(value: Any, address: str = "") -> Iterator[tuple[str, Any]]:
-    """Every component and every text that decides, each with its address."""
-    if isinstance(value, str | Component):
+def _components(value: Any, address: str = "") -> Iterator[tuple[str, Component]]:
+    if isinstance(value, Component):
         yield address, value
-    for name, inner in _members(value):
-        if not (isinstance(value, Service) and isinstance(inner, str)):
-            yield from _parts(inner, f"{address}.{name}".removeprefix("."))
+    for name, inner, _ in _members(value):
+        yield from _components(inner, f"{address}.{name}".removeprefix("."))
 
 
-def _members(value: Any) -> Iterable[tuple[Any, Any]]:
+def _paths(value: Any, address: str, marked: bool) -> Iterator[tuple[str, str]]:
+    """Every text that is marked, or in a collection that is."""
+    if isinstance(value, str) and marked:
+        yield address, value
+    for name, inner, inner_marked in _members(value, marked):
+        yield from _paths(inner, f"{address}.{name}", inner_marked)
+
+
+def _members(value: Any, marked: bool = False) -> Iterator[tuple[Any, Any, bool]]:
+    """Each name and value within a value, and whether it is marked as a path."""
     if attrs.has(type(value)):
-        return _fields(value)
-    if isinstance(value, Mapping):
-        return value.items()
-    return enumerate(value) if isinstance(value, tuple | list) else ()
+        for field in _identity_fields(value):
+            yield field.name, getattr(value, field.name), _is_path(field)
+    elif isinstance(value, Mapping):
+        yield from ((name, inner, marked) for name, inner in value.items())
+    elif isinstance(value, tuple | list):
+        yield from ((index, inner, marked) for index, inner in enumerate(value))
 
 
-def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+def _identity_fields(value: Any) -> Iterator[attrs.Attribute[Any]]:
     """The options of a component or a group that are not marked `NOT_IDENTITY`."""
     for field in attrs.fields(type(value)):
         if field.init and field.metadata.get("identity", True):
-            yield field.name, getattr(value, field.name)
+            yield field
+
+
+def _is_path(field: attrs.Attribute[Any]) -> bool:
+    return bool(field.metadata.get("path", False))

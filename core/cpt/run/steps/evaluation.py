@@ -18,13 +18,12 @@ from cpt.config import AFTER, BEFORE, Control
 from cpt.data import read_prompts
 from cpt.errors import during
 from cpt.files import write_text
-from cpt.roles import Ask, Responder
+from cpt.returns import call, checked_scores
+from cpt.roles import Ask, Evaluator, Responder
 from cpt.run.asker import asker
-from cpt.run.stages import Run, Summary, needed
+from cpt.run.read import Scores
+from cpt.run.stage import Run, Summary, needed
 from cpt.types import Prompt, Score
-
-Scores = dict[str, dict[str, Score]]
-"""Scores by what was measured, then by name."""
 
 
 def ready(run: Run) -> None:
@@ -43,10 +42,10 @@ def evaluate(run: Run) -> Summary:
     scores = asyncio.run(_evaluate(run, prompts))
     plain = {
         "scores": {
-            who: {name: attrs.asdict(score) for name, score in named.items()}
-            for who, named in scores.items()
+            model: {name: attrs.asdict(score) for name, score in named.items()}
+            for model, named in scores.items()
         },
-        "change": {who: changes(scores[BEFORE], named) for who, named in scores.items()},
+        "change": {model: changes(scores[BEFORE], named) for model, named in scores.items()},
     }
     write_text(run.path / "scores.json", json.dumps(plain, indent=1))
     return {"prompts": len(prompts), "models": len(scores)}
@@ -55,25 +54,27 @@ def evaluate(run: Run) -> Summary:
 def _prompts(run: Run) -> Iterator[Prompt]:
     source = needed(run, "eval_prompts")
     limit = run.config.eval_limit or run.config.limit
-    return islice(read_prompts(paths.resolve(source)), limit)
+    return islice(read_prompts(source), limit)
 
 
 async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> Scores:
     scores: Scores = {}
     async with asker(run, "scores") as ask:
         for who, model in _models(run):
-            scores[who] = await _measure(run, model, prompts, ask)
+            scores[who] = await measure(run.config.evaluators, model, prompts, ask)
     return scores
 
 
-async def _measure(
-    run: Run, model: Responder, prompts: Sequence[Prompt], ask: Ask
+async def measure(
+    evaluators: Sequence[Evaluator], model: Responder, prompts: Sequence[Prompt], ask: Ask
 ) -> dict[str, Score]:
+    """The scores of a model, as `EVALUATOR/SCORE`. Raises `WrongReturn`."""
     found: dict[str, Score] = {}
-    for evaluator in run.config.evaluators:
+    for evaluator in evaluators:
         with during(f"the evaluator {evaluator.name!r} measured a model"):
-            for name, score in (await evaluator.evaluate(model, prompts, ask)).items():
-                found[f"{evaluator.name}/{name}"] = score
+            returned = await call(evaluator, evaluator.evaluate, model, prompts, ask)
+        for name, score in checked_scores(evaluator, returned).items():
+            found[f"{evaluator.name}/{name}"] = score
     return found
 
 

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import attrs
 
-from cpt import paths
 from cpt.asking import in_order
 from cpt.data import each_pair, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped, during
 from cpt.files import clear, writing_lines
+from cpt.returns import call, checked_pairs
 from cpt.roles import Ask, Pairer
 from cpt.run.asker import asker
-from cpt.run.stages import Run, Summary, needed
+from cpt.run.stage import Run, Summary, needed
 from cpt.types import Pair, Prompt
 
 KEPT = "kept"
 PAIRS, OUTCOMES = "pairs.parquet", "outcomes.jsonl"
+
+
+@attrs.frozen
+class Dropped:
+    """One pair that was not kept, or not made."""
+
+    pair: str
+    """Its id; empty if it was not made."""
+    reason: str
+    detail: str = ""
 
 
 @attrs.frozen
@@ -35,23 +45,35 @@ class PromptOutcome:
     detail: str = ""
     raw: str = ""
     """The text that was refused, whole."""
-    dropped: tuple[tuple[str, str], ...] = ()
-    """Pairs that were not kept: (pair id, reason)."""
+    dropped: tuple[Dropped, ...] = ()
 
 
 async def pair_one(pairer: Pairer, prompt: Prompt, ask: Ask) -> tuple[list[Pair], PromptOutcome]:
-    """The sound pairs of one prompt, and its outcome."""
+    """The sound pairs of one prompt, and its outcome. Raises `WrongReturn`."""
     try:
         with during(f"the pairer {pairer.name!r} made pairs of prompt {prompt.id!r}"):
-            pairs = await pairer.pair(prompt, ask)
-            made = [attrs.evolve(pair, pairer=pairer.name) for pair in pairs]
+            returned = await call(pairer, pairer.pair, prompt, ask)
     except NoPair as none:
         return [], PromptOutcome(prompt.id, none.reason, detail=none.detail, raw=none.raw)
-    faults = [(pair, fault_of(pair)) for pair in _with_own_ids(made)]
-    kept = [pair for pair, fault in faults if not fault]
-    dropped = tuple((pair.id, fault) for pair, fault in faults if fault)
-    outcome = KEPT if kept else dropped[0][1] if dropped else "no_pair"
-    return kept, PromptOutcome(prompt.id, outcome, len(kept), dropped=dropped)
+    made = checked_pairs(pairer, prompt, returned)
+    kept, dropped = _kept_and_dropped(list(_with_own_ids(made)))
+    outcome = KEPT if kept else dropped[0].reason if dropped else "no_pair"
+    signed = [attrs.evolve(pair, pairer=pairer.name) for pair in kept]
+    return signed, PromptOutcome(prompt.id, outcome, len(kept), dropped=dropped)
+
+
+def _kept_and_dropped(made: Sequence[Pair | NoPair]) -> tuple[list[Pair], tuple[Dropped, ...]]:
+    """The pairs to keep, and the others with the reason."""
+    kept: list[Pair] = []
+    dropped: list[Dropped] = []
+    for pair in made:
+        if isinstance(pair, NoPair):
+            dropped.append(Dropped("", pair.reason, pair.detail))
+        elif fault := fault_of(pair):
+            dropped.append(Dropped(pair.id, fault))
+        else:
+            kept.append(pair)
+    return kept, tuple(dropped)
 
 
 def fault_of(pair: Pair) -> str:
@@ -62,10 +84,13 @@ def fault_of(pair: Pair) -> str:
     return "identical" if chosen == rejected else ""
 
 
-def _with_own_ids(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """Pairs by the same two authors, told apart by a number."""
+def _with_own_ids(made: Iterable[Pair | NoPair]) -> Iterator[Pair | NoPair]:
+    """The same, with a number in the ids of pairs by the same two authors."""
     seen: Counter[str] = Counter()
-    for pair in pairs:
+    for pair in made:
+        if isinstance(pair, NoPair):
+            yield pair
+            continue
         seen[pair.id] += 1
         count = seen[pair.id]
         yield pair if count == 1 else attrs.evolve(pair, id=f"{pair.id}#{count}")
@@ -73,32 +98,29 @@ def _with_own_ids(pairs: Iterable[Pair]) -> Iterator[Pair]:
 
 def read_in(run: Run) -> Summary:
     """Stage `prompts`: whatever the source, the same table in the folder."""
-    source = needed(run, "prompts")
-    prompts = islice(read_prompts(paths.resolve(source)), run.config.limit)
+    prompts = islice(read_prompts(needed(run, "prompts")), run.config.limit)
     return {"prompts": write_prompts(run.path / "prompts.parquet", prompts)}
 
 
-def make(run: Run) -> Summary:
-    """Stage `pairs`: ask, pair, and keep the outcome of every prompt in `outcomes.jsonl`."""
-    if run.config.pairs:
-        return _take(run, each_pair(paths.resolve(run.config.pairs)))
-    pairer = needed(run, "pairer")
-    return asyncio.run(_make(run, pairer))
-
-
-def _take(run: Run, pairs: Iterable[Pair]) -> Summary:
-    """Pairs that someone else made, the unsound ones counted and left out."""
+def take(run: Run) -> Summary:
+    """Stage `pairs` with `--pairs`: the given pairs, the unsound ones counted and left out."""
+    source = needed(run, "pairs")
     kept, dropped = 0, Counter[str]()
     with writing_pairs(run.path / PAIRS) as write:
-        for pair in pairs:
+        for pair in each_pair(source):
             if fault := fault_of(pair):
                 dropped[fault] += 1
             else:
                 write(pair)
                 kept += 1
         if not kept:
-            raise CptError(f"--pairs {run.config.pairs}: no usable pair ({_listed(dropped)}).")
+            raise CptError(f"--pairs {source}: no usable pair ({_listed(dropped)}).")
     return {"pairs": kept, "dropped": dict(dropped)}
+
+
+def make(run: Run) -> Summary:
+    """Stage `pairs`: ask, pair, and keep the outcome of every prompt in `outcomes.jsonl`."""
+    return asyncio.run(_make(run, needed(run, "pairer")))
 
 
 async def _make(run: Run, pairer: Pairer) -> Summary:
@@ -122,9 +144,9 @@ async def _ask(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple
     at_once, counts = run.config.asking.under_way, Counts()
     async with asker(run, "pairs", total) as ask:
         for name in (PAIRS, OUTCOMES):
-            clear(run.path / name)  # only now: the journal is held by one process at a time
+            clear(run.path / name)  # only now: one process at a time holds the journal
         with writing_lines(run.path / OUTCOMES) as write_line:
-            made = in_order(prompts, lambda one: pair_one(pairer, one, ask), at_once)
+            made = in_order(prompts, lambda prompt: pair_one(pairer, prompt, ask), at_once)
             async for kept, outcome in made:
                 for pair in kept:
                     write(pair)
@@ -148,7 +170,7 @@ class Counts:
         self.first = self.first or outcome.detail
         self.pairs += outcome.pairs
         self.outcomes[outcome.outcome] += 1
-        self.dropped.update(reason for _, reason in outcome.dropped)
+        self.dropped.update(pair.reason for pair in outcome.dropped)
 
     @property
     def why_none(self) -> str:

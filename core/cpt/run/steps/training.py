@@ -7,7 +7,7 @@ from pathlib import Path
 from cpt import paths
 from cpt.data import read_pairs
 from cpt.models import folder_of
-from cpt.run.stages import Run, Summary, needed
+from cpt.run.stage import Run, Summary, needed
 
 
 def ready(run: Run) -> None:

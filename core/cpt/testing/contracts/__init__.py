@@ -3,7 +3,8 @@
 from cpt.testing.contracts.component import ComponentContract
 from cpt.testing.contracts.evaluator import EvaluatorContract
 from cpt.testing.contracts.judge import JudgeContract
-from cpt.testing.contracts.loss import LossContract
+from cpt.testing.contracts.loss import LossContract, MonotoneLossContract
+from cpt.testing.contracts.observer import ObserverContract
 from cpt.testing.contracts.pairer import PairerContract
 from cpt.testing.contracts.responder import ResponderContract
 from cpt.testing.contracts.scheduler import SchedulerContract
@@ -13,6 +14,8 @@ __all__ = [
     "EvaluatorContract",
     "JudgeContract",
     "LossContract",
+    "MonotoneLossContract",
+    "ObserverContract",
     "PairerContract",
     "ResponderContract",
     "SchedulerContract",

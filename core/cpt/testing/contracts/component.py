@@ -7,13 +7,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, wraps
+from typing import Any, ClassVar, Generic, TypeVar
 
 import attrs
 import pytest
 
+from cpt.plugins.offers import nearest
 from cpt.roles import ROLES, Component
 
 C = TypeVar("C", bound=Component)
@@ -40,68 +41,96 @@ class ComponentContract(Generic[C]):
             def _component(self, tmp_path):
                 self.component = Mine(tmp_path / "answers.jsonl")
 
-    A promise that is broken on purpose is broken aloud: override the test, mark it
-    `@pytest.mark.xfail(reason=...)` and call `super()`. Overriding or deleting one without
-    that mark is an error.
+    A component that breaks a promise on purpose says which, and why. The test then runs as usual
+    and must fail:
+
+        class TestMine(LossContract):
+            component = Mine()
+            breaks = {"test_it_trains": "it is a baseline"}
+
+    Overriding or deleting a promise is an error.
     """
 
     component: C
+    breaks: ClassVar[Mapping[str, str]] = {}
+    """Promises that are broken on purpose: the name of the test, and the reason."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        promised = {name for base in cls.__mro__[1:] for name in _promises(base)}
-        for name in sorted(promised & vars(cls).keys()):
-            if not _breaks_aloud(vars(cls)[name]):
+        promised = {name: base for base in cls.__mro__[:0:-1] for name in _promises(base)}
+        for name in promised if not cls.__module__.startswith("cpt.testing.") else ():
+            if name in vars(cls):
                 raise TypeError(
-                    f"{cls.__name__}.{name} replaces a promise of its contract. Give your test "
-                    f"another name, or mark it @pytest.mark.xfail(reason=...)."
+                    f"{cls.__name__}.{name} replaces a promise of {promised[name].__name__}. Give "
+                    f"your test another name, or declare that the promise is broken: "
+                    f'breaks = {{"{name}": "the reason"}}.'
                 )
+        for name, reason in vars(cls).get("breaks", {}).items():
+            if name not in promised:
+                raise TypeError(
+                    f"{cls.__name__}.breaks: no promise is called {name!r}."
+                    f"{nearest(name, promised)}"
+                )
+            setattr(cls, name, _expected_to_fail(getattr(cls, name), reason))
 
     def test_it_is_a_frozen_attrs_class(self) -> None:
-        """Without a decorator of its own, a class's new fields would be no options."""
+        """It is decorated with @attrs.frozen: without that, its new fields are no options."""
         cls = type(self.component)
-        assert "__attrs_attrs__" in vars(cls), "decorate the class with @attrs.frozen"
-        assert issubclass(cls, ROLES[self.component.role])
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            self.component.name = "other"  # type: ignore[misc]
+        role = ROLES[self.component.role]
+        assert "__attrs_attrs__" in vars(cls), "Decorate the class with @attrs.frozen."
+        assert issubclass(cls, role), f"A {role.role} must derive from cpt.{role.__name__}."
+        frozen = cls.__setattr__ is not object.__setattr__
+        assert frozen, "Decorate the class with @attrs.frozen, not with @attrs.define."
 
     def test_the_name_is_easy_to_type(self) -> None:
-        assert re.fullmatch(r"[a-z][a-z0-9_]*", self.component.name), "lower_case_with_underscores"
+        """The name has lower-case letters, digits and underscores."""
+        name = self.component.name
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", name), (
+            f"The name {name!r} must have lower-case letters, digits and underscores only."
+        )
 
     def test_the_docstring_begins_with_one_line(self) -> None:
-        """It is what `cpt show` and the reference say of the component."""
+        """The docstring begins with one sentence on one line: `cpt show` prints it."""
         cls = type(self.component)
-        assert "__doc__" in vars(cls), "write a docstring"
+        assert "__doc__" in vars(cls), f"{cls.__name__} has no docstring of its own."
         first, _, rest = (cls.__doc__ or "").strip().partition("\n")
-        assert first.endswith("."), "begin the docstring with one sentence on one line"
-        assert not rest.strip() or rest.startswith("\n"), "leave a blank line after the first"
+        assert first.endswith("."), "Begin the docstring with one sentence on one line."
+        assert not rest.strip() or rest.startswith("\n"), (
+            "Leave a blank line after the first line of the docstring."
+        )
 
     def test_every_option_says_what_it_is(self) -> None:
+        """Every option has a string under its field, which is its help."""
         from cpt.config import options
 
         cls = type(self.component)
         described = {name for name, text in options.descriptions(cls).items() if text.strip()}
         undescribed = {field.name for field in options.fields(cls)} - described
-        assert not undescribed, "write a string under the field"
+        assert not undescribed, f"Write a string under each of these fields: {undescribed}."
 
     def test_options_survive_a_round_trip(self) -> None:
-        """Component to plain data to component: what makes a run folder explain itself."""
+        """Plain data made of the component makes the same component: run.yaml relies on it."""
         from cpt.config import options
         from cpt.plugins.manager import load_plugins
         from cpt.plugins.registry import Registry
 
-        collected = Registry.collect(load_plugins())
-        used = {(each.role, each.name): type(each) for each in _parts(self.component)}
-        registry = attrs.evolve(collected, components={**collected.components, **used})
+        registry = Registry.collect(load_plugins())
+        for part in _parts(self.component):
+            registry = registry.including(type(part))
         written = json.dumps(options.converter(registry).unstructure(self.component))
         values = json.loads(written)
-        assert values.pop("name") == self.component.name
-        assert options.build(type(self.component), values, registry) == self.component
+        name = values.pop("name")
+        assert name == self.component.name, f"The name {name!r} is written to run.yaml."
+        again = options.build(type(self.component), values, registry)
+        assert again == self.component, (
+            f"Its options are written as {written}, of which {again!r} is made."
+        )
 
     def test_importing_the_plugin_is_cheap(self) -> None:
-        """`cpt --help` imports every plugin."""
+        """Its module imports no heavy package: `cpt --help` imports every plugin."""
         module = type(self.component).__module__
-        assert not _heavy_imports(module), "import heavy packages in the method that needs them"
+        heavy = _heavy_imports(module)
+        assert not heavy, f"{module} imports {', '.join(heavy)}; do so in the method that needs it."
 
 
 def _promises(cls: type) -> Iterator[str]:
@@ -110,9 +139,20 @@ def _promises(cls: type) -> Iterator[str]:
         yield from (name for name in vars(cls) if name.startswith("test_"))
 
 
-def _breaks_aloud(test: object) -> bool:
-    marks = getattr(test, "pytestmark", ())
-    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
+def _expected_to_fail(promise: Callable[..., None], reason: str) -> Callable[..., None]:
+    """The same test, which must fail; a failure of a fixture does not count."""
+
+    @wraps(promise)
+    def test(*args: Any, **kwargs: Any) -> None:
+        try:
+            promise(*args, **kwargs)
+        except Exception as error:
+            raise AssertionError(str(error)) from error
+
+    marked: Callable[..., None] = pytest.mark.xfail(
+        reason=reason, strict=True, raises=AssertionError
+    )(test)
+    return marked
 
 
 def _parts(value: Any) -> Iterator[Component]:
@@ -123,11 +163,11 @@ def _parts(value: Any) -> Iterator[Component]:
         for field in attrs.fields(type(value)):
             yield from _parts(getattr(value, field.name))
     elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _parts(each)
+        for item in value:
+            yield from _parts(item)
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _parts(each)
+        for item in value.values():
+            yield from _parts(item)
 
 
 @cache

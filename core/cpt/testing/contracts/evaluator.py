@@ -27,17 +27,25 @@ class EvaluatorContract(ComponentContract[Evaluator]):
         return FakeAsk()
 
     def test_every_value_lies_in_its_interval(self) -> None:
+        """It returns at least one score, and each value is between its low and its high."""
         scores = self._scores()
-        assert scores
+        assert scores, "It returned no scores."
         for name, score in scores.items():
-            assert score.low <= score.value <= score.high, name
+            assert score.low <= score.value <= score.high, (
+                f"Score {name!r}: {score.value} is not between {score.low} and {score.high}."
+            )
 
     def test_single_values_are_by_prompt(self) -> None:
+        """The keys of a score's `each` are ids of the prompts."""
         ids = {prompt.id for prompt in self.prompts()}
-        assert all(score.each.keys() <= ids for score in self._scores().values())
+        for name, score in self._scores().items():
+            unknown = score.each.keys() - ids
+            assert not unknown, f"Score {name!r} has values of {unknown}, which are no prompts."
 
     def test_the_same_answers_give_the_same_scores(self) -> None:
-        assert self._scores() == self._scores()
+        """Evaluating twice gives equal scores."""
+        first, second = self._scores(), self._scores()
+        assert first == second, f"The same answers gave {first}, then {second}."
 
     def _scores(self) -> Mapping[str, Score]:
         return asyncio.run(self._evaluate())

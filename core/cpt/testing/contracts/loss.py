@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
-import pytest
 
 from cpt.roles import Loss
 from cpt.testing.contracts.component import ComponentContract
@@ -17,60 +16,66 @@ if TYPE_CHECKING:
 
 HOPELESS = 1e4
 """Nats by which a pair is wrong beyond rescue: far past where exp() overflows."""
+SEEDS = 5
 
 
 class LossContract(ComponentContract[Loss]):
     """What every loss promises. Every batch holds what its `needs` name and no more."""
 
     def test_one_finite_number_per_pair(self) -> None:
+        """It returns one finite number for each pair, in the shape (pairs,)."""
         losses = self.component(self._batch())
-        assert losses.shape == (4,)
-        assert losses.isfinite().all()
+        assert losses.shape == (4,), f"4 pairs gave the shape {tuple(losses.shape)}, not (4,)."
+        assert losses.isfinite().all(), f"The losses {losses.tolist()} are not all finite."
 
     def test_it_needs_what_it_names_and_no_more(self) -> None:
-        """A loss pays for what it names, and cannot profit by what happens to be there."""
+        """More in the batch than its `needs` name changes nothing."""
         whole = fake_batch()
-        assert self.component(_only_needed(whole, self.component)).allclose(self.component(whole))
+        named, more = self.component(_only_needed(whole, self.component)), self.component(whole)
+        assert named.allclose(more), (
+            f"With only what `needs` names the losses are {named.tolist()}, with more in the batch "
+            f"{more.tolist()}."
+        )
 
     def test_it_trains(self) -> None:
-        """Some log-probability of the policy has a gradient."""
-        chosen, rejected = self._gradients(self._batch())
-        assert any(side is not None and side.any() for side in (chosen, rejected))
+        """Some log-probability of the policy has a gradient that is not 0."""
+        sides = self._gradients(self._batch())
+        assert any(side is not None and side.any() for side in sides), (
+            "No log-probability of the policy has a gradient."
+        )
 
-    @pytest.mark.parametrize("shift", [-HOPELESS, HOPELESS])
-    def test_hopeless_pairs_stay_finite(self, shift: float) -> None:
-        """One wild pair must not turn the weights into NaN."""
-        batch = _shifted(self._batch(), shift)
-        assert self.component(batch).isfinite().all()
-        for side in self._gradients(batch):
-            assert side is None or side.isfinite().all()
+    def test_hopeless_pairs_stay_finite(self) -> None:
+        """Losses and gradients are finite 10,000 nats from the reference, on either side."""
+        for shift in (-HOPELESS, HOPELESS):
+            self._assert_finite(_shifted(self._batch(), shift), f"{shift:g} nats away")
 
     def test_unknown_margins_and_scores_do_no_harm(self) -> None:
-        """Pairs that come from elsewhere have none: they arrive as NaN."""
+        """Losses and gradients are finite where margins and scores are unknown, which is NaN."""
         batch = fake_batch(needs=self.component.needs, known=False)
-        assert self.component(batch).isfinite().all()
-        assert all(side is None or side.isfinite().all() for side in self._gradients(batch))
+        self._assert_finite(batch, "with unknown margins and scores")
 
     def test_pairs_do_not_affect_each_other(self) -> None:
-        """What makes the split of a batch into micro-batches exact."""
+        """A pair has the same loss alone: the split into micro-batches must be exact."""
         batch = self._batch()
         together = self.component(batch)
-        alone = [self.component(_one_pair(batch, index)) for index in range(4)]
-        assert all(loss.shape == (1,) for loss in alone)
-        assert all(together[index].allclose(loss[0]) for index, loss in enumerate(alone))
+        for index in range(4):
+            alone = self.component(batch.select(slice(index, index + 1)))
+            assert alone.shape == (1,), f"One pair gave the shape {tuple(alone.shape)}, not (1,)."
+            assert together[index].allclose(alone[0]), (
+                f"Pair {index} has the loss {together[index]:g} among others, {alone[0]:g} alone."
+            )
 
     def test_the_same_batch_gives_the_same_loss(self) -> None:
-        assert self.component(self._batch()).equal(self.component(self._batch()))
+        """Computing it twice gives equal numbers."""
+        first, second = self.component(self._batch()), self.component(self._batch())
+        assert first.equal(second), f"The same batch gave {first.tolist()}, then {second.tolist()}."
 
-    @pytest.mark.parametrize("seed", range(5))
-    def test_the_chosen_is_never_discouraged(self, seed: int) -> None:
-        chosen, _ = self._gradients(self._batch(seed))
-        assert chosen is None or (chosen <= 0).all()
-
-    @pytest.mark.parametrize("seed", range(5))
-    def test_the_rejected_is_never_encouraged(self, seed: int) -> None:
-        _, rejected = self._gradients(self._batch(seed))
-        assert rejected is None or (rejected >= 0).all()
+    def _assert_finite(self, batch: Batch, where: str) -> None:
+        losses = self.component(batch)
+        assert losses.isfinite().all(), f"The losses {where} are {losses.tolist()}."
+        for side in self._gradients(batch):
+            finite = side is None or side.isfinite().all()
+            assert finite, f"The gradients {where} are not all finite."
 
     def _batch(self, seed: int = 0) -> Batch:
         return fake_batch(needs=self.component.needs, seed=seed)
@@ -86,6 +91,29 @@ class LossContract(ComponentContract[Loss]):
         found = torch.autograd.grad(self.component(batch).sum(), leaves, allow_unused=True)
         chosen, *rest = found
         return chosen, rest[0] if rest else None
+
+
+class MonotoneLossContract(LossContract):
+    """What a loss may promise as well: a pair further apart is never worse.
+
+    Losses with a target, such as IPO, do not: beyond it they bring a pair together again.
+    """
+
+    def test_the_chosen_is_never_discouraged(self) -> None:
+        """No gradient lowers the log-probability of a chosen answer."""
+        for seed in range(SEEDS):
+            chosen, _ = self._gradients(self._batch(seed))
+            assert chosen is None or (chosen <= 0).all(), (
+                f"The loss falls as chosen answers get less likely (batch of seed {seed})."
+            )
+
+    def test_the_rejected_is_never_encouraged(self) -> None:
+        """No gradient raises the log-probability of a rejected answer."""
+        for seed in range(SEEDS):
+            _, rejected = self._gradients(self._batch(seed))
+            assert rejected is None or (rejected >= 0).all(), (
+                f"The loss falls as rejected answers get more likely (batch of seed {seed})."
+            )
 
 
 def _seen(side: Logps) -> Tensor:
@@ -130,24 +158,3 @@ def _shifted(batch: Batch, nats: float) -> Batch:
         chosen=side(batch.chosen, nats),
         rejected=None if rejected is None else side(rejected, -nats),
     )
-
-
-def _one_pair(batch: Batch, index: int) -> Batch:
-    """The batch that one pair alone would make."""
-    from torch import Tensor
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value[index : index + 1]
-        if isinstance(value, Logps | TokenLogps):
-            return attrs.evolve(value, **_map(value, cut))
-        return value
-
-    return attrs.evolve(batch, **_map(batch, cut))
-
-
-def _map(record: Any, function: Any) -> dict[str, Any]:
-    """Every field of a record with the function applied, as `attrs.evolve` takes them."""
-    return {
-        field.alias: function(getattr(record, field.name)) for field in attrs.fields(type(record))
-    }

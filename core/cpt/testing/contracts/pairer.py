@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from math import isfinite
-
-import pytest
 
 from cpt.errors import NoPair
 from cpt.roles import Ask, Pairer, Responder
@@ -27,52 +26,64 @@ class PairerContract(ComponentContract[Pairer]):
         return FakeAsk()
 
     def test_it_makes_pairs(self) -> None:
-        assert sum(len(self.pairs(prompt)) for prompt in self.prompts())
+        """At least one of the prompts gives a pair."""
+        made = sum(len(self.pairs(prompt)) for prompt in self.prompts())
+        assert made, f"None of {len(self.prompts())} prompts gave a pair."
 
     def test_pairs_belong_to_their_prompt(self) -> None:
+        """A pair and both its answers are of the prompt that was given."""
         for prompt in self.prompts():
             for pair in self.pairs(prompt):
-                assert pair.prompt == prompt
-                assert {pair.chosen.prompt_id, pair.rejected.prompt_id} == {prompt.id}
-                assert pair.pairer in ("", self.component.name)
+                what = f"A pair of prompt {prompt.id!r}"
+                assert pair.prompt == prompt, f"{what} has the prompt {pair.prompt.id!r}."
+                answered = {pair.chosen.prompt_id, pair.rejected.prompt_id}
+                assert answered == {prompt.id}, f"{what} has answers to {answered}."
+                assert pair.pairer in ("", self.component.name), (
+                    f"{what} says that {pair.pairer!r} made it; leave `pairer` empty."
+                )
 
     def test_numbers_make_sense(self) -> None:
+        """A tier is at least 0, a weight is above 0, and a margin is finite or None."""
         for prompt in self.prompts():
             for pair in self.pairs(prompt):
-                assert pair.tier >= 0
-                assert pair.weight > 0
-                assert pair.margin is None or isfinite(pair.margin)
+                assert pair.tier >= 0, f"The tier {pair.tier} is below 0."
+                assert pair.weight > 0, f"The weight {pair.weight} is not above 0."
+                finite = pair.margin is None or isfinite(pair.margin)
+                assert finite, f"The margin {pair.margin} is not finite; None is unknown."
 
     def test_the_same_answers_give_the_same_pairs(self) -> None:
-        """The first time they are asked for, and from what was kept."""
+        """Answers that were kept give the same pairs as the first time."""
         kept = self.ask()
         for prompt in self.prompts():
-            assert self.pairs(prompt, kept) == self.pairs(prompt, kept)
+            first, second = self.pairs(prompt, kept), self.pairs(prompt, kept)
+            assert first == second, f"Prompt {prompt.id!r} gave {first}, then {second}."
 
     def test_no_answers_give_no_pair(self) -> None:
-        """Raise `NoPair` (`response.expect()` does), so that the reason is counted."""
-        with pytest.raises(NoPair):
-            asyncio.run(self._pair(self.prompts()[0], _nobody_answers))
+        """Without an answer it raises `NoPair` (as `response.expect()` does) with a reason."""
+        pairs = None
+        with suppress(NoPair):
+            pairs = asyncio.run(self._pair(self.prompts()[0], _no_answer))
+        assert pairs is None, f"No answers gave {pairs}; raise NoPair, or use response.expect()."
 
     def pairs(self, prompt: Prompt, ask: Ask | None = None) -> Sequence[Pair]:
-        """The pairs of one prompt: none if it says so, but never an empty list."""
+        """The pairs of one prompt; an empty list if it raised `NoPair`."""
         try:
             pairs = asyncio.run(self._pair(prompt, ask or self.ask()))
-        except NoPair as reason:
-            assert reason.reason
+        except NoPair as no_pair:
+            assert no_pair.reason, "Give NoPair a reason: it is counted."
             return []
-        assert pairs, "raise NoPair instead of returning nothing"
-        return pairs
+        assert pairs, "It returned no pairs; raise NoPair instead."
+        return [pair for pair in pairs if isinstance(pair, Pair)]
 
-    async def _pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair]:
+    async def _pair(self, prompt: Prompt, ask: Ask) -> Sequence[Pair | NoPair]:
         return await self.component.pair(prompt, ask)
 
 
-async def _nobody_answers(responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
+async def _no_answer(responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
     return Response(
         prompt_id=prompt.id,
         text="",
         author=responder.author,
         outcome="failed",
-        detail="nobody is there",
+        detail="no answer",
     )

@@ -31,35 +31,43 @@ class SchedulerContract(ComponentContract[Scheduler]):
         return fake_pairs(33)
 
     def test_indices_are_in_range(self) -> None:
-        batches = self._batches(EPOCHS)
-        assert batches
-        assert all(0 <= index < len(self.pairs()) for batch in batches for index in batch)
+        """Every index is one of a pair."""
+        batches, pairs = self._batches(EPOCHS), len(self.pairs())
+        assert batches, f"{pairs} pairs gave no batch."
+        for batch in batches:
+            outside = [index for index in batch if not 0 <= index < pairs]
+            assert not outside, f"A batch has the indices {outside}, and there are {pairs} pairs."
 
     def test_batches_are_full_but_for_the_last_of_an_epoch(self) -> None:
+        """Every batch has the size asked for, but the last of an epoch may be smaller."""
         for epochs in (1, EPOCHS):
             sizes = [len(batch) for batch in self._batches(epochs)]
-            assert all(0 < size <= SIZE for size in sizes)
-            assert sum(size < SIZE for size in sizes) <= epochs
-            assert all(size == SIZE for size in sizes[:-1]) or epochs > 1
+            what = f"Batches of {SIZE} were asked for in {epochs} epochs; their sizes are {sizes}."
+            assert all(0 < size <= SIZE for size in sizes), what
+            assert sum(size < SIZE for size in sizes) <= epochs, what
+            assert all(size == SIZE for size in sizes[:-1]) or epochs > 1, what
 
     def test_an_empty_set_gives_no_batches(self) -> None:
-        assert list(self.component.batches([], SIZE, SEED, EPOCHS)) == []
+        """Without pairs there are no batches."""
+        batches = list(self.component.batches([], SIZE, SEED, EPOCHS))
+        assert not batches, f"No pairs gave the batches {batches}."
 
     def test_a_resumed_run_sees_the_rest(self) -> None:
-        """Skipping what is done and going on is the same as never having stopped."""
+        """Skipping the batches that are done is the same as never having stopped."""
         whole, done = self._batches(EPOCHS), 3
         random.seed(0)
         again = self.component.batches(self.pairs(), SIZE, SEED, EPOCHS)
-        assert [tuple(batch) for batch in islice(again, done, None)] == whole[done:]
+        rest = [tuple(batch) for batch in islice(again, done, None)]
+        assert rest == whole[done:], "The same arguments gave other batches the second time."
 
     def test_two_runs_at_once_do_not_meet(self) -> None:
-        """No state outside the arguments."""
+        """Two runs at once give the same batches: there is no state outside the arguments."""
         one, other = (self.component.batches(self.pairs(), SIZE, SEED, EPOCHS) for _ in range(2))
-        both = list(zip(one, other, strict=True))
-        assert [tuple(first) for first, _ in both] == [tuple(second) for _, second in both]
+        for first, second in zip(one, other, strict=True):
+            assert tuple(first) == tuple(second), "Two runs at once gave different batches."
 
     def test_every_process_of_a_world_sees_the_same_without_torch(self) -> None:
-        """Neither the hash seed, nor the rank, nor the number of processes counts."""
+        """Neither the hash seed, the rank nor the number of processes changes the batches."""
         arguments = self.component, self.pairs(), SIZE, SEED, EPOCHS
         printed = in_fresh_process(
             ELSEWHERE,
@@ -70,8 +78,10 @@ class SchedulerContract(ComponentContract[Scheduler]):
             WORLD_SIZE="4",
         )
         seen = json.loads(printed)
-        assert [tuple(batch) for batch in seen["batches"]] == self._batches(EPOCHS)
-        assert not seen["torch"], "order pairs without torch"
+        assert [tuple(batch) for batch in seen["batches"]] == self._batches(EPOCHS), (
+            "Another process got other batches; do not depend on hashes, ranks or set order."
+        )
+        assert not seen["torch"], "Order pairs without torch, which takes seconds to import."
 
     def _batches(self, epochs: int) -> Sequence[tuple[int, ...]]:
         batches = self.component.batches(self.pairs(), SIZE, SEED, epochs)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpt.errors import CptError
-from cpt.training.data.rows import Row, begun, key, key_from
+from cpt.training.data.sequences import TokenSequence, digest_with, prompt_hash
 from cpt.types import Pair
 
 Indices = NDArray[np.int64]
@@ -17,78 +17,85 @@ Indices = NDArray[np.int64]
 
 @attrs.frozen(eq=False, kw_only=True)
 class Corpus:
-    """Pairs, and where in the list of sequences their two sides are."""
+    """Pairs, and the sequences that they are made of."""
 
     pairs: Sequence[Pair]
-    sequences: Sequence[Row]
+    sequences: Sequence[TokenSequence]
     """Every distinct prompt with every distinct answer to it."""
-    keys: Sequence[bytes]
-    """The `reference.key` of each sequence."""
+    digests: Sequence[bytes]
+    """The digest of each sequence."""
     prompts: Indices
-    """Which distinct prompt each pair has. Shape (pairs,)."""
+    """Number of each pair's prompt, the same for the same token ids. Shape (pairs,)."""
     chosen: Indices
-    """Shape (pairs,)."""
+    """Index into `sequences` of each pair's chosen side. Shape (pairs,)."""
     rejected: Indices
-    """Shape (pairs,)."""
+    """Index into `sequences` of each pair's rejected side. Shape (pairs,)."""
 
 
-def corpus_of(pairs: Sequence[Pair], rows: Sequence[tuple[Row, Row]]) -> Corpus:
-    """Number the distinct prompts of pairs, and the distinct sequences among their two rows."""
+def corpus_of(
+    pairs: Sequence[Pair], sides: Sequence[tuple[TokenSequence, TokenSequence]]
+) -> Corpus:
+    """The corpus of pairs, given the chosen and the rejected sequence of each."""
     prompts: dict[bytes, int] = {}
-    sequences: dict[bytes, Row] = {}
-    asked: list[int] = []
-    sides: list[tuple[bytes, bytes]] = []
-    for chosen, rejected in rows:
-        prompt = begun(chosen.prompt)
-        asked.append(prompts.setdefault(prompt.digest(), len(prompts)))
-        better, worse = key_from(prompt, chosen.answer), key_from(prompt, rejected.answer)
+    sequences: dict[bytes, TokenSequence] = {}
+    prompt_numbers: list[int] = []
+    digests: list[tuple[bytes, bytes]] = []
+    for chosen, rejected in sides:
+        prompt = prompt_hash(chosen.prompt)
+        prompt_numbers.append(prompts.setdefault(prompt.digest(), len(prompts)))
+        better, worse = digest_with(prompt, chosen.answer), digest_with(prompt, rejected.answer)
         sequences.setdefault(better, chosen)
         sequences.setdefault(worse, rejected)
-        sides.append((better, worse))
-    places = {name: place for place, name in enumerate(sequences)}
+        digests.append((better, worse))
+    index = {digest: number for number, digest in enumerate(sequences)}
     return Corpus(
         pairs=pairs,
         sequences=list(sequences.values()),
-        keys=list(sequences),
-        prompts=np.array(asked, dtype=np.int64),
-        chosen=np.array([places[better] for better, _ in sides], dtype=np.int64),
-        rejected=np.array([places[worse] for _, worse in sides], dtype=np.int64),
+        digests=list(sequences),
+        prompts=np.array(prompt_numbers, dtype=np.int64),
+        chosen=np.array([index[better] for better, _ in digests], dtype=np.int64),
+        rejected=np.array([index[worse] for _, worse in digests], dtype=np.int64),
     )
 
 
 def mismatch(
     corpus: Corpus, order: Sequence[Sequence[int]], longest: int
 ) -> tuple[Corpus, list[list[int]]]:
-    """For each place in the order, its prompt with the chosen answer to another prompt.
+    """For each pair of each batch, its prompt with the chosen answer to another prompt.
 
-    The other is the next in the batch that has another prompt, else the first of all pairs; its
-    answer is cut where both together would have more than `longest` tokens. Returns the corpus
-    with these sequences added, and their places. Raises `CptError` if all pairs have one prompt.
+    The other pair is the next one in the batch with another prompt, else the first of all pairs
+    with another prompt. Its answer is cut where both together would have more than `longest`
+    tokens. Returns the corpus with these sequences added, and the index of the sequence for each
+    pair of each batch. Raises `CptError` if all pairs have one prompt.
     """
     sequences = list(corpus.sequences)
-    numbers: dict[tuple[int, int], int] = {}
+    known: dict[tuple[int, int], int] = {}
 
-    def number(pair: int, other: int) -> int:
-        both = (int(corpus.prompts[pair]), int(corpus.chosen[other]))
-        if both not in numbers:
-            numbers[both] = len(sequences)
+    def index_of(pair: int, other: int) -> int:
+        prompt_and_answer = (int(corpus.prompts[pair]), int(corpus.chosen[other]))
+        if prompt_and_answer not in known:
+            known[prompt_and_answer] = len(sequences)
             prompt = corpus.sequences[corpus.chosen[pair]].prompt
             answer = corpus.sequences[corpus.chosen[other]].answer
-            sequences.append(Row(prompt, answer[: longest - len(prompt)]))
-        return numbers[both]
+            sequences.append(TokenSequence(prompt, answer[: longest - len(prompt)]))
+        return known[prompt_and_answer]
 
-    placed = [
-        [number(pair, _other(corpus, batch, at)) for at, pair in enumerate(batch)]
+    mismatched = [
+        [index_of(pair, _other(corpus, batch, position)) for position, pair in enumerate(batch)]
         for batch in order
     ]
-    keys = [*corpus.keys, *(key(row) for row in sequences[len(corpus.keys) :])]
-    return attrs.evolve(corpus, sequences=sequences, keys=keys), placed
+    added = sequences[len(corpus.digests) :]
+    digests = [*corpus.digests, *(sequence.digest for sequence in added)]
+    return attrs.evolve(corpus, sequences=sequences, digests=digests), mismatched
 
 
-def _other(corpus: Corpus, batch: Sequence[int], at: int) -> int:
-    prompt = corpus.prompts[batch[at]]
+def _other(corpus: Corpus, batch: Sequence[int], position: int) -> int:
+    prompt = corpus.prompts[batch[position]]
     elsewhere = np.flatnonzero(corpus.prompts != prompt)[:1].tolist()
-    for other in [*batch[at + 1 :], *batch[:at], *elsewhere]:
+    for other in [*batch[position + 1 :], *batch[:position], *elsewhere]:
         if corpus.prompts[other] != prompt:
             return int(other)
-    raise CptError("This loss sets a prompt beside the answer to another, but all pairs share one.")
+    raise CptError(
+        "This loss compares a prompt with the answer to another one, but all pairs have the same "
+        "prompt; add pairs with other prompts, or choose another --loss."
+    )

@@ -33,7 +33,7 @@ NOTED: Mapping[str, str] = {
     "repeated": "the same pair was there before",
     "contradicted": "another pair prefers the same two answers the other way round",
 }
-"""What a pair is kept in spite of."""
+"""What is noted of a pair that is kept."""
 
 
 @attrs.frozen
@@ -52,7 +52,7 @@ class Finding:
 
 
 @attrs.frozen(kw_only=True)
-class Report:
+class Diagnosis:
     """What was found in a set of pairs, as plain data."""
 
     pairs: int
@@ -72,7 +72,7 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """Pairs by problem, those that were dropped first."""
-        counted = Counter(each.problem for each in self.findings)
+        counted = Counter(finding.problem for finding in self.findings)
         return {name: counted[name] for name in [*REFUSED, *NOTED] if counted[name]}
 
     @property
@@ -82,20 +82,20 @@ class Report:
 
     @property
     def noted(self) -> dict[str, int]:
-        """Kept pairs by what they were kept in spite of."""
+        """Kept pairs by what was noted of them."""
         return {name: count for name, count in self.counts.items() if name in NOTED}
 
 
-def refuse_none_left(report: Report) -> None:
+def refuse_none_left(diagnosis: Diagnosis) -> None:
     """Raise `CptError` if no pair can be trained on."""
-    if report.kept:
+    if diagnosis.kept:
         return
-    if not report.pairs:
+    if not diagnosis.pairs:
         raise CptError("There are no pairs to train on.")
-    counts = ", ".join(f"{name} {count}" for name, count in report.refused.items())
-    worst = max(report.refused, key=lambda name: report.refused[name])
-    first = next(each for each in report.findings if each.problem == worst)
+    counts = ", ".join(f"{name} {count}" for name, count in diagnosis.refused.items())
+    worst = max(diagnosis.refused, key=lambda name: diagnosis.refused[name])
+    first = next(finding for finding in diagnosis.findings if finding.problem == worst)
     raise CptError(
-        f"None of the {report.pairs} pairs can be trained on ({counts}). {worst}: "
+        f"None of the {diagnosis.pairs} pairs can be trained on ({counts}). {worst}: "
         f"{REFUSED[worst]}; for example pair {first.pair}{first.detail and f' ({first.detail})'}."
     )

@@ -1,4 +1,4 @@
-"""Pairs to token ids: encode, drop what cannot be trained on, and say which and why."""
+"""From pairs to token ids: encode, drop what cannot be trained on, and report which and why."""
 
 from __future__ import annotations
 
@@ -7,51 +7,52 @@ from typing import Any
 
 import numpy as np
 
+from cpt.models import with_template
 from cpt.training.data.corpus import Corpus, corpus_of
-from cpt.training.data.findings import Finding, Report
-from cpt.training.data.rows import Row
-from cpt.training.data.tokens import Encoded, encode, with_template
+from cpt.training.data.findings import Diagnosis, Finding
+from cpt.training.data.sequences import TokenSequence
+from cpt.training.data.tokens import Encoded, encode
 from cpt.training.options import Training
 from cpt.types import Pair
 
 
 def examine(
     pairs: Sequence[Pair], tokenizer: Any, options: Training, vocabulary: int | None = None
-) -> Report:
-    """Say what is wrong with each pair; `vocabulary` is the number of ids that the model knows."""
+) -> Diagnosis:
+    """Report what is wrong with each pair; `vocabulary` is the number of ids the model knows."""
     return prepare(pairs, tokenizer, options, vocabulary)[1]
 
 
 def prepare(
     pairs: Sequence[Pair], tokenizer: Any, options: Training, vocabulary: int | None = None
-) -> tuple[Corpus, Report]:
-    """Encode pairs, drop those that cannot be trained on, and say which and why."""
+) -> tuple[Corpus, Diagnosis]:
+    """Encode pairs, drop those that cannot be trained on, and report which and why."""
     tokenizer = with_template(tokenizer)
     findings: list[Finding] = []
     kept: list[Pair] = []
-    rows: list[tuple[Row, Row]] = []
+    sides: list[tuple[TokenSequence, TokenSequence]] = []
     for pair, encoded in zip(pairs, encode(pairs, tokenizer), strict=True):
-        found = _rows(pair, encoded, options, vocabulary)
+        found = _sides(pair, encoded, options, vocabulary)
         if isinstance(found, Finding):
             findings.append(found)
             continue
-        findings += _notes(pair, encoded, tokenizer, options)
+        findings += _noted(pair, encoded, tokenizer, options)
         kept.append(pair)
-        rows.append(found)
-    corpus = corpus_of(kept, rows)
+        sides.append(found)
+    corpus = corpus_of(kept, sides)
     findings += _across(corpus)
-    return corpus, _report(len(pairs), corpus, findings)
+    return corpus, _diagnose(len(pairs), corpus, findings)
 
 
-def _rows(
+def _sides(
     pair: Pair, encoded: Encoded, options: Training, vocabulary: int | None
-) -> tuple[Row, Row] | Finding:
-    """What a pair is trained on as, or the first reason not to."""
+) -> tuple[TokenSequence, TokenSequence] | Finding:
+    """The chosen and the rejected sequence, or the first reason not to train on the pair."""
     if refusal := _refusal(pair, encoded, options):
         return refusal
-    room = options.max_length - len(encoded.prompt)
-    chosen = Row(encoded.prompt, encoded.chosen.ids[:room])
-    rejected = Row(encoded.prompt, encoded.rejected.ids[:room])
+    left = options.max_length - len(encoded.prompt)
+    chosen = TokenSequence(encoded.prompt, encoded.chosen.ids[:left])
+    rejected = TokenSequence(encoded.prompt, encoded.rejected.ids[:left])
     if np.array_equal(chosen.answer, rejected.answer):
         return Finding(pair.id, "identical")
     highest = max(int(ids.max()) for ids in (chosen.prompt, chosen.answer, rejected.answer))
@@ -61,7 +62,7 @@ def _rows(
 
 
 def _refusal(pair: Pair, encoded: Encoded, options: Training) -> Finding | None:
-    """The first reason, if any, that no rows can be made of a pair."""
+    """The first reason, if any, that a pair cannot be trained on."""
     sides = (encoded.chosen, encoded.rejected)
     if problem := next((side.problem for side in sides if side.problem), ""):
         return Finding(pair.id, "template", problem)
@@ -84,9 +85,9 @@ def _too_long(pair: Pair, encoded: Encoded, options: Training) -> Finding | None
     return Finding(pair.id, "one_side_too_long", detail) if over == 1 else None
 
 
-def _notes(pair: Pair, encoded: Encoded, tokenizer: Any, options: Training) -> Iterator[Finding]:
+def _noted(pair: Pair, encoded: Encoded, tokenizer: Any, options: Training) -> Iterator[Finding]:
     sides = (encoded.chosen, encoded.rejected)
-    room = options.max_length - len(encoded.prompt)
+    left = options.max_length - len(encoded.prompt)
     bos = tokenizer.bos_token_id
     noted = {
         "boundary_merge": any(side.merged for side in sides),
@@ -94,13 +95,13 @@ def _notes(pair: Pair, encoded: Encoded, tokenizer: Any, options: Training) -> I
         "rewritten": any(side.rewritten for side in sides),
         "double_bos": bos is not None and encoded.prompt[:2].tolist() == [bos, bos],
         "cut_off": "cut_off" in (pair.chosen.outcome, pair.rejected.outcome),
-        "truncated": any(len(side.ids) > room for side in sides),
+        "truncated": any(len(side.ids) > left for side in sides),
     }
     yield from (Finding(pair.id, problem) for problem, is_so in noted.items() if is_so)
 
 
 def _across(corpus: Corpus) -> Iterator[Finding]:
-    """What is wrong only because of another pair."""
+    """What is wrong because of another pair."""
     sides = list(zip(corpus.chosen.tolist(), corpus.rejected.tolist(), strict=True))
     seen: set[tuple[int, int]] = set()
     everywhere = set(sides)
@@ -112,10 +113,10 @@ def _across(corpus: Corpus) -> Iterator[Finding]:
         seen.add((chosen, rejected))
 
 
-def _report(pairs: int, corpus: Corpus, findings: Sequence[Finding]) -> Report:
+def _diagnose(pairs: int, corpus: Corpus, findings: Sequence[Finding]) -> Diagnosis:
     prompt, chosen, rejected = (
-        np.array([len(getattr(corpus.sequences[place], part)) for place in side], dtype=float)
-        for part, side in (
+        np.array([len(getattr(corpus.sequences[index], field)) for index in side], dtype=float)
+        for field, side in (
             ("prompt", corpus.chosen),
             ("answer", corpus.chosen),
             ("answer", corpus.rejected),
@@ -125,7 +126,7 @@ def _report(pairs: int, corpus: Corpus, findings: Sequence[Finding]) -> Report:
     def mean(values: Any) -> float:
         return float(values.mean()) if len(values) else 0.0
 
-    return Report(
+    return Diagnosis(
         pairs=pairs,
         kept=len(corpus.pairs),
         findings=tuple(findings),

@@ -1,4 +1,4 @@
-"""Conversations to text: what the chat template writes, and where in it a prompt ends."""
+"""From conversations to text: what the chat template writes, and where in it a prompt ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import jinja2
 
+from cpt.errors import first_line
 from cpt.types import Message
 
 Conversation = tuple[Message, ...]
@@ -29,7 +30,7 @@ class Rendered:
     """A conversation as text, with what follows it."""
 
     prompt: str
-    """What a model is asked with. Empty if the template refuses it."""
+    """What a model is asked with; empty if the template refuses it."""
     answers: Mapping[str, Continuation]
     """By the answer's own text."""
 
@@ -37,7 +38,7 @@ class Rendered:
 def render(asked: Sequence[tuple[Conversation, Collection[str]]], tokenizer: Any) -> list[Rendered]:
     """Each conversation with the answers to it, as its tokenizer's template writes them."""
     chats = [
-        [{"role": each.role, "content": each.content} for each in messages] for messages, _ in asked
+        [{"role": turn.role, "content": turn.content} for turn in messages] for messages, _ in asked
     ]
     replies = [
         [*chat, {"role": "assistant", "content": text}]
@@ -53,11 +54,6 @@ def render(asked: Sequence[tuple[Conversation, Collection[str]]], tokenizer: Any
         )
         for prompt, (_, texts) in zip(prompts, asked, strict=True)
     ]
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first."""
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(" .:")
 
 
 def _written(

@@ -1,26 +1,18 @@
-"""Text to token ids: each prompt once, each answer as it stands behind its prompt."""
+"""From text to token ids: each prompt once, each answer as it follows its prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
-from cpt.errors import CptError
-from cpt.training.data.rendering import Continuation, Conversation, first_line, render
-from cpt.training.data.rows import Tokens
+from cpt.training.data.rendering import Continuation, Conversation, render
+from cpt.training.data.sequences import Tokens
 from cpt.types import Pair
-
-PLAIN = (
-    "{% for message in messages %}{{ message['content'] }}"
-    "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
-)
-"""The template of a tokenizer that has none: a line for each turn, answers end with EOS."""
 
 AT_ONCE = 128
 """Prompts that are encoded together, with all answers to them."""
@@ -35,7 +27,7 @@ IDS_ALONE: Mapping[str, bool] = {
 
 @attrs.frozen(eq=False, kw_only=True)
 class Answer:
-    """One answer behind its prompt."""
+    """One answer, as it follows its prompt."""
 
     ids: Tokens
     """All that follows the prompt, to the end of the turn. Empty if `problem` says why."""
@@ -55,36 +47,6 @@ class Encoded:
     prompt: Tokens
     chosen: Answer
     rejected: Answer
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer in a model's folder, with an EOS token and a chat template for certain.
-
-    Raises `CptError` if there is no tokenizer, or none of its tokens can end an answer.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise CptError(
-            f"{folder}: no tokenizer that can be loaded ({first_line(error)}); a model's folder "
-            "needs tokenizer.json and tokenizer_config.json."
-        ) from error
-    return with_template(tokenizer)
-
-
-def with_template(tokenizer: Any) -> Any:
-    """The tokenizer itself, given the template `PLAIN` if it has none. Raises `CptError`."""
-    if tokenizer.eos_token_id is None:
-        raise CptError(
-            f"{tokenizer.name_or_path}: the tokenizer has no EOS token, so no answer would end; "
-            "set eos_token in its tokenizer_config.json."
-        )
-    if not tokenizer.chat_template:
-        begins = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
-        tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + PLAIN
-    return tokenizer
 
 
 def special_ids(tokenizer: Any) -> set[int]:
@@ -107,28 +69,28 @@ def encode(pairs: Sequence[Pair], tokenizer: Any) -> Iterator[Encoded]:
     asked = list(answers.items())
     blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
     encoder = _Encoder.of(tokenizer)
-    found: dict[Conversation, _Ladder] = {}
+    found: dict[Conversation, _EncodedPrompt] = {}
     # While one block is in Rust, which has threads of its own, another can be in Python.
     threads = ThreadPoolExecutor(2 if encoder.backend else 1)
     try:
-        ladders = zip(
+        prompts = zip(
             answers, chain.from_iterable(threads.map(encoder.encode, blocks)), strict=True
         )
         for pair in pairs:
             while pair.prompt.messages not in found:
-                found.update([next(ladders)])
-            ladder = found[pair.prompt.messages]
+                found.update([next(prompts)])
+            prompt = found[pair.prompt.messages]
             yield Encoded(
-                prompt=ladder.prompt,
-                chosen=ladder.answers[pair.chosen.text],
-                rejected=ladder.answers[pair.rejected.text],
+                prompt=prompt.prompt,
+                chosen=prompt.answers[pair.chosen.text],
+                rejected=prompt.answers[pair.rejected.text],
             )
     finally:
         threads.shutdown(cancel_futures=True)
 
 
 @attrs.frozen(eq=False)
-class _Ladder:
+class _EncodedPrompt:
     """A prompt, and the answers to it by text."""
 
     prompt: Tokens
@@ -145,13 +107,13 @@ class _Tail:
 
 @attrs.frozen(kw_only=True)
 class _Encoder:
-    """A tokenizer, and what spares it work without another id."""
+    """A tokenizer, and what saves it work without changing an id."""
 
     tokenizer: Any
     backend: Any | None
     """Its part in Rust, if nothing in Python changes what this makes of a text."""
     anchors: Mapping[int, str]
-    """Tokens that a text is cut at before all else: each side of them is encoded for itself."""
+    """Tokens that a text is cut at before all else: each side of them is encoded by itself."""
     ends: Collection[int]
     """Ids that can end a turn."""
 
@@ -166,29 +128,29 @@ class _Encoder:
             ends=special_ids(tokenizer),
         )
 
-    def encode(self, asked: Sequence[tuple[Conversation, Collection[str]]]) -> list[_Ladder]:
+    def encode(self, asked: Sequence[tuple[Conversation, Collection[str]]]) -> list[_EncodedPrompt]:
         """Each conversation with the answers to it."""
         rendered = render(asked, self.tokenizer)
-        prompts = self.ids(each.prompt for each in rendered)
+        prompts = self.ids(conversation.prompt for conversation in rendered)
         tails = self.tails(prompts)
         wholes = self.ids(
-            tails[each.prompt].text + after.text
-            for each in rendered
-            for after in each.answers.values()
+            tails[conversation.prompt].text + after.text
+            for conversation in rendered
+            for after in conversation.answers.values()
         )
         return [
-            _Ladder(
-                np.array(prompts[each.prompt], dtype=np.int64),
+            _EncodedPrompt(
+                np.array(prompts[conversation.prompt], dtype=np.int64),
                 {
-                    text: self.answer(tails[each.prompt], after, wholes)
-                    for text, after in each.answers.items()
+                    text: self.answer(tails[conversation.prompt], after, wholes)
+                    for text, after in conversation.answers.items()
                 },
             )
-            for each in rendered
+            for conversation in rendered
         ]
 
     def tails(self, prompts: Mapping[str, list[int]]) -> dict[str, _Tail]:
-        """Of each prompt all from its last anchor on; the whole prompt where that is not alike."""
+        """Each prompt from its last anchor on; the whole prompt where its ids would then differ."""
         tails = {prompt: self.from_last_anchor(prompt, ids) for prompt, ids in prompts.items()}
         known = {**prompts, **self.ids(tail for tail in tails.values() if tail not in prompts)}
         return {
@@ -203,7 +165,7 @@ class _Encoder:
         return prompt[max(prompt.rfind(last), 0) :]
 
     def answer(self, tail: _Tail, after: Continuation, wholes: Mapping[str, list[int]]) -> Answer:
-        """An answer behind a prompt, given the ids of whatever follows a tail."""
+        """An answer that follows a prompt, given the ids of each tail with its continuation."""
         if after.problem:
             return Answer(ids=_NOTHING, problem=after.problem)
         whole = wholes[tail.text + after.text]
@@ -222,7 +184,7 @@ class _Encoder:
         distinct = list(dict.fromkeys(texts))
         if self.backend:
             encodings = self.backend.encode_batch_fast(distinct, add_special_tokens=False)
-            return {text: each.ids for text, each in zip(distinct, encodings, strict=True)}
+            return {text: encoding.ids for text, encoding in zip(distinct, encodings, strict=True)}
         found = self.tokenizer(distinct, **IDS_ALONE).input_ids if distinct else []
         return dict(zip(distinct, found, strict=True))
 

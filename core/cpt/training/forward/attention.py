@@ -1,4 +1,4 @@
-"""Attention over a packed line: each span sees its own past and its prefix, nothing else."""
+"""Attention over a packed sequence: each segment sees its own past and its prefix alone."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from cpt.training.data.packing import Span
+from cpt.training.data.inputs import Segment
 from cpt.training.forward.blockwise import blockwise_attention
 from cpt.training.forward.varlen import Varlen, usable
 
 NAME = "cpt_packed"
-"""What transformers knows this attention by."""
+"""The name of this attention in transformers."""
 
 
 @attrs.frozen(eq=False)
-class Line:
-    """How a packed line is divided: one object, whatever its spans, in the eyes of a compiler."""
+class PackedSequence:
+    """How packed inputs are divided: one opaque object for a compiler, whatever the segments."""
 
-    spans: Sequence[Span]
+    segments: Sequence[Segment]
     varlen: Varlen | None
-    """The same for the kernel that does them all at once, on an accelerator."""
+    """The same for the kernel that computes all of them at once, on an accelerator."""
 
     @classmethod
-    def of(cls, spans: Sequence[Span], device: torch.device) -> Line:
-        return cls(spans, Varlen.of(spans, device) if device.type == "cuda" else None)
+    def of(cls, segments: Sequence[Segment], device: torch.device) -> PackedSequence:
+        return cls(segments, Varlen.of(segments, device) if device.type == "cuda" else None)
 
 
 def packed_attention(
@@ -45,32 +45,32 @@ def packed_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    cpt_line: Line | None = None,
+    cpt_packed: PackedSequence | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within spans, as transformers' attention interface wants it.
+    """Attend within segments, as transformers' attention interface wants it.
 
     `query` has shape (1, heads, time, width), `key` and `value` may have fewer heads. Returns shape
-    (1, time, heads, width). Without a line it is ordinary attention under `attention_mask`.
+    (1, time, heads, width). Without `cpt_packed` it is ordinary attention under `attention_mask`.
     """
-    if cpt_line is None:
+    if cpt_packed is None:
         return _plain(module, query, key, value, attention_mask, scaling, dropout, softcap, kwargs)
-    if cpt_line.varlen is not None and usable(query, dropout, softcap):
-        together = cpt_line.varlen.attend(query, key, value, scaling, sliding_window)
-        return together.transpose(1, 2), None
-    lengths = [span.length for span in cpt_line.spans]
-    queries, keys, values = (torch.split(each, lengths, dim=2) for each in (query, key, value))
-    attended = []
-    for span, q, k, v in zip(cpt_line.spans, queries, keys, values, strict=True):
-        if span.prefix is not None:
-            k = torch.cat([keys[span.prefix], k], dim=2)
-            v = torch.cat([values[span.prefix], v], dim=2)
-        attended.append(_attend(q, k, v, sliding_window, scaling, dropout, softcap))
-    return torch.cat(attended, dim=2).transpose(1, 2), None
+    if cpt_packed.varlen is not None and usable(query, dropout, softcap):
+        attended = cpt_packed.varlen.attend(query, key, value, scaling, sliding_window)
+        return attended.transpose(1, 2), None
+    lengths = [segment.length for segment in cpt_packed.segments]
+    queries, keys, values = (torch.split(tensor, lengths, dim=2) for tensor in (query, key, value))
+    outputs = []
+    for segment, q, k, v in zip(cpt_packed.segments, queries, keys, values, strict=True):
+        if segment.prefix is not None:
+            k = torch.cat([keys[segment.prefix], k], dim=2)
+            v = torch.cat([values[segment.prefix], v], dim=2)
+        outputs.append(_attend(q, k, v, sliding_window, scaling, dropout, softcap))
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
 def _mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:
-    """What each query may see, None where that is simply its own past."""
+    """The keys that each query may see; None where they are its own past."""
     queries, keys = query.shape[2], key.shape[2]
     if queries == keys and (window is None or keys <= window):
         return None
@@ -94,7 +94,7 @@ def _attend(
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
         # In these cases faster than the fused kernel, which computes what is masked too.
         if dtype == torch.bfloat16 or mask is not None:
-            q, k, v = (each.to(dtype) for each in (query, key, value))
+            q, k, v = (tensor.to(dtype) for tensor in (query, key, value))
             scale = query.shape[-1] ** -0.5 if scaling is None else scaling
             return blockwise_attention(q, k, v, scale, window)
     if softcap is not None:
@@ -122,7 +122,7 @@ def _softcapped(
 ) -> Tensor:
     """Attention whose scores are squashed into (-softcap, softcap): no fused kernel has it."""
     repeat = query.shape[1] // key.shape[1]
-    key, value = (each.repeat_interleave(repeat, dim=1) for each in (key, value))
+    key, value = (tensor.repeat_interleave(repeat, dim=1) for tensor in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = softcap * torch.tanh(query @ key.transpose(2, 3) * (scale / softcap))
     if mask is None:
@@ -152,6 +152,6 @@ def _plain(
     return attended.transpose(1, 2), None
 
 
-# A compiler would compile it anew for the spans of every line.
+# A compiler would compile it again for the segments of every packed sequence.
 AttentionInterface.register(NAME, torch.compiler.disable(packed_attention))  # type: ignore[no-untyped-call]
 AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,7 +1,7 @@
 """Causal attention by plain matrix products, a block of queries at a time.
 
 On a CPU in bf16 these run at the speed of the matrix units, which torch's fused kernel does not
-reach. Weights are computed again on the way back, so that no more is kept than by that kernel.
+reach. Weights are computed again in the backward pass, so that no more is kept than by that kernel.
 """
 
 from __future__ import annotations
@@ -47,19 +47,21 @@ class _Blockwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, attended = ctx.saved_tensors
-        to_query = torch.empty_like(query, memory_format=torch.contiguous_format)
-        to_key, to_value = (torch.zeros(each.shape) for each in (key, value))
+        query_grad = torch.empty_like(query, memory_format=torch.contiguous_format)
+        key_grad, value_grad = (torch.zeros(tensor.shape) for tensor in (key, value))
         mean = (grad.float() * attended).sum(-1, keepdim=True)
         for block, seen in _blocks(query.shape[2], key.shape[2], ctx.window):
             weights = _weights(query, key, block, seen, ctx.scale, ctx.window)
-            behind = _folded(grad, block, key)
-            to_value[0, :, seen] += weights.transpose(1, 2) @ behind
-            slope = (behind @ value[0, :, seen].transpose(1, 2)).float()
-            slope.sub_(_folded(mean, block, key)).mul_(weights).mul_(ctx.scale)
-            scores = slope.to(key.dtype)
-            to_query[:, :, block] = (scores @ key[0, :, seen]).view(to_query[:, :, block].shape)
-            to_key[0, :, seen] += scores.transpose(1, 2) @ _folded(query, block, key)
-        return to_query, to_key.to(key.dtype), to_value.to(value.dtype), None, None
+            output_grad = _folded(grad, block, key)
+            value_grad[0, :, seen] += weights.transpose(1, 2) @ output_grad
+            scores_grad = (output_grad @ value[0, :, seen].transpose(1, 2)).float()
+            scores_grad.sub_(_folded(mean, block, key)).mul_(weights).mul_(ctx.scale)
+            scores_grad = scores_grad.to(key.dtype)
+            query_grad[:, :, block] = (scores_grad @ key[0, :, seen]).view(
+                query_grad[:, :, block].shape
+            )
+            key_grad[0, :, seen] += scores_grad.transpose(1, 2) @ _folded(query, block, key)
+        return query_grad, key_grad.to(key.dtype), value_grad.to(value.dtype), None, None
 
 
 def _blocks(queries: int, keys: int, window: int | None) -> Iterator[tuple[slice, slice]]:
@@ -90,6 +92,6 @@ def _weights(
     return scores.to(query.dtype)
 
 
-def _folded(each: Tensor, block: slice, key: Tensor) -> Tensor:
-    """A block of all heads that share keys, one under the other. Shape (groups, rows, width)."""
-    return each[:, :, block].reshape(key.shape[1], -1, each.shape[-1])
+def _folded(tensor: Tensor, block: slice, key: Tensor) -> Tensor:
+    """A block of heads that share keys, stacked. Shape (groups, heads / groups * block, width)."""
+    return tensor[:, :, block].reshape(key.shape[1], -1, tensor.shape[-1])

@@ -1,30 +1,24 @@
-"""The processor: freed memory kept for the next step, and as many threads as there is work for."""
+"""Training on a CPU: freed memory is kept for the next step."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 # From <malloc.h>.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-SMALL = 500_000
-"""Weights below which threads wait for each other longer than they compute."""
 
 
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed, where it is glibc; for training on a CPU.
 
-    By default every large tensor is mapped afresh and given back when it dies, so that the system
-    clears each of its pages again at the next step; that takes longer than computing with them.
+    By default every large tensor is mapped when it is made and unmapped when it is freed, and the
+    system clears each of its pages again: that takes longer than computing with them.
     """
-    # oneDNN keeps 1,024 kernels, one for each length that it met: they lie scattered between the
-    # tensors, and what is freed around them fits no other. After 25 steps that was a fifth of all.
+    # oneDNN keeps 1,024 kernels, one for each length that it met. They are scattered between the
+    # tensors, and the gaps around them fit no other tensor: a fifth of all memory after 25 steps.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     if not sys.platform.startswith("linux"):
         return
@@ -35,17 +29,6 @@ def keep_freed_memory() -> None:
         mallopt(M_TOP_PAD, 2**26)
 
 
-@contextmanager
-def suited_threads(weights: int) -> Iterator[None]:
-    """Compute with one thread inside the block, if the model has few weights."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if weights < SMALL else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def count_weights(folder: Path) -> int:
-    """About how many weights a model's folder holds."""
+def count_parameters(folder: Path) -> int:
+    """About how many parameters a model's folder holds."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4

@@ -1,9 +1,9 @@
 """Log-probabilities of given tokens from hidden states, without holding all the logits.
 
 For logits z = W h, the gradient of log p(y) = z_y - logsumexp(z) is W_y - p W in h, and
-(onehot(y) - p) h in W. The first waits for the loss only as for a factor, so it is found on the
-way forward. The second needs the probabilities p once more: they are kept as far as `KEEP` allows
-and computed again beyond.
+(onehot(y) - p) h in W. The loss only scales the first, so it is computed in the forward pass. The
+second needs the probabilities p again: as many as `KEEP` allows are kept, and the others are
+computed again.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def token_logps(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
 
 def chunks(tokens: int, vocabulary: int, device: torch.device) -> list[slice]:
     """Cut tokens into chunks of nearly one size, whose fp32 logits fit into `CHUNK`."""
-    # Of one size: a short last chunk would take another matrix kernel, whose last bit differs.
-    most = max(1, CHUNK.get(device.type, CHUNK["cuda"]) // (4 * vocabulary))
-    count = -(-tokens // most)
+    # Of one size: a short last chunk would use another matrix kernel, whose last bit differs.
+    largest = max(1, CHUNK.get(device.type, CHUNK["cuda"]) // (4 * vocabulary))
+    count = -(-tokens // largest)
     edges = [tokens * number // count for number in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def _through_any_head(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
-    """The same by automatic differentiation, each chunk computed again on the way back."""
+    """The same by automatic differentiation, each chunk computed again in the backward pass."""
 
     def logps(hidden: Tensor, targets: Tensor) -> Tensor:
         return head.logits(hidden).log_softmax(1).gather(1, targets[:, None])[:, 0]
@@ -72,8 +72,8 @@ def _through_any_head(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
     vocabulary = head.output(hidden[:1].detach()).shape[1]
     return torch.cat(
         [
-            checkpoint(logps, hidden[part], targets[part], use_reentrant=False)
-            for part in chunks(len(hidden), vocabulary, hidden.device)
+            checkpoint(logps, hidden[chunk], targets[chunk], use_reentrant=False)
+            for chunk in chunks(len(hidden), vocabulary, hidden.device)
         ]
     )
 
@@ -91,36 +91,36 @@ class _TokenLogps(torch.autograd.Function):
     ) -> Tensor:
         needs_hidden, *needs_head = (gradient and need for need in ctx.needs_input_grad[:3])
         call = _Call.of(hidden, weight, bias, targets, head)
-        kept = call.room() if any(needs_head) else None
+        buffer = call.buffer() if any(needs_head) else None
         logps = torch.empty(len(hidden), device=hidden.device)
-        pull = torch.empty_like(logps)
-        slope = torch.empty(hidden.shape, device=hidden.device) if needs_hidden else None
-        for part in call.chunks:
+        target_grad = torch.empty_like(logps)
+        hidden_grad = torch.empty(hidden.shape, device=hidden.device) if needs_hidden else None
+        for chunk in call.chunks:
             if gradient:
-                logps[part], pull[part], push = call.derive(part, kept)
-                if slope is not None:
-                    slope[part] = call.slope(part, pull[part], push)
+                logps[chunk], target_grad[chunk], probs = call.derive(chunk, buffer)
+                if hidden_grad is not None:
+                    hidden_grad[chunk] = call.hidden_grad(chunk, target_grad[chunk], probs)
             else:
-                logps[part] = call.log_softmax_(part, call.logits(part, None))
-        ctx.save_for_backward(hidden, weight, bias, targets, slope, pull, kept)
+                logps[chunk] = call.log_softmax_(chunk, call.logits(chunk, None))
+        ctx.save_for_backward(hidden, weight, bias, targets, hidden_grad, target_grad, buffer)
         ctx.head, ctx.needs_head = head, needs_head
         return logps
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets, slope, pull, kept = ctx.saved_tensors
-        to_hidden = None if slope is None else (slope * grad[:, None]).to(hidden.dtype)
-        to_weight = to_bias = None
-        if kept is not None:
-            call = _Call.of(hidden, weight, bias, targets, ctx.head, kept.dtype)
-            to_weight, to_bias = call.to_head(grad, pull, kept)
-        return to_hidden, to_weight, to_bias, None, None, None
+        hidden, weight, bias, targets, hidden_grad, target_grad, buffer = ctx.saved_tensors
+        for_hidden = None if hidden_grad is None else (hidden_grad * grad[:, None]).to(hidden.dtype)
+        for_weight = for_bias = None
+        if buffer is not None:
+            call = _Call.of(hidden, weight, bias, targets, ctx.head, buffer.dtype)
+            for_weight, for_bias = call.head_grad(grad, target_grad, buffer)
+        return for_hidden, for_weight, for_bias, None, None, None
 
 
 @attrs.frozen(eq=False, slots=False)
 class _Call:
-    """What one call works on, in the precision that its matrices are multiplied in."""
+    """The inputs of one call, in the precision that its matrices are multiplied in."""
 
     hidden: Tensor
     weight: Tensor
@@ -148,19 +148,19 @@ class _Call:
     def chunks(self) -> list[slice]:
         return chunks(len(self.hidden), len(self.weight), self.hidden.device)
 
-    def room(self) -> Tensor:
-        """Room for the probabilities of the first tokens, as many whole chunks as `KEEP` allows."""
-        most = KEEP // (len(self.weight) * self.weight.element_size())
-        tokens = max((part.stop for part in self.chunks if part.stop <= most), default=0)
+    def buffer(self) -> Tensor:
+        """Memory for probabilities of the first tokens: as many whole chunks as `KEEP` allows."""
+        limit = KEEP // (len(self.weight) * self.weight.element_size())
+        tokens = max((chunk.stop for chunk in self.chunks if chunk.stop <= limit), default=0)
         return self.weight.new_empty(tokens, len(self.weight))
 
-    def logits(self, part: slice, kept: Tensor | None) -> Tensor:
-        """Logits of a chunk in fp32, in their own place in `kept` if they have one there."""
+    def logits(self, chunk: slice, buffer: Tensor | None) -> Tensor:
+        """Logits of a chunk in fp32, written to `buffer` if the chunk is within it."""
         matrix = self.weight.t()
-        if kept is not None and kept.dtype == torch.float32 and part.stop <= len(kept):
-            logits = torch.mm(self.hidden[part], matrix, out=kept[part])
+        if buffer is not None and buffer.dtype == torch.float32 and chunk.stop <= len(buffer):
+            logits = torch.mm(self.hidden[chunk], matrix, out=buffer[chunk])
         else:
-            logits = (self.hidden[part] @ matrix).float()
+            logits = (self.hidden[chunk] @ matrix).float()
         if self.bias is not None:
             logits.add_(self.bias)
         if self.head.scale != 1.0:
@@ -169,53 +169,55 @@ class _Call:
             logits.div_(self.head.softcap).tanh_().mul_(self.head.softcap)
         return logits
 
-    def log_softmax_(self, part: slice, logits: Tensor) -> Tensor:
+    def log_softmax_(self, chunk: slice, logits: Tensor) -> Tensor:
         """Turn logits into log-probabilities in place, and pick those of the targets."""
         # In place, as fresh memory of this size costs more than the arithmetic.
         torch.log_softmax(logits, 1, out=logits)
-        return logits.gather(1, self.targets[part, None])[:, 0]
+        return logits.gather(1, self.targets[chunk, None])[:, 0]
 
-    def derive(self, part: slice, kept: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities of a chunk's targets and what they depend on, `scale` aside.
+    def derive(self, chunk: slice, buffer: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities of a chunk's targets, and their derivative apart from `scale`.
 
-        The derivative of log p(y) in the linear layer's outputs is `pull` at y less `push`
+        The derivative of log p(y) in the linear layer's outputs is `target_grad` at y less `probs`
         everywhere: 1 and the probabilities, unless the logits are capped. Shapes (tokens,),
         (tokens,), (tokens, vocabulary).
         """
-        logits = self.logits(part, kept)
-        bend = 1 - (logits / self.head.softcap).square() if self.head.softcap else None
-        logps = self.log_softmax_(part, logits)
-        push = logits.exp_()
-        pull = torch.ones_like(logps)
-        if bend is not None:
-            push.mul_(bend)
-            pull = bend.gather(1, self.targets[part, None])[:, 0]
-        if kept is not None and part.stop <= len(kept):
+        logits = self.logits(chunk, buffer)
+        softcap_grad = 1 - (logits / self.head.softcap).square() if self.head.softcap else None
+        logps = self.log_softmax_(chunk, logits)
+        probs = logits.exp_()
+        target_grad = torch.ones_like(logps)
+        if softcap_grad is not None:
+            probs.mul_(softcap_grad)
+            target_grad = softcap_grad.gather(1, self.targets[chunk, None])[:, 0]
+        if buffer is not None and chunk.stop <= len(buffer):
             # Without effect where the logits were computed there already.
-            push = kept[part].copy_(push)
-        return logps, pull, push.to(self.weight.dtype)
+            probs = buffer[chunk].copy_(probs)
+        return logps, target_grad, probs.to(self.weight.dtype)
 
-    def slope(self, part: slice, pull: Tensor, push: Tensor) -> Tensor:
+    def hidden_grad(self, chunk: slice, target_grad: Tensor, probs: Tensor) -> Tensor:
         """The derivative of each log p(y) in its hidden state. Shape (tokens, width)."""
-        towards = self.weight[self.targets[part]] * pull[:, None]
-        return (towards - push @ self.weight) * self.head.scale
+        target = self.weight[self.targets[chunk]] * target_grad[:, None]
+        return (target - probs @ self.weight) * self.head.scale
 
-    def to_head(self, grad: Tensor, pull: Tensor, kept: Tensor) -> tuple[Tensor, Tensor | None]:
+    def head_grad(
+        self, grad: Tensor, target_grad: Tensor, buffer: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Gradients of the weight and the bias, given that of each token's log-probability."""
         grad = grad * self.head.scale
         hidden = self.hidden * grad[:, None]
         weight = torch.zeros(self.weight.shape, device=grad.device)
         bias = None if self.bias is None else torch.zeros_like(self.bias)
-        beyond = [part for part in self.chunks if part.stop > len(kept)]
-        for part in [slice(0, len(kept)), *beyond]:
-            push = kept if part.stop <= len(kept) else self.derive(part, None)[2]
-            _subtract_product(weight, push.t(), hidden[part])
+        beyond = [chunk for chunk in self.chunks if chunk.stop > len(buffer)]
+        for chunk in [slice(0, len(buffer)), *beyond]:
+            probs = buffer if chunk.stop <= len(buffer) else self.derive(chunk, None)[2]
+            _subtract_product(weight, probs.t(), hidden[chunk])
             if bias is not None:
-                bias.sub_(grad[part].to(push.dtype) @ push)
+                bias.sub_(grad[chunk].to(probs.dtype) @ probs)
         # The targets' own part stays in fp32: it is the larger one, and exact.
-        weight.index_add_(0, self.targets, hidden * pull[:, None])
+        weight.index_add_(0, self.targets, hidden * target_grad[:, None])
         if bias is not None:
-            bias.index_add_(0, self.targets, grad * pull)
+            bias.index_add_(0, self.targets, grad * target_grad)
         return weight, bias
 
 

@@ -1,4 +1,4 @@
-"""A model's folder, and the model in it, made ready to be trained."""
+"""A model's folder, and the model in it, prepared for training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def vocabulary(folder: Path) -> int:
 
 def within_positions(options: Training, folder: Path) -> Training:
     """The options with no `max_length` beyond what the model has positions for."""
-    most = getattr(_config(folder).get_text_config(), "max_position_embeddings", None)
-    if most is None or options.max_length <= most:
+    limit = getattr(_config(folder).get_text_config(), "max_position_embeddings", None)
+    if limit is None or options.max_length <= limit:
         return options
     prompt = options.max_prompt_length
-    fits = prompt is not None and prompt < most
-    return attrs.evolve(options, max_length=most, max_prompt_length=prompt if fits else None)
+    fits = prompt is not None and prompt < limit
+    return attrs.evolve(options, max_length=limit, max_prompt_length=prompt if fits else None)
 
 
 def load_model(folder: Path) -> Any:
-    """A causal language model in fp32, without dropout. Raises `CptError` if it is none.
+    """A causal language model in fp32, without dropout. Raises `CptError` if there is none.
 
     Dropout stays off in training too, as the reference would otherwise differ from the policy
     before the first step.
@@ -47,13 +47,13 @@ def load_model(folder: Path) -> Any:
 
 
 def saved_dtype(folder: Path) -> torch.dtype:
-    """What a model's weights are stored in."""
+    """The number format that a model's weights are stored in."""
     dtype = _config(folder).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def made_trainable(model: Any, options: Training) -> Any:
-    """The model with adapters and checkpointing as the options say."""
+    """The model with the adapters and the checkpointing that the options ask for."""
     if options.lora_rank:
         model = _with_lora(model, options)
     if options.gradient_checkpointing:

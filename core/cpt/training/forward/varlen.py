@@ -1,4 +1,4 @@
-"""All spans of a packed line in one call of flash attention, on an accelerator."""
+"""All segments of a packed sequence in one call of flash attention, on an accelerator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cpt.training.data.packing import Span
+from cpt.training.data.inputs import Segment
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -22,52 +22,54 @@ except ImportError:  # torch before 2.10
 
 @attrs.frozen(eq=False)
 class Varlen:
-    """Where each span's queries and keys are, as the kernel wants it."""
+    """Where the queries and keys of each segment are, under the names of flash attention."""
 
-    queries: Tensor
-    """Where spans begin among the queries, and the end. Shape (spans + 1,)."""
-    keys: Tensor
-    """The same among the keys: those of the prefix, then a span's own. Shape (spans + 1,)."""
+    cu_seqlens_q: Tensor
+    """Where segments begin among the queries, and the end. Shape (segments + 1,)."""
+    cu_seqlens_k: Tensor
+    """The same among the keys: those of the prefix, then a segment's own. Shape (segments + 1,)."""
     gather: Tensor | None
-    """Which token each key is, if there are prefixes. Shape (keys,)."""
-    most_queries: int
-    most_keys: int
+    """The index of each key's token, if there are prefixes. Shape (keys,)."""
+    max_seqlen_q: int
+    max_seqlen_k: int
 
     @classmethod
-    def of(cls, spans: Sequence[Span], device: torch.device) -> Varlen:
-        """Empty spans are left out."""
-        starts = list(accumulate((span.length for span in spans), initial=0))
-        seen = [
-            [*_tokens(spans, starts, span.prefix), *range(start, start + span.length)]
-            for start, span in zip(starts, spans, strict=False)
-            if span.length
+    def of(cls, segments: Sequence[Segment], device: torch.device) -> Varlen:
+        """Empty segments are left out."""
+        starts = list(accumulate((segment.length for segment in segments), initial=0))
+        keys = [
+            [*_tokens(segments, starts, segment.prefix), *range(start, start + segment.length)]
+            for start, segment in zip(starts, segments, strict=False)
+            if segment.length
         ]
-        lengths = [span.length for span in spans if span.length]
-        prefixes = any(span.prefix is not None for span in spans)
+        lengths = [segment.length for segment in segments if segment.length]
+        prefixes = any(segment.prefix is not None for segment in segments)
         return cls(
-            queries=_offsets(lengths, device),
-            keys=_offsets([len(each) for each in seen], device),
-            gather=torch.tensor([*chain(*seen)], device=device) if prefixes else None,
-            most_queries=max(lengths),
-            most_keys=max(len(each) for each in seen),
+            cu_seqlens_q=_offsets(lengths, device),
+            cu_seqlens_k=_offsets([len(indices) for indices in keys], device),
+            gather=torch.tensor([*chain(*keys)], device=device) if prefixes else None,
+            max_seqlen_q=max(lengths),
+            max_seqlen_k=max(len(indices) for indices in keys),
         )
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        """Causal attention within spans. Shapes (1, heads, time, width), also of the result."""
+        """Causal attention within segments. Shapes (1, heads, time, width), also of the result."""
         dtype = _dtype(query)
-        queries, keys, values = (each[0].transpose(0, 1).to(dtype) for each in (query, key, value))
+        queries, keys, values = (
+            tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value)
+        )
         if self.gather is not None:
             keys, values = keys[self.gather], values[self.gather]
         attended: Tensor = varlen_attn(  # type: ignore[assignment]
             queries,
             keys,
             values,
-            self.queries,
-            self.keys,
-            self.most_queries,
-            self.most_keys,
+            self.cu_seqlens_q,
+            self.cu_seqlens_k,
+            self.max_seqlen_q,
+            self.max_seqlen_k,
             scale=scale,
             window_size=(-1 if window is None else window - 1, 0),
             enable_gqa=query.shape[1] != key.shape[1],
@@ -88,10 +90,10 @@ def _dtype(query: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else query.dtype
 
 
-def _tokens(spans: Sequence[Span], starts: Sequence[int], number: int | None) -> range:
+def _tokens(segments: Sequence[Segment], starts: Sequence[int], number: int | None) -> range:
     if number is None:
         return range(0)
-    return range(starts[number], starts[number] + spans[number].length)
+    return range(starts[number], starts[number] + segments[number].length)
 
 
 def _offsets(lengths: Sequence[int], device: torch.device) -> Tensor:

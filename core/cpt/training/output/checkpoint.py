@@ -1,10 +1,9 @@
-"""The state of a training on disk, whole or not there: what makes a resumed run the same run."""
+"""Checkpoints: the state of a training on disk, from which a killed one resumes exactly."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from cpt.errors import CptError
+from cpt.files import sync
 
 STATE = "state.json"
 
-# It warns of tied weights whenever it writes them once, as it should.
+# It warns whenever it writes tied weights once, which is right.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
 
 
@@ -55,13 +55,13 @@ def latest(folder: Path, digest: str) -> tuple[Path, dict[str, Any]] | None:
     if state["digest"] != digest:
         raise CptError(
             f"{found[-1]}: belongs to a training with other pairs, loss, model or options; "
-            "choose another --output, or delete it to train anew."
+            "choose another --output, or delete it to start again."
         )
     return found[-1], state
 
 
 def load(accelerator: Any, checkpoint: Path) -> None:
-    """Bring back weights, optimizer and random numbers."""
+    """Restore weights, optimizer and random numbers."""
     accelerator.load_state(str(checkpoint), strict=not any(map(_frozen, accelerator._models)))
 
 
@@ -78,26 +78,18 @@ def leave_out_frozen(models: Sequence[nn.Module], weights: list[dict[str, Tensor
 def _frozen(model: nn.Module) -> set[str]:
     return {
         name
-        for name, each in model.named_parameters(remove_duplicate=False)
-        if not each.requires_grad
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not parameter.requires_grad
     }
 
 
 def publish(temporary: Path, final: Path) -> None:
     """Give a written folder its name, once all that is in it is on the disk."""
     for path in [*temporary.rglob("*"), temporary]:
-        _sync(path)
+        sync(path)
     temporary.rename(final)
-    _sync(final.parent)
+    sync(final.parent)
 
 
 def _finished(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

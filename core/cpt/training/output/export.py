@@ -1,4 +1,4 @@
-"""The trained model as a plain folder that every other tool reads."""
+"""The trained model as a folder that transformers and other tools read."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _stop_at(generation: Any, plan: Plan) -> None:
     """Let generation stop at the token that ends an answer, if it does not yet."""
     special = special_ids(plan.tokenizer)
     answer = plan.corpus.sequences[plan.corpus.chosen[0]].answer.tolist()
-    end = next((each for each in reversed(answer) if each in special), None)
+    end = next((token for token in reversed(answer) if token in special), None)
     known = generation.eos_token_id
     stops = [] if known is None else known if isinstance(known, list) else [known]
     if end is not None and end not in stops:
@@ -74,11 +74,11 @@ def _stop_at(generation: Any, plan: Plan) -> None:
 
 
 def _cast(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Names as the model itself has them; tied weights stay one tensor, so they are saved once."""
+    """With the model's own names; tied weights stay one tensor, so that they are saved once."""
     made: dict[int, Tensor] = {}
     return {
-        name.removeprefix("model."): made.setdefault(each.data_ptr(), each.to(dtype))
-        for name, each in weights.items()
+        name.removeprefix("model."): made.setdefault(weight.data_ptr(), weight.to(dtype))
+        for name, weight in weights.items()
     }
 
 
@@ -91,7 +91,7 @@ def model_card(plan: Plan, metrics: Mapping[str, Any]) -> str:
         "tags": ["contrastive-post-training", plan.loss.name],
     }
     pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
-    dropped = ", ".join(f"{count} {name}" for name, count in plan.report.refused.items())
+    dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.refused.items())
     made_by = f" made by `{'`, `'.join(pairers)}`" if pairers else ""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return CARD.format(
@@ -100,7 +100,7 @@ def model_card(plan: Plan, metrics: Mapping[str, Any]) -> str:
         reference=plan.reference,
         loss=_described(plan.loss),
         scheduler=_described(plan.scheduler),
-        pairs=f"{plan.report.kept} pairs{made_by}; {dropped or 'none'} dropped",
+        pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
         training=_table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
         metrics=_table(metrics),
         versions=versions,

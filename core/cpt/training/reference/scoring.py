@@ -1,4 +1,4 @@
-"""Log-probabilities without gradient: of the reference, and of whatever a loss compares with."""
+"""Log-probabilities without gradient, of the reference and of mismatched pairs."""
 
 from __future__ import annotations
 
@@ -10,84 +10,82 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from cpt.training.data.packing import Layout, Micro, microbatches, taken
-from cpt.training.data.rows import Row, key
+from cpt.training.data.inputs import ModelInputs
+from cpt.training.data.packing import Layout, model_inputs, token_count
+from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.logps import SequenceLogps
-from cpt.training.reference.store import Store
+from cpt.training.reference.store import AnswerLogps, Store
 
 log = logging.getLogger(__name__)
 
-Values = NDArray[np.float32]
-
-DURABLE = 500_000
-"""Tokens that are scored between two writes to the disk: what a crash can lose."""
+TOKENS_PER_FILE = 500_000
+"""Tokens that are scored before they are written to the disk: a crash loses no more."""
 
 
 @attrs.frozen(eq=False)
 class References:
-    """Log-probabilities of answer tokens under the reference, by place in the corpus."""
+    """Log-probabilities of answer tokens under the reference, by index of the sequence."""
 
-    values: Sequence[Values | None]
-    """None for a sequence whose reference nobody asked for."""
+    values: Sequence[AnswerLogps | None]
+    """None for a sequence that no batch holds."""
 
-    def flat(self, places: Iterable[int], device: torch.device) -> Tensor:
+    def flat(self, indices: Iterable[int], device: torch.device) -> Tensor:
         """Those of some sequences, one after the other. Shape (answer tokens,)."""
-        some = np.concatenate([self._at(place) for place in places])
-        return torch.from_numpy(some).to(device, non_blocking=True)
+        values = np.concatenate([self._at(index) for index in indices])
+        return torch.from_numpy(values).to(device, non_blocking=True)
 
-    def sum(self, place: int) -> float:
+    def sum(self, index: int) -> float:
         """That of a whole answer."""
-        return float(self._at(place).sum())
+        return float(self._at(index).sum())
 
-    def _at(self, place: int) -> Values:
-        values = self.values[place]
-        assert values is not None, "the order came by a sequence that was not scored"
+    def _at(self, index: int) -> AnswerLogps:
+        values = self.values[index]
+        assert values is not None, "a batch holds a sequence that was not scored"
         return values
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Scorer:
-    """A model that is asked, on all processes together, for log-probabilities."""
+    """A model that computes log-probabilities, on all processes together."""
 
     accelerator: Any
     module: SequenceLogps
     tokens: int
-    """Most tokens in a micro-batch."""
+    """Most tokens in one call of the model."""
 
     @torch.no_grad()
-    def score(self, rows: Sequence[Row], filler: Row) -> list[Values]:
-        """Log-probabilities of the answer tokens of this process's rows.
+    def score(self, sequences: Sequence[TokenSequence], filler: TokenSequence) -> list[AnswerLogps]:
+        """Log-probabilities of the answer tokens of this process's sequences.
 
-        Every process calls this as often as the others; one that has fewer rows scores `filler`
-        beside them, because a sharded model answers only when all processes ask.
+        Every process must call this. One that has fewer sequences scores `filler` as well, because
+        a sharded model computes only when all processes call it.
         """
-        groups = list(_by_prompt(rows, self.tokens, self.module.layout))
-        micros = self._cut([[rows[each] for each in group] for group in groups])
-        spare = micros[:1] or self._cut([[filler]])
-        scored: list[Values | None] = [None] * len(rows)
-        for at in range(most(self.accelerator, len(micros))):
-            flat = self._forward((micros[at : at + 1] or spare)[0])
-            if at < len(micros):
-                places = [each for index in micros[at].groups for each in groups[index]]
-                ends = np.cumsum(micros[at].lengths)[:-1]
+        groups = list(_by_prompt(sequences, self.tokens, self.module.layout))
+        calls = self._inputs([[sequences[index] for index in group] for group in groups])
+        spare = calls[:1] or self._inputs([[filler]])
+        scored: list[AnswerLogps | None] = [None] * len(sequences)
+        for number in range(max_over_processes(self.accelerator, len(calls))):
+            flat = self._forward((calls[number : number + 1] or spare)[0])
+            if number < len(calls):
+                indices = [index for group in calls[number].groups for index in groups[group]]
+                ends = np.cumsum(calls[number].lengths)[:-1]
                 answers = np.split(flat.float().cpu().numpy(), ends)
-                for place, answer in zip(places, answers, strict=True):
-                    scored[place] = answer
-        return [each for each in scored if each is not None]
+                for index, logps in zip(indices, answers, strict=True):
+                    scored[index] = logps
+        return [logps for logps in scored if logps is not None]
 
-    def _cut(self, groups: Sequence[Sequence[Row]]) -> list[Micro]:
-        return microbatches(groups, self.tokens, self.module.layout)
+    def _inputs(self, groups: Sequence[Sequence[TokenSequence]]) -> list[ModelInputs]:
+        return model_inputs(groups, self.tokens, self.module.layout)
 
-    def _forward(self, micro: Micro) -> Tensor:
+    def _forward(self, inputs: ModelInputs) -> Tensor:
         with self.accelerator.autocast():
-            flat: Tensor = self.module(micro.to(self.accelerator.device))
+            flat: Tensor = self.module(inputs.to(self.accelerator.device))
         return flat
 
 
-def most(accelerator: Any, count: int) -> int:
+def max_over_processes(accelerator: Any, count: int) -> int:
     """The largest `count` of all processes."""
     if accelerator.num_processes == 1:
         return count
@@ -95,59 +93,67 @@ def most(accelerator: Any, count: int) -> int:
     return int(counts.max())
 
 
-def references(rows: Sequence[Row], scorer: Scorer, kept: Store) -> list[Values]:
-    """The reference's log-probabilities of all rows, found or computed; long rows come first."""
+def references(
+    sequences: Sequence[TokenSequence], scorer: Scorer, store: Store
+) -> list[AnswerLogps]:
+    """The reference's log-probabilities of all sequences, read or computed; long ones first."""
     accelerator = scorer.accelerator
-    keys = [key(row) for row in rows]
-    found = kept.read(keys)
-    todo = list(
-        {name: row for name, row in zip(keys, rows, strict=True) if name not in found}.values()
-    )
-    if todo:
-        log.info("reference: %d of %d sequences to compute", len(todo), len(set(keys)))
-    begun, done = time.perf_counter(), 0
-    for chunk in _chunks(todo):
+    digests = [sequence.digest for sequence in sequences]
+    wanted = dict(zip(digests, sequences, strict=True))
+    found = store.read(wanted)
+    missing = [sequence for digest, sequence in wanted.items() if digest not in found]
+    if missing:
+        log.info("reference: %d of %d sequences to compute", len(missing), len(wanted))
+    started, done = time.perf_counter(), 0
+    for chunk in _chunks(missing):
         mine = chunk[accelerator.process_index :: accelerator.num_processes]
         values = scorer.score(mine, chunk[0])
-        kept.add({key(row): each for row, each in zip(mine, values, strict=True)})
+        store.add({sequence.digest: logps for sequence, logps in zip(mine, values, strict=True)})
         done += len(chunk)
-        log.info(
-            "reference: %d of %d sequences, %.0f s", done, len(todo), time.perf_counter() - begun
-        )
+        seconds = time.perf_counter() - started
+        log.info("reference: %d of %d sequences, %.0f s", done, len(missing), seconds)
     accelerator.wait_for_everyone()
-    found = kept.read(keys)
+    found = store.read(wanted)
     if accelerator.is_main_process:
-        kept.keep(found)
-    return [found[name] for name in keys]
+        store.keep(found)
+    return [found[digest] for digest in digests]
 
 
-def _chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Long rows first, those of one prompt together, so many that a crash loses little."""
+def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]:
+    """Long sequences first, those of one prompt together; a chunk is what is written at once."""
     longest: dict[bytes, int] = {}
-    for row in rows:
-        prompt = row.prompt.tobytes()
-        longest[prompt] = max(longest.get(prompt, 0), row.inputs)
-    ordered = sorted(rows, key=lambda row: (-longest[row.prompt.tobytes()], row.prompt.tobytes()))
-    chunk: list[Row] = []
+    for sequence in sequences:
+        prompt = sequence.prompt.tobytes()
+        longest[prompt] = max(longest.get(prompt, 0), sequence.input_length)
+
+    def rank(sequence: TokenSequence) -> tuple[int, bytes]:
+        prompt = sequence.prompt.tobytes()
+        return -longest[prompt], prompt
+
+    ordered = sorted(sequences, key=rank)
+    chunk: list[TokenSequence] = []
     size = 0
-    for row in ordered:
-        chunk.append(row)
-        size += row.inputs
-        if size >= DURABLE:
+    for sequence in ordered:
+        chunk.append(sequence)
+        size += sequence.input_length
+        if size >= TOKENS_PER_FILE:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
 
 
-def _by_prompt(rows: Sequence[Row], tokens: int, layout: Layout) -> Iterator[list[int]]:
-    """Places of the rows of each prompt, no more than `tokens` together."""
-    open_: dict[bytes, list[int]] = {}
-    for place, row in enumerate(rows):
-        prompt = row.prompt.tobytes()
-        group = [*open_.get(prompt, []), place]
-        if len(group) > 1 and taken([rows[each] for each in group], layout) > tokens:
-            yield open_[prompt]
-            group = [place]
-        open_[prompt] = group
-    yield from open_.values()
+def _by_prompt(
+    sequences: Sequence[TokenSequence], tokens: int, layout: Layout
+) -> Iterator[list[int]]:
+    """Indices of the sequences of each prompt, no more than `tokens` together."""
+    groups: dict[bytes, list[int]] = {}
+    for index, sequence in enumerate(sequences):
+        prompt = sequence.prompt.tobytes()
+        group = [*groups.get(prompt, []), index]
+        members = [sequences[member] for member in group]
+        if len(group) > 1 and token_count(members, layout) > tokens:
+            yield groups[prompt]
+            group = [index]
+        groups[prompt] = group
+    yield from groups.values()

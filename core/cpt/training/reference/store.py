@@ -1,8 +1,8 @@
-"""Log-probabilities under the reference model: computed once for a sequence, found ever after.
+"""Log-probabilities under the reference model: computed once for a sequence, then kept.
 
-They are kept token by token, so that one artefact serves every loss. A value is found again only
-under the same token ids, weights, precision and kind of device; nothing else it could depend on
-(a template, a truncation, a tokenizer) acts other than through the token ids.
+They are kept token by token, so that one store serves every loss. A value is found again only
+under the same token ids, weights, precision and kind of device. Whatever else it depends on (a
+template, a truncation, a tokenizer) acts through the token ids.
 """
 
 from __future__ import annotations
@@ -24,65 +24,66 @@ from cpt.files import atomic
 from cpt.models import weights_digest
 from cpt.paths import cache_folder
 
-FORM = "1"
-"""Changed whenever the same weights and token ids would give other values than before."""
+FORMAT = "2"
+"""Another number whenever the files, or the values of the same weights and ids, would differ."""
 
-Values = NDArray[np.float32]
+AnswerLogps = NDArray[np.float32]
+"""log p of each token of an answer. Shape (answer,)."""
 
 
-def identity(folder: Path, precision: str, device: str) -> str:
-    """What names the values of a model: its weights and how it is computed."""
-    parts = "\n".join([FORM, weights_digest(folder), precision, device])
+def store_digest(folder: Path, precision: str, device: str) -> str:
+    """A digest of what decides the values of a model: its weights and how it is computed."""
+    parts = "\n".join([FORMAT, weights_digest(folder), precision, device])
     return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
 @attrs.frozen(kw_only=True)
 class Store:
-    """Where values of one identity are kept: files that are added, never changed.
+    """Where the values of one `store_digest` are kept: files that are added, never changed.
 
-    The run's own folder is enough for the run to be taken elsewhere; the cache is what all runs on
-    this machine share.
+    The run's own folder is complete, so that a run can be moved; the cache is shared by all runs
+    on this machine.
     """
 
     run: Path
     cache: Path
 
-    def read(self, wanted: Iterable[bytes]) -> dict[bytes, Values]:
-        """What there is of the wanted keys. Raises `CptError` for a damaged file."""
-        found: dict[bytes, Values] = {}
+    def read(self, wanted: Iterable[bytes]) -> dict[bytes, AnswerLogps]:
+        """The values that there are, by digest. Raises `CptError` for a damaged file."""
+        found: dict[bytes, AnswerLogps] = {}
         for folder in (self.run, self.cache):
             found |= _read_all(folder, set(wanted) - found.keys())
         return found
 
-    def add(self, values: Mapping[bytes, Values]) -> None:
-        """Keep what was computed, where every run finds it."""
+    def add(self, values: Mapping[bytes, AnswerLogps]) -> None:
+        """Write values to the cache."""
         _write(self.cache, values)
 
-    def keep(self, values: Mapping[bytes, Values]) -> None:
-        """Copy to the run what it does not have yet."""
+    def keep(self, values: Mapping[bytes, AnswerLogps]) -> None:
+        """Write values to the run, those that it does not have yet."""
         here = _read_all(self.run, set(values))
-        _write(self.run, {name: each for name, each in values.items() if name not in here})
+        _write(self.run, {name: logps for name, logps in values.items() if name not in here})
 
 
-def store(output: Path, name: str) -> Store:
-    """The store of an `identity`, for a run in the folder `output`."""
-    return Store(run=output / "reference" / name, cache=cache_folder() / "reference" / name)
+def open_store(output: Path, digest: str) -> Store:
+    """The store with a `store_digest`, for a run in the folder `output`."""
+    return Store(run=output / "reference" / digest, cache=cache_folder() / "reference" / digest)
 
 
-def _write(folder: Path, values: Mapping[bytes, Values]) -> None:
+def _write(folder: Path, values: Mapping[bytes, AnswerLogps]) -> None:
     if not values:
         return
     tensors: dict[str, NDArray[Any]] = {
-        "keys": np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 16),
-        "lengths": np.array([len(each) for each in values.values()], dtype=np.int64),
+        "digests": np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 16),
+        "lengths": np.array([len(logps) for logps in values.values()], dtype=np.int64),
         "values": np.concatenate(list(values.values())),
     }
     with atomic(folder / f"{uuid.uuid4().hex}.safetensors") as temporary:
         save_file(tensors, temporary)
 
 
-def _read_all(folder: Path, wanted: set[bytes]) -> dict[bytes, Values]:
-    found: dict[bytes, Values] = {}
+def _read_all(folder: Path, wanted: set[bytes]) -> dict[bytes, AnswerLogps]:
+    found: dict[bytes, AnswerLogps] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
             found |= _read(file, wanted - found.keys())
@@ -91,15 +92,15 @@ def _read_all(folder: Path, wanted: set[bytes]) -> dict[bytes, Values]:
     return found
 
 
-def _read(file: Path, wanted: set[bytes]) -> dict[bytes, Values]:
+def _read(file: Path, wanted: set[bytes]) -> dict[bytes, AnswerLogps]:
     with safe_open(file, framework="numpy") as content:
-        keys = [bytes(each) for each in content.get_tensor("keys")]
-        if wanted.isdisjoint(keys):
+        digests = [bytes(row) for row in content.get_tensor("digests")]
+        if wanted.isdisjoint(digests):
             return {}
         ends = np.cumsum(content.get_tensor("lengths"))
         values = content.get_tensor("values")
     return {
         name: values[end - length : end].copy()
-        for name, length, end in zip(keys, np.diff(ends, prepend=0), ends, strict=True)
+        for name, length, end in zip(digests, np.diff(ends, prepend=0), ends, strict=True)
         if name in wanted
     }

@@ -1,4 +1,4 @@
-"""Numbers and texts as a person reads them."""
+"""Numbers and texts as the page writes them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from cpt.service.credentials import scrub
 from cpt.types import Score
 
-LONGEST_NAME = 40
+LONGEST_NAME = 24
+"""Letters of a name in a plot."""
 MINUS = "\u2212"
-NONE = "\u2013"
-FIXED_SPACE = "\u00a0"
-"""A space at which no line is broken."""
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+DASH = "\u2013"
+NO_BREAK_SPACE = "\u00a0"
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def legible(text: str) -> str:
-    """The text with a mark in place of every character that no page may hold."""
-    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+def printable(text: str) -> str:
+    """The text without this environment's secrets and without characters that HTML forbids."""
+    lines = scrub(text).replace("\r\n", "\n").replace("\r", "\n")
+    return _FORBIDDEN.sub("\ufffd", lines)
 
 
-def short(name: str) -> str:
-    """A name on one line, cut where it is long, without what turns the line around it."""
-    line = " ".join(legible(name).split())
-    line = "".join(each for each in line if unicodedata.category(each) != "Cf")
-    return line if len(line) <= LONGEST_NAME else f"{line[: LONGEST_NAME - 1]}…"
+def short(name: str, longest: int = LONGEST_NAME) -> str:
+    """A name on one line, cut where it is long, without characters that change the direction."""
+    line = " ".join(printable(name).split())
+    line = "".join(letter for letter in line if unicodedata.category(letter) != "Cf")
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def signed(value: float, decimals: int, sign: bool = False) -> str:
-    """A number with so many decimals, and a real minus."""
+    """A number with so many decimals and a typographic minus."""
     rounded = round(value, decimals) + 0.0
     return f"{rounded:{'+' if sign else ''},.{decimals}f}".replace("-", MINUS)
 
@@ -42,12 +44,12 @@ def with_interval(score: Score, decimals: int, sign: bool = False) -> str:
         return f"{value} (no interval)"
     below, above = score.value - score.low, score.high - score.value
     if abs(below - above) < 10**-decimals:
-        return f"{value} ±{FIXED_SPACE}{signed((below + above) / 2, decimals)}"
+        return f"{value} ±{NO_BREAK_SPACE}{signed((below + above) / 2, decimals)}"
     return f"{value} ({signed(score.low, decimals)} to {signed(score.high, decimals)})"
 
 
 def digits(value: float, count: int = 4) -> str:
-    """A number with so many digits that say something, and thousands apart."""
+    """A number with so many significant digits, and commas between thousands."""
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else "infinite"
     if value and not 1e-4 <= abs(value) < 10**15:
@@ -61,7 +63,7 @@ def digits(value: float, count: int = 4) -> str:
 def share(part: float, whole: float) -> str:
     """`12%`, with a decimal where it is small; nothing of nothing is a dash."""
     if not whole:
-        return NONE
+        return DASH
     percent = 100 * part / whole
     return f"{percent:.1f}%" if 0 < percent < 10 or 99 < percent < 100 else f"{percent:.0f}%"
 

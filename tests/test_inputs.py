@@ -1,4 +1,4 @@
-"""What a stage was made from: options, data, models and the code of plugins."""
+"""The inputs of a stage: options, data, models and the code of plugins."""
 
 import importlib
 import json
@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 import cpt
+from cpt.asking.options import Asking
 from cpt.run.record.code import code_of, installed
-from cpt.run.record.inputs import code, content
+from cpt.run.record.inputs import code, content, paths_in
+from cpt.training.options import Training
 
 from . import tiny
 
@@ -95,7 +97,7 @@ LINE = """-p asks.py -p mine.py --prompts prompts.jsonl --pairer longer --pairer
 
 @pytest.fixture
 def run(cpt_cli, tmp_path, model):
-    """The whole road with two files as plugins: `asks.py` makes the pairs, `mine.py` the loss."""
+    """The whole pipeline with two plugin files: `asks.py` makes the pairs, `mine.py` the loss."""
     (tmp_path / "asks.py").write_text(ASKS)
     (tmp_path / "mine.py").write_text(MINE)
     rows = [{"id": str(row), "prompt": f"question {row}"} for row in range(8)]
@@ -115,7 +117,7 @@ def stamps():
     return {file: Path("run", file).stat().st_mtime_ns for file in files}
 
 
-def anew(before):
+def remade(before):
     now = stamps()
     return [file for file in before if now[file] != before[file]]
 
@@ -134,30 +136,30 @@ def test_an_edited_loss_is_refused_with_what_it_was_and_is(run):
     (line,) = refused.stderr.splitlines()
     assert f"stage 'model' was made with code of loss {was}, not mine.py " in line
     assert "--redo" in line
-    assert anew(before) == []
+    assert remade(before) == []
     edit("mine.py", "2.0 *", "1.0 *")
     assert run().exit_code == 0
-    assert anew(before) == []
+    assert remade(before) == []
 
 
-def test_redo_trains_anew_and_asks_nobody_again(run):
+def test_redo_trains_again_and_asks_nobody_again(run):
     run()
     first = tiny.read(Path("run"))
     before, answers = stamps(), asked()
     edit("mine.py", "1.0 *", "2.0 *")
     again = run("--redo")
     assert again.exit_code == 0, again.stderr
-    assert anew(before) == ["model/model.safetensors"]
+    assert remade(before) == ["model/model.safetensors"]
     assert asked() == answers
     second = tiny.read(Path("run"))
-    assert [each["step"] for each in second] == [each["step"] for each in first]
+    assert [line["step"] for line in second] == [line["step"] for line in first]
     assert second[-1]["loss"] != first[-1]["loss"]
     before = stamps()
     assert run("--redo").exit_code == 0
-    assert anew(before) == []
+    assert remade(before) == []
 
 
-def test_pairs_are_made_anew_from_the_journal_and_what_they_did_not_change_stays(run):
+def test_pairs_are_made_again_from_the_journal_and_what_they_did_not_change_stays(run):
     run()
     before, answers = stamps(), asked()
     edit("asks.py", '"""Prefers', '"""Likes')
@@ -165,10 +167,10 @@ def test_pairs_are_made_anew_from_the_journal_and_what_they_did_not_change_stays
     assert refused.exit_code == 2
     assert "stage 'pairs' was made with code of pairer, pairer.responder asks.py " in refused.stderr
     assert run("--redo").exit_code == 0
-    assert anew(before) == ["pairs.parquet"]
+    assert remade(before) == ["pairs.parquet"]
     edit("asks.py", "the short answer", "a short answer")
     assert run("--redo").exit_code == 0
-    assert anew(before) == ["pairs.parquet", "model/model.safetensors"]
+    assert remade(before) == ["pairs.parquet", "model/model.safetensors"]
     assert asked() == answers
     record = yaml.safe_load(Path("run/run.yaml").read_text())["stages"]
     assert list(record) == ["prompts", "pairs", "model", "controls", "scores"]
@@ -195,7 +197,7 @@ def test_other_weights_under_the_same_path_are_another_model(run, tmp_path):
     assert refused.exit_code == 2
     assert "stage 'model' was made with content of model " in refused.stderr
     assert run("--redo").exit_code == 0
-    assert anew(before) == ["model/model.safetensors"]
+    assert remade(before) == ["model/model.safetensors"]
 
 
 def test_a_half_done_training_does_not_go_on_with_other_code(run, monkeypatch):
@@ -219,7 +221,7 @@ def test_a_half_done_training_does_not_go_on_with_other_code(run, monkeypatch):
     assert "stage 'model' was made with code of loss mine.py " in refused.stderr
     assert Path("run/checkpoints").exists()
     assert run(*more, "--redo").exit_code == 0
-    steps = [each["step"] for each in tiny.read(Path("run"))]
+    steps = [line["step"] for line in tiny.read(Path("run"))]
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
@@ -244,21 +246,21 @@ def test_a_redo_that_was_killed_half_way_is_taken_up(run, monkeypatch):
     assert "code of loss" in refused.stderr
     before = stamps()
     assert run("--redo").exit_code == 0
-    assert anew(before) == ["model/model.safetensors"]
+    assert remade(before) == ["model/model.safetensors"]
 
 
 @pytest.mark.parametrize(
     "line",
     ["train --model run/model", "train --pairs run", "pair --prompts run/prompts.parquet"],
 )
-def test_what_would_be_made_anew_from_itself_is_refused(run, cpt_cli, line):
+def test_what_would_be_made_again_from_itself_is_refused(run, cpt_cli, line):
     run()
     before = stamps()
     command, *more = line.split()
     refused = cpt_cli("-p", "asks.py", "-p", "mine.py", command, *more, "--redo", "--output", "run")
     assert refused.exit_code == 2
-    assert "names what --redo would take away from run" in refused.stderr
-    assert anew(before) == []
+    assert "names what --redo would remove from run" in refused.stderr
+    assert remade(before) == []
 
 
 def test_what_a_run_holds_is_said_without_its_plugins(run, cpt_cli):
@@ -267,43 +269,6 @@ def test_what_a_run_holds_is_said_without_its_plugins(run, cpt_cli):
     status = cpt_cli("respond", "--status", "--output", "run")
     assert status.exit_code == 0, status.stderr
     assert "answers 8" in status.stdout or "8 answers" in status.stdout
-
-
-def age():
-    """Make the record that of an earlier version: digests of data stood among the options."""
-    record = yaml.safe_load(Path("run/run.yaml").read_text())
-    for stage in record["stages"].values():
-        digests = stage.pop("content")
-        stage.pop("code")
-        for source in {"prompts", "eval_prompts"} & digests.keys():
-            stage["options"][f"{source}_digest"] = digests[source]
-    Path("run/run.yaml").write_text(yaml.safe_dump(record, sort_keys=False))
-
-
-def test_a_run_of_an_earlier_version_opens(run):
-    run()
-    before = stamps()
-    age()
-    edit("mine.py", "1.0 *", "2.0 *")
-    again = run()
-    assert again.exit_code == 0, again.stderr
-    assert anew(before) == []
-    edit("prompts.jsonl", "question 0", "another question")
-    refused = run()
-    assert refused.exit_code == 2
-    assert "stage 'prompts' was made with content of prompts " in refused.stderr
-
-
-def test_what_stands_on_something_else_is_made_anew_in_an_earlier_run_too(run, cpt_cli):
-    run()
-    before = stamps()
-    age()
-    edit("prompts.jsonl", "question 0", "another question")
-    plugins = ("-p", "asks.py", "-p", "mine.py")
-    assert cpt_cli(*plugins, "pair", "--output", "run", "--redo").exit_code == 0
-    assert anew(before) == ["prompts.parquet", "pairs.parquet"]
-    assert run("--redo").exit_code == 0
-    assert anew(before) == list(before)
 
 
 MEASURES = '''
@@ -332,7 +297,7 @@ class Warmth(cpt.Evaluator):
     name = "warmth"
 
     async def evaluate(self, model, prompts, ask):
-        return {"warmth": cpt.Score.mean({each.id: model.temperature for each in prompts})}
+        return {"warmth": cpt.Score.mean({prompt.id: model.temperature for prompt in prompts})}
 
 
 @cpt.hookimpl
@@ -364,7 +329,7 @@ def scored():
     scores = json.loads(Path("run/scores.json").read_text())["scores"]
     written = (Path("run/scores.json"), Path("run/controls/imitated/model/model.safetensors"))
     return scores["cooled"]["warmth/warmth"]["value"], *(
-        each.stat().st_mtime_ns for each in written
+        file.stat().st_mtime_ns for file in written
     )
 
 
@@ -380,13 +345,10 @@ def test_fewer_may_be_measured_than_the_run_was_made_of(measured):
     assert counted("--limit", "2", "--redo") == (2, 2)
 
 
-@pytest.mark.parametrize("version", ["this", "earlier"])
-def test_scores_and_controls_follow_what_they_are_of(measured, version):
+def test_scores_and_controls_follow_what_they_are_of(measured):
     assert measured().exit_code == 0
     warmth, first, control = scored()
     assert warmth == 0.5
-    if version == "earlier":
-        age()
     assert measured("--redo").exit_code == 0
     assert scored() == (0.5, first, control)
     edit("options.yaml", "0.5", "0.25")
@@ -404,7 +366,7 @@ def test_scores_and_controls_follow_what_they_are_of(measured, version):
     assert scored()[2] > other
 
 
-def test_two_processes_make_anew_what_one_of_them_took_back(measured, tmp_path):
+def test_two_processes_make_again_what_one_of_them_took_back(measured, tmp_path):
     """The model and the control are trained by both, of new pairs."""
     measured()
     before, answers, control = stamps(), asked(), scored()[2]
@@ -419,7 +381,7 @@ def test_two_processes_make_anew_what_one_of_them_took_back(measured, tmp_path):
         timeout=300,
     )
     assert together.returncode == 0, together.stderr
-    assert anew(before) == ["pairs.parquet", "model/model.safetensors"]
+    assert remade(before) == ["pairs.parquet", "model/model.safetensors"]
     assert scored()[2] > control
     assert asked() == answers
 
@@ -439,7 +401,7 @@ def test_the_code_of_a_control_counts(measured, tmp_path):
     _, second, other = scored()
     assert second > first
     assert other > control
-    assert anew(trained) == []
+    assert remade(trained) == []
 
 
 def test_pairs_of_a_run_are_its_pairs_and_not_its_whole_folder(run, cpt_cli, model):
@@ -561,25 +523,29 @@ class Names(cpt.Local):
     """Names something on the disk."""
 
     name = "names"
-    source: str
-    device: str = attrs.field(default="", metadata=cpt.NOT_IDENTITY)
+    source: str = attrs.field(metadata=cpt.PATH)
+    over: str = ""
+    """Names nothing, whatever there is."""
+    cache: str = attrs.field(default="", metadata=cpt.NOT_IDENTITY | cpt.PATH)
 
     def answer_all(self, requests):
         raise NotImplementedError
 
 
 @attrs.frozen
-class Remote(cpt.Service):
-    """Names something of a service."""
+class Named:
+    """Options of a run."""
 
-    name = "remote"
-    model: str
-
-    async def answer(self, prompt, sample):
-        raise NotImplementedError
+    model: str | None = attrs.field(default=None, metadata=cpt.PATH)
+    pairer: object = None
+    files: tuple[str, ...] = attrs.field(default=(), metadata=cpt.PATH)
 
 
-def test_content_is_what_decides_and_lies_here(tmp_path, model, monkeypatch):
+def content_of(**options):
+    return content(dict(paths_in(Named(**options), options.keys())))
+
+
+def test_content_is_what_decides_and_is_named_by_a_path(tmp_path, model, monkeypatch):
     monkeypatch.chdir(model)  # where no text is not this folder
     (tmp_path / "file.txt").write_text("a")
     file, base = str(tmp_path / "file.txt"), str(model)
@@ -587,29 +553,74 @@ def test_content_is_what_decides_and_lies_here(tmp_path, model, monkeypatch):
         Names(file),
         Names(f"{file}#author"),
         Names("gone.txt"),
-        Names(base, device=file),
-        Names(""),
+        Names(base, cache=file),
+        Names("", over=file),
     )
-    found = content({"pairer": {"rungs": (*whom, Remote(base))}, "model": base})
+    found = content_of(pairer={"rungs": whom}, model=base, files=("gone", file))
     assert list(found) == [
-        *("pairer.rungs.0.source", "pairer.rungs.1.source", "pairer.rungs.3.source", "model")
+        *("model", "pairer.rungs.0.source", "pairer.rungs.1.source", "pairer.rungs.3.source"),
+        "files.1",
     ]
-    assert found["pairer.rungs.0.source"] == found["pairer.rungs.1.source"]
+    assert found["pairer.rungs.0.source"] == found["pairer.rungs.1.source"] == found["files.1"]
     assert found["pairer.rungs.3.source"] == found["model"]
     (model / "lock").symlink_to("nowhere")
     shutil.copytree(model, tmp_path / "copy", symlinks=True)
-    assert content({"model": str(tmp_path / "copy")}) == {"model": found["model"]}
+    assert content_of(model=str(tmp_path / "copy")) == {"model": found["model"]}
+
+
+def test_every_option_that_names_something_on_the_disk_is_marked():
+    """Of the run and of bundled components; the value of any other is never looked up."""
+    from cpt.config import Config
+    from cpt.config.options import fields
+    from cpt.plugins.manager import load_plugins
+    from cpt.plugins.registry import Registry
+
+    components = Registry.collect(load_plugins()).components
+    classes = {Config: "", Training: "train.", Asking: "asking."} | {
+        cls: f"{name}." for (_, name), cls in components.items()
+    }
+    marked = {
+        f"{under}{field.name}"
+        for cls, under in classes.items()
+        for field in fields(cls)
+        if field.metadata.get("path")
+    }
+    assert marked == {
+        *("prompts", "pairs", "model", "eval_prompts", "train.reference", "asking.prices"),
+        *("clair.template", "recorded.source", "transformers.model", "reward_model.model"),
+    }
+
+
+def test_a_file_that_is_called_like_the_value_of_an_option_is_none_of_its_business(run):
+    assert run("--train.lora-targets", "q_proj").exit_code == 0
+    Path("mine").write_text("a thought")
+    Path("q_proj").write_text("another")
+    again = run("--train.lora-targets", "q_proj")
+    assert again.exit_code == 0, again.stderr
+    assert "done in" not in again.stderr
+    record = cpt.open_run("run").stages["model"]
+    assert set(record["content"]) == {"model", "pairs.parquet"}
+
+
+def test_the_reference_model_of_a_control_counts(measured, tmp_path):
+    other = tiny.folder(tmp_path / "other")
+    edit("options.yaml", "loss: mine", f"loss: mine\n    train: {{reference: {other}}}")
+    assert measured().exit_code == 0
+    tiny.model(seed=5).save_pretrained(other)
+    refused = measured()
+    assert refused.exit_code == 2
+    assert "content of controls.imitated.train.reference " in refused.stderr
 
 
 def test_a_model_of_the_hub_counts_by_its_revision(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert content({"model": "owner/name"}) == {}
+    assert content_of(model="owner/name") == {}
     here = tmp_path / "models--owner--name"
     for revision in ("a" * 40, "b" * 40):
         (here / "snapshots" / revision).mkdir(parents=True)
         (here / "snapshots" / revision / "config.json").write_text("{}")
         (here / "refs").mkdir(exist_ok=True)
         (here / "refs" / "main").write_text(revision)
-        assert content({"model": "owner/name"}) == {"model": revision}
+        assert content_of(model="owner/name") == {"model": revision}

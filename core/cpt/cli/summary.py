@@ -1,71 +1,62 @@
-"""What a command says on standard output when it is done."""
+"""What a command prints of a run folder when it is done."""
 
 from __future__ import annotations
 
-import json
 import sys
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
-from cpt.report.read.files import read_json
-from cpt.run.record.folder import Folder
+from cpt.cli.output import first_of, print_json, summed_up
+from cpt.files import read_json, read_lines
 
 if TYPE_CHECKING:
     from cpt.asking.journal.queries import Charge
+    from cpt.run.record.folder import Folder
 
-MOST_NAMED = 3
 WIDE = 200
 """Columns of a file or a pipe."""
 WIDEST_DETAIL = 120
 OUTCOMES = "outcomes.jsonl"
 
 
-SHOWN = {
-    "loss": "loss",
-    "rewards/accuracies": "accuracy",
-    "rewards/margins": "margin",
-    "tokens_per_second": "tokens/s",
-}
-"""Metrics that a line has room for."""
-
-
 def conclude(folder: Folder, as_json: bool) -> None:
-    """Say what is in the folder now, and make a page of it."""
+    """Print what is in the folder now, and write its page."""
     from cpt import report
 
-    tell(folder, as_json)
+    print_summary(folder, as_json)
     page = report.write(folder.path)
     if page and not as_json:
         click.echo(f"{'page':<9} {page}")
 
 
-def tell(folder: Folder, as_json: bool) -> None:
-    """Say what is in the folder now."""
-    stages = folder.record["stages"]
+def print_summary(folder: Folder, as_json: bool) -> None:
+    """Print what is in the folder now."""
+    summaries = {name: stage.get("summary", {}) for name, stage in folder.record["stages"].items()}
     scores = _scores(folder)
     if as_json:
-        done = {name: stage.get("summary", {}) for name, stage in stages.items()}
         paid = [attrs.asdict(charge) for charge in _charges(folder.path / "journal.sqlite")]
-        plain = {"output": str(folder.path), "stages": done, "bill": paid}
-        click.echo(json.dumps(plain | scores))
+        plain = {"output": str(folder.path), "stages": summaries, "bill": paid}
+        print_json(plain | scores)
         return
-    for name, stage in stages.items():
-        click.echo(f"{name:<9} {summed_up(stage.get('summary', {}))}")
-    for line in _prompts_without_pairs(folder):
-        click.echo(f"{'no pair':<9} {line}")
-    for line in _names_of_dropped(folder):
-        click.echo(f"{'dropped':<9} {line}")
-    for line in bill_lines(folder.path / "journal.sqlite"):
-        click.echo(f"{'paid':<9} {line}")
+    for label, line in _lines(folder, summaries):
+        click.echo(f"{label:<9} {line}")
     if scores:
         table(scores)
     click.echo(f"{'in':<9} {folder.path}")
+
+
+def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lines of a summary, each with its label."""
+    yield from ((name, summed_up(summary)) for name, summary in summaries.items())
+    yield from (("no pair", line) for line in _prompts_without_pairs(folder))
+    yield from (("dropped", line) for line in _names_of_dropped(folder))
+    yield from (("paid", line) for line in bill_lines(folder.path / "journal.sqlite"))
 
 
 def _scores(folder: Folder) -> dict[str, Any]:
@@ -109,30 +100,6 @@ def _interval(score: Mapping[str, float], sign: str) -> str:
     return f"{score['value']:{sign}.3f} ± {half:.3f}"
 
 
-def summed_up(summary: Mapping[str, Any]) -> str:
-    """A stage's summary in one line: counts, with the reasons behind a count in brackets."""
-    counts = ", ".join(
-        f"{name} {_short(value)}" for name, value in summary.items() if name != "metrics"
-    )
-    return "; ".join(filter(None, (counts, in_short(summary.get("metrics", {})))))
-
-
-def in_short(metrics: Mapping[str, float]) -> str:
-    """The metrics that a line has room for."""
-    return "  ".join(f"{SHOWN[name]} {metrics[name]:.4g}" for name in SHOWN if name in metrics)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{name} {_short(each)}" for name, each in value.items())
-        return f"({inner})" if inner else "none"
-    if value is None:
-        return "unknown"
-    if isinstance(value, tuple):
-        return _first(value) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def bill_lines(journal: Path) -> Iterator[str]:
     """What each stage paid to whom."""
     for charge in _charges(journal):
@@ -154,35 +121,30 @@ def _charges(journal: Path) -> list[Charge]:
 
 
 def _prompts_without_pairs(folder: Folder) -> Iterator[str]:
-    """Prompts that nothing was made of, by reason, a few of each by name."""
+    """Prompts without a pair, by reason, a few of each by name."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    told: dict[str, str] = {}
-    for outcome in _outcomes(folder):
+    details: dict[str, str] = {}
+    for outcome in read_lines(folder.path / OUTCOMES):
         if not (outcome["pairs"] or outcome["dropped"]):
             by_reason[outcome["outcome"]].append(outcome["prompt_id"])
-            told[outcome["outcome"]] = told.get(outcome["outcome"]) or outcome["detail"]
+            details[outcome["outcome"]] = details.get(outcome["outcome"]) or outcome["detail"]
     for reason, prompts in by_reason.items():
-        why = f"; for one: {textwrap.shorten(told[reason], WIDEST_DETAIL)}" if told[reason] else ""
-        yield f"{reason}: {_first(prompts)}{why} (all in {folder.path / OUTCOMES})"
+        why = _for_one(details[reason])
+        yield f"{reason}: {first_of(prompts)}{why} (all in {folder.path / OUTCOMES})"
 
 
 def _names_of_dropped(folder: Folder) -> Iterator[str]:
-    """Pairs that were left out, by reason, a few of each by name."""
+    """Pairs that were left out, by reason, a few of each by their name or their prompt's."""
     by_reason: dict[str, list[str]] = defaultdict(list)
-    for outcome in _outcomes(folder):
-        for pair, reason in outcome["dropped"]:
-            by_reason[reason].append(pair)
-    for reason, pairs in by_reason.items():
-        yield f"{reason}: {_first(pairs)} (all in {folder.path / OUTCOMES})"
+    details: dict[str, str] = {}
+    for outcome in read_lines(folder.path / OUTCOMES):
+        for pair in outcome["dropped"]:
+            by_reason[pair["reason"]].append(pair["pair"] or outcome["prompt_id"])
+            details[pair["reason"]] = details.get(pair["reason"]) or pair["detail"]
+    for reason, names in by_reason.items():
+        why = _for_one(details[reason])
+        yield f"{reason}: {first_of(names)}{why} (all in {folder.path / OUTCOMES})"
 
 
-def _outcomes(folder: Folder) -> Iterator[dict[str, Any]]:
-    file = folder.path / OUTCOMES
-    for line in file.open(encoding="utf-8") if file.exists() else ():
-        yield json.loads(line)
-
-
-def _first(names: Sequence[str]) -> str:
-    """A few of many names."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"
+def _for_one(detail: str) -> str:
+    return f"; for one: {textwrap.shorten(detail, WIDEST_DETAIL)}" if detail else ""

@@ -1,0 +1,56 @@
+"""What the records of `cpt.types` must hold; each check raises `WrongReturn`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite, isnan
+from typing import Any
+
+import attrs
+
+from cpt.errors import WrongReturn
+
+
+def is_a(kind: type[Any]) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """A validator of attrs: the field of a `Pair` is of this kind."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            raise WrongReturn(f"Pair.{field.name} must be a {kind.__name__}, got {value!r:.60}.")
+
+    return check
+
+
+def has_finite_scores(_: Any, field: attrs.Attribute[Any], scores: Any) -> None:
+    """A validator of attrs: the scores of a `Verdict`."""
+    if not isinstance(scores, tuple):
+        raise WrongReturn(f"Verdict.scores must be a tuple, one score a response, got {scores!r}.")
+    for score in scores:
+        if score is not None and not _is_finite(score):
+            raise WrongReturn(
+                f"Verdict.scores must be finite numbers, or None for no score, got {score!r}."
+            )
+
+
+def has_its_interval(score: Any) -> None:
+    """The numbers of a `Score` fit each other."""
+    ends = (score.low, score.high)
+    if not _is_finite(score.value) or not all(_is_number(end) and not isnan(end) for end in ends):
+        raise WrongReturn(f"{score}: must have numbers, and a finite value.")
+    if not score.low <= score.value <= score.high:
+        raise WrongReturn(f"{score}: the value must be in its interval.")
+    if len(score.each) > 1 and not all(map(isfinite, ends)):
+        raise WrongReturn(f"{score}: the interval of {len(score.each)} values must be finite.")
+    for prompt, value in score.each.items():
+        if not _is_finite(value):
+            raise WrongReturn(
+                f"{score}: the value of prompt {prompt!r} is {value!r}, not a number."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and isfinite(value)

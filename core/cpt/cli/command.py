@@ -1,0 +1,153 @@
+"""A command of a run: its flags depend on its own line, and it describes a run or its folder."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cpt import config
+from cpt.cli.flags import Flag, FlagBuilder, given
+from cpt.cli.progress import Progress, keep_quiet
+from cpt.config import Addresses, Config, Layer
+from cpt.errors import CptError, UnknownComponent
+from cpt.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from cpt.run.record.folder import Folder
+    from cpt.run.stage import Run
+
+COMMAND_LINE = "the command line"
+OWN = ("output", "config", "json", "help", "dry_run", "redo", "status", "why")
+"""Options of commands, which are no options of a run."""
+DRY_RUN = click.Option(
+    ["--dry-run"], is_flag=True, help="Print what asking would take and cost; ask nothing."
+)
+
+
+class PipelineCommand(click.Command):
+    """A command whose flags depend on the components named on its own line."""
+
+    def __init__(
+        self,
+        *args: Any,
+        shows: frozenset[str] = frozenset(),
+        default_preset: bool = True,
+        **rest: Any,
+    ) -> None:
+        super().__init__(*args, **rest)
+        self.shows = shows
+        """Fields of `Config` that its help lists; all if empty."""
+        self.default_preset = default_preset
+        """Whether a preset fills in what the line leaves open."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["line"] = config.preparse(args)
+        ctx.meta["looks"] = "--status" in args
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The flags of the components chosen so far, made once for each line."""
+        if "flags" not in ctx.meta:
+            registry, line = _registry(ctx), ctx.meta.get("line", {})
+            ctx.meta["folder"], ctx.meta["layers"] = _stacked(line, registry, self.default_preset)
+            ctx.meta["flags"] = self._flags(ctx, registry, line)
+        return [*ctx.meta["flags"], *super().get_params(ctx)]
+
+    def _flags(self, ctx: click.Context, registry: Registry, line: Addresses) -> list[Flag]:
+        try:
+            picked = config.merge(ctx.meta["layers"])
+            flags = list(FlagBuilder(registry, picked, line).flags(Config))
+        except UnknownComponent:
+            # Completing a half-typed name is no error, nor is reading a run of missing plugins.
+            if not (ctx.resilient_parsing or ctx.meta.get("looks")):
+                raise
+            flags = list(FlagBuilder(registry, dict(config.DEFAULTS), {}).flags(Config))
+        for flag in flags:
+            field = flag.address.partition(".")[0]
+            flag.hidden = flag.hidden or bool(self.shows and field not in self.shows)
+        return flags
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The flags under a heading for each component."""
+        groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                groups[getattr(param, "group", "")].append(record)
+        for group, records in groups.items():
+            with formatter.section(f"Options of {group}" if group else "Options"):
+                formatter.write_dl(records)
+
+
+def _registry(ctx: click.Context) -> Registry:
+    registry = ctx.find_object(Registry)
+    assert registry is not None
+    return registry
+
+
+def _stacked(
+    line: Addresses, registry: Registry, default_preset: bool
+) -> tuple[Folder, list[Layer]]:
+    """The run folder, and all layers of values; the last is the command line itself."""
+    from cpt.run.record.folder import Folder
+
+    above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
+    if "config" in line:
+        above.insert(0, config.read(Path(line["config"])))
+    if "output" in line:
+        folder = Folder(Path(line["output"]))
+    else:
+        picked = config.merge(config.stack(above, registry, default_preset))
+        folder = Folder(_default_path(picked))
+    recorded = dict(config.flatten(folder.options))
+    run_yaml = Layer(str(folder.path / "run.yaml"), recorded, recorded=True)
+    return folder, config.stack([run_yaml, *above], registry, default_preset)
+
+
+def _default_path(picked: Addresses) -> Path:
+    """A folder named after the method."""
+    method = [str(picked[role]).partition(":")[0] for role in ("pairer", "loss") if role in picked]
+    return Path("runs", "-".join(method).replace("/", "-"))
+
+
+def _without_own(line: Addresses) -> Addresses:
+    """The options of a run on the line, without those of the command itself."""
+    return {address: value for address, value in line.items() if address not in OWN}
+
+
+def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
+    """The run that a command line describes; nothing is written yet."""
+    from cpt.run.events import Events
+    from cpt.run.stage import Run
+
+    registry = _registry(ctx)
+    _refuse_broken(registry)
+    # The flags know the types of their values, which the first reading of the line did not.
+    typed = Layer(COMMAND_LINE, given(values, ctx.meta["flags"]))
+    resolved = config.resolve([*ctx.meta["layers"][:-1], typed], registry)
+    manager = registry.plugins.manager
+    manager.register(Progress(), Progress.__module__)
+    for place, observer in enumerate(resolved.observers):
+        if observer not in resolved.observers[:place]:
+            manager.register(observer, f"observers.{place} {observer.name}")
+    keep_quiet()
+    folder = run_folder(ctx)
+    return Run(resolved, folder, registry, Events(registry.plugins, folder.path))
+
+
+def run_folder(ctx: click.Context) -> Folder:
+    """The folder of a command line, even if plugins of its run are not loaded."""
+    folder: Folder = ctx.meta["folder"]
+    return folder
+
+
+def _refuse_broken(registry: Registry) -> None:
+    """Raise `CptError` if a plugin that was asked for did not load: the run would be another."""
+    for plugin in registry.plugins.broken:
+        if plugin.asked:
+            raise CptError(
+                f"{plugin.source}: this plugin did not load ({plugin.why}); "
+                f"`cpt -p {plugin.source} plugins --traceback` says more."
+            )

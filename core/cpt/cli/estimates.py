@@ -1,0 +1,48 @@
+"""What `--dry-run` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from cpt.cli.output import print_json
+
+if TYPE_CHECKING:
+    from cpt.asking.money.estimates import Estimate
+
+
+def print_estimates(estimates: Mapping[str, Estimate], as_json: bool) -> None:
+    """Print one line for each responder that would be asked, and the sum."""
+    from cpt.asking.money.estimates import Estimate
+
+    total = sum(estimates.values(), Estimate())
+    if as_json:
+        plain = {responder: attrs.asdict(estimate) for responder, estimate in estimates.items()}
+        print_json({"estimates": plain, "total": attrs.asdict(total)})
+        return
+    for responder, estimate in estimates.items():
+        click.echo(f"{responder}  {_line(estimate)}")
+    click.echo(f"in all  {_line(total)}")
+
+
+def _line(estimate: Estimate) -> str:
+    known = f" ({estimate.known:,} more are in the journal)" if estimate.known else ""
+    about = "" if estimate.counted else "about "
+    tokens = f"{about}{estimate.input_tokens:,} tokens in, likely {estimate.output_tokens:,} out"
+    return f"{estimate.requests:,} requests{known}: {tokens}; {_price(estimate)}"
+
+
+def _price(estimate: Estimate) -> str:
+    if estimate.dollars is None:
+        return "price unknown (a table of yours goes into --prices)"
+    most = estimate.most_dollars
+    bound = "" if most is None else f", at most {_dollars(most)}"
+    return f"likely {_dollars(estimate.dollars)}{bound}"
+
+
+def _dollars(dollars: float) -> str:
+    """Cents are too coarse for a few requests: what costs something must not look free."""
+    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.6f}".rstrip("0")

@@ -1,0 +1,118 @@
+"""Whether a class can be a component: what is wrong with it, before anyone picks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any, get_args
+
+import attrs
+
+from cpt.plugins.hooks import check_hooks
+from cpt.roles import Component, Loss, Need, Observer
+
+NEEDS = get_args(Need)
+
+
+def check_component(cls: Any, base: type[Component], hook: str) -> None:
+    """Raise `TypeError` or `ValueError`, in one line, if `cls` cannot be a component."""
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise TypeError(f"{hook} must return classes derived from {_where(base)}, got {cls!r}")
+    _check_name(cls)
+    _check_options(cls)
+    if issubclass(cls, Loss):
+        _check_needs(cls)
+    if issubclass(cls, Observer):
+        _check_methods(cls)
+
+
+def _check_name(cls: type[Component]) -> None:
+    if "name" in _annotated(cls):
+        raise TypeError(
+            f"{_where(cls)}: `name` has a type, which makes it an option; "
+            "write `name = ...` without a type"
+        )
+    if not isinstance(getattr(cls, "name", None), str):
+        raise TypeError(f"{_where(cls)} has no name; write `name = ...` in the class")
+
+
+def _check_options(cls: type[Component]) -> None:
+    if "__attrs_attrs__" not in vars(cls) and (_annotated(cls) or _counted(cls)):
+        raise TypeError(f"{_where(cls)} has fields; decorate it with @attrs.frozen")
+    if bare := next(_without_type(cls), None):
+        raise TypeError(
+            f"{_where(cls)}: `{bare}` has no type, so it is no option; write `{bare}: TYPE = ...` "
+            f"(or `{bare}: ClassVar = ...` if it is none)"
+        )
+
+
+def _check_needs(cls: type[Loss]) -> None:
+    needs = cls.needs
+    if not isinstance(needs, set | frozenset):
+        raise TypeError(
+            f"{_where(cls)}: `needs` must be a set of words, as in frozenset({{'rejected'}}), "
+            f"got {needs!r}"
+        )
+    for word in needs - set(NEEDS):
+        close = get_close_matches(str(word), NEEDS, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"{_where(cls)}: `needs` has the unknown word {word!r}.{meant} "
+            f"There are: {', '.join(NEEDS)}."
+        )
+
+
+def _check_methods(cls: type[Observer]) -> None:
+    try:
+        check_hooks(cls)
+    except ValueError as error:
+        raise ValueError(f"{_where(cls)}: {error}") from error
+
+
+def _annotated(cls: type[Component]) -> set[str]:
+    """The names in its own body that have a type, which makes options of them."""
+    return {name for name, kind in _annotations(cls).items() if "ClassVar" not in str(kind)}
+
+
+def _counted(cls: type[Component]) -> bool:
+    """Whether it has an `attrs.field()` that no decorator made an option of."""
+    made = type(attrs.field())
+    return any(isinstance(value, made) for value in vars(cls).values())
+
+
+def _without_type(cls: type[Component]) -> Iterator[str]:
+    """Names in its body, and in those of its bases outside cpt, that look like options.
+
+    Plain values under a name of their own are meant: not methods, not constants in capitals, and
+    not what gives an attribute of a base class its value.
+    """
+    yield from (field.name for field in attrs.fields(cls) if field.type is None)
+    for derived in cls.__mro__[: cls.__mro__.index(Component)]:
+        if issubclass(derived, Component) and derived.__module__ != Component.__module__:
+            for name in filter(partial(_is_plain, derived), vars(derived)):
+                if not _is_declared(name, derived):
+                    yield name
+
+
+def _is_plain(cls: type[Component], name: str) -> bool:
+    """Whether a class has a plain value without a type under a public name."""
+    value = vars(cls)[name]
+    plain = not (callable(value) or hasattr(value, "__get__"))
+    typed = name in _annotations(cls)
+    return plain and not (typed or name.startswith("_") or name.isupper())
+
+
+def _is_declared(name: str, cls: type[Component]) -> bool:
+    """Whether a base class has an attribute of this name, or says that there is one."""
+    bases = cls.__mro__[1:]
+    return any(name in vars(base) or name in _annotations(base) for base in bases)
+
+
+def _annotations(cls: type[Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = vars(cls).get("__annotations__", {})
+    return found
+
+
+def _where(cls: type[Any]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,145 @@
+"""What the numbers of a run mean, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from cpt.config import AFTER, BEFORE
+from cpt.report.formatting import digits, listed, share, signed, with_interval
+from cpt.report.read.curves import TrainingCurves
+from cpt.report.read.scores import ScoreTable
+from cpt.types import Score
+
+
+def about_scores(table: ScoreTable) -> str:
+    """How one score changed, and how it compares with the controls."""
+    return " ".join(_score_sentences(table))
+
+
+def _score_sentences(table: ScoreTable) -> Iterator[str]:
+    before, after = table.of(BEFORE), table.of(AFTER)
+    if before is None or after is None:
+        return
+    values = [with_interval(result.score, table.decimals) for result in (before, after)]
+    yield f"The score was {values[0]} before training and is {values[1]} after."
+    if after.change is None:
+        yield "No prompt was measured both times, so the change has no interval."
+        return
+    change = with_interval(after.change, table.decimals, sign=True)
+    if _is_clear(after.change):
+        word = "rose" if after.change.value > 0 else "fell"
+        yield f"On the same prompts it {word}: {change}."
+    else:
+        yield f"On the same prompts it shows no clear change: {change}."
+    yield from _against_controls(table)
+
+
+def _is_clear(difference: Score) -> bool:
+    """Whether the 95% interval of a difference excludes zero."""
+    return difference.low > 0 or difference.high < 0
+
+
+def _against_controls(table: ScoreTable) -> Iterator[str]:
+    higher, lower, unclear = [], [], []
+    for result in table.results:
+        if result.lead is None:
+            continue
+        by = f"{result.model} (by {signed(abs(result.lead.value), table.decimals)})"
+        if not _is_clear(result.lead):
+            unclear.append(result.model)
+        elif result.lead.value > 0:
+            higher.append(by)
+        else:
+            lower.append(by)
+    groups = {"higher than": higher, "lower than": lower, "not clearly different from": unclear}
+    parts = [f"{comparison} {listed(names)}" for comparison, names in groups.items() if names]
+    if parts:
+        yield f"Compared with the controls it is {'; '.join(parts)}."
+
+
+def about_training(curves: TrainingCurves) -> str:
+    """Whether the answers of each side became more or less likely."""
+    return " ".join(_training_sentences(curves))
+
+
+def _training_sentences(curves: TrainingCurves) -> Iterator[str]:
+    ratios = {side.name: side.log_ratio for side in curves.sides if side.log_ratio is not None}
+    if not all(map(math.isfinite, ratios.values())):
+        yield "The log-probabilities are no longer finite numbers: this training diverged."
+        return
+    if not ratios:
+        yield from _without_reference(curves)
+        return
+    for name, ratio in ratios.items():
+        yield f"The log-probability of the {name} answers {_by(ratio)}."
+    if len(ratios) == 2:
+        yield _both_sides(ratios["chosen"], ratios["rejected"])
+    yield (
+        "Log-probabilities are summed over an answer's tokens, compared with the reference model, "
+        f"and averaged over {steps(curves.last_steps)}."
+    )
+
+
+def steps(span: tuple[int, int]) -> str:
+    """`steps 1 to 10`, or `step 1`."""
+    first, last = span
+    return f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
+
+
+def _without_reference(curves: TrainingCurves) -> Iterator[str]:
+    for side in curves.sides:
+        word = "rose" if side.last > side.first else "fell" if side.last < side.first else "stayed"
+        yield (
+            f"The log-probability of the {side.name} answers {word} from "
+            f"{signed(side.first, 2)} nats an answer in {steps(curves.first_steps)} to "
+            f"{signed(side.last, 2)} in {steps(curves.last_steps)}."
+        )
+    if curves.sides:
+        yield (
+            "This loss has no reference model, so the two numbers are for different pairs, whose "
+            "lengths differ, too."
+        )
+
+
+def _by(ratio: float) -> str:
+    """`rose by 1.20 nats (3.32 times as likely)`."""
+    if not ratio:
+        return "did not change"
+    change = f"{'rose' if ratio > 0 else 'fell'} by {digits(abs(ratio), 3)} nats"
+    if abs(ratio) > 20:
+        return change
+    likely = "as likely" if ratio > 0 else "less likely"
+    return f"{change} ({digits(math.exp(abs(ratio)), 3)} times {likely})"
+
+
+def _both_sides(chosen: float, rejected: float) -> str:
+    if chosen > 0 > rejected:
+        return "The two sides moved apart in the direction that the pairs ask for."
+    if chosen < 0 and rejected < 0:
+        which = "rejected" if rejected < chosen else "chosen"
+        return f"Both sides became less likely, the {which} side more so."
+    if chosen > 0 and rejected > 0:
+        which = "chosen" if chosen > rejected else "rejected"
+        return f"Both sides became more likely, the {which} side more so."
+    if chosen <= 0 <= rejected and chosen < rejected:
+        return "The two sides moved against the direction that the pairs ask for."
+    return ""
+
+
+def last_metrics(curves: TrainingCurves) -> Iterator[tuple[str, str]]:
+    """The last line of metrics: names for a reader, and values."""
+    last = curves.last
+    yield "step", f"{curves.steps:,}"
+    for name, label in (("epoch", "epoch"), ("loss", "loss"), ("rewards/margins", "reward margin")):
+        if name in last:
+            yield label, digits(last[name])
+    if "rewards/accuracies" in last:
+        yield "accuracy", share(last["rewards/accuracies"], 1)
+    for name in curves.extra:
+        if name in last:
+            yield name, digits(last[name])
+    if "tokens_per_second" in last:
+        yield "tokens a second", f"{last['tokens_per_second']:,.0f}"
+    if "padding" in last:
+        yield "padding", share(last["padding"], 1)

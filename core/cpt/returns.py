@@ -1,0 +1,139 @@
+"""What components return, checked: an error says which component, what, and what it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from inspect import isasyncgen, iscoroutine
+from typing import Any
+
+from cpt.errors import NoPair, WrongReturn
+from cpt.types import Pair, Prompt, Response, Score, Verdict
+
+SHOWN = 60
+"""Characters of a wrong value that an error shows."""
+
+
+async def call(component: Any, method: Callable[..., Any], *arguments: Any) -> Any:
+    """What an async method of a component returns. Raises `WrongReturn` if it is not async.
+
+    A `WrongReturn` from within (a `Score` outside its interval) gets the component's name.
+    """
+    with naming(component):
+        returned = method(*arguments)
+        if isinstance(returned, Awaitable):
+            return await returned
+    name = method.__name__
+    if isasyncgen(returned):
+        raise _wrong(component, returned, f"`{name}` must return a list: replace `yield`")
+    raise _wrong(component, returned, f"`{name}` must be async: write `async def {name}`")
+
+
+@contextmanager
+def naming(component: Any) -> Iterator[None]:
+    """Give a `WrongReturn` from within the component's name."""
+    who = _who(component)
+    try:
+        yield
+    except WrongReturn as error:
+        if error.message.startswith(who):
+            raise
+        raise WrongReturn(f"{who}: {error.message}") from error
+
+
+def checked_response(
+    responder: Any, prompt: Prompt, returned: Any, must: str = "it must return a Response to it"
+) -> Response:
+    """What a responder returned for a prompt. Raises `WrongReturn`."""
+    where = f" for prompt {prompt.id!r}"
+    if not isinstance(returned, Response):
+        raise _wrong(responder, returned, must, where)
+    if returned.prompt_id != prompt.id:
+        other = f"its prompt_id is {returned.prompt_id!r}: set prompt_id=prompt.id"
+        raise _wrong(responder, returned, other, where)
+    return returned
+
+
+def checked_responses(
+    responder: Any, requests: Sequence[tuple[Prompt, int]], returned: Any
+) -> list[Response]:
+    """What a responder returned for several requests. Raises `WrongReturn`."""
+    must = "`answer_all` must return a Response for each request, in the order given"
+    if not isinstance(returned, Sequence) or isinstance(returned, str | bytes):
+        raise _wrong(responder, returned, must)
+    if len(returned) != len(requests):
+        counts = f"{len(returned)} responses to {len(requests)} requests"
+        raise WrongReturn(f"{_who(responder)} returned {counts}; {must}.")
+    return [
+        checked_response(responder, prompt, response, must)
+        for (prompt, _), response in zip(requests, returned, strict=True)
+    ]
+
+
+def checked_pairs(pairer: Any, prompt: Prompt, returned: Any) -> Sequence[Pair | NoPair]:
+    """What a pairer returned for a prompt. Raises `WrongReturn`."""
+    must = "it must return a list of Pair (or NoPair, in place of a pair that cannot be made)"
+    where = f" for prompt {prompt.id!r}"
+    if not isinstance(returned, Sequence) or isinstance(returned, str | bytes):
+        raise _wrong(pairer, returned, must, where)
+    for pair in returned:
+        if not isinstance(pair, Pair | NoPair):
+            raise _wrong(pairer, pair, must, f" in a list{where}")
+        if isinstance(pair, Pair) and pair.prompt.id != prompt.id:
+            raise _wrong(pairer, pair, f"this one is of prompt {pair.prompt.id!r}", where)
+    return returned
+
+
+def checked_scores(evaluator: Any, returned: Any) -> Mapping[str, Score]:
+    """What an evaluator returned. Raises `WrongReturn`."""
+    must = "it must return a dict of Scores by name"
+    if not isinstance(returned, Mapping):
+        raise _wrong(evaluator, returned, must)
+    for name, score in returned.items():
+        if not isinstance(name, str) or name.split() != [name]:
+            raise _wrong(evaluator, name, "a name has no blanks", " as the name of a score")
+        if not isinstance(score, Score):
+            raise _wrong(evaluator, score, must, f" as the score {name!r}")
+    return returned
+
+
+def checked_judge(judge: Callable[..., Any]) -> Callable[..., Any]:
+    """The method `judge` of a judge, which raises `WrongReturn` instead of returning nonsense."""
+    if getattr(judge, "is_checked", False):
+        return judge
+
+    @wraps(judge)
+    async def checked(self: Any, prompt: Any, responses: Any, ask: Any) -> Verdict:
+        returned = await call(self, judge.__get__(self), prompt, responses, ask)
+        if not isinstance(returned, Verdict):
+            raise _wrong(self, returned, "it must return a Verdict", f" for prompt {prompt.id!r}")
+        if len(returned.scores) != len(responses):
+            raise WrongReturn(
+                f"{_who(self)} returned {len(returned.scores)} scores for {len(responses)} "
+                f"responses of prompt {prompt.id!r}; it must return one for each."
+            )
+        return returned
+
+    checked.is_checked = True  # type: ignore[attr-defined]
+    return checked
+
+
+def _who(component: Any) -> str:
+    return f"the {component.role} {component.name!r}"
+
+
+def _wrong(component: Any, value: Any, must: str, where: str = "") -> WrongReturn:
+    return WrongReturn(f"{_who(component)} returned {_shown(value)}{where}; {must}.")
+
+
+def _shown(value: Any) -> str:
+    if iscoroutine(value):
+        value.close()  # or Python would warn that nobody awaited it
+        return "a coroutine that was not awaited"
+    if isasyncgen(value):
+        return "an async generator"
+    if value is None or isinstance(value, str | int | float):
+        return " ".join(f"{value!r:.{SHOWN}}".split())
+    kind = type(value).__name__
+    return f"an {kind}" if kind[0] in "aeiouAEIOU" else f"a {kind}"

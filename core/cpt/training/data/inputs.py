@@ -1,0 +1,76 @@
+"""The tensors that a model reads in one call."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+@attrs.frozen
+class Segment:
+    """Consecutive packed tokens that attend causally to themselves and to a prefix."""
+
+    length: int
+    prefix: int | None = None
+    """Number of the segment that all its tokens see whole, besides their own past."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ModelInputs:
+    """The tensors of one call of the model.
+
+    Packed inputs have a batch of 1 and are divided into segments; padded ones have a row for each
+    sequence and a mask. Sequences are in the order of `groups`, and within a group in its order.
+    """
+
+    groups: tuple[int, ...]
+    """The groups that are in it, as indices into what `model_inputs` was given."""
+    lengths: tuple[int, ...]
+    """Answer tokens of each sequence. Shape (sequences,)."""
+    input_ids: Tensor
+    """Shape (batch, time)."""
+    position_ids: Tensor
+    """Shape (batch, time)."""
+    logits_indices: Tensor
+    """Where each answer token is predicted, in the flattened batch. Shape (answer tokens,)."""
+    targets: Tensor
+    """Ids of the answer tokens. Shape (answer tokens,)."""
+    segments: tuple[Segment, ...] = ()
+    """How packed inputs are divided; empty if they are padded."""
+    attention_mask: Tensor | None = None
+    """True where padded inputs have a token; None if they are packed. Shape (batch, time)."""
+
+    @property
+    def size(self) -> int:
+        """Tokens that the model reads, padding included."""
+        return self.input_ids.numel()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the model reads, padding excluded."""
+        return self.size if self.attention_mask is None else int(self.attention_mask.sum())
+
+    def to(self, device: torch.device | str) -> ModelInputs:
+        """The same on another device."""
+        mask = self.attention_mask
+        return attrs.evolve(
+            self,
+            input_ids=self.input_ids.to(device, non_blocking=True),
+            position_ids=self.position_ids.to(device, non_blocking=True),
+            logits_indices=self.logits_indices.to(device, non_blocking=True),
+            targets=self.targets.to(device, non_blocking=True),
+            attention_mask=None if mask is None else mask.to(device, non_blocking=True),
+        )
+
+    def sums(self, flat: Tensor) -> Tensor:
+        """Sum over each answer. Shape (answer tokens,) to (sequences,)."""
+        # One by one, so that no sum depends on which sequences are in the same call.
+        return torch.stack([answer.sum() for answer in torch.split(flat, list(self.lengths))])
+
+    def padded(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Each answer in a row of its own, and a mask of it. Both of shape (sequences, time)."""
+        answers = pad_sequence(list(torch.split(flat, list(self.lengths))), batch_first=True)
+        lengths = torch.tensor(self.lengths, device=flat.device)
+        return answers, torch.arange(answers.shape[1], device=flat.device) < lengths[:, None]
