@@ -102,9 +102,9 @@ def api() -> str:
     lines += ["", "## cpt", ""]
     for module, title in ((roles, "Roles"), (types, "Records"), (errors, "Errors")):
         named = [getattr(cpt, name) for name in public_names(cpt)]
-        classes = [thing for thing in named if getattr(thing, "__module__", "") == module.__name__]
+        classes = [thing for thing in named if inspect.isclass(thing) and _is_in(thing, module)]
         lines += [f"### {title}", ""]
-        for cls in sorted(classes, key=lambda cls: inspect.getsourcelines(cls)[1]):
+        for cls in sorted(classes, key=_place):
             lines += [f"#### {cls.__name__}", "", _doc(cls), "", *_members(cls)]
     lines += ["### Reading", ""]
     for name in cpt.READERS:
@@ -115,6 +115,15 @@ def api() -> str:
     for module in (module for module in PUBLIC if module not in (cpt, testing)):
         lines += [f"## {module.__name__}", "", _doc(module), "", *_module(module)]
     return "\n".join(lines)
+
+
+def _is_in(cls: type[Any], module: ModuleType) -> bool:
+    return f"{cls.__module__}.".startswith(f"{module.__name__}.")
+
+
+def _place(cls: type[Any]) -> tuple[str, int]:
+    """Where a class is defined, to sort by."""
+    return cls.__module__, inspect.getsourcelines(cls)[1]
 
 
 def api_note() -> None:

@@ -126,7 +126,7 @@ def test_a_hook_that_raises_or_returns_nonsense_breaks_only_its_plugin(
 @pytest.mark.parametrize(
     ("hook", "returned", "why"),
     [
-        ("cpt_losses", "[dict]", "classes derived from cpt.roles.Loss, got <class 'dict'>"),
+        ("cpt_losses", "[dict]", "classes derived from cpt.Loss, got <class 'dict'>"),
         ("cpt_losses", "[Nameless]", "mine.Nameless has no name; write `name = ...` in the class"),
         ("cpt_losses", "[Undecorated]", "mine.Undecorated has fields; decorate it with @attrs"),
         ("cpt_losses", "[Counted]", "mine.Counted has fields; decorate it with @attrs.frozen"),

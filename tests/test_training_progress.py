@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cpt.cli.progress import Progress
+from cpt.cli.printing.progress import Progress
 
 METRICS = {"loss": 0.5, "rewards/accuracies": 0.75, "mine/kl": 0.25}
 SHOWN = "loss 0.5  accuracy 0.75  mine/kl 0.25"

@@ -10,7 +10,7 @@ import click
 
 from cpt import config
 from cpt.cli.flags import Flag, FlagBuilder, given
-from cpt.cli.progress import Progress, keep_quiet
+from cpt.cli.printing.progress import Progress, keep_quiet
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.registry import Registry

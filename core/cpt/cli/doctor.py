@@ -9,7 +9,7 @@ import click
 
 from cpt import paths
 from cpt.cli.command import PipelineCommand, prepare
-from cpt.cli.output import json_option, print_json
+from cpt.cli.printing.output import json_option, print_json
 from cpt.errors import CptError
 
 MOST_SHOWN = 5

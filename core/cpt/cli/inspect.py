@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import click
 
-from cpt.cli.output import print_json, takes_json
+from cpt.cli.printing.output import print_json, takes_json
 from cpt.config import Config, options
 from cpt.plugins.manager import Plugin
 from cpt.plugins.offers import plural

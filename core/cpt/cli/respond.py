@@ -13,9 +13,9 @@ import click
 
 from cpt import paths
 from cpt.cli.command import DRY_RUN, PipelineCommand, prepare, run_folder
-from cpt.cli.estimates import print_estimates
-from cpt.cli.output import json_option, print_json, summed_up
-from cpt.cli.summary import bill_lines
+from cpt.cli.printing.estimates import print_estimates
+from cpt.cli.printing.output import json_option, print_json, summed_up
+from cpt.cli.printing.summary import bill_lines
 from cpt.errors import BadData, CptError
 
 if TYPE_CHECKING:

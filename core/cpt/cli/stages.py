@@ -10,9 +10,9 @@ import attrs
 import click
 
 from cpt.cli.command import DRY_RUN, PipelineCommand, prepare
-from cpt.cli.estimates import print_estimates
-from cpt.cli.output import json_option, takes_json
-from cpt.cli.summary import conclude
+from cpt.cli.printing.estimates import print_estimates
+from cpt.cli.printing.output import json_option, takes_json
+from cpt.cli.printing.summary import conclude
 from cpt.errors import CptError
 
 if TYPE_CHECKING:

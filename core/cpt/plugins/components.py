@@ -18,7 +18,7 @@ NEEDS = get_args(Need)
 def check_component(cls: Any, base: type[Component], hook: str) -> None:
     """Raise `TypeError` or `ValueError`, in one line, if `cls` cannot be a component."""
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise TypeError(f"{hook} must return classes derived from {_where(base)}, got {cls!r}")
+        raise TypeError(f"{hook} must return classes derived from cpt.{base.__name__}, got {cls!r}")
     _check_name(cls)
     _check_options(cls)
     if issubclass(cls, Loss):
@@ -89,7 +89,7 @@ def _without_type(cls: type[Component]) -> Iterator[str]:
     """
     yield from (field.name for field in attrs.fields(cls) if field.type is None)
     for derived in cls.__mro__[: cls.__mro__.index(Component)]:
-        if issubclass(derived, Component) and derived.__module__ != Component.__module__:
+        if issubclass(derived, Component) and not derived.__module__.startswith("cpt."):
             for name in filter(partial(_is_plain, derived), vars(derived)):
                 if not _is_declared(name, derived):
                     yield name

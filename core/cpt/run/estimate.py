@@ -13,8 +13,8 @@ from cpt.asking.money.estimates import DryRun, Estimate
 from cpt.asking.money.prices import Prices
 from cpt.data import read_prompts
 from cpt.errors import NoPair
-from cpt.returns import call
 from cpt.roles import Ask
+from cpt.roles.returns import call
 from cpt.run.stage import Run, needed
 from cpt.types import Prompt
 

@@ -14,8 +14,8 @@ from cpt.asking.journal import keys, schema
 from cpt.asking.journal.journal import find
 from cpt.asking.journal.queries import mean_output_tokens
 from cpt.asking.money.prices import Prices
-from cpt.returns import checked_responses
 from cpt.roles import Local, Responder
+from cpt.roles.returns import checked_responses
 from cpt.types import Prompt, Response, Usage
 
 if TYPE_CHECKING:

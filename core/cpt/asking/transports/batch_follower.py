@@ -18,7 +18,7 @@ from cpt.asking.transports.batch_log import Batch, BatchLog
 from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.batch_waiters import Waiters
 from cpt.errors import AskError, Denied, Rejected, Unreachable
-from cpt.returns import checked_response
+from cpt.roles.returns import checked_response
 from cpt.service.batch import BatchService
 from cpt.types import Response
 

@@ -20,8 +20,8 @@ from cpt.errors import (
     Stopped,
     Unreachable,
 )
-from cpt.returns import call, checked_response
 from cpt.roles import Responder, Service
+from cpt.roles.returns import call, checked_response
 from cpt.service.credentials import scrub
 from cpt.service.ratelimits import Refill, listen
 from cpt.types import Outcome, Prompt, Response, Usage

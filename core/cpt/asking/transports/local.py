@@ -8,8 +8,8 @@ from concurrent.futures import Executor
 import attrs
 
 from cpt.asking.stop import Stop
-from cpt.returns import checked_responses, naming
 from cpt.roles import Local
+from cpt.roles.returns import checked_responses, naming
 from cpt.types import Prompt, Response
 
 

@@ -18,8 +18,8 @@ from cpt.config import AFTER, BEFORE, Control
 from cpt.data import read_prompts
 from cpt.errors import during
 from cpt.files import write_text
-from cpt.returns import call, checked_scores
 from cpt.roles import Ask, Evaluator, Responder
+from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
 from cpt.run.read import Scores
 from cpt.run.stage import Run, Summary, needed

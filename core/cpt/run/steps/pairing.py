@@ -14,8 +14,8 @@ from cpt.asking import in_order
 from cpt.data import each_pair, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped, during
 from cpt.files import clear, writing_lines
-from cpt.returns import call, checked_pairs
 from cpt.roles import Ask, Pairer
+from cpt.roles.returns import call, checked_pairs
 from cpt.run.asker import asker
 from cpt.run.stage import Run, Summary, needed
 from cpt.types import Pair, Prompt

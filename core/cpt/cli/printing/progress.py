@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cpt.cli.output import in_short, summed_up
+from cpt.cli.printing.output import in_short, summed_up
 from cpt.hookspecs import hookimpl
 
 BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")

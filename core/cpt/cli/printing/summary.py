@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from cpt.cli.output import first_of, print_json, summed_up
+from cpt.cli.printing.output import first_of, print_json, summed_up
 from cpt.files import read_json, read_lines
 
 if TYPE_CHECKING:

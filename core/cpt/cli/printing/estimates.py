@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from cpt.cli.output import print_json
+from cpt.cli.printing.output import print_json
 
 if TYPE_CHECKING:
     from cpt.asking.money.estimates import Estimate

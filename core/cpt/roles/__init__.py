@@ -1,0 +1,32 @@
+"""The parts that a run is made of. Subclass one, give it a name, hand it to a hook."""
+
+from cpt.roles.component import NOT_IDENTITY, PATH, Component
+from cpt.roles.evaluator import Evaluator
+from cpt.roles.judge import Judge
+from cpt.roles.loss import Loss, Need
+from cpt.roles.observer import Observer
+from cpt.roles.pairer import Pairer
+from cpt.roles.responder import Ask, Local, Responder, Service
+from cpt.roles.scheduler import Scheduler
+
+__all__ = [
+    "NOT_IDENTITY",
+    "PATH",
+    "ROLES",
+    "Ask",
+    "Component",
+    "Evaluator",
+    "Judge",
+    "Local",
+    "Loss",
+    "Need",
+    "Observer",
+    "Pairer",
+    "Responder",
+    "Scheduler",
+    "Service",
+]
+
+ROLES: dict[str, type[Component]] = {
+    cls.role: cls for cls in (Responder, Judge, Pairer, Scheduler, Loss, Evaluator, Observer)
+}

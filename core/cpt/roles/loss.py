@@ -1,0 +1,49 @@
+"""Losses say how wrong the model is on each pair."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+
+from cpt.roles.component import Component
+from cpt.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+Need = Literal["rejected", "reference", "tokens", "mismatched"]
+
+
+@attrs.frozen
+class Loss(Component):
+    """Scores a batch of pairs: lower is better, one number for each pair."""
+
+    role = "loss"
+    needs: ClassVar[frozenset[Need]] = frozenset({"rejected", "reference"})
+    """What is computed beside the chosen side; a loss pays for nothing that it does not name."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the loss of each pair. Shape (pairs,).
+
+        The loss of a pair must not depend on which other pairs are in the batch, as a step may be
+        cut anywhere; core tries that once in every training.
+        """
+
+    def metrics(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what to log beside the loss: one number for each pair, by name. Shape (pairs,).
+
+        Called without gradient for every batch that the loss was called with. The mean over all
+        pairs since the last line is logged as `LOSS/NAME`, pair weights left aside. A name has no
+        blanks, and every batch gives the same names. The default is none.
+        """
+        return {}
+
+    @property
+    def reward_scale(self) -> float:
+        """What turns a log-ratio into a reward in the metrics: `beta` where there is one."""
+        return float(getattr(self, "beta", 1.0))

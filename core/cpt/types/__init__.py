@@ -1,0 +1,20 @@
+"""The records that flow through a run, and the batch that a loss sees."""
+
+from cpt.types.batch import Batch, Logps, TokenLogps
+from cpt.types.outcome import Outcome
+from cpt.types.pairs import Pair, Score, Verdict
+from cpt.types.responses import Message, Prompt, Response, Usage
+
+__all__ = [
+    "Batch",
+    "Logps",
+    "Message",
+    "Outcome",
+    "Pair",
+    "Prompt",
+    "Response",
+    "Score",
+    "TokenLogps",
+    "Usage",
+    "Verdict",
+]

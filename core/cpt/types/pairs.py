@@ -1,0 +1,90 @@
+"""Preferences, and the judgements and scores that say how good answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf, sqrt
+from typing import Any
+
+import attrs
+
+from cpt.errors import WrongReturn
+from cpt.types.checks import has_finite_scores, has_its_interval, is_a
+from cpt.types.responses import Prompt, Response
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """What a judge found: one score for each response, in the order they were given."""
+
+    scores: tuple[float | None, ...] = attrs.field(validator=has_finite_scores)
+    """Higher is better, finite; None where the judge gave nothing that can be read."""
+    rationale: str = ""
+    raw: tuple[str, ...] = ()
+    """The judge's own words, one text for each time it was asked."""
+
+
+@attrs.frozen(kw_only=True)
+class Pair:
+    """A preference: to this prompt, `chosen` rather than `rejected`."""
+
+    prompt: Prompt = attrs.field(validator=is_a(Prompt))
+    chosen: Response = attrs.field(validator=is_a(Response))
+    rejected: Response = attrs.field(validator=is_a(Response))
+    pairer: str = ""
+    """Which pairer made it."""
+    tier: int = 0
+    """How far apart the two are, in whole steps: 1 is the hardest to tell, 0 is unknown."""
+    margin: float | None = None
+    """How clear the preference is, in the pairer's unit: rungs, judge points, edit distance."""
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    weight: float = 1.0
+    """What its loss is multiplied by."""
+    rationale: str = ""
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+    id: str = attrs.field()
+
+    @id.default
+    def _id(self) -> str:
+        # Defaults come before validators, whose complaint about a wrong part is the clearer one.
+        prompt, chosen, rejected = (
+            getattr(part, name, None)
+            for part, name in (
+                (self.prompt, "id"),
+                (self.chosen, "author"),
+                (self.rejected, "author"),
+            )
+        )
+        return f"{prompt}/{chosen}>{rejected}"
+
+
+@attrs.frozen(kw_only=True)
+class Score:
+    """One measured quantity, with its uncertainty. Raises `WrongReturn` if the two do not fit."""
+
+    value: float
+    low: float
+    """Lower end of the 95% interval."""
+    high: float
+    """Upper end of the 95% interval; infinite only where a single value was measured."""
+    each: Mapping[str, float] = attrs.field(factory=dict, repr=False)
+    """The value of every prompt by its id: what a paired comparison needs."""
+
+    def __attrs_post_init__(self) -> None:
+        has_its_interval(self)
+
+    @classmethod
+    def mean(cls, each: Mapping[str, float]) -> Score:
+        """The mean over prompts, with its normal interval; that of a single value is infinite.
+
+        Raises `WrongReturn` if there is no value.
+        """
+        from statistics import fmean, stdev  # slow to import
+
+        values = list(each.values())
+        if not values:
+            raise WrongReturn("Score.mean: there is no value to take the mean of.")
+        middle = fmean(values)
+        half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
+        return cls(value=middle, low=middle - half, high=middle + half, each=each)

@@ -1,0 +1,74 @@
+"""What a model is asked, and what it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+from cpt.errors import NoPair
+from cpt.types.outcome import Outcome, outcome_of
+
+
+@attrs.frozen
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class Prompt:
+    """What a model is asked."""
+
+    id: str
+    messages: tuple[Message, ...]
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+    """Other columns of the row it came from."""
+
+    @property
+    def text(self) -> str:
+        """What is asked, as one text: the only message, or a transcript of several."""
+        if len(self.messages) == 1:
+            return self.messages[0].content
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in self.messages)
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens that one request took, as its provider counted them."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    """The part of `input_tokens` that the provider had cached."""
+    output_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """What one responder answered to one prompt, or why it did not."""
+
+    prompt_id: str
+    text: str
+    author: str
+    """Who wrote it: a model's name."""
+    outcome: Outcome = attrs.field(default=Outcome.ANSWERED, converter=outcome_of)
+    """How the request ended; a plain word is converted."""
+    finish_reason: str = ""
+    """Why the text ended, in the provider's own word."""
+    detail: str = ""
+    """What went wrong, in one line, where `outcome` is not `answered`."""
+    usage: Usage = Usage()
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def expect(self, *allowed: str) -> Response:
+        """Itself if it was answered (or has an `allowed` outcome), else raise `NoPair`."""
+        if self.outcome is Outcome.ANSWERED or self.outcome in allowed:
+            return self
+        raise NoPair(
+            self.outcome.value,
+            f"{self.author}: {self.detail or self.finish_reason or self.outcome}",
+            self.text,
+        )
