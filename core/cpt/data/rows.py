@@ -90,14 +90,15 @@ def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
 
 
 def _plain_rows(source: str | Path, table: str) -> Iterator[tuple[Any, str]]:
-    path = Path(paths.resolve(str(source)))
+    source = paths.resolve(str(source))
+    path = Path(source)
     if path.is_dir():
         for file in _files_in(path, table):
             yield from _rows_of(file)
     elif path.exists():
         yield from _rows_of(path)
-    elif HUB_ID.fullmatch(str(source)) and _suffix(path) not in READERS:
-        yield from _hub_rows(str(source))
+    elif HUB_ID.fullmatch(source) and _suffix(path) not in READERS:
+        yield from _hub_rows(source)
     else:
         raise BadData(f"{source}: no such file or folder.")
 
