@@ -109,7 +109,7 @@ def test_an_option_out_of_range_is_refused_by_its_address(
 def resolved(**values: Any) -> config.Config:
     """The configuration with these options, `scripted` among its responders."""
     registry = Registry.collect(load_plugins())
-    registry.components["responder", "scripted"] = Scripted
+    registry = registry.including(Scripted)
     given = [config.Layer("a test", dict(config.flatten(values)))]
     return config.resolve(config.stack(given, registry), registry)
 

@@ -149,11 +149,11 @@ def test_what_failed_is_tried_again_where_one_process_works(
 
 
 def test_every_option_of_a_run_belongs_to_a_stage_that_the_report_knows():
-    """All but those of `cpt respond`, and how responders are asked, which decides nothing."""
+    """All but those of `cpt respond`, and those that decide no result."""
     from cpt.report.read.recipe import PARTS
     from cpt.report.read.run import TITLES
 
     options = {field.name for field in attrs.fields(config.Config)}
-    assert set(PARTS) == options - {"responder", "samples", "asking"}
+    assert set(PARTS) == options - {"responder", "samples", "asking", "observers"}
     assert list(TITLES) == ["prompts", "pairs", "model", "controls", "scores"]
     assert all(TITLES.values())

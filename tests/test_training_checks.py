@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from cpt.cli.tell import in_short
+from cpt.cli.printing.output import in_short
 from torch import Tensor
 
 from cpt import Batch, CptError, Loss, Pair, Scheduler

@@ -41,5 +41,5 @@ def test_on_a_terminal_the_bar_moves_at_every_step(monkeypatch: pytest.MonkeyPat
         (task,) = progress._bar.tasks
         assert (task.completed, task.fields["metrics"]) == (2, SHOWN)
     finally:
-        progress.cpt_stage_ended("model", 1.0, {"steps": 4})
+        progress.cpt_stage_ended("model", 1.0, {"steps": 4}, control="")
     assert "model done in 1.0 s: steps 4" in sys.stderr.getvalue()  # type: ignore[attr-defined]
