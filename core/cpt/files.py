@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -40,6 +41,25 @@ def clear(path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         if left != _temporary(path):
             left.unlink(missing_ok=True)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every reader takes: a number that is not finite is null.
+
+    What JSON has no form for is written as its text.
+    """
+    try:
+        return json.dumps(value, indent=indent, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,7 +100,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def writing_lines(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]:
     """A function that writes one record a line as JSON; the file is whole or not there."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yield lambda record: file.write(json.dumps(record) + "\n")
+        yield lambda record: file.write(json_text(record) + "\n")
 
 
 def _temporary(path: Path) -> Path:

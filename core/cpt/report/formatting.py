@@ -38,7 +38,15 @@ def signed(value: float, decimals: int, sign: bool = False) -> str:
 
 
 def with_interval(score: Score, decimals: int, sign: bool = False) -> str:
-    """`0.824 ± 0.014`, or both ends where the value is not in the middle of them."""
+    """`0.824 ± 0.014`, or both ends where the value is not in the middle of them.
+
+    Where not all prompts are measured, also over how many: `(9 of 12 prompts)`.
+    """
+    measured = f" ({score.n:,} of {counted(score.of, 'prompt')})" if score.missing else ""
+    return f"{_with_interval(score, decimals, sign)}{measured}"
+
+
+def _with_interval(score: Score, decimals: int, sign: bool) -> str:
     value = signed(score.value, decimals, sign)
     if not (math.isfinite(score.low) and math.isfinite(score.high)):
         return f"{value} (no interval)"

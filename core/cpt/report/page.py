@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cpt.report import figures, formatting, sentences
 from cpt.report.read.run import RunData
+from cpt.run.scores import measured
 
 TEMPLATES = Path(__file__).with_name("templates")
 FILTERS = (
@@ -19,6 +20,7 @@ FILTERS = (
     formatting.share,
     formatting.signed,
     formatting.with_interval,
+    measured,
     sentences.about_scores,
     sentences.about_training,
     sentences.last_metrics,

@@ -10,15 +10,13 @@ import attrs
 
 from cpt import data
 from cpt.data.rows import read_rows
-from cpt.errors import BadData, CptError, WrongReturn
-from cpt.files import read_json, read_lines
+from cpt.errors import BadData, CptError
+from cpt.files import read_lines
 from cpt.run.record.folder import Folder
-from cpt.types import Pair, Prompt, Response, Score
+from cpt.run.scores import Scores, read_scores
+from cpt.types import Pair, Prompt, Response
 
 T = TypeVar("T")
-
-Scores = dict[str, dict[str, Score]]
-"""By what was measured (`before`, `after`, a control), then by the name of the score."""
 
 
 def open_run(path: str | Path) -> RunReader:
@@ -103,20 +101,6 @@ class RunReader:
 
     def _records(self, name: str, read: Callable[[Path], Iterable[T]], command: str) -> Records[T]:
         return Records(self.path / name, read, command)
-
-
-def read_scores(path: Path) -> Scores:
-    """The scores in a `scores.json`, none if it is not there. Raises `BadData` if damaged."""
-    plain = read_json(path)
-    if plain is None:
-        return {}
-    try:
-        return {
-            model: {name: Score(**score) for name, score in named.items()}
-            for model, named in plain["scores"].items()
-        }
-    except (TypeError, KeyError, AttributeError, WrongReturn) as error:
-        raise BadData(f"{path}: not the scores of a run ({error}).") from error
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from cpt.errors import CptError
-from cpt.files import write_text
+from cpt.files import json_text, write_text
 from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training import metrics
@@ -203,7 +203,7 @@ def _finish(state: State, output: Path) -> Mapping[str, Any]:
             "steps": plan.steps,
             "metrics": last,
         }
-        write_text(output / "training.json", json.dumps(summary, indent=1))
+        write_text(output / "training.json", json_text(summary, indent=1))
     export(accelerator, state.module, plan, output, metrics=last)
     accelerator.free_memory()
     return _read_summary(output)

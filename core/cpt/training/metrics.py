@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cpt.files import write_text
+from cpt.files import json_text, write_text
 from cpt.roles import Loss
 from cpt.types import Batch
 
@@ -111,7 +111,7 @@ def _read(values: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
 def append(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line of metrics."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(json_text(line) + "\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def keep_until(path: Path, step: int) -> None:
     """Drop what was written after a step, as a resumed run writes it again."""
     kept = [line for line in _whole_lines(path) if line["step"] <= step]
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    write_text(path, "".join(json_text(line) + "\n" for line in kept))
 
 
 def _whole_lines(path: Path) -> Sequence[dict[str, Any]]:

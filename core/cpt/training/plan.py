@@ -13,7 +13,7 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cpt.files import atomic, write_text
+from cpt.files import atomic, json_text, write_text
 from cpt.models import folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
 from cpt.training.checks import refuse_unknown_needs
@@ -138,7 +138,7 @@ def write_plan(plan: Plan, output: Path) -> None:
     with atomic(output / "order.parquet") as temporary:
         pq.write_table(table, temporary)
     found = attrs.asdict(plan.diagnosis) | {"counts": plan.diagnosis.counts}
-    write_text(output / "doctor.json", json.dumps(found, indent=1))
+    write_text(output / "doctor.json", json_text(found, indent=1))
 
 
 def _decides(field: attrs.Attribute[Any], _: Any) -> bool:

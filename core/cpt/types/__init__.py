@@ -2,13 +2,14 @@
 
 from cpt.types.batch import Batch, Logps, TokenLogps
 from cpt.types.outcome import Outcome
-from cpt.types.pairs import Pair, Score, Verdict
+from cpt.types.pairs import Missing, Pair, Score, Verdict
 from cpt.types.responses import Message, Prompt, Response, Usage
 
 __all__ = [
     "Batch",
     "Logps",
     "Message",
+    "Missing",
     "Outcome",
     "Pair",
     "Prompt",

@@ -46,6 +46,8 @@ def has_its_interval(score: Any) -> None:
             raise WrongReturn(
                 f"{score}: the value of prompt {prompt!r} is {value!r}, not a number."
             )
+    for prompt in score.each.keys() & score.missing.keys():
+        raise WrongReturn(f"{score}: prompt {prompt!r} has a value and is missing, too.")
 
 
 def _is_number(value: Any) -> bool:

@@ -13,6 +13,18 @@ from cpt.types.checks import has_finite_scores, has_its_interval, is_a
 from cpt.types.responses import Prompt, Response
 
 
+@attrs.frozen
+class Missing:
+    """Why something was not measured."""
+
+    reason: str
+    """A short name that is counted: `unread`, `over_budget`, or another outcome of a request."""
+    detail: str = ""
+    """What happened here, in one line."""
+    raw: str = ""
+    """The text that could not be used, whole."""
+
+
 @attrs.frozen(kw_only=True)
 class Verdict:
     """What a judge found: one score for each response, in the order they were given."""
@@ -21,7 +33,18 @@ class Verdict:
     """Higher is better, finite; None where the judge gave nothing that can be read."""
     rationale: str = ""
     raw: tuple[str, ...] = ()
-    """The judge's own words, one text for each time it was asked."""
+    """The judge's own words, one text for each response."""
+    missing: tuple[Missing | None, ...] = ()
+    """Why a response has no score, in the order of `scores`; None where it has one."""
+
+    def score_of(self, place: int) -> float | Missing:
+        """The score of one response, or why it has none."""
+        score = self.scores[place]
+        if score is not None:
+            return score
+        reason = self.missing[place] if place < len(self.missing) else None
+        raw = self.raw[place] if place < len(self.raw) else ""
+        return reason or Missing("no_score", "the judge gave no score", raw)
 
 
 @attrs.frozen(kw_only=True)
@@ -69,13 +92,25 @@ class Score:
     high: float
     """Upper end of the 95% interval; infinite only where a single value was measured."""
     each: Mapping[str, float] = attrs.field(factory=dict, repr=False)
-    """The value of every prompt by its id: what a paired comparison needs."""
+    """The value of every measured prompt by its id: what a paired comparison needs."""
+    missing: Mapping[str, Missing] = attrs.field(factory=dict, repr=False)
+    """Why the other prompts have no value, by id."""
 
     def __attrs_post_init__(self) -> None:
         has_its_interval(self)
 
+    @property
+    def n(self) -> int:
+        """How many prompts were measured; 0 for a score without values by prompt."""
+        return len(self.each)
+
+    @property
+    def of(self) -> int:
+        """How many prompts there are, measured or missing."""
+        return len(self.each.keys() | self.missing.keys())
+
     @classmethod
-    def mean(cls, each: Mapping[str, float]) -> Score:
+    def mean(cls, each: Mapping[str, float], missing: Mapping[str, Missing] | None = None) -> Score:
         """The mean over prompts, with its normal interval; that of a single value is infinite.
 
         Raises `WrongReturn` if there is no value.
@@ -87,4 +122,6 @@ class Score:
             raise WrongReturn("Score.mean: there is no value to take the mean of.")
         middle = fmean(values)
         half = 1.96 * stdev(values) / sqrt(len(values)) if len(values) > 1 else inf
-        return cls(value=middle, low=middle - half, high=middle + half, each=each)
+        return cls(
+            value=middle, low=middle - half, high=middle + half, each=each, missing=missing or {}
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +9,8 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
 import click
+
+from cpt.files import json_text
 
 MOST_NAMED = 3
 SHOWN = {
@@ -37,8 +38,7 @@ def takes_json(command: click.Command) -> click.Command:
 
 def print_json(result: Any, indent: int | None = None) -> None:
     """Print the result of a command that was given `--json`."""
-    text = json.dumps(result, indent=indent, default=str)
-    click.echo(text, file=click.get_current_context().meta["result"])
+    click.echo(json_text(result, indent), file=click.get_current_context().meta["result"])
 
 
 def _reserve(ctx: click.Context, _: click.Parameter, as_json: bool) -> bool:
@@ -82,7 +82,7 @@ def in_short(metrics: Mapping[str, float]) -> str:
     """The metrics that a line has room for, and those of the loss itself (`LOSS/NAME`)."""
     own = {name: name for name in metrics if "/" in name and not _is_ours(name)}
     shown = {name: label for name, label in (SHOWN | own).items() if name in metrics}
-    return "  ".join(f"{label} {metrics[name]:.4g}" for name, label in shown.items())
+    return "  ".join(f"{label} {_short(metrics[name])}" for name, label in shown.items())
 
 
 def _is_ours(name: str) -> bool:

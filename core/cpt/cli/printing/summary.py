@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from collections import defaultdict
@@ -13,11 +14,13 @@ import attrs
 import click
 
 from cpt.cli.printing.output import first_of, print_json, summed_up
-from cpt.files import read_json, read_lines
+from cpt.files import read_lines
+from cpt.run.scores import Scores, changes, measured, read_scores, summary_of
 
 if TYPE_CHECKING:
     from cpt.asking.journal.queries import Charge
     from cpt.run.record.folder import Folder
+    from cpt.types import Score
 
 WIDE = 200
 """Columns of a file or a pipe."""
@@ -38,11 +41,11 @@ def conclude(folder: Folder, as_json: bool) -> None:
 def print_summary(folder: Folder, as_json: bool) -> None:
     """Print what is in the folder now."""
     summaries = {name: stage.get("summary", {}) for name, stage in folder.record["stages"].items()}
-    scores = _scores(folder)
+    scores = read_scores(folder.path / "scores.json")
     if as_json:
         paid = [attrs.asdict(charge) for charge in _charges(folder.path / "journal.sqlite")]
         plain = {"output": str(folder.path), "stages": summaries, "bill": paid}
-        print_json(plain | scores)
+        print_json(plain | (summary_of(scores) if scores else {}))
         return
     for label, line in _lines(folder, summaries):
         click.echo(f"{label:<9} {line}")
@@ -56,18 +59,21 @@ def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, 
     yield from ((name, summed_up(summary)) for name, summary in summaries.items())
     yield from (("no pair", line) for line in _prompts_without_pairs(folder))
     yield from (("dropped", line) for line in _names_of_dropped(folder))
+    yield from (("measured", line) for line in _incomplete_scores(folder))
     yield from (("paid", line) for line in bill_lines(folder.path / "journal.sqlite"))
 
 
-def _scores(folder: Folder) -> dict[str, Any]:
-    plain: dict[str, Any] = read_json(folder.path / "scores.json") or {"scores": {}}
-    for named in plain["scores"].values():
-        for score in named.values():
-            score.pop("each")
-    return plain if plain["scores"] else {}
+def _incomplete_scores(folder: Folder) -> Iterator[str]:
+    """Each score that leaves prompts out, with the reasons; whether they are asked again."""
+    for model, named in read_scores(folder.path / "scores.json").items():
+        for name, score in named.items():
+            if score.missing:
+                yield f"{model} {name}: {measured(score)}"
+    if folder.stage("scores").get("summary", {}).get("unfinished"):
+        yield "failures that may pass are asked again by the same command"
 
 
-def table(scores: Mapping[str, Any]) -> None:
+def table(scores: Scores) -> None:
     """Every score with its 95% interval, and its change from `before` prompt by prompt."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -75,29 +81,36 @@ def table(scores: Mapping[str, Any]) -> None:
 
     from cpt.config import BEFORE
 
-    names = list(dict.fromkeys(name for named in scores["scores"].values() for name in named))
+    names = list(dict.fromkeys(name for named in scores.values() for name in named))
     shown = Table(box=SIMPLE_HEAD)
     shown.add_column("", no_wrap=True)
     for name in names:
         shown.add_column(name, justify="right", no_wrap=True)
         shown.add_column("change", justify="right", no_wrap=True)
-    for who, named in scores["scores"].items():
-        change = {} if who == BEFORE else scores["change"][who]
+    for who, named in scores.items():
+        change = {} if who == BEFORE else changes(scores.get(BEFORE, {}), named)
         shown.add_row(who, *_cells(names, named, change))
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(shown)
-    console.print("± is half of the 95% interval; changes are taken prompt by prompt.")
+    console.print(
+        "± is half of the 95% interval; changes are taken prompt by prompt, over the prompts that "
+        "both models have."
+    )
 
 
-def _cells(names: list[str], named: Mapping[str, Any], change: Mapping[str, Any]) -> Iterator[str]:
+def _cells(
+    names: list[str], named: Mapping[str, Score], change: Mapping[str, Score]
+) -> Iterator[str]:
     for name in names:
         yield _interval(named[name], sign="") if name in named else ""
         yield _interval(change[name], sign="+") if name in change else ""
 
 
-def _interval(score: Mapping[str, float], sign: str) -> str:
-    half = (score["high"] - score["low"]) / 2
-    return f"{score['value']:{sign}.3f} ± {half:.3f}"
+def _interval(score: Score, sign: str) -> str:
+    half = (score.high - score.low) / 2
+    interval = f"± {half:.3f}" if math.isfinite(half) else "(no interval)"
+    prompts = f" ({score.n} of {score.of} prompts)" if score.missing else ""
+    return f"{score.value:{sign}.3f} {interval}{prompts}"
 
 
 def bill_lines(journal: Path) -> Iterator[str]:

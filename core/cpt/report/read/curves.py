@@ -85,7 +85,7 @@ def read_curves(run: Path) -> TrainingCurves | None:
         steps=lines[-1]["step"],
         lines=len(lines),
         metrics={name: _curve(lines, name) for name in names},
-        last=lines[-1],
+        last={name: _number(value) for name, value in lines[-1].items()},
         sides=tuple(
             _side(name, lines, doctor)
             for name in ("chosen", "rejected")
@@ -124,8 +124,13 @@ def _tail(lines: Sequence[Line]) -> list[Span]:
 
 def _mean(spans: Sequence[Span], name: str) -> float:
     """The mean over steps: a line for more steps counts for more."""
-    known = [(end - begin, float(line[name])) for begin, end, line in spans if name in line]
+    known = [(end - begin, _number(line[name])) for begin, end, line in spans if name in line]
     return sum(steps * value for steps, value in known) / sum(steps for steps, _ in known)
+
+
+def _number(value: float | None) -> float:
+    """One that is not finite is null in JSON."""
+    return math.nan if value is None else float(value)
 
 
 def _curve(lines: Sequence[Line], name: str) -> Curve:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from cpt.config import AFTER, BEFORE
-from cpt.files import read_json
-from cpt.run import read
-from cpt.run.steps.evaluation import changes
+from cpt.run import scores as recorded
+from cpt.run.scores import changes
 from cpt.types import Score
 
 
@@ -24,9 +22,9 @@ class ModelResult:
     """`before`, `after` or the name of a control."""
     score: Score
     change: Score | None = None
-    """This model minus `before`, prompt by prompt."""
+    """This model minus `before`, over the prompts that both have."""
     lead: Score | None = None
-    """`after` minus this model, prompt by prompt; None for `before` and `after`."""
+    """`after` minus this model, over the prompts that both have; None for those two."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +33,7 @@ class ScoreTable:
 
     name: str
     prompts: int
+    """How many there are, measured or not."""
     decimals: int
     """How many decimals are worth printing beside the widest interval."""
     results: tuple[ModelResult, ...]
@@ -48,21 +47,19 @@ def read_scores(run: Path) -> tuple[ScoreTable, ...]:
 
     Raises `BadData` if it is damaged.
     """
-    scores = read.read_scores(run / "scores.json")
-    change = read_json(run / "scores.json")["change"] if scores else {}
+    scores = recorded.read_scores(run / "scores.json")
     names = dict.fromkeys(name for named in scores.values() for name in named)
-    return tuple(_table(name, scores, change) for name in names)
+    return tuple(_table(name, scores) for name in names)
 
 
-def _table(
-    name: str, scores: Mapping[str, Mapping[str, Score]], change: Mapping[str, Any]
-) -> ScoreTable:
+def _table(name: str, scores: Mapping[str, Mapping[str, Score]]) -> ScoreTable:
+    before, after = scores.get(BEFORE, {}), scores.get(AFTER, {})
     results = tuple(
         ModelResult(
             model=model,
             score=named[name],
-            change=None if model == BEFORE else _score(change.get(model, {}).get(name)),
-            lead=None if model in (BEFORE, AFTER) else _lead(name, named, scores.get(AFTER, {})),
+            change=None if model == BEFORE else changes(before, named).get(name),
+            lead=None if model in (BEFORE, AFTER) else changes(named, after).get(name),
         )
         for model, named in scores.items()
         if name in named
@@ -70,18 +67,10 @@ def _table(
     known = [result.score for result in results]
     return ScoreTable(
         name=name,
-        prompts=max(len(score.each) for score in known),
+        prompts=max(score.of for score in known),
         decimals=_decimals(known),
         results=results,
     )
-
-
-def _score(plain: Mapping[str, Any] | None) -> Score | None:
-    return Score(**plain) if plain else None
-
-
-def _lead(name: str, other: Mapping[str, Score], after: Mapping[str, Score]) -> Score | None:
-    return _score(changes(other, after).get(name))
 
 
 def _decimals(scores: Sequence[Score]) -> int:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import attrs
 
 from cpt import paths
+from cpt.asking.stats import Stats
 from cpt.config import AFTER, BEFORE, Control
 from cpt.data import read_prompts
-from cpt.errors import during
-from cpt.files import write_text
+from cpt.errors import CptError, Stopped, during
 from cpt.roles import Ask, Evaluator, Responder
 from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
-from cpt.run.read import Scores
+from cpt.run.scores import Scores, write_scores
 from cpt.run.stage import Run, Summary, needed
-from cpt.types import Prompt, Score
+from cpt.types import Missing, Prompt, Score
 
 
 def ready(run: Run) -> None:
@@ -39,16 +36,10 @@ def evaluate(run: Run) -> Summary:
     if not run.config.evaluators:
         return {"evaluators": 0}
     prompts = list(_prompts(run))
-    scores = asyncio.run(_evaluate(run, prompts))
-    plain = {
-        "scores": {
-            model: {name: attrs.asdict(score) for name, score in named.items()}
-            for model, named in scores.items()
-        },
-        "change": {model: changes(scores[BEFORE], named) for model, named in scores.items()},
-    }
-    write_text(run.path / "scores.json", json.dumps(plain, indent=1))
-    return {"prompts": len(prompts), "models": len(scores)}
+    scores, unfinished = asyncio.run(_evaluate(run, prompts))
+    write_scores(run.path / "scores.json", scores)
+    counts = {"prompts": len(prompts), "models": len(scores)}
+    return counts | ({"unfinished": unfinished} if unfinished else {})
 
 
 def _prompts(run: Run) -> Iterator[Prompt]:
@@ -57,12 +48,27 @@ def _prompts(run: Run) -> Iterator[Prompt]:
     return islice(read_prompts(source), limit)
 
 
-async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> Scores:
+async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> tuple[Scores, int]:
+    """The scores of every model, and how many requests are unfinished."""
     scores: Scores = {}
     async with asker(run, "scores") as ask:
-        for who, model in _models(run):
-            scores[who] = await measure(run.config.evaluators, model, prompts, ask)
-    return scores
+        try:
+            for who, model in _models(run):
+                scores[who] = await measure(run.config.evaluators, model, prompts, ask)
+        except CptError:
+            _stop_over_budget(run, ask.stats)
+            raise
+        _stop_over_budget(run, ask.stats)
+    return scores, ask.stats.unfinished
+
+
+def _stop_over_budget(run: Run, stats: Stats) -> None:
+    """Raise `Stopped` if anything was not asked for want of money."""
+    if over := stats.outcomes["over_budget"]:
+        raise Stopped(
+            f"{run.path}: the budget is used up and {over} requests of the evaluation were not "
+            "sent. Every answer is kept: the same command with a larger --budget goes on."
+        )
 
 
 async def measure(
@@ -74,8 +80,21 @@ async def measure(
         with during(f"the evaluator {evaluator.name!r} measured a model"):
             returned = await call(evaluator, evaluator.evaluate, model, prompts, ask)
         for name, score in checked_scores(evaluator, returned).items():
-            found[f"{evaluator.name}/{name}"] = score
+            found[f"{evaluator.name}/{name}"] = _of_all(score, prompts)
     return found
+
+
+def _of_all(score: Score, prompts: Sequence[Prompt]) -> Score:
+    """The score with a reason for every prompt that it leaves out."""
+    if not score.each:
+        return score
+    unnamed = Missing("not_measured", "the evaluator left it out")
+    missing = {
+        prompt.id: score.missing.get(prompt.id, unnamed)
+        for prompt in prompts
+        if prompt.id not in score.each
+    }
+    return attrs.evolve(score, missing=missing)
 
 
 def _models(run: Run) -> Iterator[tuple[str, Responder]]:
@@ -99,20 +118,3 @@ def _speaking(run: Run, model: str, control: Control | None = None) -> Responder
 def control_path(run: Path, name: str) -> Path:
     """The run folder of one control."""
     return run / "controls" / name
-
-
-def changes(before: Mapping[str, Score], after: Mapping[str, Score]) -> dict[str, dict[str, float]]:
-    """The mean change of each score with its 95% interval, prompt by prompt."""
-    return {
-        name: _paired(before[name], after[name])
-        for name in after
-        if name in before and before[name].each.keys() & after[name].each.keys()
-    }
-
-
-def _paired(before: Score, after: Score) -> dict[str, float]:
-    shared = before.each.keys() & after.each.keys()
-    gaps = [after.each[prompt] - before.each[prompt] for prompt in shared]
-    half = 1.96 * stdev(gaps) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.inf
-    mean = fmean(gaps)
-    return {"value": mean, "low": mean - half, "high": mean + half}

@@ -1,0 +1,120 @@
+"""Scores as `scores.json` has them, and the change from one model to another."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import attrs
+
+from cpt.config import BEFORE
+from cpt.errors import BadData, WrongReturn
+from cpt.files import json_text, read_json, write_text
+from cpt.types import Missing, Score
+
+LONGEST = 200
+"""Characters of the reasons for what is missing."""
+Scores = dict[str, dict[str, Score]]
+"""By what was measured (`before`, `after`, a control), then by the name of the score."""
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Write `scores.json`: every score, and its change from `before`."""
+    write_text(path, json_text(_plain(scores, _by_prompt), indent=1))
+
+
+def summary_of(scores: Scores) -> dict[str, Any]:
+    """The same as plain data without the values of single prompts."""
+    return _plain(scores, lambda score: {"missing": dict(_reasons(score))})
+
+
+def _plain(scores: Scores, more: Callable[[Score], dict[str, Any]]) -> dict[str, Any]:
+    before = scores.get(BEFORE, {})
+    return {
+        "scores": {
+            model: {name: _numbers(score) | more(score) for name, score in named.items()}
+            for model, named in scores.items()
+        },
+        "change": {
+            model: {name: _numbers(score) for name, score in changes(before, named).items()}
+            for model, named in scores.items()
+        },
+    }
+
+
+def read_scores(path: Path) -> Scores:
+    """The scores in a `scores.json`, none if it is not there. Raises `BadData` if damaged."""
+    plain = read_json(path)
+    if plain is None:
+        return {}
+    try:
+        return {
+            model: {name: _score(score) for name, score in named.items()}
+            for model, named in plain["scores"].items()
+        }
+    except (TypeError, KeyError, AttributeError, WrongReturn) as error:
+        raise BadData(f"{path}: not the scores of a run ({error}).") from error
+
+
+def changes(before: Mapping[str, Score], after: Mapping[str, Score]) -> dict[str, Score]:
+    """The mean change of each score, over the prompts that both sides have."""
+    return {
+        name: _paired(before[name], score)
+        for name, score in after.items()
+        if name in before and before[name].each.keys() & score.each.keys()
+    }
+
+
+def measured(score: Score) -> str:
+    """`9 of 12 prompts measured (2 failed, 1 unread; for one: ...)`."""
+    details = (why.detail for why in score.missing.values() if why.detail)
+    example = next((f"; for one: {detail.rstrip('.')}" for detail in details), "")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in _reasons(score).items())
+    said = f" ({shorten(reasons + example, LONGEST)})" if reasons else ""
+    return f"{score.n} of {score.of} prompts measured{said}"
+
+
+def _paired(before: Score, after: Score) -> Score:
+    gaps = {
+        prompt: value - before.each[prompt]
+        for prompt, value in after.each.items()
+        if prompt in before.each
+    }
+    unpaired = dict.fromkeys(
+        before.each.keys() ^ after.each.keys(),
+        Missing("unpaired", "measured on one side only"),
+    )
+    missing = {**unpaired, **before.missing, **after.missing}
+    return Score.mean(gaps, missing)
+
+
+def _reasons(score: Score) -> Counter[str]:
+    """How many prompts are missing for which reason."""
+    return Counter(why.reason for why in score.missing.values())
+
+
+def _numbers(score: Score) -> dict[str, Any]:
+    """Without an interval, its ends are null."""
+    ends = {"low": score.low, "high": score.high}
+    finite = {name: end if math.isfinite(end) else None for name, end in ends.items()}
+    return {"value": score.value, **finite, "n": score.n, "of": score.of}
+
+
+def _by_prompt(score: Score) -> dict[str, Any]:
+    missing = {prompt: attrs.asdict(why) for prompt, why in score.missing.items()}
+    return {"each": dict(score.each), "missing": missing}
+
+
+def _score(plain: Mapping[str, Any]) -> Score:
+    low, high = plain["low"], plain["high"]
+    return Score(
+        value=plain["value"],
+        low=-math.inf if low is None else low,
+        high=math.inf if high is None else high,
+        each=plain["each"],
+        missing={prompt: Missing(**why) for prompt, why in plain.get("missing", {}).items()},
+    )
