@@ -32,7 +32,7 @@ from cpt.testing import (
     fake_prompts,
 )
 from cpt_judges import Judged, Llm, RewardModel
-from cpt_judges.llm import read_score
+from cpt_judges.reading import read_score
 from cpt_judges.reward_model import Scorer, answered
 from cpt_rlaif import Rlaif
 

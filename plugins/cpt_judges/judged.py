@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -13,8 +14,8 @@ import cpt
 class Judged(cpt.Evaluator):
     """The mean score that a judge gives the model's answers, sampled and greedy.
 
-    A prompt counts if the model answered (or was cut off) and the judge's score can be read. The
-    interval is that of the mean over prompts, at 95%.
+    A prompt counts if the model answered (or was cut off) and the judge's score can be read; the
+    others are named with the reason. The interval is that of the mean over prompts, at 95%.
     """
 
     name = "judged"
@@ -40,21 +41,31 @@ class Judged(cpt.Evaluator):
         from asyncio import gather
 
         scores = await gather(*(self._score(model, prompt, ask) for prompt in prompts))
-        known = {
-            prompt.id: score
-            for prompt, score in zip(prompts, scores, strict=True)
-            if score is not None
-        }
+        found = dict(zip((prompt.id for prompt in prompts), scores, strict=True))
+        known = {name: score for name, score in found.items() if isinstance(score, float)}
+        missing = {name: why for name, why in found.items() if isinstance(why, cpt.Missing)}
         if not known:
             raise cpt.CptError(
                 f"the evaluator {self.name!r}: the judge {self.judge.name!r} scored none of the "
-                f"{len(prompts)} answers of {model.author}."
+                f"{len(prompts)} answers of {model.author} ({_reasons(missing)})."
             )
-        return cpt.Score.mean(known)
+        return cpt.Score.mean(known, missing)
 
-    async def _score(self, model: cpt.Responder, prompt: cpt.Prompt, ask: cpt.Ask) -> float | None:
+    async def _score(
+        self, model: cpt.Responder, prompt: cpt.Prompt, ask: cpt.Ask
+    ) -> float | cpt.Missing:
         try:
             answer = (await ask(model, prompt)).expect("cut_off", "empty")
-            return (await self.judge.judge(prompt, [answer], ask)).scores[0]
-        except cpt.NoPair:
-            return None
+            verdict = await self.judge.judge(prompt, [answer], ask)
+        except cpt.NoPair as none:
+            return cpt.Missing(none.reason, none.detail, none.raw)
+        score = verdict.score_of(0)
+        return score if isinstance(score, cpt.Missing) else float(score)
+
+
+def _reasons(missing: Mapping[str, cpt.Missing]) -> str:
+    """`2 unread, 1 failed; for one: ...`."""
+    counts = Counter(why.reason for why in missing.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    example = next((why.detail.rstrip(".") for why in missing.values() if why.detail), "")
+    return f"{reasons}; for one: {example}" if example else reasons

@@ -9,6 +9,7 @@ import attrs
 from attrs.validators import ge
 
 import cpt
+from cpt_judges.reading import read_score
 
 REQUEST = """\
 You grade an answer that an assistant gave. First comes what it was asked, then its answer.
@@ -25,18 +26,16 @@ How good is it? It should do what was asked, be correct and be clear. Being long
 nothing in itself. First give your reasons in a few sentences. Then write on a last line \
 "Score: " and a number from 1 (of no use) to {scale} (nothing could be better).
 """
-SCORE = re.compile(
-    r"^[\s*_#>`]*score[\s*_`]*[:=][\s*_`\[]*(\d+(?:\.\d+)?)(?:[\s*_`\]]*/\s*(\d+))?",
-    re.IGNORECASE | re.MULTILINE,
-)
+WITHOUT_SCORE = ("cut_off", "refused", "filtered", "empty", "malformed", "rejected")
+"""Outcomes with which the judge gives no score, but is there to judge the next answer."""
 
 
 @attrs.frozen
 class Llm(cpt.Judge):
     """A language model that gives each answer a number, seeing no other answer.
 
-    So the order of the answers cannot count. What it says is kept; without a score in it that can
-    be read there is none.
+    Therefore the order of the answers cannot count. What it says is kept. A text without a score
+    that can be read for certain, or one that was cut off, gives none.
     """
 
     name = "llm"
@@ -44,6 +43,8 @@ class Llm(cpt.Judge):
     """Who judges."""
     scale: int = attrs.field(default=10, validator=ge(2))
     """The best score; the worst is 1."""
+    tries: int = attrs.field(default=1, validator=ge(1))
+    """Most times that it is asked about one answer, until a score can be read."""
 
     async def judge(
         self, prompt: cpt.Prompt, responses: Sequence[cpt.Response], ask: cpt.Ask
@@ -51,26 +52,33 @@ class Llm(cpt.Judge):
         from asyncio import gather
 
         said = await gather(*(self._ask(prompt, response, ask) for response in responses))
+        read = [self._read(answer) for answer in said]
         return cpt.Verdict(
-            scores=tuple(read_score(text, self.scale) for text in said),
-            rationale=said[0] if len(said) == 1 else "",
-            raw=tuple(said),
+            scores=tuple(None if isinstance(one, cpt.Missing) else one for one in read),
+            rationale=said[0].text if len(said) == 1 else "",
+            raw=tuple(answer.text for answer in said),
+            missing=tuple(one if isinstance(one, cpt.Missing) else None for one in read),
         )
 
-    async def _ask(self, prompt: cpt.Prompt, response: cpt.Response, ask: cpt.Ask) -> str:
+    async def _ask(self, prompt: cpt.Prompt, response: cpt.Response, ask: cpt.Ask) -> cpt.Response:
+        """The judge's words: the first with a score, or the last. Raises `NoPair` without them."""
         places = {"{task}": prompt.text, "{answer}": response.text, "{scale}": str(self.scale)}
         request = re.sub("{(?:task|answer|scale)}", lambda place: places[place[0]], REQUEST)
         message = cpt.Message("user", request)
-        said = await ask(self.responder, cpt.Prompt(id=prompt.id, messages=(message,)))
-        # Without a verdict on this answer there is none; without the judge, none on any.
-        return said.expect("cut_off", "refused", "filtered", "empty", "malformed").text
+        question = cpt.Prompt(id=prompt.id, messages=(message,))
+        for sample in range(self.tries):
+            said = (await ask(self.responder, question, sample)).expect(*WITHOUT_SCORE)
+            if not isinstance(self._read(said), cpt.Missing):
+                break
+        return said
 
-
-def read_score(text: str, scale: int) -> float | None:
-    """The last score that a text gives, if it is on the scale."""
-    given = list(SCORE.finditer(text))
-    if not given:
-        return None
-    score, best = given[-1].groups()
-    fits = 1 <= float(score) <= scale and best in (None, str(scale))
-    return float(score) if fits else None
+    def _read(self, said: cpt.Response) -> float | cpt.Missing:
+        """The score in the judge's words, or why there is none."""
+        if said.outcome != "answered":
+            why = said.detail or said.finish_reason or said.outcome
+            return cpt.Missing(said.outcome.value, f"the judge {said.author}: {why}", said.text)
+        score = read_score(said.text, self.scale)
+        if score is None:
+            detail = f"no score from 1 to {self.scale} can be read in what {said.author} wrote"
+            return cpt.Missing("unread", detail, said.text)
+        return score

@@ -48,7 +48,11 @@ class Rlaif(cpt.Pairer):
     ) -> cpt.Pair:
         scores = [score for score in verdict.scores if score is not None]
         if len(scores) < 2:
-            detail = f"{len(answers) - len(scores)} of {len(answers)} scores cannot be read"
+            whys = [verdict.score_of(place) for place in range(len(answers))]
+            first = next(why.detail for why in whys if isinstance(why, cpt.Missing))
+            detail = (
+                f"{len(answers) - len(scores)} of {len(answers)} answers have no score: {first}"
+            )
             raise cpt.NoPair("unparsed", detail, "\n\n".join(verdict.raw))
         best, worst = max(scores), min(scores)
         if best == worst:

@@ -115,6 +115,6 @@ def _score(plain: Mapping[str, Any]) -> Score:
         value=plain["value"],
         low=-math.inf if low is None else low,
         high=math.inf if high is None else high,
-        each=plain["each"],
+        each=plain.get("each", {}),
         missing={prompt: Missing(**why) for prompt, why in plain.get("missing", {}).items()},
     )
