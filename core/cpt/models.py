@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,10 @@ PLAIN = (
     "{{ eos_token if message['role'] == 'assistant' else '\n' }}{% endfor %}"
 )
 """The template of a tokenizer that has none: a line for each turn, answers end with EOS."""
+CONTEXT = ("max_position_embeddings", "max_target_positions", "max_seq_len", "n_positions")
+"""What configurations call the number of positions."""
+POSITIONS = re.compile(r"(?:^|\.)(?:wpe|(?:embed_)?positions?(?:_embed\w*)?|pos_emb\w*)$")
+"""The names of tables with a row for each position."""
 SMALL = 500_000
 """Parameters below which threads wait for each other longer than they compute."""
 DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -139,16 +143,20 @@ def load_tokenizer(folder: Path) -> Any:
 
     Raises `CptError` if there is no tokenizer, or none of its tokens can end an answer.
     """
+    return with_template(bare_tokenizer(folder))
+
+
+def bare_tokenizer(folder: Path) -> Any:
+    """The tokenizer in a model's folder, as it is. Raises `CptError` if there is none."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise CptError(
             f"{folder}: no tokenizer that can be loaded ({first_line(error)}); a model's folder "
             "needs tokenizer.json and tokenizer_config.json."
         ) from error
-    return with_template(tokenizer)
 
 
 def with_template(tokenizer: Any) -> Any:
@@ -162,6 +170,38 @@ def with_template(tokenizer: Any) -> Any:
         begins = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + PLAIN
     return tokenizer
+
+
+def token_ids(
+    tokenizer: Any, chats: Sequence[Sequence[Mapping[str, str]]], **how: bool
+) -> list[list[int] | str]:
+    """The token ids of each conversation in the chat template, or why it has none."""
+    import jinja2
+
+    # A template is a program of its author's, and may fail in any way.
+    failures = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError)
+    try:
+        texts = tokenizer.apply_chat_template(chats, tokenize=False, **how)
+        rows = tokenizer(texts, add_special_tokens=False).input_ids
+    except (*failures, ValueError) as error:
+        if len(chats) == 1:
+            return [f"the chat template refuses it ({first_line(error)})"]
+        return [ids for chat in chats for ids in token_ids(tokenizer, [chat], **how)]
+    return [row or "the chat template makes an empty text of it" for row in rows]
+
+
+def context_of(model: Any) -> int | None:
+    """The most tokens that a loaded model has positions for, None where there is no limit."""
+    import torch
+
+    config = model.config.get_text_config()
+    limits = [getattr(config, name, None) for name in CONTEXT]
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Embedding) and POSITIONS.search(name):
+            # The first rows are no positions: RoBERTa counts from its padding on, OPT from 2.
+            padding = -1 if module.padding_idx is None else module.padding_idx
+            limits.append(module.num_embeddings - max(padding + 1, getattr(module, "offset", 0)))
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
 @contextmanager

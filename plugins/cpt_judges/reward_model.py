@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from inspect import signature
 from itertools import count
+from math import isfinite
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+PAIR = (
+    "the reward model has no chat template, so it reads what was asked and the answer as its "
+    "tokenizer's own pair of texts"
+)
+log = logging.getLogger("cpt")
 IN_USE = Lock()
 """One model at a time: several would only slow each other down."""
 
@@ -26,8 +34,10 @@ IN_USE = Lock()
 class RewardModel(cpt.Judge):
     """A sequence classifier with one output: the higher, the better the answer.
 
-    The conversation goes through its chat template. Scores are kept as answers are, so that none
-    is computed twice, and calls at the same time are computed together.
+    The conversation goes through its chat template; without one, what was asked and the answer are
+    its tokenizer's own pair of texts. Scores are kept as answers are, so that none is computed
+    twice, and calls at the same time are computed together. A conversation that the template
+    refuses, or that is longer than the model has positions for, gets none.
     """
 
     name = "reward_model"
@@ -52,10 +62,19 @@ class RewardModel(cpt.Judge):
             model=self.model, dtype=self.dtype, device=self.device, batch_tokens=self.batch_tokens
         )
         said = await gather(*(ask(scorer, answered(prompt, response)) for response in responses))
+        read = [_read(answer) for answer in said]
         return cpt.Verdict(
-            scores=tuple(float(answer.expect().text) for answer in said),
+            scores=tuple(None if isinstance(one, cpt.Missing) else one for one in read),
             raw=tuple(answer.text for answer in said),
+            missing=tuple(one if isinstance(one, cpt.Missing) else None for one in read),
         )
+
+
+def _read(said: cpt.Response) -> float | cpt.Missing:
+    """The reward, or why this conversation has none."""
+    if said.outcome == "rejected":
+        return cpt.Missing(said.outcome.value, f"{said.author}: {said.detail}")
+    return float(said.expect().text)
 
 
 def answered(prompt: cpt.Prompt, response: cpt.Response) -> cpt.Prompt:
@@ -81,14 +100,16 @@ class Scorer(cpt.Local):
 
     @property
     def identity(self) -> Mapping[str, Any]:
+        digest = models.digest_of(self.model)
+        as_pair = not has_template(str(models.folder_of(self.model)), digest)
         return {
             "responder": self.name,
-            "weights": models.digest_of(self.model),
+            "weights": digest,
             "dtype": self.dtype,
+            **({"format": "pair"} if as_pair else {}),
         }
 
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
-        chats = [[attrs.asdict(turn) for turn in prompt.messages] for prompt, _ in requests]
         with IN_USE:
             loaded = _load(
                 str(models.folder_of(self.model)),
@@ -96,11 +117,29 @@ class Scorer(cpt.Local):
                 models.device_of(self.device),
                 self.dtype,
             )
-            scores = loaded.scores(chats, self.batch_tokens)
+            scores = loaded.scores([prompt for prompt, _ in requests], self.batch_tokens)
         return [
-            cpt.Response(prompt_id=prompt.id, text=repr(score), author=self.author)
+            self._response(prompt, score)
             for (prompt, _), score in zip(requests, scores, strict=True)
         ]
+
+    def _response(self, prompt: cpt.Prompt, score: float | str) -> cpt.Response:
+        if isinstance(score, float) and not isfinite(score):
+            score = f"the reward is {score}, not a finite number; try another dtype"
+        if isinstance(score, float):
+            return cpt.Response(prompt_id=prompt.id, text=repr(score), author=self.author)
+        return cpt.Response(
+            prompt_id=prompt.id, text="", author=self.author, outcome="rejected", detail=score
+        )
+
+
+@attrs.frozen(eq=False)
+class Row:
+    """A conversation as tokens."""
+
+    ids: Sequence[int]
+    types: Sequence[int] | None = None
+    """Which of the two texts each token belongs to, for models that are given that."""
 
 
 @attrs.frozen(eq=False)
@@ -112,29 +151,72 @@ class Loaded:
     names_pad: bool
     """Whether its configuration names the token to pad with."""
 
-    def scores(self, chats: Sequence[Sequence[Mapping[str, str]]], tokens: int) -> list[float]:
-        """The reward of each conversation, whatever it is computed together with."""
+    def scores(self, conversations: Sequence[cpt.Prompt], tokens: int) -> list[float | str]:
+        """The reward of each conversation, or why it has none.
+
+        What is computed together changes no reward.
+        """
         import torch
 
-        texts = self.tokenizer.apply_chat_template(chats, tokenize=False)
-        rows = self.tokenizer(texts, add_special_tokens=False).input_ids
-        found: dict[int, float] = {}
+        encoded = self._encoded(conversations)
+        found: dict[int, float | str] = {
+            index: row for index, row in enumerate(encoded) if isinstance(row, str)
+        }
+        rows = {index: row for index, row in enumerate(encoded) if isinstance(row, Row)}
+        places, lengths = list(rows), [len(row.ids) for row in rows.values()]
         with torch.inference_mode():
-            for batch in models.batches([len(row) for row in rows], tokens):
-                ids, mask = self._padded([rows[index] for index in batch])
-                logits = self.model(input_ids=ids, attention_mask=mask).logits
-                found |= zip(batch, logits[:, 0].float().tolist(), strict=True)
-        return [found[index] for index in range(len(rows))]
+            for batch in models.batches(lengths, tokens):
+                chosen = [places[number] for number in batch]
+                logits = self.model(**self._padded([rows[index] for index in chosen])).logits
+                found |= zip(chosen, logits[:, 0].float().tolist(), strict=True)
+        return [found[index] for index in range(len(conversations))]
 
-    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, padded on the right. Shapes (rows, time)."""
+    def _encoded(self, conversations: Sequence[cpt.Prompt]) -> list[Row | str]:
+        """Each conversation as tokens, or why it cannot be."""
+        context = models.context_of(self.model)
+        encoded = (
+            self._templated(conversations)
+            if self.tokenizer.chat_template
+            else [self._as_pair(conversation) for conversation in conversations]
+        )
+        return [
+            f"its {len(row.ids)} tokens are more than the model's {context} positions"
+            if isinstance(row, Row) and context and len(row.ids) > context
+            else row
+            for row in encoded
+        ]
+
+    def _templated(self, conversations: Sequence[cpt.Prompt]) -> list[Row | str]:
+        chats = [[attrs.asdict(turn) for turn in prompt.messages] for prompt in conversations]
+        return [
+            Row(ids) if isinstance(ids, list) else ids
+            for ids in models.token_ids(self.tokenizer, chats)
+        ]
+
+    def _as_pair(self, conversation: cpt.Prompt) -> Row:
+        """What was asked and the answer, as the tokenizer itself puts two texts together."""
+        asked = attrs.evolve(conversation, messages=conversation.messages[:-1])
+        answer = conversation.messages[-1].content
+        both = self.tokenizer(asked.text, answer)
+        takes_types = "token_type_ids" in signature(self.model.forward).parameters
+        return Row(both["input_ids"], both.get("token_type_ids") if takes_types else None)
+
+    def _padded(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """What the model is given, padded on the right. Shapes (rows, time)."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
-        ids = [torch.tensor(row, device=self.model.device) for row in rows]
-        mask = [torch.ones_like(row) for row in ids]
-        pad = self._pad(rows)
-        return pad_sequence(ids, True, pad), pad_sequence(mask, True, 0)
+        def padded(values: Sequence[Sequence[int]], pad: int) -> Tensor:
+            tensors = [torch.tensor(row, device=self.model.device) for row in values]
+            return pad_sequence(tensors, True, pad)
+
+        ids = [row.ids for row in rows]
+        types = [row.types for row in rows if row.types is not None]
+        return {
+            "input_ids": padded(ids, self._pad(ids)),
+            "attention_mask": padded([[1] * len(row) for row in ids], 0),
+            **({"token_type_ids": padded(types, 0)} if types else {}),
+        }
 
     def _pad(self, rows: Sequence[Sequence[int]]) -> int:
         """The token to pad with.
@@ -169,4 +251,13 @@ def _load(folder: str, weights: str, device: str, dtype: Dtype) -> Loaded:
             f"{model.num_labels} outputs and {len(report['missing_keys'])} untrained weights."
         )
     named = model.config.get_text_config().pad_token_id is not None
-    return Loaded(model.to(device).eval(), models.load_tokenizer(Path(folder)), named)
+    tokenizer = models.bare_tokenizer(Path(folder))
+    if not tokenizer.chat_template:
+        log.warning("%s: %s", folder, PAIR)
+    return Loaded(model.to(device).eval(), tokenizer, named)
+
+
+@lru_cache
+def has_template(folder: str, _digest: str) -> bool:
+    """Whether the tokenizer in a folder, as long as it has this digest, has a chat template."""
+    return bool(models.bare_tokenizer(Path(folder)).chat_template)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -42,12 +42,14 @@ class Loaded:
     def answer(self, requests: Sequence[Request], options: Transformers) -> list[Response]:
         """An answer to each request; which are generated together does not change any."""
         chats = [[attrs.asdict(turn) for turn in request.messages] for request in requests]
-        texts = self.tokenizer.apply_chat_template(
-            chats, tokenize=False, add_generation_prompt=True
-        )
-        prompts = self.tokenizer(texts, add_special_tokens=False).input_ids
+        rendered = models.token_ids(self.tokenizer, chats, add_generation_prompt=True)
+        prompts = {index: ids for index, ids in enumerate(rendered) if isinstance(ids, list)}
         keys = [key(request.messages, request.sample, options.seed) for request in requests]
-        answers: dict[int, Response] = {}
+        answers = {
+            index: self._rejected(why, options)
+            for index, why in enumerate(rendered)
+            if isinstance(why, str)
+        }
         for limit, batch in self._batches(prompts, options):
             if limit < 1:
                 answers |= {index: self._too_long(prompts[index], options) for index in batch}
@@ -63,20 +65,20 @@ class Loaded:
         return [answers[index] for index in range(len(requests))]
 
     def _batches(
-        self, prompts: Sequence[Sequence[int]], options: Transformers
+        self, prompts: Mapping[int, Sequence[int]], options: Transformers
     ) -> Iterator[tuple[int, list[int]]]:
         """Batches of similar length, each with the tokens that every answer in it may have.
 
         A prompt that leaves less than `max_tokens` of the model's context is only put with others
         that leave as much: how long an answer may be does not depend on its batch.
         """
-        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        context = models.context_of(self.model)
 
         def limit(index: int) -> int:
             left = context - len(prompts[index]) if context else options.max_tokens
             return min(options.max_tokens, left)
 
-        for tokens, group in groupby(sorted(range(len(prompts)), key=limit), key=limit):
+        for tokens, group in groupby(sorted(prompts, key=limit), key=limit):
             indices = list(group)
             lengths = [len(prompts[index]) for index in indices]
             for batch in models.batches(lengths, options.batch_tokens, extra=max(tokens, 0)):
@@ -133,12 +135,16 @@ class Loaded:
         )
 
     def _too_long(self, prompt: Sequence[int], options: Transformers) -> Response:
+        why = f"the prompt's {len(prompt)} tokens leave no room in the model's context"
+        return self._rejected(why, options)
+
+    def _rejected(self, why: str, options: Transformers) -> Response:
         return Response(
             prompt_id="",
             text="",
             author=options.author,
             outcome=Outcome.REJECTED,
-            detail=f"the prompt's {len(prompt)} tokens leave no room in the model's context",
+            detail=why,
         )
 
 
