@@ -13,15 +13,18 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     LlamaConfig,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
-from cpt import CptError, NoPair, Prompt, Responder, Response, Verdict
+from cpt import CptError, Message, Missing, NoPair, Prompt, Responder, Response, Verdict
 from cpt.asking import Asker
 from cpt.testing import (
     EvaluatorContract,
@@ -32,7 +35,6 @@ from cpt.testing import (
     fake_prompts,
 )
 from cpt_judges import Judged, Llm, RewardModel
-from cpt_judges.reading import read_score
 from cpt_judges.reward_model import Scorer, answered
 from cpt_rlaif import Rlaif
 
@@ -85,26 +87,34 @@ async def test_each_answer_is_graded_by_itself() -> None:
     assert verdict.raw == ("Good.\nScore: 8", "Score: 3", "I cannot say.")
 
 
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ("Score: 7", 7.0),
-        ("Clear.\n**Score:** 8.5", 8.5),
-        ("**Score: 9/10**", 9.0),
-        ("### score = [[4]]", 4.0),
-        ("`Score: 10 / 10`", 10.0),
-        ("Score: 3\nNo, better:\nScore: 6.", 6.0),
-        ("Score: 4/5", None),
-        ("Score: 11", None),
-        ("Score: 0", None),
-        ("Score: -3", None),
-        ("I would score this 7.", None),
-        ("7", None),
-        ("", None),
-    ],
-)
-def test_scores_are_read_or_refused(text: str, score: float | None) -> None:
-    assert read_score(text, 10) == score
+async def test_a_text_that_was_cut_off_gives_no_score() -> None:
+    """Its last number may be half of one."""
+    verdict = await Llm(responder=Ending(outcome="cut_off")).judge(PROMPT, answers(1), FakeAsk())
+    assert verdict.scores == (None,)
+    assert verdict.missing == (Missing("cut_off", "the judge fake: length", "Score: 1"),)
+
+
+async def test_an_unread_text_is_kept_with_its_reason() -> None:
+    verdict = await grades("Score: 8", "I cannot say.").judge(PROMPT, answers(2), FakeAsk())
+    assert verdict.missing[0] is None
+    assert verdict.score_of(0) == 8.0
+    assert verdict.score_of(1) == Missing(
+        "unread", "no score from 1 to 10 can be read in what judge wrote", "I cannot say."
+    )
+
+
+async def test_a_judge_is_asked_again_as_often_as_it_may() -> None:
+    asked: list[int] = []
+
+    async def ask(responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
+        asked.append(sample)
+        text = "Score: 6" if sample == 2 else "Hm."
+        return Response(prompt_id=prompt.id, text=text, author="judge")
+
+    judge = Llm(responder=Scripted(), tries=2)
+    assert (await judge.judge(PROMPT, answers(1), ask)).scores == (None,)
+    assert (await attrs.evolve(judge, tries=9).judge(PROMPT, answers(1), ask)).scores == (6.0,)
+    assert asked == [0, 1, 0, 1, 2]
 
 
 async def test_a_judge_that_is_not_there_is_no_bad_grade() -> None:
@@ -121,6 +131,26 @@ async def test_a_judge_that_is_not_there_is_no_bad_grade() -> None:
 def test_a_scale_has_two_ends() -> None:
     with pytest.raises(ValueError, match="'scale' must be >= 2"):
         Llm(responder=Scripted(), scale=1)
+
+
+@attrs.frozen
+class Ending(Scripted):
+    """Writes a score, and ends in some way."""
+
+    name = "ending"
+    outcome: str = "answered"
+
+    def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+        return [
+            Response(
+                prompt_id=prompt.id,
+                text="Score: 1",
+                author="fake",
+                outcome=self.outcome,
+                finish_reason="length",
+            )
+            for prompt, _ in requests
+        ]
 
 
 FOUR = Scripted(says=("s0", "s1", "s2", "s3"))
@@ -228,7 +258,9 @@ TEMPLATE = (
 )
 
 
-def reward_model(folder: Path, *, pad: int | None = None, labels: int = 1) -> Path:
+def reward_model(
+    folder: Path, *, pad: int | None = None, labels: int = 1, template: str | None = TEMPLATE
+) -> Path:
     """A tiny classifier with a tokenizer of words, whose pad token is EOS."""
     words = [
         "<unk>",
@@ -257,7 +289,7 @@ def reward_model(folder: Path, *, pad: int | None = None, labels: int = 1) -> Pa
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="</s>", pad_token="</s>", unk_token="<unk>"
     )
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -271,8 +303,45 @@ def reward_model(folder: Path, *, pad: int | None = None, labels: int = 1) -> Pa
         eos_token_id=1,
         bos_token_id=None,
         initializer_range=0.5,
+        max_position_embeddings=64,
     )
     LlamaForSequenceClassification(config).save_pretrained(folder)
+    return folder
+
+
+def encoder(folder: Path) -> Path:
+    """A tiny encoder that sees which text a token is of; its tokenizer has no EOS and no template.
+
+    As RoBERTa does, it counts positions from its padding on: of 66, texts have 64.
+    """
+    words = ["[PAD]", "[CLS]", "[SEP]", "<unk>", "What", "is", "0", "plus", "1", "?", "answer"]
+    core = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, "<unk>"))
+    core.pre_tokenizer = Whitespace()
+    core.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="[PAD]",
+        unk_token="<unk>",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_labels=1,
+        type_vocab_size=2,
+        pad_token_id=0,
+        max_position_embeddings=65,
+        initializer_range=0.5,
+    )
+    RobertaForSequenceClassification(config).save_pretrained(folder)
     return folder
 
 
@@ -326,6 +395,84 @@ def test_the_score_is_the_models_own(classifier: Path) -> None:
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
         with torch.no_grad():
             assert found == pytest.approx(model(input_ids=ids).logits.item(), abs=1e-5)
+
+
+def said(*texts: str) -> list[Response]:
+    return [Response(prompt_id=PROMPT.id, text=text, author="m") for text in texts]
+
+
+async def test_without_a_template_it_reads_the_tokenizers_own_pair(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = encoder(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    texts = ["The answer is 1 .", "0 ?"]
+    judge = RewardModel(model=str(folder), device="cpu")
+    found = await judge.judge(PROMPT, said(*texts), FakeAsk())
+    await judge.judge(PROMPT, said(*texts), FakeAsk())
+    for text, score in zip(texts, found.scores, strict=True):
+        both = tokenizer(PROMPT.text, text, return_tensors="pt")
+        assert both.token_type_ids.any()
+        with torch.no_grad():
+            assert score == pytest.approx(model(**both).logits.item(), abs=1e-5)
+    lines = [record.message for record in caplog.records if "own pair of texts" in record.message]
+    assert len(lines) == 1
+    assert str(folder) in lines[0]
+
+
+def test_scores_of_another_format_are_others(tmp_path: Path) -> None:
+    """What was kept of a model without a template, when it was read otherwise, is not found."""
+    plain, templated = (
+        Scorer(
+            model=str(reward_model(tmp_path / str(bool(template)), template=template)),
+            dtype="auto",
+            device="cpu",
+            batch_tokens=9,
+        ).identity
+        for template in (None, TEMPLATE)
+    )
+    assert plain["format"] == "pair"
+    assert "format" not in templated
+
+
+@pytest.mark.parametrize("make", [reward_model, encoder])
+async def test_an_overlong_answer_gets_no_score_and_the_others_theirs(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    model = str(make(tmp_path / "model"))
+    fits = said("The answer .", "1 " * 40)
+    judge = RewardModel(model=model, device="cpu")
+    alone = (await judge.judge(PROMPT, fits, FakeAsk())).scores
+    verdict = await judge.judge(PROMPT, [*fits, *said("1 " * 60, "1 " * 300)], FakeAsk())
+    assert verdict.scores == (*(pytest.approx(score, abs=1e-5) for score in alone), None, None)
+    for why in verdict.missing[2:]:
+        assert why is not None
+        assert why.reason == "rejected"
+        assert why.detail.endswith("tokens are more than the model's 64 positions")
+
+
+async def test_a_conversation_that_the_template_refuses_gets_no_score(tmp_path: Path) -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    model = reward_model(tmp_path / "reward", template=refusing + TEMPLATE)
+    judge, ask = RewardModel(model=str(model), device="cpu"), FakeAsk()
+    system = attrs.evolve(PROMPT, messages=(Message("system", "0"), *PROMPT.messages))
+    one, two = await asyncio.gather(*(judge.judge(p, said("1"), ask) for p in (PROMPT, system)))
+    assert isinstance(one.score_of(0), float)
+    assert two.score_of(0) == Missing(
+        "rejected", "reward: the chat template refuses it (no system)"
+    )
+
+
+async def test_a_reward_that_is_no_number_is_none(tmp_path: Path) -> None:
+    folder = reward_model(tmp_path / "model")
+    model = LlamaForSequenceClassification.from_pretrained(folder)
+    model.score.weight.data.fill_(float("nan"))
+    model.save_pretrained(folder)
+    verdict = await RewardModel(model=str(folder), device="cpu").judge(PROMPT, said("1"), FakeAsk())
+    why = verdict.score_of(0)
+    assert isinstance(why, Missing)
+    assert "the reward is nan, not a finite number" in why.detail
 
 
 async def test_calls_at_once_are_computed_together_and_never_again(

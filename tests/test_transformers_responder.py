@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import GenerationConfig
+from transformers import GenerationConfig, RobertaConfig, RobertaForCausalLM
 
 from cpt import CptError, Message, Prompt, Response
 from cpt.models import batches, digest_of, name_of
@@ -145,6 +145,48 @@ def test_an_answer_ends_with_the_context(tmp_path: Path) -> None:
         assert response.usage.input_tokens + response.usage.output_tokens == 64
     assert together[3].outcome == "rejected"
     assert "leave no room" in together[3].detail
+
+
+def test_a_prompt_that_the_template_refuses_is_rejected_and_the_others_answered(
+    tmp_path: Path,
+) -> None:
+    path = folder(tmp_path / "model", initializer_range=0.3)
+    template = path / "chat_template.jinja"
+    refuses = (
+        "{% if messages[0].content == 'b' %}{{ raise_exception('not this\nat all') }}{% endif %}"
+        "{% if messages[0].content == 'c' %}{{ messages[0].content + 1 }}{% endif %}"
+        "{% if messages[0].content == 'd' %}{{ 1 // 0 }}{% endif %}"
+    )
+    template.write_text(refuses + template.read_text())
+    responder = Transformers(model=str(path), device="cpu", max_tokens=5)
+    found = responder.answer_all([(prompt(text), 0) for text in "abcde"])
+    assert [response.outcome.is_final for response in found] == [True] * 5
+    assert found[1].detail == "the chat template refuses it (not this)"
+    for response in found[1:4]:
+        assert response.outcome == "rejected"
+        assert response.detail.startswith("the chat template refuses it (")
+    for response in (found[0], found[4]):
+        (alone,) = responder.answer_all([(prompt(response.prompt_id), 0)])
+        assert response == alone
+        assert response.outcome.has_text
+
+
+def test_learned_positions_are_not_run_past(tmp_path: Path) -> None:
+    """RoBERTa counts them from its padding on: of 66, answers and prompts have 64."""
+    words = tokenizer()
+    words.save_pretrained(tmp_path)
+    config = RobertaConfig(
+        **{"vocab_size": len(words), "hidden_size": 16, "intermediate_size": 32},
+        **{"num_hidden_layers": 1, "num_attention_heads": 2, "is_decoder": True},
+        **{"pad_token_id": 1, "max_position_embeddings": 66},
+        initializer_range=0.0,  # every token is as likely: it never ends
+    )
+    RobertaForCausalLM(config).save_pretrained(tmp_path)
+    responder = Transformers(model=str(tmp_path), device="cpu", max_tokens=60, temperature=0.0)
+    answers = responder.answer_all([(prompt("c" * length), 0) for length in (20, 90)])
+    used = answers[0].usage.input_tokens + answers[0].usage.output_tokens
+    assert (answers[0].outcome, used) == ("cut_off", 64)
+    assert answers[1].outcome == "rejected"
 
 
 def test_a_system_message_is_put_first(responder: Transformers) -> None:
