@@ -36,10 +36,10 @@ class EvaluatorContract(ComponentContract[Evaluator]):
             )
 
     def test_single_values_are_by_prompt(self) -> None:
-        """The keys of a score's `each` are ids of the prompts."""
+        """The keys of a score's `each` and `missing` are ids of the prompts."""
         ids = {prompt.id for prompt in self.prompts()}
         for name, score in self._scores().items():
-            unknown = score.each.keys() - ids
+            unknown = (score.each.keys() | score.missing.keys()) - ids
             assert not unknown, f"Score {name!r} has values of {unknown}, which are no prompts."
 
     def test_the_same_answers_give_the_same_scores(self) -> None:
