@@ -40,6 +40,7 @@ from cpt.types import (
     Response,
     Score,
     TokenLogps,
+    ToolCall,
     Usage,
     Verdict,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "Score",
     "Service",
     "TokenLogps",
+    "ToolCall",
     "Unreachable",
     "Usage",
     "Verdict",
