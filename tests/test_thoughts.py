@@ -9,6 +9,7 @@ import pytest
 
 from cpt import Message, Response
 from cpt.training.data.prepare import examine
+from cpt.training.data.rendering import TemplateInputs
 from cpt.training.data.thoughts import split_thought, thinks
 from cpt.training.data.tokens import encode
 from cpt.training.options import Training
@@ -115,7 +116,7 @@ def test_thinking_is_turned_off_by_an_option() -> None:
     options = Training(chat_template_kwargs={"enable_thinking": False})
     tokenizer = tiny.tokenizer(template=MAY_THINK)
     pair = tiny.pair("abcd", "cd", "dc")
-    (encoded,) = encode([pair], tokenizer, options.chat_template_kwargs)
+    (encoded,) = encode([pair], tokenizer, TemplateInputs(options.chat_template_kwargs))
     assert tokenizer.decode(encoded.prompt).endswith("<think>\n\n</think>\n\n")
     assert tokenizer.decode(encoded.chosen.ids) == "cd<|im_end|>\n"
     on, off = (examine([pair], tokenizer, each) for each in (Training(), options))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpt.training.data.rendering import Conversation, Variables, render
+from cpt.training.data.rendering import Conversation, TemplateInputs, render
 from cpt.training.data.thoughts import CLOSE, OPEN_END
 from cpt.types import Message
 
@@ -26,18 +26,18 @@ KNOWN = (
 QUESTION, ANSWER = "qqqq", "aaaa"
 
 
-def markers_of(tokenizer: Any, variables: Variables | None = None) -> tuple[str, ...]:
+def markers_of(tokenizer: Any, inputs: TemplateInputs) -> tuple[str, ...]:
     """Special tokens of a tokenizer, and what its template writes where a turn begins."""
     added = tokenizer.added_tokens_decoder.values()
     special = [token.content for token in added if token.special]
-    found = [*special, tokenizer.eos_token, *_between(tokenizer, variables), *KNOWN]
+    found = [*special, tokenizer.eos_token, *_between(tokenizer, inputs), *KNOWN]
     return tuple(dict.fromkeys(mark for mark in found if not _is_thought(mark)))
 
 
-def _between(tokenizer: Any, variables: Variables | None) -> list[str]:
+def _between(tokenizer: Any, inputs: TemplateInputs) -> list[str]:
     """What the template writes between an answer and the next question, if it is telling."""
     chat = Conversation((Message("user", QUESTION), Message("assistant", ANSWER)))
-    (written,) = render([(chat.then(Message("user", QUESTION)), ())], tokenizer, variables)
+    (written,) = render([(chat.then(Message("user", QUESTION)), ())], tokenizer, inputs)
     between = written.prompt.rpartition(ANSWER)[2].partition(QUESTION)[0].rstrip()
     return [between] if any(letter.isalnum() for letter in between) else []
 

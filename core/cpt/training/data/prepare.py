@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, time
+from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from cpt.models import PLAIN, with_template
 from cpt.training.data.corpus import Corpus, corpus_of
 from cpt.training.data.findings import Diagnosis, Finding
 from cpt.training.data.markers import markers_of
+from cpt.training.data.rendering import TemplateInputs
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.data.thoughts import thinks
 from cpt.training.data.tokens import Encoded, encode
@@ -40,12 +41,12 @@ def prepare(
     """
     tokenizer = with_template(tokenizer)
     day = day or date.today()
-    variables = {**options.chat_template_kwargs, "strftime_now": _clock(day)}
-    marks = markers_of(tokenizer, variables)
+    inputs = TemplateInputs(options.chat_template_kwargs, day)
+    marks = markers_of(tokenizer, inputs)
     findings: list[Finding] = []
     kept: list[Pair] = []
     sides: list[tuple[TokenSequence, TokenSequence]] = []
-    for pair, encoded in zip(pairs, encode(pairs, tokenizer, variables), strict=True):
+    for pair, encoded in zip(pairs, encode(pairs, tokenizer, inputs), strict=True):
         found = _sides(pair, encoded, options, vocabulary)
         if isinstance(found, Finding):
             findings.append(found)
@@ -56,11 +57,6 @@ def prepare(
     corpus = corpus_of(kept, sides)
     findings += _across(corpus)
     return corpus, _diagnose(len(pairs), corpus, findings, day)
-
-
-def _clock(day: date) -> Callable[[str], str]:
-    """What templates call to know the date: the same day for all, at midnight."""
-    return datetime.combine(day, time()).strftime
 
 
 def _sides(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime, time
 from typing import Any
 
 import attrs
@@ -24,10 +25,29 @@ REFUSALS = (
 """What a template raises for a conversation that it cannot write."""
 THINKING_OFF = {"enable_thinking": False, "thinking": False}
 """What templates of models that may think or not are asked with to have no thought."""
-REASONING = ("reasoning", "thinking")
-"""What some templates call `reasoning_content`."""
-Variables = Mapping[str, Any]
-"""What a template is given beside the conversation, by name."""
+DIRECTIVES = "aAbBcdHIjmMpSUwWxXyYZz"
+"""Letters that a template may ask for a part of the date with, as in `%d`."""
+
+
+@attrs.frozen
+class TemplateInputs:
+    """What a chat template is given beside the conversation."""
+
+    variables: Mapping[str, Any] = attrs.field(factory=dict)
+    """By name, such as `enable_thinking`."""
+    day: date = attrs.field(factory=date.today)
+    """For templates that ask for the date."""
+
+    def dated(self, template: str) -> str:
+        """The template, with this day (at midnight) in place of the time at which it is used."""
+        if "strftime_now" not in template:
+            return template
+        moment = datetime.combine(self.day, time())
+        asked = [f"%{flag}{letter}" for flag in ("-", "") for letter in DIRECTIVES]
+        parts = "".join(f"|replace('{each}', '{moment.strftime(each)}')" for each in asked)
+        return (
+            f"{{% macro strftime_now(format) %}}{{{{ format{parts} }}}}{{% endmacro %}}\n{template}"
+        )
 
 
 @attrs.frozen
@@ -79,15 +99,14 @@ class Rendered:
 def render(
     asked: Sequence[tuple[Conversation, Collection[Message]]],
     tokenizer: Any,
-    variables: Variables | None = None,
+    inputs: TemplateInputs,
 ) -> list[Rendered]:
     """Each conversation with the answers to it, as its tokenizer's template writes them."""
-    given = dict(variables or {})
     chats = [conversation for conversation, _ in asked]
     replies = [chat.then(answer) for chat, answers in asked for answer in answers]
-    prompts = _written(chats, tokenizer, given | {"add_generation_prompt": True})
-    wholes = iter(_written(replies, tokenizer, given | {"add_generation_prompt": False}))
-    closing = _closing(prompts, tokenizer, given)
+    prompts = _written(chats, tokenizer, inputs, add_generation_prompt=True)
+    wholes = iter(_written(replies, tokenizer, inputs, add_generation_prompt=False))
+    closing = _closing(prompts, tokenizer, inputs)
     return [
         Rendered(
             prompt if isinstance(prompt, str) else "",
@@ -99,36 +118,47 @@ def render(
 
 
 def _written(
-    chats: Sequence[Conversation], tokenizer: Any, variables: Variables
+    chats: Sequence[Conversation], tokenizer: Any, inputs: TemplateInputs, **how: Any
 ) -> list[str | Exception]:
     """The text of each conversation, or why the template refuses it."""
     if len({chat.tools for chat in chats}) < 2:
         try:
-            return list(_applied(chats, tokenizer, variables))
+            return list(_applied(chats, tokenizer, inputs, **how))
         except REFUSALS as error:
             if len(chats) == 1:
-                return [_with_calls_as_text(chats[0], tokenizer, variables) or error]
-    return [text for chat in chats for text in _written([chat], tokenizer, variables)]
+                return [_with_calls_as_text(chats[0], tokenizer, inputs, **how) or error]
+    return [text for chat in chats for text in _written([chat], tokenizer, inputs, **how)]
 
 
-def _with_calls_as_text(chat: Conversation, tokenizer: Any, variables: Variables) -> str:
+def _with_calls_as_text(
+    chat: Conversation, tokenizer: Any, inputs: TemplateInputs, **how: Any
+) -> str:
     """What a template writes that takes the arguments of calls as text only; else nothing."""
     if not any(turn.tool_calls for turn in chat.messages):
         return ""
     try:
-        return _applied([chat], tokenizer, variables, parsed=False)[0]
+        return _applied([chat], tokenizer, inputs, parsed=False, **how)[0]
     except REFUSALS:
         return ""
 
 
 def _applied(
-    chats: Sequence[Conversation], tokenizer: Any, variables: Variables, *, parsed: bool = True
+    chats: Sequence[Conversation],
+    tokenizer: Any,
+    inputs: TemplateInputs,
+    *,
+    parsed: bool = True,
+    **how: Any,
 ) -> list[str]:
     """The text of conversations that have the same tools."""
     turns = [[_turn(message, parsed) for message in chat.messages] for chat in chats]
     tools = json.loads(chats[0].tools) if chats and chats[0].tools else None
     texts: list[str] = tokenizer.apply_chat_template(
-        turns, tools=tools, tokenize=False, **variables
+        turns,
+        tools=tools,
+        chat_template=inputs.dated(tokenizer.get_chat_template(None, tools)),
+        tokenize=False,
+        **{**inputs.variables, **how},
     )
     return texts
 
@@ -136,8 +166,6 @@ def _applied(
 def _turn(message: Message, parsed: bool) -> dict[str, Any]:
     """A message as templates take it."""
     turn = message.plain()
-    if message.reasoning_content:
-        turn |= dict.fromkeys(REASONING, message.reasoning_content)
     if parsed:
         for call in turn.get("tool_calls", ()):
             call["function"]["arguments"] = _parsed(call["function"]["arguments"])
@@ -152,18 +180,19 @@ def _parsed(arguments: str) -> Any:
 
 
 def _closing(
-    prompts: Sequence[str | Exception], tokenizer: Any, variables: Variables
+    prompts: Sequence[str | Exception], tokenizer: Any, inputs: TemplateInputs
 ) -> str | None:
     """How the template closes the thought that it opens, where thinking is off; else None."""
     if not any(isinstance(prompt, str) and opened_by(prompt) for prompt in prompts):
         return None
     chat = [Conversation((Message("user", "a"),))]
-    asked = {**variables, "add_generation_prompt": True}
+    silent = attrs.evolve(inputs, variables={**inputs.variables, **THINKING_OFF})
     (on,), (off,) = (
-        _written(chat, tokenizer, asked | more) for more in (dict[str, Any](), THINKING_OFF)
+        _written(chat, tokenizer, each, add_generation_prompt=True) for each in (inputs, silent)
     )
-    both = isinstance(on, str) and isinstance(off, str) and off.startswith(on)
-    return off[len(on) :] or None if both else None  # type: ignore[arg-type,index]
+    if isinstance(on, str) and isinstance(off, str) and off.startswith(on):
+        return off[len(on) :] or None
+    return None
 
 
 def _continuation(

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from cpt.training.data.rendering import Continuation, Conversation, Variables, render
+from cpt.training.data.rendering import Continuation, Conversation, TemplateInputs, render
 from cpt.training.data.sequences import Tokens
 from cpt.types import Message, Pair
 
@@ -64,11 +64,11 @@ def special_ids(tokenizer: Any) -> set[int]:
 
 
 def encode(
-    pairs: Sequence[Pair], tokenizer: Any, variables: Variables | None = None
+    pairs: Sequence[Pair], tokenizer: Any, inputs: TemplateInputs | None = None
 ) -> Iterator[Encoded]:
     """Token ids of pairs: every distinct prompt and every distinct answer to it is encoded once.
 
-    An answer is all that the template, given the `variables`, writes after the prompt. Its ids are
+    An answer is all that the template, given the `inputs`, writes after the prompt. Its ids are
     those that follow the prompt's in the whole text. Where the whole does not begin with the
     prompt's ids the answer is encoded by itself, so that the prompt's ids are always those that a
     model is asked with.
@@ -82,7 +82,7 @@ def encode(
         given[chosen] = given[rejected] = None
     asked = list(answers.items())
     blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
-    encoder = _Encoder.of(tokenizer, variables)
+    encoder = _Encoder.of(tokenizer, inputs)
     found: dict[Conversation, _EncodedPrompt] = {}
     # While one block is in Rust, which has threads of its own, another can be in Python.
     threads = ThreadPoolExecutor(2 if encoder.backend else 1)
@@ -132,11 +132,10 @@ class _Encoder:
     """Tokens that a text is cut at before all else: each side of them is encoded by itself."""
     ends: Collection[int]
     """Ids that can end a turn."""
-    variables: Variables | None = None
-    """What the template is given beside the conversation."""
+    inputs: TemplateInputs
 
     @classmethod
-    def of(cls, tokenizer: Any, variables: Variables | None = None) -> _Encoder:
+    def of(cls, tokenizer: Any, inputs: TemplateInputs | None = None) -> _Encoder:
         backend = _backend(tokenizer)
         added = tokenizer.added_tokens_decoder.items() if backend else ()
         return cls(
@@ -144,14 +143,14 @@ class _Encoder:
             backend=backend,
             anchors={id_: token.content for id_, token in added if not token.normalized},
             ends=special_ids(tokenizer),
-            variables=variables,
+            inputs=inputs or TemplateInputs(),
         )
 
     def encode(
         self, asked: Sequence[tuple[Conversation, Collection[Message]]]
     ) -> list[_EncodedPrompt]:
         """Each conversation with the answers to it."""
-        rendered = render(asked, self.tokenizer, self.variables)
+        rendered = render(asked, self.tokenizer, self.inputs)
         prompts = self.ids(conversation.prompt for conversation in rendered)
         tails = self.tails(prompts)
         wholes = self.ids(
