@@ -88,7 +88,7 @@ class Scorer(cpt.Local):
         }
 
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
-        chats = [[attrs.asdict(turn) for turn in prompt.messages] for prompt, _ in requests]
+        chats = [[turn.plain() for turn in prompt.messages] for prompt, _ in requests]
         with IN_USE:
             loaded = _load(
                 str(models.folder_of(self.model)),

@@ -41,7 +41,7 @@ class Loaded:
 
     def answer(self, requests: Sequence[Request], options: Transformers) -> list[Response]:
         """An answer to each request; which are generated together does not change any."""
-        chats = [[attrs.asdict(turn) for turn in request.messages] for request in requests]
+        chats = [[turn.plain() for turn in request.messages] for request in requests]
         texts = self.tokenizer.apply_chat_template(
             chats, tokenize=False, add_generation_prompt=True
         )

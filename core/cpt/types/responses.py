@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from cpt.errors import NoPair
+from cpt.errors import CptError, NoPair
 from cpt.types.messages import Message, ToolCall
 from cpt.types.outcome import Outcome, outcome_of
 
@@ -22,6 +22,14 @@ class Prompt:
     """Other columns of the row it came from."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """The tools that the model may call: JSON schemas, as chat templates take them."""
+
+    def refuse_tools(self, responder: str) -> None:
+        """Raise `CptError` if there are tools or calls of them, which a responder cannot send."""
+        if self.tools or any(turn.tool_calls or turn.role == "tool" for turn in self.messages):
+            raise CptError(
+                f"prompt {self.id!r} has tools, which the responder {responder!r} cannot send; use "
+                "one that speaks chat completions, or leave the prompt out."
+            )
 
     @property
     def text(self) -> str:

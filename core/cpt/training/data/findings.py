@@ -11,6 +11,7 @@ from cpt.errors import CptError
 
 REFUSED: Mapping[str, str] = {
     "template": "the chat template refuses the conversation or loses the answer",
+    "parts_early": "the two conversations part before their last answer",
     "empty": "a side has no text",
     "identical": "both sides are the same",
     "prompt_too_long": "the prompt has more tokens than --train.max-prompt-length, or leaves no "
