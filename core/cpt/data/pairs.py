@@ -149,17 +149,18 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
 
     The `info` of their prompts is left to the table of prompts.
     """
-    return write_rows(path, (_row(pair) for pair in pairs), COLUMNS)
+    return write_rows(path, (row_of(pair) for pair in pairs), COLUMNS)
 
 
 @contextmanager
 def writing_pairs(path: str | Path) -> Iterator[Callable[[Pair], None]]:
     """The same for pairs that come one by one: the table is there if the block succeeds."""
     with writing(path, COLUMNS) as add:
-        yield lambda pair: add(_row(pair))
+        yield lambda pair: add(row_of(pair))
 
 
-def _row(pair: Pair) -> dict[str, Any]:
+def row_of(pair: Pair) -> dict[str, Any]:
+    """The columns of a pair, as a table of pairs has them."""
     chosen, rejected = (plain_messages([side.message]) for side in (pair.chosen, pair.rejected))
     return {
         "prompt": plain_messages(pair.prompt.messages),
