@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt import config
+from cpt.cli.flags import FlagBuilder
 from cpt.config import Layer, options
 from cpt.errors import BadOptions, CptError
 from cpt.plugins.manager import load_plugins
@@ -83,6 +84,21 @@ def test_the_environment_speaks_in_addresses(monkeypatch):
     values = config.environment().values
     assert values["loss.beta"] == "0.3"
     assert "plugins" not in values
+
+
+def test_a_mapping_of_any_value_is_an_option(registry, monkeypatch):
+    monkeypatch.setenv("CPT_TRAIN__CHAT_TEMPLATE_KWARGS__ENABLE_THINKING", "False")
+    given = Layer("a file", {"train.chat_template_kwargs.effort": "low"})
+    defaults = Layer("the defaults", dict(config.DEFAULTS))
+    resolved = config.resolve([defaults, given, config.environment()], registry)
+    assert resolved.train.chat_template_kwargs == {"effort": "low", "enable_thinking": False}
+    picked = config.merge([given])
+    flags = {flag.address: flag for flag in FlagBuilder(registry, picked, {}).flags(config.Config)}
+    effort = flags["train.chat_template_kwargs.effort"]
+    assert [effort.type.convert(value, None, None) for value in ("false", "3", "a: [")] == [
+        *(False, 3),
+        "a: [",
+    ]
 
 
 def test_later_layers_win(registry):

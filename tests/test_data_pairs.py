@@ -8,13 +8,21 @@ from typing import Any
 
 import attrs
 import datasets
+import pyarrow.parquet as pq
 import pytest
 
-from cpt import CptError, Message, Pair
-from cpt.data import read_pairs, write_pairs
+from cpt import CptError, Message, Pair, ToolCall
+from cpt.data import (
+    Unusable,
+    pairs_and_unusable,
+    read_pairs,
+    read_prompts,
+    read_responses,
+    write_pairs,
+)
 
 
-def turn(role: str, content: str) -> dict[str, str]:
+def turn(role: str, content: Any) -> dict[str, Any]:
     return {"role": role, "content": content}
 
 
@@ -125,20 +133,30 @@ def test_rows_of_one_prompt_share_its_id(tmp_path: Path) -> None:
         ),
         ({"prompt": "a", "chosen": "b", "rejected": None}, "no pair: its rejected is empty."),
         ({"prompt": "", "chosen": "b", "rejected": "c"}, "no prompt: its prompt is empty."),
-        ({"question": "a", "chosen": "b", "rejected": "c"}, "found question, chosen, rejected."),
+        ({"topic": "a", "chosen": "b", "rejected": "c"}, "found topic, chosen, rejected."),
+        (
+            {"prompt": "a", "completion": "b", "label": True},
+            "no pair but one answer with a label, which no loss takes yet",
+        ),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "images": ["x.png"]}, "images cannot be"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "history": "x"}, "history: expected a"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "tools": "x"}, "expected tools as JSON"),
+        (
+            {"prompt": "a", "chosen": [{**PARIS, "audio": {"id": "x"}}], "rejected": [LONDON]},
+            "audio cannot be used",
+        ),
+        (
+            {"prompt": [turn("user", [{"type": "image_url"}])], "chosen": "b", "rejected": "c"},
+            "a part of the type 'image_url' cannot be used",
+        ),
+        (
+            {"system": "a", "prompt": [turn("system", "b"), ASK], "chosen": "b", "rejected": "c"},
+            "different system messages",
+        ),
         ({"chosen": "Paris ", "rejected": "London"}, "no prompt: expected a column prompt"),
         ({"chosen": [PARIS], "rejected": [LONDON]}, "no prompt: expected a column prompt"),
         ({"prompt": "a", "chosen": "b", "rejected": [LONDON]}, "not of one kind"),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "margin": "x"}, "margin is 'x', not a"),
-        ({"chosen": [ASK, PARIS], "rejected": [ASK, PARIS, ASK, PARIS]}, "more than one last"),
-        ({"chosen": [ASK, PARIS, ASK], "rejected": [ASK, LONDON, ASK]}, "more than one last"),
-        (
-            {
-                "chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",
-                "rejected": "\n\nHuman: a\n\nAssistant: b",
-            },
-            "part before their last answer",
-        ),
     ],
 )
 def test_rows_that_are_no_pairs(row: dict[str, Any], complaint: str, tmp_path: Path) -> None:
@@ -183,3 +201,139 @@ def test_a_failed_write_leaves_the_old_pairs(tmp_path: Path) -> None:
         write_pairs(path, breaking())
     assert read_pairs(path) == [pair]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl", "pairs.parquet"]
+
+
+CALL = {"type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"question": "Where?"}, [ASK]),
+        ({"query": "Where?", "system_prompt": "Be short."}, [turn("system", "Be short."), ASK]),
+        ({"system": "Be short.", "prompt": "Where?"}, [turn("system", "Be short."), ASK]),
+        ({"system": "", "instruction": "Where?", "history": []}, [ASK]),
+        (
+            {"system": "S", "instruction": "Where?", "history": [["A?", "B."]]},
+            [turn("system", "S"), turn("user", "A?"), turn("assistant", "B."), ASK],
+        ),
+        ({"prompt": [turn("user", [{"type": "text", "text": "Where?"}])]}, [ASK]),
+        ({"conversations": [{"from": "human", "value": "Where?"}]}, [ASK]),
+        (
+            {"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "Q"}]},
+            [turn("system", "S"), turn("user", "Q")],
+        ),
+        ({"prompt": [turn("developer", "S"), ASK]}, [turn("system", "S"), ASK]),
+    ],
+)
+def test_other_ways_to_ask(row: dict[str, Any], prompt: list[Any], tmp_path: Path) -> None:
+    pair = one(tmp_path, **row, chosen="Paris ", rejected="London")
+    assert [message.plain() for message in pair.prompt.messages] == prompt
+    assert not pair.info
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps(row))
+    (asked,) = read_prompts(path)
+    assert (asked.messages, asked.info) == (pair.prompt.messages, {})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {
+            "conversations": [{"from": "human", "value": "Where?"}],
+            "chosen": {"from": "gpt", "value": "Paris "},
+            "rejected": {"from": "gpt", "value": "London"},
+        },
+        {"messages": [ASK, PARIS], "rejected_response": "London"},
+        {"messages": [ASK, PARIS], "rejected_messages": [ASK, LONDON]},
+        {"query": "Where?", "response": "Paris ", "rejected_response": "London"},
+        {
+            "input": {"messages": [ASK], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [PARIS],
+            "non_preferred_output": [LONDON],
+        },
+    ],
+)
+def test_the_layouts_of_other_tools(row: dict[str, Any], tmp_path: Path) -> None:
+    pair = one(tmp_path, **row)
+    assert pair.prompt.messages == (Message("user", "Where?"),)
+    assert (pair.chosen.text, pair.rejected.text, pair.info) == ("Paris ", "London", {})
+
+
+def test_calls_of_tools_and_thoughts_are_kept(tmp_path: Path) -> None:
+    asks = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    answers = {"role": "tool", "content": "5 degrees", "tool_call_id": "c1", "name": "weather"}
+    pair = one(
+        tmp_path,
+        prompt=[ASK, asks, answers],
+        chosen=[{**PARIS, "reasoning_content": "France."}],
+        rejected=[{**LONDON, "tool_calls": [CALL]}],
+        tools=json.dumps([WEATHER]),
+    )
+    call = ToolCall("weather", '{"city": "Rome"}')
+    assert pair.prompt.messages[1] == Message("assistant", "", tool_calls=(call,))
+    assert pair.prompt.messages[2] == Message(
+        "tool", "5 degrees", tool_call_id="c1", name="weather"
+    )
+    assert pair.prompt.tools == (WEATHER,)
+    assert (pair.chosen.reasoning_content, pair.rejected.tool_calls) == ("France.", (call,))
+    plain = one(tmp_path, prompt=[ASK], chosen="a", rejected="b")
+    rows = [attrs.evolve(plain, id="0"), pair, attrs.evolve(plain, id="2")]
+    for name in ("pairs.parquet", "again.jsonl"):
+        write_pairs(tmp_path / name, rows)
+        assert read_pairs(tmp_path / name) == rows
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"name": "weather", "arguments": {"city": "Rome"}},
+        [{"function": {"name": "weather", "arguments": {"city": "Rome"}}}],
+    ],
+)
+def test_a_call_may_be_a_turn_of_its_own(call: Any, tmp_path: Path) -> None:
+    asked = [
+        {"from": "human", "value": "Weather?"},
+        {"from": "function_call", "value": json.dumps(call)},
+        {"from": "observation", "value": "5 degrees"},
+    ]
+    pair = one(tmp_path, conversations=asked, chosen="a", rejected="b")
+    calls = (ToolCall("weather", '{"city": "Rome"}'),)
+    assert pair.prompt.messages[1] == Message("assistant", "", tool_calls=calls)
+    assert pair.prompt.messages[2] == Message("tool", "5 degrees")
+
+
+def test_a_file_of_plain_pairs_has_plain_columns(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "p.parquet", [one(tmp_path, prompt="a", chosen="b", rejected="c")])
+    schema = pq.read_schema(tmp_path / "p.parquet")
+    assert "tools" not in schema.names
+    assert [field.name for field in schema.field("chosen").type.value_type] == ["role", "content"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": [ASK, PARIS], "rejected": [ASK, PARIS, ASK, PARIS]},
+        {"chosen": [ASK, PARIS, ASK], "rejected": [ASK, LONDON, ASK]},
+        {"chosen": f"{MORE}a", "rejected": f"{TALK}b\n\nHuman: Sure?\n\nAssistant: c"},
+        {"chosen": f"{MORE}a", "rejected": f"{TALK}Paris "},
+        {"chosen": f"{TALK}a", "rejected": "\n\nHuman: Who?\n\nAssistant: b"},
+    ],
+)
+def test_rows_that_part_early_are_left_out_and_counted(row: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    good = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n")
+    first, second = pairs_and_unusable(path)
+    assert isinstance(first, Pair) and read_pairs(path) == [first]
+    assert isinstance(second, Unusable)
+    assert (second.id, second.reason) == ("2", "parts_early")
+    assert second.detail == f"{path}:2: the two conversations part before their last answer"
+
+
+def test_one_answer_with_a_label_is_a_response(tmp_path: Path) -> None:
+    path = tmp_path / "kto.jsonl"
+    path.write_text(json.dumps({"prompt": [ASK], "completion": [PARIS], "label": True}))
+    ((prompt, response),) = read_responses(path)
+    assert (response.text, prompt.info) == ("Paris ", {"label": True})

@@ -74,7 +74,10 @@ def test_a_list_of_alpaca_eval_is_a_source(tmp_path: Path) -> None:
         ([{"prompt": []}], "rows.jsonl:1: the prompt is empty"),
         ([{"prompt": 3}], "rows.jsonl:1: expected text or a list of messages, got 3"),
         ([{"prompt": ["Hello"]}], "rows.jsonl:1: expected messages with a role and a content"),
-        ([{"prompt": [{"role": "tool", "content": "x"}]}], "rows.jsonl:1: unknown role 'tool'"),
+        (
+            [{"prompt": [{"role": "narrator", "content": "x"}]}],
+            "rows.jsonl:1: unknown role 'narrator'",
+        ),
         ([{"prompt": [{"role": "user", "content": None}]}], "rows.jsonl:1: expected text, got"),
         (
             [{"prompt": [HELLO, {"role": "assistant", "content": "Hi"}]}],

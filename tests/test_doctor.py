@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -98,6 +100,53 @@ def test_what_a_pair_is_kept_in_spite_of() -> None:
     cut_off = tiny.pair("q", "ab", "b", id="cut")
     cut_off = attrs.evolve(cut_off, chosen=attrs.evolve(cut_off.chosen, outcome="cut_off"))
     assert found(merged, cut_off) == [("merged", "boundary_merge"), ("cut", "cut_off")]
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("ab<|im_end|>\n<|im_start|>user\ncd", tiny.CHATML),
+        ("ab<s>", tiny.CHATML),
+        ("ab<end_of_turn>", tiny.CHATML),
+        ("ab\n\nHuman: cd", tiny.CHATML),
+        ("ab\nuser> cd", "{% for m in messages %}{{ m.role }}> {{ m.content }}\n{% endfor %}"),
+    ],
+)
+def test_a_marker_of_turns_in_a_text_is_noted(text: str, template: str) -> None:
+    tokenizer = tiny.tokenizer(template=template)
+    noted = examine([GOOD, tiny.pair("q", text, "b")], tokenizer, Training()).noted
+    assert noted["marker_in_text"] == 1
+    assert "marker_in_text" not in examine([GOOD], tokenizer, Training()).noted
+
+
+def test_a_template_that_is_not_the_models_own_is_noted() -> None:
+    assert examine([GOOD], tiny.tokenizer(template=None), Training()).noted == {"plain_template": 1}
+
+
+@pytest.mark.parametrize(("better", "noted"), [(1.0, True), (2.0, False), (3.0, False)])
+def test_a_chosen_side_with_the_lower_score_is_noted(better: float, noted: bool) -> None:
+    pair = attrs.evolve(GOOD, chosen_score=better, rejected_score=2.0)
+    diagnosis = examine([pair], TOKENIZER, Training())
+    assert diagnosis.noted == ({"scored_below": 1} if noted else {})
+
+
+def test_pairs_that_part_early_are_counted_and_dropped(
+    cpt_cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.folder(tmp_path / "student")
+    talk = "\n\nHuman: a\n\nAssistant: "
+    rows = [(f"{talk}b", f"{talk}c"), (f"{talk}b{talk}d", f"{talk}e{talk}f"), (f"{talk}b", talk)]
+    lines = [json.dumps({"chosen": chosen, "rejected": rejected}) for chosen, rejected in rows]
+    Path("hh.jsonl").write_text("\n".join(lines))
+    done = cpt_cli("doctor", "hh.jsonl", "--model", "student")
+    assert "3 pairs, 1 can be trained on." in done.output
+    assert "1 dropped: parts_early - the two conversations part before" in done.output
+    asked = ["--pairs", "hh.jsonl", "--output", "run"]
+    done = cpt_cli("train", *asked, "--model", "student", "--loss", "dpo", "--json")
+    assert done.exit_code == 0, done.output
+    dropped = json.loads(done.stdout)["stages"]["pairs"]["dropped"]
+    assert dropped == {"parts_early": 1, "empty": 1}
 
 
 def test_pairs_that_are_wrong_only_together() -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import signal
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from cpt import CptError, Pair
+from cpt.training.data import prepare
 from cpt.training.metrics import TIMING
 
 from . import tiny
@@ -203,6 +205,39 @@ def test_another_training_in_the_same_folder_is_refused(
     }
     given = [attrs.evolve(pair, rationale="?", info={"seen": 1}) for pair in given]
     assert len(tiny.train(tmp_path, model, given, **{**asked, **harmless})) > 1
+
+
+def test_a_template_that_asks_for_the_date_gets_that_of_the_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(event: str, **facts: Any) -> None:
+        if facts["step"] == 2:
+            raise InterruptedError
+
+    def today(day: date) -> None:
+        class Clock(date):
+            @classmethod
+            def today(cls) -> date:
+                return day
+
+        monkeypatch.setattr(prepare, "date", Clock)
+
+    model = tiny.folder(tmp_path / "base")
+    dated = tiny.tokenizer(template="{{ strftime_now('%d %b %Y') }}" + tiny.CHATML)
+    dated.save_pretrained(model)
+    asked = {"batch_size": 2, "checkpoint_every": 1}
+    first, second = (tmp_path / name for name in ("first", "second"))
+    for folder, began in ((first, date(2024, 12, 31)), (second, date(2025, 1, 1))):
+        today(began)
+        with pytest.raises(InterruptedError):
+            tiny.train(folder, model, tiny.pairs(8), notify=stop, **asked)
+    tiny.train(first, model, tiny.pairs(8), **asked)
+    whole = tmp_path / "whole"
+    today(date(2024, 12, 31))
+    tiny.train(whole, model, tiny.pairs(8), **asked)
+    assert_same(first, whole)
+    tiny.train(second, model, tiny.pairs(8), **asked)
+    assert trace(second) != trace(whole)
 
 
 def test_lora_is_taken_up_again(tmp_path: Path, model: Path) -> None:

@@ -166,6 +166,18 @@ TEMPLATES = {
 }
 
 
+ALONE = {"add_special_tokens": False}
+
+
+def behind_a_letter(text: str, tokenizer: Any) -> list[int]:
+    """Ids of a text that begins no word: without the blank that sentencepiece puts first."""
+    for before in ("a", "b", "0", ".", ":", "\n"):
+        first, both = (tokenizer(said, **ALONE).input_ids for said in (before, before + text))
+        if both[: len(first)] == first:
+            return list(both[len(first) :])
+    return list(tokenizer(text, **ALONE).input_ids)
+
+
 def plainly(pair: Any, text: str, tokenizer: Any) -> tuple[list[int], list[int], bool]:
     """Ids of a prompt and of what follows it, by calls of the tokenizer on whole texts alone."""
     chat = [attrs.asdict(turn) for turn in pair.prompt.messages]
@@ -182,6 +194,8 @@ def plainly(pair: Any, text: str, tokenizer: Any) -> tuple[list[int], list[int],
         for text in (prompt, whole, whole[len(prompt) :])
     )
     merged = all_[: len(first)] != first
+    if merged and tokenizer.convert_ids_to_tokens(tokenizer("a", **ALONE).input_ids)[0][0] in "▁Ġ":
+        alone = behind_a_letter(whole[len(prompt) :], tokenizer)
     return first, alone if merged else all_[len(first) :], merged
 
 
@@ -275,6 +289,16 @@ def test_a_tokenizer_that_marks_the_start_of_a_text_does_not_mark_the_answer() -
     assert not encoded.chosen.merged
 
 
+def test_an_answer_behind_a_line_end_gets_no_blank() -> None:
+    """Metaspace marks the start of every text, but an answer starts none."""
+    tokenizer = KINDS["always"]()
+    tokenizer.chat_template = tiny.CHATML
+    (encoded,) = encode([tiny.pair("ab", "\nab", "cd")], tokenizer)
+    assert encoded.chosen.merged
+    tokens = tokenizer.convert_ids_to_tokens(encoded.chosen.ids)
+    assert tokens == ["\n", "ab", "<|im_end|>", "▁", "\n"]
+
+
 @pytest.mark.parametrize("adds_bos", [True, False])
 def test_a_tokenizer_without_a_template_gets_a_plain_one(adds_bos: bool) -> None:
     tokenizer = tiny.tokenizer(template=None)
@@ -302,7 +326,9 @@ def test_a_template_that_does_not_continue_its_own_prompt() -> None:
     thinking = tiny.CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
     (encoded,) = encode([tiny.pair("abcd", "cd", "dc")], tiny.tokenizer(template=thinking))
     assert encoded.chosen.rewritten
-    assert TOKENIZER.decode(both(encoded)).endswith("assistant\n<think>\ncd<|im_end|>\n")
+    assert TOKENIZER.decode(both(encoded)).endswith(
+        "assistant\n<think>\n\n</think>\n\ncd<|im_end|>\n"
+    )
 
 
 def test_a_template_refuses_only_what_it_refuses() -> None:

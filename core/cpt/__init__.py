@@ -41,6 +41,7 @@ from cpt.types import (
     Response,
     Score,
     TokenLogps,
+    ToolCall,
     Usage,
     Verdict,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "Score",
     "Service",
     "TokenLogps",
+    "ToolCall",
     "Unreachable",
     "Usage",
     "Verdict",

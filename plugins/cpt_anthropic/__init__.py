@@ -89,6 +89,7 @@ class Anthropic(BatchService):
 
     def body(self, prompt: Prompt) -> dict[str, Any]:
         """The body of a request."""
+        prompt.refuse_tools(self.name)
         system = [turn.content for turn in prompt.messages if turn.role == "system"]
         options = {
             "system": "\n\n".join(system) if system else self.system,

@@ -187,7 +187,7 @@ class Loaded:
         ]
 
     def _templated(self, conversations: Sequence[cpt.Prompt]) -> list[Row | str]:
-        chats = [[attrs.asdict(turn) for turn in prompt.messages] for prompt in conversations]
+        chats = [[turn.plain() for turn in prompt.messages] for prompt in conversations]
         return [
             Row(ids) if isinstance(ids, list) else ids
             for ids in models.token_ids(self.tokenizer, chats)

@@ -75,6 +75,8 @@ class Transformers(cpt.Local):
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
         from cpt_transformers.generation import Request, load
 
+        for prompt, _ in requests:
+            prompt.refuse_tools(self.name)
         asked = [Request(self._conversation(prompt), sample) for prompt, sample in requests]
         with IN_USE:
             loaded = load(

@@ -41,7 +41,7 @@ class Loaded:
 
     def answer(self, requests: Sequence[Request], options: Transformers) -> list[Response]:
         """An answer to each request; which are generated together does not change any."""
-        chats = [[attrs.asdict(turn) for turn in request.messages] for request in requests]
+        chats = [[turn.plain() for turn in request.messages] for request in requests]
         rendered = models.token_ids(self.tokenizer, chats, add_generation_prompt=True)
         prompts = {index: ids for index, ids in enumerate(rendered) if isinstance(ids, list)}
         keys = [key(request.messages, request.sample, options.seed) for request in requests]

@@ -13,6 +13,7 @@ import click
 
 from cpt import paths
 from cpt.cli.doctor import doctor
+from cpt.cli.export import export
 from cpt.cli.init import init
 from cpt.cli.inspect import plugins, show
 from cpt.cli.respond import respond
@@ -125,5 +126,5 @@ def main() -> None:
     """
 
 
-for command in (respond, *COMMANDS, report, doctor, plugins, show, init):
+for command in (respond, *COMMANDS, report, doctor, export, plugins, show, init):
     main.add_command(command)

@@ -17,9 +17,9 @@ MOST_SHOWN = 5
 
 @click.pass_context
 def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
-    from cpt.data import read_pairs
+    from cpt.data import Unusable, pairs_and_unusable
     from cpt.models import folder_of, load_tokenizer
-    from cpt.training.data.findings import NOTED, REFUSED
+    from cpt.training.data.findings import NOTED, REFUSED, Finding
     from cpt.training.data.prepare import examine
     from cpt.training.forward.loading import vocabulary, within_positions
 
@@ -27,9 +27,13 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     if config.model is None:
         raise CptError("--model must be given: whose tokenizer and chat template are meant?")
     folder = folder_of(config.model)
-    pairs = read_pairs(paths.resolve(source))
+    rows = list(pairs_and_unusable(paths.resolve(source)))
+    pairs = [row for row in rows if not isinstance(row, Unusable)]
+    unusable = [row for row in rows if isinstance(row, Unusable)]
     options = within_positions(config.train, folder)
     report = examine(pairs, load_tokenizer(folder), options, vocabulary(folder))
+    findings = [Finding(row.id, row.reason, row.detail) for row in unusable]
+    report = attrs.evolve(report, pairs=len(rows), findings=(*findings, *report.findings))
     if as_json:
         print_json(attrs.asdict(report) | {"counts": report.counts})
         return

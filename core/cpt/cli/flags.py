@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import attrs
 import click
+import yaml
 from click.shell_completion import CompletionItem
 
 from cpt.config import Addresses, options
@@ -45,6 +46,18 @@ class OrNothing(click.ParamType[Any]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         return value if value == "" else self.number.convert(value, param, ctx)
+
+
+class Value(click.ParamType[Any]):
+    """A value of any kind, as YAML writes it: `false`, `3`, a text."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
 
 
 class Flag(click.Option):
@@ -104,7 +117,8 @@ class FlagBuilder:
             several = get_origin(kind) is tuple
             inner = get_args(kind)[0] if several else kind
             if get_origin(kind) is Mapping:
-                yield from self._named(address, get_args(kind)[1])
+                named = self._named if attrs.has(get_args(kind)[1]) else self._values
+                yield from named(address, get_args(kind)[1])
             elif attrs.has(inner) and not _is_role(inner):
                 yield from self.flags(inner, f"{address}.", hidden=hidden, group=address)
             else:
@@ -133,13 +147,20 @@ class FlagBuilder:
                 yield from self.flags(chosen, f"{place}.", hidden=silent, group=group)
 
     def _named(self, address: str, kind: Any) -> Iterator[Flag]:
-        """Flags of a mapping, for the names that are in use."""
-        if attrs.has(kind):
-            inner = (found.removeprefix(f"{address}.") for found in _under(self.picked, address))
-            for name in dict.fromkeys(found.partition(".")[0] for found in inner):
-                if not name.isidentifier():
-                    continue  # no flag is called so; the configuration refuses it
-                yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
+        """Flags of a mapping to options, for the names that are in use."""
+        for name in self._names_in_use(address):
+            yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
+
+    def _values(self, address: str, _: Any) -> Iterator[Flag]:
+        """Flags of a mapping to plain values, for the names that are in use."""
+        for name in self._names_in_use(address):
+            yield Flag(f"{address}.{name}", Value(), group=address, several=False, hidden=True)
+
+    def _names_in_use(self, address: str) -> Iterator[str]:
+        inner = (found.removeprefix(f"{address}.") for found in _under(self.picked, address))
+        for name in dict.fromkeys(found.partition(".")[0] for found in inner):
+            if name.isidentifier():  # else no flag is called so; the configuration refuses it
+                yield name
 
     def _flag(
         self,

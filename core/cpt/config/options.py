@@ -206,7 +206,15 @@ def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
 def _named(value: Any, kind: Any, made: cattrs.Converter) -> dict[str, Any]:
     """A mapping from names."""
     name, inner = get_args(kind)
+    if inner is Any:
+        return {str(key): _typed(item) for key, item in _mapping(value).items()}
     return made.structure(_mapping(value), dict[name, inner])  # type: ignore[valid-type]
+
+
+def _typed(value: Any) -> Any:
+    """A value of any kind; the environment has no other way to say true or false."""
+    word = value.lower() if isinstance(value, str) else ""
+    return word == "true" if word in ("true", "false") else value
 
 
 def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:

@@ -5,13 +5,22 @@ folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` 
 `OWNER/NAME:SPLIT`).
 """
 
-from cpt.data.pairs import each_pair, read_pairs, write_pairs, writing_pairs
+from cpt.data.pairs import (
+    Unusable,
+    each_pair,
+    pairs_and_unusable,
+    read_pairs,
+    write_pairs,
+    writing_pairs,
+)
 from cpt.data.prompts import NUMBERED, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
 
 __all__ = [
     "NUMBERED",
+    "Unusable",
     "each_pair",
+    "pairs_and_unusable",
     "read_pairs",
     "read_prompts",
     "read_responses",

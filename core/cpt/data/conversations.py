@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any, get_args
+from typing import Any
 
-import attrs
-
+from cpt.data.messages import message_of, text_of
 from cpt.data.rows import Row
+from cpt.errors import NoPair
 from cpt.types import Message
 
-ROLES = get_args(attrs.fields_dict(attrs.resolve_types(Message))["role"].type)
+PARTED = "parts_early"
+"""Why conversations are no pair whose last answers follow different turns."""
 SPEAKERS: dict[str, Any] = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
 ASKED = ("prompt", "messages", "instruction")
 """Columns that may hold a prompt."""
-PROMPT_COLUMNS = (*ASKED, "input")
+PROMPT_COLUMNS = (*ASKED, "input", "system", "history", "tools")
 
 
 def prompt_messages(row: Row) -> tuple[Message, ...]:
     """What a row asks; empty if it asks nothing. Raises `BadData`.
 
     From `prompt` (text or messages), `messages` (a last answer is left out), or `instruction` with
-    `input`.
+    `input`; after the column `system`, and the questions and answers of `history`.
     """
+    asked = _asked(row)
+    return with_context(asked, row) if asked else ()
+
+
+def with_context(asked: tuple[Message, ...], row: Row) -> tuple[Message, ...]:
+    """The conversation after the row's `system` and `history`. Raises `BadData`."""
+    system = () if row["system"] is None else (Message("system", text_of(row["system"], row)),)
+    first = asked[:1] if asked[0].role == "system" else ()
+    if system and first and system != first:
+        raise row.bad("the column system and the conversation hold different system messages")
+    return (*(system or first), *_history(row), *asked[len(first) :])
+
+
+def _history(row: Row) -> tuple[Message, ...]:
+    """Earlier turns: pairs of a question and an answer, or messages."""
+    given = row["history"] or ()
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise row.bad(f"history: expected a list of [question, answer], got {given!r:.60}")
+    turns: list[Message] = []
+    for turn in given:
+        if isinstance(turn, Mapping):
+            turns.append(message_of(turn, row))
+        elif isinstance(turn, Sequence) and not isinstance(turn, str) and len(turn) == 2:
+            texts = [text_of(text, row) for text in turn]
+            turns += [Message("user", texts[0]), Message("assistant", texts[1])]
+        else:
+            raise row.bad(f"history: expected a list of [question, answer], got {turn!r:.60}")
+    return tuple(turns)
+
+
+def _asked(row: Row) -> tuple[Message, ...]:
     if row["prompt"] is not None:
         return ends_with_a_question(conversation(row["prompt"], row), row)
     if row["messages"] is not None:
@@ -44,10 +77,10 @@ def conversation(value: Any, row: Row) -> tuple[Message, ...]:
     if isinstance(value, str):
         said: tuple[Message, ...] = (Message("user", text_of(value, row)),)
     elif isinstance(value, Sequence):
-        said = tuple(_message(turn, row) for turn in value)
+        said = tuple(message_of(turn, row) for turn in value)
     else:
         raise row.bad(f"expected text or a list of messages, got {value!r:.60}")
-    if not any(message.content.strip() for message in said):
+    if not any(message.content.strip() or message.tool_calls for message in said):
         raise row.bad("the prompt is empty")
     return said
 
@@ -59,30 +92,14 @@ def ends_with_a_question(said: tuple[Message, ...], row: Row) -> tuple[Message, 
     return said
 
 
-def _message(turn: Any, row: Row) -> Message:
-    if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
-        raise row.bad(f"expected messages with a role and a content, got {turn!r:.60}")
-    if turn["role"] not in ROLES:
-        raise row.bad(f"unknown role {turn['role']!r}; there are {', '.join(ROLES)}")
-    return Message(turn["role"], text_of(turn["content"], row))
+def answers_of(row: Row) -> tuple[tuple[Message, ...], Message, Message]:
+    """The prompt, the chosen and the rejected answer of a pair.
 
-
-def text_of(value: Any, row: Row) -> str:
-    """The same text. Raises `BadData` if it is none, or one that no file can hold."""
-    if not isinstance(value, str):
-        raise row.bad(f"expected text, got {value!r:.60}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise row.bad("a text holds half of a character (a lone surrogate)") from None
-    return value
-
-
-def answers_of(row: Row) -> tuple[tuple[Message, ...], str, str]:
-    """The prompt, the chosen and the rejected text of a pair. Raises `BadData`."""
+    Raises `BadData`, and `NoPair` for conversations that part before their last answer.
+    """
     chosen, rejected = row.values.get("chosen"), row.values.get("rejected")
     if missing := [side for side in ("chosen", "rejected") if row.values.get(side) is None]:
-        raise row.bad(f"no pair: {row.lacks('the columns chosen and rejected', *missing)}")
+        raise row.bad(_unpaired(row) or _no_pair(row, missing))
     if isinstance(chosen, str) and isinstance(rejected, str):
         return _from_texts(row, text_of(chosen, row), text_of(rejected, row))
     if isinstance(chosen, str) or isinstance(rejected, str):
@@ -90,25 +107,48 @@ def answers_of(row: Row) -> tuple[tuple[Message, ...], str, str]:
     return _from_messages(row, *(_turns(side, row) for side in (chosen, rejected)))
 
 
+def _no_pair(row: Row, missing: Sequence[str]) -> str:
+    return f"no pair: {row.lacks('the columns chosen and rejected', *missing)}"
+
+
+def _unpaired(row: Row) -> str:
+    """What is wrong with a row that holds one answer and whether it is good."""
+    if isinstance(row["label"], bool) and not {"chosen", "rejected"} & row.values.keys():
+        return (
+            "no pair but one answer with a label, which no loss takes yet; make pairs of a good "
+            "and a bad answer to the same prompt (columns chosen and rejected)"
+        )
+    return ""
+
+
 def _turns(value: Any, row: Row) -> tuple[Message, ...]:
     if not isinstance(value, Sequence) or not value:
         raise row.bad(f"expected text or a list of messages, got {value!r:.60}")
-    return tuple(_message(turn, row) for turn in value)
+    return tuple(message_of(turn, row) for turn in value)
 
 
-def _from_texts(row: Row, chosen: str, rejected: str) -> tuple[tuple[Message, ...], str, str]:
+def _from_texts(
+    row: Row, chosen: str, rejected: str
+) -> tuple[tuple[Message, ...], Message, Message]:
     if prompt := prompt_messages(row):
-        return prompt, chosen, rejected
+        return prompt, Message("assistant", chosen), Message("assistant", rejected)
     marks = [mark.end() for mark in TURN.finditer(chosen) if mark[1] == "Assistant"]
     shared = [end for end in marks if rejected.startswith(chosen[:end])]
     if not shared:
+        if marks and TURN.search(rejected):
+            raise _parted()
         expected = "a column prompt, or transcripts (Human: ... Assistant: ...) that begin alike"
         raise row.bad(f"no prompt: {row.lacks(expected, *ASKED)}")
     asked, answer, other = chosen[: shared[-1]], chosen[shared[-1] :], rejected[shared[-1] :]
     if TURN.search(answer) or TURN.search(other):
-        raise row.bad("the two conversations part before their last answer")
-    prompt = ends_with_a_question(_transcript(asked)[:-1], row)
-    return prompt, answer.removeprefix(" "), other.removeprefix(" ")
+        raise _parted()
+    prompt = ends_with_a_question(with_context(_transcript(asked)[:-1], row), row)
+    better, worse = (Message("assistant", text.removeprefix(" ")) for text in (answer, other))
+    return prompt, better, worse
+
+
+def _parted() -> NoPair:
+    return NoPair(PARTED, "the two conversations part before their last answer")
 
 
 def _transcript(text: str) -> tuple[Message, ...]:
@@ -121,19 +161,21 @@ def _transcript(text: str) -> tuple[Message, ...]:
 
 def _from_messages(
     row: Row, chosen: tuple[Message, ...], rejected: tuple[Message, ...]
-) -> tuple[tuple[Message, ...], str, str]:
+) -> tuple[tuple[Message, ...], Message, Message]:
     """Whatever both sides begin with is the prompt, but never the last message of either."""
     shared = 0
     while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
         shared += 1
     answers = chosen[shared:], rejected[shared:]
     if any(len(answer) > 1 or answer[0].role != "assistant" for answer in answers):
-        raise row.bad("chosen and rejected differ in more than one last message of the assistant")
-    prompt = _joined(prompt_messages(row), chosen[:shared])
+        raise _parted()
+    asked = _asked(row)
+    prompt = _joined(asked, chosen[:shared])
     if not prompt:
         expected = "a column prompt, or conversations that begin alike"
         raise row.bad(f"no prompt: {row.lacks(expected, *ASKED)}")
-    return ends_with_a_question(prompt, row), answers[0][0].content, answers[1][0].content
+    prompt = ends_with_a_question(with_context(prompt, row), row)
+    return prompt, answers[0][0], answers[1][0]
 
 
 def _joined(named: tuple[Message, ...], shared: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -146,7 +188,10 @@ def _joined(named: tuple[Message, ...], shared: tuple[Message, ...]) -> tuple[Me
     return named + shared if shared[0].role == "assistant" else shared
 
 
-def digest_of(messages: Sequence[Message]) -> str:
-    """A short name for what is asked: the same for the same messages."""
+def digest_of(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    """A short name for what is asked: the same for the same messages and tools."""
     said = "\0".join(f"{message.role}\0{message.content}" for message in messages)
+    plain = [message.plain() for message in messages]
+    if tools or any(len(turn) > len(("role", "content")) for turn in plain):
+        said += "\0" + json.dumps([plain, list(tools)], sort_keys=True)
     return sha256(said.encode()).hexdigest()[:16]

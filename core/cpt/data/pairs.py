@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from cpt.data.conversations import PROMPT_COLUMNS, answers_of, digest_of
+from cpt.data.layouts import usual
+from cpt.data.messages import tools_of
 from cpt.data.responses import details_of, response_of
 from cpt.data.rows import Row, read_rows
 from cpt.data.tables import (
@@ -16,11 +20,14 @@ from cpt.data.tables import (
     NUMBER,
     SCORES,
     TEXT,
+    TOOLS,
     packed,
+    packed_tools,
     plain_messages,
     write_rows,
     writing,
 )
+from cpt.errors import NoPair
 from cpt.types import Message, Pair, Prompt, Response
 
 COLUMNS = {
@@ -40,11 +47,22 @@ COLUMNS = {
     "info": TEXT,
     "chosen_info": TEXT,
     "rejected_info": TEXT,
+    "tools": TOOLS,
 }
 OTHERS = {"chosen_score": ("score_chosen",), "rejected_score": ("score_rejected",)}
 """What other data sets call our columns."""
 RATIONALE = ("rationale", "rational")
 USED = {*COLUMNS, *PROMPT_COLUMNS, *OTHERS, *sum(OTHERS.values(), ()), *RATIONALE} - {"info"}
+
+
+@attrs.frozen
+class Unusable:
+    """A row that can be read but gives no pair."""
+
+    id: str
+    reason: str
+    """A short name that is counted, as that of a `NoPair`."""
+    detail: str
 
 
 def read_pairs(source: str | Path) -> list[Pair]:
@@ -53,29 +71,47 @@ def read_pairs(source: str | Path) -> list[Pair]:
 
 
 def each_pair(source: str | Path) -> Iterator[Pair]:
-    """Yield the pairs of a source, one by one.
+    """Yield the pairs of a source, one by one, without the rows that give none.
 
     A row has `chosen` and `rejected`, as text or messages; the prompt is a column, or what both
-    sides begin with (shared messages, or a transcript of Human and Assistant). Where there are
-    scores but no margin, their difference is the margin. Raises `BadData`.
+    sides begin with (shared messages, or a transcript of Human and Assistant). Other layouts: see
+    `usual`. Where there are scores but no margin, their difference is the margin. Raises `BadData`.
     """
+    return (found for found in pairs_and_unusable(source) if isinstance(found, Pair))
+
+
+def pairs_and_unusable(source: str | Path) -> Iterator[Pair | Unusable]:
+    """Yield the pair of every row, or why the row gives none. Raises `BadData`."""
     seen: set[str] = set()
     for row in read_rows(source, "pairs"):
-        pair = _pair(row)
-        if pair.id in seen:
-            raise row.bad(f"the id {pair.id!r} was used before")
-        seen.add(pair.id)
-        yield pair
+        found = _pair_or_unusable(usual(row))
+        if found.id in seen:
+            raise row.bad(f"the id {found.id!r} was used before")
+        seen.add(found.id)
+        yield found
+
+
+def _pair_or_unusable(row: Row) -> Pair | Unusable:
+    try:
+        return _pair(row)
+    except NoPair as none:
+        return Unusable(_id(row), none.reason, f"{row.where}: {none.detail}")
+
+
+def _id(row: Row) -> str:
+    return str(row["id"] if row["id"] is not None else row.number)
 
 
 def _pair(row: Row) -> Pair:
     messages, chosen, rejected = answers_of(row)
-    prompt = Prompt(id=str(row["prompt_id"] or digest_of(messages)), messages=messages)
+    tools = tools_of(row["tools"], row)
+    name = str(row["prompt_id"] or digest_of(messages, tools))
+    prompt = Prompt(id=name, messages=messages, tools=tools)
     better, worse = (_score(row, side) for side in ("chosen", "rejected"))
     gap = None if better is None or worse is None else better - worse
     margin, weight = row.number_of("margin"), row.number_of("weight")
     return Pair(
-        id=str(row["id"] if row["id"] is not None else row.number),
+        id=_id(row),
         prompt=prompt,
         chosen=_response(row, "chosen", prompt.id, chosen),
         rejected=_response(row, "rejected", prompt.id, rejected),
@@ -90,10 +126,15 @@ def _pair(row: Row) -> Pair:
     )
 
 
-def _response(row: Row, side: str, prompt_id: str, text: str) -> Response:
+def _response(row: Row, side: str, prompt_id: str, answer: Message) -> Response:
     author = str(row[f"{side}_author"] or "")
     details = row.unpacked(f"{side}_info")
-    return response_of(row, details, prompt_id=prompt_id, text=text, author=author)
+    said = response_of(row, details, prompt_id=prompt_id, text=answer.content, author=author)
+    if not answer.reasoning_content and not answer.tool_calls:
+        return said
+    return attrs.evolve(
+        said, reasoning_content=answer.reasoning_content, tool_calls=answer.tool_calls
+    )
 
 
 def _score(row: Row, side: str) -> float | None:
@@ -108,20 +149,19 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
 
     The `info` of their prompts is left to the table of prompts.
     """
-    return write_rows(path, (_row(pair) for pair in pairs), COLUMNS)
+    return write_rows(path, (row_of(pair) for pair in pairs), COLUMNS)
 
 
 @contextmanager
 def writing_pairs(path: str | Path) -> Iterator[Callable[[Pair], None]]:
     """The same for pairs that come one by one: the table is there if the block succeeds."""
     with writing(path, COLUMNS) as add:
-        yield lambda pair: add(_row(pair))
+        yield lambda pair: add(row_of(pair))
 
 
-def _row(pair: Pair) -> dict[str, Any]:
-    chosen, rejected = (
-        plain_messages([Message("assistant", side.text)]) for side in (pair.chosen, pair.rejected)
-    )
+def row_of(pair: Pair) -> dict[str, Any]:
+    """The columns of a pair, as a table of pairs has them."""
+    chosen, rejected = (plain_messages([side.message]) for side in (pair.chosen, pair.rejected))
     return {
         "prompt": plain_messages(pair.prompt.messages),
         "chosen": chosen,
@@ -139,4 +179,5 @@ def _row(pair: Pair) -> dict[str, Any]:
         "info": packed(pair.info),
         "chosen_info": packed(details_of(pair.chosen)),
         "rejected_info": packed(details_of(pair.rejected)),
+        "tools": packed_tools(pair.prompt.tools),
     }

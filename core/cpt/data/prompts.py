@@ -6,11 +6,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cpt.data.conversations import ASKED, PROMPT_COLUMNS, prompt_messages
+from cpt.data.layouts import usual
+from cpt.data.messages import tools_of
 from cpt.data.rows import Row, read_rows
-from cpt.data.tables import MESSAGES, TEXT, packed, plain_messages, write_rows
+from cpt.data.tables import (
+    MESSAGES,
+    TEXT,
+    TOOLS,
+    packed,
+    packed_tools,
+    plain_messages,
+    write_rows,
+)
 from cpt.types import Prompt
 
-COLUMNS = {"id": TEXT, "messages": MESSAGES, "info": TEXT}
+COLUMNS = {"id": TEXT, "messages": MESSAGES, "info": TEXT, "tools": TOOLS}
 NUMBERED = "row-"
 """How the id of a prompt begins that its source did not name."""
 
@@ -18,8 +28,9 @@ NUMBERED = "row-"
 def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Prompt]:
     """Yield the prompts of a source, one by one.
 
-    A row has `prompt` (text or messages), `messages`, or `instruction` (with `input`); its `id`,
-    or else its number, names the prompt; other columns become `info`. Raises `BadData` for a
+    A row has `prompt` (text or messages), `messages`, or `instruction` (with `input`), or one of
+    the other layouts that `usual` knows; its `id`, or else its number, names the prompt; other
+    columns become `info`. Raises `BadData` for a
     broken row, a row without a prompt, an id that occurs twice, and an empty source. Where the
     source was `checked` before, ids are not compared again, and memory does not grow with it.
     """
@@ -45,11 +56,13 @@ def _first(source: str | Path, name: str) -> str:
 
 def prompt_of(row: Row, *others: str) -> Prompt:
     """The prompt of a row, without messages if it asks nothing; columns `others` are not its."""
+    row = usual(row)
     given = row["id"]
     return Prompt(
         id=f"{NUMBERED}{row.number}" if given is None else str(given),
         messages=prompt_messages(row),
         info=row.info("id", *PROMPT_COLUMNS, *others),
+        tools=tools_of(row["tools"], row),
     )
 
 
@@ -60,6 +73,7 @@ def write_prompts(path: str | Path, prompts: Iterable[Prompt]) -> int:
             "id": prompt.id,
             "messages": plain_messages(prompt.messages),
             "info": packed(prompt.info),
+            "tools": packed_tools(prompt.tools),
         }
         for prompt in prompts
     )

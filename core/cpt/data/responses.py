@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from cpt.data.conversations import text_of
+from cpt.data.layouts import usual
+from cpt.data.messages import message_of, text_of
 from cpt.data.prompts import prompt_of
 from cpt.data.rows import Row, read_rows
 from cpt.data.tables import MESSAGES, TEXT, packed, plain_messages, write_rows
@@ -22,11 +23,11 @@ COLUMNS = {
     "response_info": TEXT,
     "info": TEXT,
 }
-TEXTS = ("response", "output", "text")
+TEXTS = ("response", "output", "text", "completion")
 AUTHORS = ("author", "generator", "model")
 OUTCOMES = ("outcome", "finish_reason", "detail")
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens")
-DETAILS = ("outcome", "finish_reason", "detail", "usage", "info")
+DETAILS = ("outcome", "finish_reason", "detail", "usage", "info", "reasoning_content", "tool_calls")
 
 
 def read_responses(source: str | Path) -> Iterator[tuple[Prompt, Response]]:
@@ -37,7 +38,8 @@ def read_responses(source: str | Path) -> Iterator[tuple[Prompt, Response]]:
     answer ended and what it took may stand in columns of their own. The prompt is as `read_prompts`
     takes it; a row with an `id` may leave it out. Raises `BadData`.
     """
-    for row in read_rows(source, "responses"):
+    for given in read_rows(source, "responses"):
+        row = usual(given)
         prompt = prompt_of(row, *TEXTS, *AUTHORS, *OUTCOMES, *TOKENS, "responses", "response_info")
         if not prompt.messages and row["id"] is None:
             raise row.bad("no prompt and no id: a response needs one of them")
@@ -59,7 +61,15 @@ def _responses(row: Row, prompt_id: str) -> Iterator[Response]:
         raise row.bad("no response: expected a column response, output, text or responses")
     details = row.unpacked("response_info") | _columns_of(row)
     author = str(row.first(*AUTHORS) or "")
-    yield response_of(row, details, prompt_id=prompt_id, text=text_of(text, row), author=author)
+    text = _answer(text, row)
+    yield response_of(row, details, prompt_id=prompt_id, text=text, author=author)
+
+
+def _answer(value: Any, row: Row) -> str:
+    """The text of an answer, which may be a list of one message."""
+    if isinstance(value, list) and len(value) == 1:
+        return message_of(value[0], row).content
+    return text_of(value, row)
 
 
 def _columns_of(row: Row) -> dict[str, Any]:

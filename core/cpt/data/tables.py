@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from cpt.errors import BadData
 from cpt.files import atomic
 from cpt.types import Message
@@ -21,6 +23,8 @@ Add = Callable[[Plain], None]
 CHUNK = 2**20
 """Bytes of JSON that become Parquet together."""
 TEXT, NUMBER, COUNT, MESSAGES, SCORES = "text", "number", "count", "messages", "scores"
+TOOLS = "tools"
+"""A column that is there only in tables of prompts with tools."""
 
 
 def write_rows(path: str | Path, rows: Iterable[Plain], columns: Mapping[str, str]) -> int:
@@ -50,24 +54,75 @@ def writing(path: str | Path, columns: Mapping[str, str]) -> Iterator[Add]:
 
 @contextmanager
 def _writing_parquet(path: Path, columns: Mapping[str, str]) -> Iterator[Add]:
-    from pyarrow.parquet import ParquetWriter
+    table = _Parquet.at(path, columns)
+    try:
+        yield table.add
+        table.flush()
+    finally:
+        table.writer.close()
 
-    schema = _schema(columns)
-    lines = bytearray()
 
-    def add(row: Plain) -> None:
-        lines.extend(_line(row, columns).encode())
-        if len(lines) >= CHUNK:
-            flush()
+@attrs.define(eq=False)
+class _Parquet:
+    """A Parquet file that is being written, and the JSON of the rows that come next in it.
 
-    def flush() -> None:
-        writer.write_table(_table(bytes(lines), schema))
-        lines.clear()
+    Its messages have a role and a content, as every reader knows them; only a row with more than
+    that, or with tools, gives the whole file columns for it.
+    """
 
-    with ParquetWriter(path, schema) as writer:
-        yield add
-        if lines:
-            flush()
+    path: Path
+    columns: Mapping[str, str]
+    schema: pyarrow.Schema
+    writer: Any
+    wide: bool = False
+    lines: bytearray = attrs.field(factory=bytearray)
+
+    @classmethod
+    def at(cls, path: Path, columns: Mapping[str, str]) -> _Parquet:
+        from pyarrow.parquet import ParquetWriter
+
+        schema = _schema(columns, wide=False)
+        return cls(path, columns, schema, ParquetWriter(path, schema))
+
+    def add(self, row: Plain) -> None:
+        if not self.wide and _is_wide(row, self.columns):
+            self.widen()
+        self.lines.extend(_line(row, self.columns).encode())
+        if len(self.lines) >= CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.lines:
+            self.writer.write_table(_table(bytes(self.lines), self.schema))
+            self.lines.clear()
+
+    def widen(self) -> None:
+        """Write what was written again, with columns for all that a row may hold."""
+        from pyarrow.parquet import ParquetFile, ParquetWriter
+
+        self.flush()
+        self.writer.close()
+        before = self.path.with_name(f"{self.path.name}.narrow")
+        self.path.rename(before)
+        self.wide, self.schema = True, _schema(self.columns, wide=True)
+        self.writer = ParquetWriter(self.path, self.schema)
+        try:
+            with ParquetFile(before) as file:
+                for batch in file.iter_batches(batch_size=256):
+                    rows = (json.dumps(row, ensure_ascii=False) for row in batch.to_pylist())
+                    lines = "\n".join(rows).encode()
+                    self.writer.write_table(_table(lines, self.schema))
+        finally:
+            before.unlink()
+
+
+def _is_wide(row: Plain, columns: Mapping[str, str]) -> bool:
+    return any(
+        any(len(turn) > len(("role", "content")) for turn in row[name])
+        if kind == MESSAGES
+        else kind == TOOLS and row[name]
+        for name, kind in columns.items()
+    )
 
 
 def _table(lines: bytes, schema: pyarrow.Schema) -> pyarrow.Table:
@@ -90,7 +145,7 @@ def _writing_jsonl(path: Path, columns: Mapping[str, str]) -> Iterator[Add]:
 
 
 def _line(row: Plain, columns: Mapping[str, str]) -> str:
-    plain = {name: row[name] for name in columns}
+    plain = {name: row[name] for name, kind in columns.items() if kind != TOOLS or row[name]}
     return json.dumps(plain, ensure_ascii=False, default=_number) + "\n"
 
 
@@ -101,22 +156,37 @@ def _number(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be written in a table")
 
 
-def _schema(columns: Mapping[str, str]) -> pyarrow.Schema:
+def _schema(columns: Mapping[str, str], *, wide: bool) -> pyarrow.Schema:
     import pyarrow as pa
 
+    text = pa.string()
+    call = {"id": text, "type": text, "function": pa.struct({"name": text, "arguments": text})}
+    more = {
+        "reasoning_content": text,
+        "tool_calls": pa.list_(pa.struct(call)),
+        "tool_call_id": text,
+        "name": text,
+    }
     kinds = {
-        TEXT: pa.string(),
+        TEXT: text,
+        TOOLS: text,
         NUMBER: pa.float64(),
         COUNT: pa.int64(),
-        MESSAGES: pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        MESSAGES: pa.list_(pa.struct({"role": text, "content": text, **(more if wide else {})})),
         SCORES: pa.struct({"chosen": pa.float64(), "rejected": pa.float64()}),
     }
-    return pa.schema({name: kinds[kind] for name, kind in columns.items()})
+    kept = {name: kind for name, kind in columns.items() if wide or kind != TOOLS}
+    return pa.schema({name: kinds[kind] for name, kind in kept.items()})
 
 
-def plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+def plain_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Messages as the ecosystem writes them."""
-    return [{"role": message.role, "content": message.content} for message in messages]
+    return [message.plain() for message in messages]
+
+
+def packed_tools(tools: Sequence[Mapping[str, Any]]) -> str | None:
+    """Tools as one cell of text; None if there are none."""
+    return json.dumps([*tools], ensure_ascii=False) if tools else None
 
 
 def packed(info: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cpt.errors import Malformed
-from cpt.types import Outcome, Prompt, Response, Usage
+from cpt.types import Message, Outcome, Prompt, Response, Usage
 
 OUTCOMES = {"length": Outcome.CUT_OFF, "content_filter": Outcome.FILTERED}
 IMPLAUSIBLE = 2**40
@@ -25,12 +25,18 @@ def chat_request(
 
     `system` goes before prompts that have no system message; sample n is asked with seed + n.
     """
-    messages = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+    messages = [_turn(message) for message in prompt.messages]
     if system is not None and all(turn["role"] != "system" for turn in messages):
         messages.insert(0, {"role": "system", "content": system})
     options["seed"] = None if seed is None else seed + sample
     given = {name: value for name, value in options.items() if value is not None}
-    return {"model": model, "messages": messages, **given}
+    tools = {"tools": list(prompt.tools)} if prompt.tools else {}
+    return {"model": model, "messages": messages, **tools, **given}
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """A message on the wire; services refuse the thoughts of earlier turns."""
+    return {name: said for name, said in message.plain().items() if name != "reasoning_content"}
 
 
 def chat_response(body: Any, prompt: Prompt, author: str) -> Response:

@@ -154,7 +154,7 @@ class FakeAsk:
 
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """Ask once; the same question again gets the same answer."""
-        messages = [attrs.asdict(message) for message in prompt.messages]
+        messages = [message.plain() for message in prompt.messages]
         key = json.dumps([responder.identity, messages, sample], sort_keys=True, default=str)
         if key not in self._answers:
             self.asked.append((responder.author, prompt.id, sample))

@@ -24,7 +24,7 @@ from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.options import Training
 from cpt.training.output.export import export
-from cpt.training.plan import make_plan, write_plan
+from cpt.training.plan import day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.state import State, begin, make_accelerator, save
 from cpt.training.step import (
@@ -63,7 +63,7 @@ def train(
     """
     if (output / "model").exists():
         return _read_summary(output)
-    plan = make_plan(pairs, model, scheduler, loss, options, seed)
+    plan = make_plan(pairs, model, scheduler, loss, options, seed, day=day_of(output))
     accelerator = make_accelerator(options)
     if accelerator.is_main_process:
         write_plan(plan, output)

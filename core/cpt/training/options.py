@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
@@ -9,6 +10,12 @@ from attrs.validators import and_, ge, gt, lt, optional
 
 from cpt.roles import NOT_IDENTITY, PATH
 
+RESERVED = frozenset(
+    {"add_generation_prompt", "continue_final_message", "conversation", "messages", "tools"}
+    | {"chat_template", "padding", "return_dict", "return_tensors", "tokenize", "truncation"}
+    | {"max_length", "return_assistant_tokens_mask", "tokenizer_kwargs"}
+)
+"""Arguments of a chat template, and of what applies it, that are not the user's."""
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["fp32", "bf16"]
 
@@ -45,6 +52,8 @@ class Training:
     """Most tokens in a prompt; longer ones are dropped, as a cut prompt is another prompt."""
     truncate: bool = False
     """Cut both answers of a pair that are both too long instead of dropping the pair."""
+    chat_template_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    """What the chat template is given beside the messages, such as `enable_thinking: false`."""
     precision: Precision = "fp32"
     """What matrices are multiplied in; weights and optimizer are fp32 either way."""
     gradient_checkpointing: bool = False
@@ -67,6 +76,11 @@ class Training:
     """Steps between two checkpoints; 0 keeps none."""
     keep_checkpoints: int = attrs.field(default=2, validator=ge(1), metadata=NOT_IDENTITY)
     """Checkpoints that are kept, the latest ones."""
+
+    @chat_template_kwargs.validator
+    def _free(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
+        if taken := sorted({*value} & RESERVED):
+            raise ValueError(f"must not hold {', '.join(taken)}, which cpt gives itself")
 
     @max_prompt_length.validator
     def _leaves_room(self, _: attrs.Attribute[Any], value: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from cpt.training.options import Training
 from cpt.training.order import order_of
 from cpt.types import Pair
 
+DOCTOR = "doctor.json"
 THROUGH_DATA = frozenset(
     {"epochs", "batch_size", "max_length", "max_prompt_length", "truncate", "reference"}
+    | {"chat_template_kwargs"}
 )
 """Options that act only through the sequences, the order and the reference's weights."""
 
@@ -68,14 +71,19 @@ def make_plan(
     loss: Loss,
     options: Training,
     seed: int,
+    *,
+    day: date | None = None,
 ) -> Plan:
-    """Check everything that can be wrong without loading the model. Raises `CptError`."""
+    """Check everything that can be wrong without loading the model. Raises `CptError`.
+
+    A chat template that asks for the date is given `day`, or today.
+    """
     refuse_unknown_needs(loss)
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
     options = within_positions(options, folder)
     tokenizer = load_tokenizer(folder)
-    corpus, diagnosis = prepare(pairs, tokenizer, options, vocabulary(folder))
+    corpus, diagnosis = prepare(pairs, tokenizer, options, vocabulary(folder), day=day)
     refuse_none_left(diagnosis)
     order = order_of(corpus.pairs, scheduler, options, seed)
     mismatched: list[list[int]] = []
@@ -138,7 +146,14 @@ def write_plan(plan: Plan, output: Path) -> None:
     with atomic(output / "order.parquet") as temporary:
         pq.write_table(table, temporary)
     found = attrs.asdict(plan.diagnosis) | {"counts": plan.diagnosis.counts}
-    write_text(output / "doctor.json", json_text(found, indent=1))
+    write_text(output / DOCTOR, json_text(found, indent=1))
+
+
+def day_of(output: Path) -> date | None:
+    """The day that chat templates were given when the training in a folder began, if it did."""
+    if not (output / DOCTOR).exists():
+        return None
+    return date.fromisoformat(json.loads((output / DOCTOR).read_text())["day"])
 
 
 def _decides(field: attrs.Attribute[Any], _: Any) -> bool:

@@ -1,9 +1,10 @@
 """The records that flow through a run, and the batch that a loss sees."""
 
 from cpt.types.batch import Batch, Logps, TokenLogps
+from cpt.types.messages import Message, ToolCall
 from cpt.types.outcome import Outcome
 from cpt.types.pairs import Missing, Pair, Score, Verdict
-from cpt.types.responses import Message, Prompt, Response, Usage
+from cpt.types.responses import Prompt, Response, Usage
 
 __all__ = [
     "Batch",
@@ -16,6 +17,7 @@ __all__ = [
     "Response",
     "Score",
     "TokenLogps",
+    "ToolCall",
     "Usage",
     "Verdict",
 ]

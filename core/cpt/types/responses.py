@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
-from cpt.errors import NoPair
+from cpt.errors import CptError, NoPair
+from cpt.types.messages import Message, ToolCall
 from cpt.types.outcome import Outcome, outcome_of
-
-
-@attrs.frozen
-class Message:
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +20,16 @@ class Prompt:
     messages: tuple[Message, ...]
     info: Mapping[str, Any] = attrs.field(factory=dict)
     """Other columns of the row it came from."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """The tools that the model may call: JSON schemas, as chat templates take them."""
+
+    def refuse_tools(self, responder: str) -> None:
+        """Raise `CptError` if there are tools or calls of them, which a responder cannot send."""
+        if self.tools or any(turn.tool_calls or turn.role == "tool" for turn in self.messages):
+            raise CptError(
+                f"prompt {self.id!r} has tools, which the responder {responder!r} cannot send; use "
+                "one that speaks chat completions, or leave the prompt out."
+            )
 
     @property
     def text(self) -> str:
@@ -62,6 +65,25 @@ class Response:
     """What went wrong, in one line, where `outcome` is not `answered`."""
     usage: Usage = Usage()
     info: Mapping[str, Any] = attrs.field(factory=dict)
+    reasoning_content: str = ""
+    """What its author thought before `text`, where that is not a part of `text`."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What its author called after `text`."""
+
+    @property
+    def message(self) -> Message:
+        """The answer as a turn of the conversation."""
+        return Message(
+            "assistant",
+            self.text,
+            reasoning_content=self.reasoning_content,
+            tool_calls=self.tool_calls,
+        )
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is a text or a call of a tool."""
+        return bool(self.text.strip() or self.tool_calls)
 
     def expect(self, *allowed: str) -> Response:
         """Itself if it was answered (or has an `allowed` outcome), else raise `NoPair`."""

@@ -28,7 +28,7 @@ class Request:
     identity: str
     """The responder's identity, as canonical JSON."""
     messages: str
-    """The conversation as JSON: a list of {role, content}."""
+    """The conversation as JSON: a list of {role, content}; {messages, tools} if it has tools."""
 
 
 def request(responder: Responder, prompt: Prompt, sample: int, identity: str = "") -> Request:
@@ -61,5 +61,7 @@ def _plain(prompt: Prompt) -> str:
     for turn in prompt.messages:
         if not isinstance(turn.content, str):
             raise TypeError(f"{type(turn.content).__name__} where text belongs")
-    turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+    turns: Any = [turn.plain() for turn in prompt.messages]
+    if prompt.tools:
+        turns = {"messages": turns, "tools": list(prompt.tools)}
     return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))

@@ -57,8 +57,11 @@ class Batch:
 
 def item(request: Request) -> BatchItem:
     """A request of the journal as a service takes it."""
-    messages = tuple(Message(**turn) for turn in json.loads(request.messages))
-    return BatchItem(request.key, Prompt(id=request.prompt_id, messages=messages), request.sample)
+    asked = json.loads(request.messages)
+    turns, tools = (asked["messages"], asked["tools"]) if isinstance(asked, dict) else (asked, ())
+    messages = tuple(Message(**turn) for turn in turns)
+    prompt = Prompt(id=request.prompt_id, messages=messages, tools=tuple(tools))
+    return BatchItem(request.key, prompt, request.sample)
 
 
 def pending(journal: Path) -> bool:

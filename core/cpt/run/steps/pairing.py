@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from cpt.asking import in_order
-from cpt.data import each_pair, read_prompts, write_prompts, writing_pairs
+from cpt.data import Unusable, pairs_and_unusable, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped, during
 from cpt.files import clear, writing_lines
 from cpt.roles import Ask, Pairer
@@ -78,9 +78,12 @@ def _kept_and_dropped(made: Sequence[Pair | NoPair]) -> tuple[list[Pair], tuple[
 
 def fault_of(pair: Pair) -> str:
     """Why a pair cannot teach anything, or nothing."""
-    chosen, rejected = pair.chosen.text.strip(), pair.rejected.text.strip()
-    if not chosen or not rejected:
+    if not pair.chosen.says_something or not pair.rejected.says_something:
         return "empty"
+    chosen, rejected = (
+        attrs.evolve(side.message, content=side.text.strip())
+        for side in (pair.chosen, pair.rejected)
+    )
     return "identical" if chosen == rejected else ""
 
 
@@ -107,8 +110,10 @@ def take(run: Run) -> Summary:
     source = needed(run, "pairs")
     kept, dropped = 0, Counter[str]()
     with writing_pairs(run.path / PAIRS) as write:
-        for pair in each_pair(source):
-            if fault := fault_of(pair):
+        for pair in pairs_and_unusable(source):
+            if isinstance(pair, Unusable):
+                dropped[pair.reason] += 1
+            elif fault := fault_of(pair):
                 dropped[fault] += 1
             else:
                 write(pair)

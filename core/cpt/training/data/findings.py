@@ -11,6 +11,7 @@ from cpt.errors import CptError
 
 REFUSED: Mapping[str, str] = {
     "template": "the chat template refuses the conversation or loses the answer",
+    "parts_early": "the two conversations part before their last answer",
     "empty": "a side has no text",
     "identical": "both sides are the same",
     "prompt_too_long": "the prompt has more tokens than --train.max-prompt-length, or leaves no "
@@ -26,10 +27,16 @@ REFUSED: Mapping[str, str] = {
 NOTED: Mapping[str, str] = {
     "boundary_merge": "prompt and answer would have shared a token; encoded apart, as asked",
     "eos_added": "the template does not end the answer; EOS appended",
-    "rewritten": "the template does not continue its own prompt; the answer put behind it",
+    "rewritten": "the template does not continue its own prompt; the answer put behind it, with "
+    "the thought that it has, or after an empty one if the prompt opens a thought",
     "double_bos": "the prompt begins with BOS twice",
     "cut_off": "a side stopped at a length limit, and is trained on as if it were whole",
     "truncated": "both answers cut to --train.max-length, so neither ends with EOS",
+    "thought_on_one_side": "one side has a thought, the other has none",
+    "tools_left_out": "the template leaves tools, or calls of them, out of the prompt",
+    "marker_in_text": "the text of a side holds a token that ends a turn, or what begins one",
+    "plain_template": "the tokenizer has no chat template; a line for each turn is used instead",
+    "scored_below": "the chosen side has a lower score than the rejected one",
     "repeated": "the same pair was there before",
     "contradicted": "another pair prefers the same two answers the other way round",
 }
@@ -68,6 +75,8 @@ class Diagnosis:
     """Share of the kept pairs whose chosen side is longer; far from 0.5, length is learned."""
     longest: int
     """Tokens of the longest kept prompt with its answer."""
+    day: str = ""
+    """What chat templates that ask for the date were given, as YYYY-MM-DD."""
 
     @property
     def counts(self) -> dict[str, int]:

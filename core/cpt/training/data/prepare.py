@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
 
-from cpt.models import with_template
+from cpt.models import PLAIN, with_template
 from cpt.training.data.corpus import Corpus, corpus_of
 from cpt.training.data.findings import Diagnosis, Finding
+from cpt.training.data.markers import markers_of
+from cpt.training.data.rendering import TemplateInputs
 from cpt.training.data.sequences import TokenSequence
+from cpt.training.data.thoughts import thinks
 from cpt.training.data.tokens import Encoded, encode
 from cpt.training.options import Training
 from cpt.types import Pair
@@ -24,24 +28,35 @@ def examine(
 
 
 def prepare(
-    pairs: Sequence[Pair], tokenizer: Any, options: Training, vocabulary: int | None = None
+    pairs: Sequence[Pair],
+    tokenizer: Any,
+    options: Training,
+    vocabulary: int | None = None,
+    *,
+    day: date | None = None,
 ) -> tuple[Corpus, Diagnosis]:
-    """Encode pairs, drop those that cannot be trained on, and report which and why."""
+    """Encode pairs, drop those that cannot be trained on, and report which and why.
+
+    A chat template that asks for the date is given `day`, or today.
+    """
     tokenizer = with_template(tokenizer)
+    day = day or date.today()
+    inputs = TemplateInputs(options.chat_template_kwargs, day)
+    marks = markers_of(tokenizer, inputs)
     findings: list[Finding] = []
     kept: list[Pair] = []
     sides: list[tuple[TokenSequence, TokenSequence]] = []
-    for pair, encoded in zip(pairs, encode(pairs, tokenizer), strict=True):
+    for pair, encoded in zip(pairs, encode(pairs, tokenizer, inputs), strict=True):
         found = _sides(pair, encoded, options, vocabulary)
         if isinstance(found, Finding):
             findings.append(found)
             continue
-        findings += _noted(pair, encoded, tokenizer, options)
+        findings += _noted(pair, encoded, tokenizer, options, marks)
         kept.append(pair)
         sides.append(found)
     corpus = corpus_of(kept, sides)
     findings += _across(corpus)
-    return corpus, _diagnose(len(pairs), corpus, findings)
+    return corpus, _diagnose(len(pairs), corpus, findings, day)
 
 
 def _sides(
@@ -66,9 +81,9 @@ def _refusal(pair: Pair, encoded: Encoded, options: Training) -> Finding | None:
     sides = (encoded.chosen, encoded.rejected)
     if problem := next((side.problem for side in sides if side.problem), ""):
         return Finding(pair.id, "template", problem)
-    texts = (pair.chosen.text.strip(), pair.rejected.text.strip())
-    if not all(texts):
-        return Finding(pair.id, "empty", "rejected" if texts[0] else "chosen")
+    says = (pair.chosen.says_something, pair.rejected.says_something)
+    if not all(says):
+        return Finding(pair.id, "empty", "rejected" if says[0] else "chosen")
     return _too_long(pair, encoded, options)
 
 
@@ -85,8 +100,11 @@ def _too_long(pair: Pair, encoded: Encoded, options: Training) -> Finding | None
     return Finding(pair.id, "one_side_too_long", detail) if over == 1 else None
 
 
-def _noted(pair: Pair, encoded: Encoded, tokenizer: Any, options: Training) -> Iterator[Finding]:
+def _noted(
+    pair: Pair, encoded: Encoded, tokenizer: Any, options: Training, marks: Sequence[str]
+) -> Iterator[Finding]:
     sides = (encoded.chosen, encoded.rejected)
+    better, worse = pair.chosen_score, pair.rejected_score
     left = options.max_length - len(encoded.prompt)
     bos = tokenizer.bos_token_id
     noted = {
@@ -96,6 +114,13 @@ def _noted(pair: Pair, encoded: Encoded, tokenizer: Any, options: Training) -> I
         "double_bos": bos is not None and encoded.prompt[:2].tolist() == [bos, bos],
         "cut_off": "cut_off" in (pair.chosen.outcome, pair.rejected.outcome),
         "truncated": any(len(side.ids) > left for side in sides),
+        "thought_on_one_side": thinks(pair.chosen.message) != thinks(pair.rejected.message),
+        "tools_left_out": encoded.left_out,
+        "marker_in_text": any(
+            mark in side.text for mark in marks for side in (pair.chosen, pair.rejected)
+        ),
+        "plain_template": tokenizer.chat_template.endswith(PLAIN),
+        "scored_below": better is not None and worse is not None and better < worse,
     }
     yield from (Finding(pair.id, problem) for problem, is_so in noted.items() if is_so)
 
@@ -113,7 +138,7 @@ def _across(corpus: Corpus) -> Iterator[Finding]:
         seen.add((chosen, rejected))
 
 
-def _diagnose(pairs: int, corpus: Corpus, findings: Sequence[Finding]) -> Diagnosis:
+def _diagnose(pairs: int, corpus: Corpus, findings: Sequence[Finding], day: date) -> Diagnosis:
     prompt, chosen, rejected = (
         np.array([len(getattr(corpus.sequences[index], field)) for index in side], dtype=float)
         for field, side in (
@@ -135,4 +160,5 @@ def _diagnose(pairs: int, corpus: Corpus, findings: Sequence[Finding]) -> Diagno
         rejected_tokens=mean(rejected),
         chosen_longer=mean(chosen > rejected),
         longest=int((prompt + np.maximum(chosen, rejected)).max(initial=0)),
+        day=day.isoformat(),
     )

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 import attrs
 import numpy as np
 
-from cpt.training.data.rendering import Continuation, Conversation, render
+from cpt.training.data.rendering import Continuation, Conversation, TemplateInputs, render
 from cpt.training.data.sequences import Tokens
-from cpt.types import Pair
+from cpt.types import Message, Pair
 
 AT_ONCE = 128
 """Prompts that are encoded together, with all answers to them."""
+
+STARTS = ("a", "b", "0", ".", ":", "\n")
+"""Texts that another may follow without a token in common."""
+BLANKS = ("▁", "Ġ")
+"""How a token begins that stands for a blank and what follows it."""
 
 IDS_ALONE: Mapping[str, bool] = {
     "add_special_tokens": False,
@@ -47,6 +53,8 @@ class Encoded:
     prompt: Tokens
     chosen: Answer
     rejected: Answer
+    left_out: bool = False
+    """The template leaves tools or calls of tools out of the prompt."""
 
 
 def special_ids(tokenizer: Any) -> set[int]:
@@ -55,20 +63,26 @@ def special_ids(tokenizer: Any) -> set[int]:
     return {tokenizer.eos_token_id, *(id_ for id_, token in added if token.special)}
 
 
-def encode(pairs: Sequence[Pair], tokenizer: Any) -> Iterator[Encoded]:
+def encode(
+    pairs: Sequence[Pair], tokenizer: Any, inputs: TemplateInputs | None = None
+) -> Iterator[Encoded]:
     """Token ids of pairs: every distinct prompt and every distinct answer to it is encoded once.
 
-    An answer is all that the template writes after the prompt. Its ids are those that follow the
-    prompt's in the whole text. Where the whole does not begin with the prompt's ids the answer is
-    encoded by itself, so that the prompt's ids are always those that a model is asked with.
+    An answer is all that the template, given the `inputs`, writes after the prompt. Its ids are
+    those that follow the prompt's in the whole text. Where the whole does not begin with the
+    prompt's ids the answer is encoded by itself, so that the prompt's ids are always those that a
+    model is asked with.
     """
-    answers: dict[Conversation, dict[str, None]] = {}
-    for pair in pairs:
-        texts = answers.setdefault(pair.prompt.messages, {})
-        texts[pair.chosen.text] = texts[pair.rejected.text] = None
+    keys = [
+        (Conversation.of(pair.prompt), pair.chosen.message, pair.rejected.message) for pair in pairs
+    ]
+    answers: dict[Conversation, dict[Message, None]] = {}
+    for conversation, chosen, rejected in keys:
+        given = answers.setdefault(conversation, {})
+        given[chosen] = given[rejected] = None
     asked = list(answers.items())
     blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
-    encoder = _Encoder.of(tokenizer)
+    encoder = _Encoder.of(tokenizer, inputs)
     found: dict[Conversation, _EncodedPrompt] = {}
     # While one block is in Rust, which has threads of its own, another can be in Python.
     threads = ThreadPoolExecutor(2 if encoder.backend else 1)
@@ -76,14 +90,15 @@ def encode(pairs: Sequence[Pair], tokenizer: Any) -> Iterator[Encoded]:
         prompts = zip(
             answers, chain.from_iterable(threads.map(encoder.encode, blocks)), strict=True
         )
-        for pair in pairs:
-            while pair.prompt.messages not in found:
+        for conversation, chosen, rejected in keys:
+            while conversation not in found:
                 found.update([next(prompts)])
-            prompt = found[pair.prompt.messages]
+            prompt = found[conversation]
             yield Encoded(
                 prompt=prompt.prompt,
-                chosen=prompt.answers[pair.chosen.text],
-                rejected=prompt.answers[pair.rejected.text],
+                chosen=prompt.answers[chosen],
+                rejected=prompt.answers[rejected],
+                left_out=prompt.left_out,
             )
     finally:
         threads.shutdown(cancel_futures=True)
@@ -91,10 +106,11 @@ def encode(pairs: Sequence[Pair], tokenizer: Any) -> Iterator[Encoded]:
 
 @attrs.frozen(eq=False)
 class _EncodedPrompt:
-    """A prompt, and the answers to it by text."""
+    """A prompt, and the answers to it."""
 
     prompt: Tokens
-    answers: Mapping[str, Answer]
+    answers: Mapping[Message, Answer]
+    left_out: bool = False
 
 
 @attrs.frozen
@@ -116,9 +132,10 @@ class _Encoder:
     """Tokens that a text is cut at before all else: each side of them is encoded by itself."""
     ends: Collection[int]
     """Ids that can end a turn."""
+    inputs: TemplateInputs
 
     @classmethod
-    def of(cls, tokenizer: Any) -> _Encoder:
+    def of(cls, tokenizer: Any, inputs: TemplateInputs | None = None) -> _Encoder:
         backend = _backend(tokenizer)
         added = tokenizer.added_tokens_decoder.items() if backend else ()
         return cls(
@@ -126,11 +143,14 @@ class _Encoder:
             backend=backend,
             anchors={id_: token.content for id_, token in added if not token.normalized},
             ends=special_ids(tokenizer),
+            inputs=inputs or TemplateInputs(),
         )
 
-    def encode(self, asked: Sequence[tuple[Conversation, Collection[str]]]) -> list[_EncodedPrompt]:
+    def encode(
+        self, asked: Sequence[tuple[Conversation, Collection[Message]]]
+    ) -> list[_EncodedPrompt]:
         """Each conversation with the answers to it."""
-        rendered = render(asked, self.tokenizer)
+        rendered = render(asked, self.tokenizer, self.inputs)
         prompts = self.ids(conversation.prompt for conversation in rendered)
         tails = self.tails(prompts)
         wholes = self.ids(
@@ -142,9 +162,10 @@ class _Encoder:
             _EncodedPrompt(
                 np.array(prompts[conversation.prompt], dtype=np.int64),
                 {
-                    text: self.answer(tails[conversation.prompt], after, wholes)
-                    for text, after in conversation.answers.items()
+                    answer: self.answer(tails[conversation.prompt], after, wholes)
+                    for answer, after in conversation.answers.items()
                 },
+                conversation.left_out,
             )
             for conversation in rendered
         ]
@@ -170,7 +191,7 @@ class _Encoder:
             return Answer(ids=_NOTHING, problem=after.problem)
         whole = wholes[tail.text + after.text]
         merged = whole[: len(tail.ids)] != tail.ids
-        ids = self.ids([after.text])[after.text] if merged else whole[len(tail.ids) :]
+        ids = self.apart(after.text) if merged else whole[len(tail.ids) :]
         ended = any(id_ in self.ends for id_ in ids[-4:])
         return Answer(
             ids=np.array(ids if ended else [*ids, self.tokenizer.eos_token_id], dtype=np.int64),
@@ -178,6 +199,22 @@ class _Encoder:
             ended=ended,
             rewritten=after.rewritten,
         )
+
+    @cached_property
+    def marks_begin(self) -> bool:
+        """Whether a text by itself begins with a blank that it does not have (sentencepiece)."""
+        firsts = (
+            self.tokenizer.convert_ids_to_tokens(ids[:1]) for ids in self.ids(STARTS).values()
+        )
+        return any(str(token).startswith(BLANKS) for found in firsts for token in found)
+
+    def apart(self, text: str) -> list[int]:
+        """The ids of a text by itself, but without the mark of a begin that it does not have."""
+        for before in STARTS if self.marks_begin else ():
+            known = self.ids([before, before + text])
+            if known[before + text][: len(known[before])] == known[before]:
+                return known[before + text][len(known[before]) :]
+        return self.ids([text])[text]
 
     def ids(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """Token ids by text."""

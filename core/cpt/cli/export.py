@@ -1,0 +1,57 @@
+"""`cpt export`: pairs in the layout of another trainer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cpt import paths
+from cpt.cli.printing.output import print_json, takes_json
+from cpt.errors import BadData
+from cpt.files import write_text
+
+LAYOUTS = ("trl", "llama-factory", "ms-swift", "openai")
+INFO = "dataset_info.json"
+
+
+@takes_json
+@click.command()
+@click.argument("source", metavar="PAIRS")
+@click.option(
+    "--format", "layout", type=click.Choice(LAYOUTS), required=True, help="Who will read the file."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The file to write: .jsonl, for trl also .parquet.",
+)
+def export(source: str, layout: str, output: Path, as_json: bool) -> None:
+    """Write pairs in the layout of another trainer.
+
+    For llama-factory, dataset_info.json beside the file gets an entry for it.
+    """
+    from cpt.data import exports, pairs_and_unusable
+
+    done = exports.export(pairs_and_unusable(paths.resolve(source)), layout, output)
+    if layout == "llama-factory":
+        _register(output, exports.llama_factory_entry(output))
+    if as_json:
+        print_json({"pairs": done.pairs, "left_out": done.left_out, "output": str(output)})
+        return
+    click.echo(f"{done.pairs} pairs in {output}")
+    for why, count in done.left_out.items():
+        click.echo(f"{count:>7} left out: {why}")
+
+
+def _register(output: Path, entry: dict[str, object]) -> None:
+    """Add the file to the list that LLaMA-Factory finds data sets by."""
+    file = output.with_name(INFO)
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        known[output.stem] = entry
+    except (ValueError, TypeError) as error:
+        raise BadData(f"{file}: no list of data sets ({error}); repair or remove it.") from error
+    write_text(file, json.dumps(known, indent=2, ensure_ascii=False))

@@ -1,0 +1,164 @@
+"""Pairs in the layouts of other trainers, each of which is read here again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cpt.data.pairs import COLUMNS, Unusable, row_of
+from cpt.data.tables import MESSAGES, TOOLS, write_rows
+from cpt.errors import BadData, NoPair
+from cpt.files import writing_lines
+from cpt.types import Message, Pair
+
+Plain = dict[str, Any]
+SHAREGPT = {"user": "human", "assistant": "gpt", "tool": "observation"}
+ASKING, ANSWERING = ("human", "observation"), ("gpt", "function_call")
+"""What LLaMA-Factory expects in turn."""
+
+
+@attrs.frozen
+class Exported:
+    """What was written."""
+
+    pairs: int
+    left_out: Mapping[str, int]
+    """Rows that give no pair or that the layout cannot hold, by why."""
+
+
+def export(pairs: Iterable[Pair | Unusable], layout: str, path: Path) -> Exported:
+    """Write pairs one by one, and return how many. Raises `BadData`."""
+    left_out: Counter[str] = Counter()
+
+    def rows() -> Iterator[Plain]:
+        for pair in pairs:
+            if isinstance(pair, Unusable):
+                left_out[pair.reason] += 1
+                continue
+            try:
+                yield LAYOUTS[layout](pair)
+            except NoPair as none:
+                left_out[none.detail] += 1
+
+    if layout == "trl":
+        return Exported(write_rows(path, rows(), COLUMNS), left_out)
+    if path.suffix != ".jsonl":
+        raise BadData(
+            f"{path}: cannot be written; {layout} reads lines of JSON, name a .jsonl file."
+        )
+    count = 0
+    with writing_lines(path) as write:
+        for row in rows():
+            write(row)
+            count += 1
+    return Exported(count, left_out)
+
+
+def _llama_factory(pair: Pair) -> Plain:
+    """ShareGPT's turns, with a message for each side."""
+    system, *turns = _with_system(pair.prompt.messages)
+    conversations = [_sharegpt(message) for message in turns]
+    for place, turn in enumerate(conversations):
+        if turn["from"] not in (ANSWERING if place % 2 else ASKING):
+            raise NoPair("layout", "questions and answers do not alternate, as llama-factory needs")
+    return {
+        "conversations": conversations,
+        "chosen": _sharegpt(pair.chosen.message),
+        "rejected": _sharegpt(pair.rejected.message),
+        "system": system.content,
+        "tools": _tools(pair) or "",
+        **_beside(pair),
+    }
+
+
+def _with_system(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with a system message at its begin, which may be empty."""
+    if messages[0].role == "system":
+        return [*messages]
+    return [Message("system", ""), *messages]
+
+
+def _sharegpt(message: Message) -> Plain:
+    if message.role == "system":
+        raise NoPair("layout", "a system message is not the first one, as llama-factory needs")
+    if message.tool_calls and message.content:
+        raise NoPair("layout", "a turn has a text and calls of tools, which llama-factory lacks")
+    if not message.tool_calls:
+        return {"from": SHAREGPT[message.role], "value": with_thought(message).content}
+    calls = [
+        {"name": call.name, "arguments": _parsed(call.arguments)} for call in message.tool_calls
+    ]
+    thought = with_thought(message).content
+    said = json.dumps(calls if len(calls) > 1 else calls[0], ensure_ascii=False)
+    return {"from": "function_call", "value": thought + said}
+
+
+def _ms_swift(pair: Pair) -> Plain:
+    """Two conversations, which differ in their last message."""
+    chosen, rejected = (
+        [with_thought(message).plain() for message in (*pair.prompt.messages, side.message)]
+        for side in (pair.chosen, pair.rejected)
+    )
+    tools = {"tools": _tools(pair)} if pair.prompt.tools else {}
+    return {"messages": chosen, "rejected_messages": rejected, **tools, **_beside(pair)}
+
+
+def _openai(pair: Pair) -> Plain:
+    """`input`, `preferred_output` and `non_preferred_output`, and no column beside them."""
+    asked: Plain = {"messages": [with_thought(turn).plain() for turn in pair.prompt.messages]}
+    if pair.prompt.tools:
+        asked["tools"] = list(pair.prompt.tools)
+    return {
+        "input": asked,
+        "preferred_output": [with_thought(pair.chosen.message).plain()],
+        "non_preferred_output": [with_thought(pair.rejected.message).plain()],
+    }
+
+
+def with_thought(message: Message) -> Message:
+    """The message with its thought in its text, as most models write it."""
+    if not message.reasoning_content:
+        return message
+    text = f"<think>\n{message.reasoning_content}\n</think>\n\n{message.content}"
+    return attrs.evolve(message, content=text, reasoning_content="")
+
+
+def _beside(pair: Pair) -> Plain:
+    """Our columns, which other trainers do not read."""
+    row = row_of(pair)
+    return {name: row[name] for name, kind in COLUMNS.items() if kind not in (MESSAGES, TOOLS)}
+
+
+def _tools(pair: Pair) -> str | None:
+    return json.dumps(list(pair.prompt.tools), ensure_ascii=False) if pair.prompt.tools else None
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
+
+
+LAYOUTS: Mapping[str, Callable[[Pair], Plain]] = {
+    "trl": row_of,
+    "llama-factory": _llama_factory,
+    "ms-swift": _ms_swift,
+    "openai": _openai,
+}
+
+
+def llama_factory_entry(path: Path) -> Plain:
+    """What LLaMA-Factory's `dataset_info.json` says of a file."""
+    names = {name: name for name in ("chosen", "rejected", "system", "tools")}
+    return {
+        "file_name": path.name,
+        "formatting": "sharegpt",
+        "ranking": True,
+        "columns": {"messages": "conversations", **names},
+    }

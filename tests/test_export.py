@@ -1,0 +1,131 @@
+"""`cpt export`: what other trainers read, and what comes back from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from cpt import Message, Pair, Prompt, Response, ToolCall
+from cpt.cli.export import LAYOUTS as NAMED
+from cpt.data import read_pairs, write_pairs
+from cpt.data.exports import LAYOUTS
+
+CALL = ToolCall("weather", '{"city": "Rome"}')
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+def pair_of(name: str, *messages: Message, **sides: Any) -> Pair:
+    prompt = Prompt(id=f"p{name}", messages=messages, tools=sides.pop("tools", ()))
+    answers = {
+        side: Response(
+            prompt_id=prompt.id, text=f"{side} {name} é", author="a", **sides.pop(side, {})
+        )
+        for side in ("chosen", "rejected")
+    }
+    return Pair(prompt=prompt, id=name, pairer="x", tier=2, margin=0.5, **answers, **sides)
+
+
+USER = Message("user", "Weather?")
+PAIRS = [
+    pair_of("one", USER, chosen_score=1.0, rejected_score=0.5, rationale="why", weight=2.0),
+    pair_of(
+        "two",
+        Message("system", "Be short."),
+        USER,
+        Message("assistant", "", tool_calls=(CALL,)),
+        Message("tool", "5 degrees"),
+        tools=(TOOL,),
+        info={"source": "made"},
+    ),
+    pair_of("three", USER, Message("assistant", "Where?"), Message("user", "Rome.")),
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "pairs.parquet", PAIRS)
+    return tmp_path / "pairs.parquet"
+
+
+def exported(cpt_cli: Any, layout: str, name: str = "out.jsonl") -> list[dict[str, Any]]:
+    done = cpt_cli("export", "pairs.parquet", "--format", layout, "--output", name)
+    assert done.exit_code == 0, done.output
+    return [json.loads(line) for line in Path(name).read_text("utf-8").splitlines()]
+
+
+def test_the_command_knows_every_layout() -> None:
+    assert list(NAMED) == list(LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", ["trl", "llama-factory", "ms-swift"])
+def test_pairs_come_back_from_it(source: Path, layout: str, cpt_cli: Any) -> None:
+    exported(cpt_cli, layout)
+    assert read_pairs("out.jsonl") == PAIRS
+
+
+def test_openai_has_what_was_asked_and_answered_alone(source: Path, cpt_cli: Any) -> None:
+    rows = exported(cpt_cli, "openai")
+    assert {*rows[0]} == {"input", "preferred_output", "non_preferred_output"}
+    assert [*rows[1]["input"]] == ["messages", "tools"]
+    for before, after in zip(PAIRS, read_pairs("out.jsonl"), strict=True):
+        assert (after.prompt.messages, after.prompt.tools) == (
+            before.prompt.messages,
+            before.prompt.tools,
+        )
+        assert after.chosen.message == before.chosen.message
+        assert after.rejected.message == before.rejected.message
+
+
+def test_llama_factory_finds_the_file(source: Path, cpt_cli: Any) -> None:
+    Path("dataset_info.json").write_text('{"other": {}}')
+    rows = exported(cpt_cli, "llama-factory")
+    assert rows[1]["conversations"] == [
+        {"from": "human", "value": "Weather?"},
+        {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'},
+        {"from": "observation", "value": "5 degrees"},
+    ]
+    assert (rows[1]["system"], json.loads(rows[1]["tools"])) == ("Be short.", [TOOL])
+    assert rows[0]["chosen"] == {"from": "gpt", "value": "chosen one é"}
+    known = json.loads(Path("dataset_info.json").read_text())
+    assert [*known] == ["other", "out"]
+    assert known["out"]["file_name"] == "out.jsonl" and known["out"]["ranking"] is True
+
+
+def test_what_a_layout_cannot_hold_is_counted(source: Path, cpt_cli: Any) -> None:
+    twice = attrs.evolve(PAIRS[0].prompt, messages=(USER, USER))
+    write_pairs(source, [*PAIRS, attrs.evolve(PAIRS[0], id="four", prompt=twice)])
+    done = cpt_cli("export", "pairs.parquet", "--format", "llama-factory", "--output", "o.jsonl")
+    assert "3 pairs in o.jsonl" in done.output
+    assert "1 left out: questions and answers do not alternate" in done.output
+
+
+def test_a_thought_is_a_part_of_the_text_where_a_layout_has_no_field(
+    source: Path, cpt_cli: Any
+) -> None:
+    chosen = attrs.evolve(PAIRS[0].chosen, reasoning_content="hm")
+    write_pairs(source, [attrs.evolve(PAIRS[0], chosen=chosen)])
+    for layout in ("llama-factory", "ms-swift", "openai"):
+        exported(cpt_cli, layout)
+        (pair,) = read_pairs("out.jsonl")
+        assert pair.chosen.text == "<think>\nhm\n</think>\n\nchosen one é"
+    exported(cpt_cli, "trl")
+    assert read_pairs("out.jsonl")[0].chosen == chosen
+
+
+@pytest.mark.parametrize("layout", ["llama-factory", "ms-swift", "openai"])
+def test_lines_are_a_jsonl_file(source: Path, layout: str, cpt_cli: Any) -> None:
+    done = cpt_cli("export", "pairs.parquet", "--format", layout, "--output", "out.parquet")
+    assert done.exit_code == 2
+    assert "name a .jsonl file" in done.output
+    assert not Path("out.parquet").exists()
+
+
+def test_a_damaged_list_of_data_sets_is_one_line(source: Path, cpt_cli: Any) -> None:
+    Path("dataset_info.json").write_text("[")
+    done = cpt_cli("export", "pairs.parquet", "--format", "llama-factory", "--output", "o.jsonl")
+    assert done.exit_code == 2 and "dataset_info.json: no list of data sets" in done.output
