@@ -11,10 +11,10 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from cpt.cli.printing.output import in_short
 from torch import Tensor
 
 from cpt import Batch, CptError, Loss, Pair, Scheduler
+from cpt.cli.printing.output import in_short
 from cpt.testing import fake_batch, fake_pairs
 from cpt.training import checks, objective
 from cpt.training.options import Training

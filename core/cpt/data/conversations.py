@@ -68,13 +68,9 @@ def _message(turn: Any, row: Row) -> Message:
 
 
 def text_of(value: Any, row: Row) -> str:
-    """The same text. Raises `BadData` if it is none, or one that no file can hold."""
+    """The same text. Raises `BadData` if it is none."""
     if not isinstance(value, str):
         raise row.bad(f"expected text, got {value!r:.60}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise row.bad("a text holds half of a character (a lone surrogate)") from None
     return value
 
 

@@ -21,6 +21,7 @@ from cpt.data.tables import (
     write_rows,
     writing,
 )
+from cpt.errors import WrongReturn
 from cpt.types import Message, Pair, Prompt, Response
 
 COLUMNS = {
@@ -61,7 +62,10 @@ def each_pair(source: str | Path) -> Iterator[Pair]:
     """
     seen: set[str] = set()
     for row in read_rows(source, "pairs"):
-        pair = _pair(row)
+        try:
+            pair = _pair(row)
+        except WrongReturn as error:  # what no pair may hold, whoever makes it
+            raise row.bad(str(error).removeprefix("Pair.").rstrip(".")) from error
         if pair.id in seen:
             raise row.bad(f"the id {pair.id!r} was used before")
         seen.add(pair.id)
@@ -80,7 +84,7 @@ def _pair(row: Row) -> Pair:
         chosen=_response(row, "chosen", prompt.id, chosen),
         rejected=_response(row, "rejected", prompt.id, rejected),
         pairer=str(row["pairer"] or ""),
-        tier=int(row.number_of("tier") or 0),
+        tier=row.whole_of("tier") or 0,
         margin=gap if margin is None else margin,
         chosen_score=better,
         rejected_score=worse,
