@@ -125,6 +125,24 @@ def test_what_can_be_read_only_once_is_refused(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "prompts.jsonl"))
 
 
+def test_a_folder_that_is_called_like_a_file_is_a_folder(tmp_path: Path) -> None:
+    inner = tmp_path / "data" / "x.jsonl"
+    inner.mkdir(parents=True)
+    for folder in (inner, tmp_path / "data"):
+        with pytest.raises(BadData, match="no data file in this folder"):
+            list(read_rows(folder))
+    jsonl(inner / "a.jsonl", ROWS)
+    for folder in (inner, tmp_path / "data"):
+        assert [row.values for row in read_rows(folder)] == ROWS
+
+
+def test_a_column_of_csv_is_there_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,id,prompt\na,1,b\n")
+    with pytest.raises(BadData, match=r"a\.csv: the column 'prompt' is there twice"):
+        list(read_rows(path))
+
+
 def test_what_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no such file or folder"):
         list(read_rows(tmp_path / "prompts.jsonl"))

@@ -149,3 +149,26 @@ async def test_every_published_answer_is_found(author: str) -> None:
     assert len(answers) == 805
     assert {answer.outcome for answer in answers} == {"answered"}
     assert (await ask(responder, requests[3][0])).text == answers[3].text
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "an#swers.jsonl"])
+@pytest.mark.parametrize("author", ["gpt#4", "#", "a#b#c", "gpt4"])
+def test_files_and_authors_may_hold_the_sign_between_them(
+    tmp_path: Path, name: str, author: str
+) -> None:
+    (tmp_path / "an").mkdir()
+    rows = [
+        {"prompt": "A?", "response": "theirs", "author": author},
+        {"prompt": "A?", "response": "of another", "author": "b"},
+    ]
+    responder = Recorded(source=f"{source(tmp_path, *rows, name=name)}#{author}")
+    responder.check()
+    assert responder.author == author
+    assert texts(responder, (prompt("A?"), 0)) == ["theirs"]
+
+
+def test_a_file_whose_name_holds_the_sign_needs_no_author(tmp_path: Path) -> None:
+    rows = [{"prompt": "A?", "response": "a", "author": "x"}]
+    responder = Recorded(source=source(tmp_path, *rows, name="an#swers.jsonl"))
+    assert responder.author == "an#swers"
+    assert texts(responder, (prompt("A?"), 0)) == ["a"]

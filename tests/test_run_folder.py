@@ -20,7 +20,7 @@ from cpt.run.stage import Run, Stage
 def test_a_stage_is_done_when_the_record_says_so(tmp_path):
     folder = Folder(tmp_path / "run")
     folder.open({"loss": {"name": "dpo"}})
-    folder.begin("pairs", {"options": {"pairer": "ladder"}})
+    folder.begin("pairs", {"options": {"pairer": {"name": "ladder"}}})
     assert not folder.is_done("pairs")
     folder.finish("pairs", 1.5, {"pairs": 3})
     assert folder.is_done("pairs")

@@ -1,5 +1,14 @@
 """Contrastive post-training: from prompts to preference pairs to an aligned model."""
 
+import sys
+
+# As `python -m cpt`, the working directory comes first, where any `yaml.py` would be taken for the
+# library: out with it before anything else is imported.
+if not sys.flags.safe_path and sys.argv[:1] == ["-m"]:
+    module = sys.orig_argv[len(sys.orig_argv) - len(sys.argv)]
+    if module in ("cpt", "cpt.__main__") or (module.startswith("-") and module.endswith("mcpt")):
+        del sys.path[0]
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+
+LONGEST = 600
+"""Characters of a message; of a longer one the middle is left out."""
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+"""Control characters, marks that turn text around, halves of characters."""
+
+
+def printable(text: str) -> str:
+    """The same text with what a terminal would obey or hide made visible: `\\x1b`."""
+    return UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """One printable line of at most this many characters, with its begin and its end."""
+    return _cut(printable(" ".join(_cut(text, most).splitlines())), most)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    begin = most * 2 // 3
+    return f"{text[:begin]} ... {text[len(text) + 5 + begin - most :]}"
 
 
 class CptError(click.ClickException):
     """The user's to fix: shown as one line (what, where, how to fix), exit status 2."""
 
     exit_code = 2
+
+    def format_message(self) -> str:
+        """What a user sees: one line, printable, not longer than `LONGEST`."""
+        return shortened(self.message)
+
+    def __str__(self) -> str:
+        return self.format_message()
 
 
 class UnknownComponent(CptError):

@@ -14,6 +14,8 @@ from typing import Any
 from cpt.errors import BadData
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+DEEPEST = 100
+"""Levels of a value that is read: one inside the other, lists and mappings together."""
 
 
 @contextmanager
@@ -68,10 +70,51 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+class Refused(ValueError):
+    """JSON that other tools or our own could not work with: too deep, half a character."""
+
+
+def from_json(text: str) -> Any:
+    """What a text says. Raises `ValueError`: `Refused` if it is JSON but no sound value."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise Refused(f"it has more than {DEEPEST} levels") from None
+    except ValueError:
+        raise Refused("a whole number has thousands of digits") from None
+    if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
+        raise Refused(f"it has more than {DEEPEST} levels")
+    if "\\ud" in text or "\\uD" in text:
+        _refuse_halves(value)
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a value has more than `DEEPEST` levels."""
+    level: list[Any] = [value]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
+
+
+def _refuse_halves(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Refused("a text holds half of a character (a lone surrogate)") from None
+
+
 def read_json(path: Path) -> Any:
     """The content of a file, None if there is none. Raises `BadData` if it is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -89,7 +132,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield json.loads(line)
+                yield from_json(line)
             except ValueError as error:
                 if not line.endswith("\n"):
                     return

@@ -31,6 +31,19 @@ def resolve(text: str) -> str:
     return str(path)
 
 
+def split_author(text: str) -> tuple[str, str, str]:
+    """`FILE#AUTHOR` as FILE, `#`, AUTHOR; the last two are empty where there is no author.
+
+    Both may hold a `#`: the longest FILE that exists is meant, else the shortest.
+    """
+    cuts = [place for place, letter in enumerate(text) if letter == "#"]
+    longest_first = [len(text), *reversed(cuts)]
+    cut = next((cut for cut in longest_first if os.path.exists(text[:cut])), None)
+    if cut is None:
+        cut = cuts[0] if cuts else len(text)
+    return text[:cut], text[cut : cut + 1], text[cut + 1 :]
+
+
 def offer(plugins: Plugins) -> None:
     """Let the schemes of these plugins, and no others, be used in this process."""
     _offered[:] = [plugins.offers("cpt_paths", "path scheme")]

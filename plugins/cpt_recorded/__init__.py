@@ -26,12 +26,15 @@ class Recorded(cpt.Local):
     name = "recorded"
     journaled = False
     source: str = attrs.field(metadata=cpt.PATH)
-    """FILE#AUTHOR. A file with one author needs none; one that names none takes any."""
+    """FILE#AUTHOR. A file with one author needs none; one that names none takes any.
+
+    Of several `#`, the one after the longest name of a file that exists begins the author.
+    """
 
     @property
     def author(self) -> str:
-        file, _, author = self.source.rpartition("#")
-        return author if file else Path(author).stem
+        file, sharp, author = paths.split_author(self.source)
+        return author if sharp else Path(file).stem
 
     def check(self) -> None:
         self._answers()
@@ -57,15 +60,15 @@ class Recorded(cpt.Local):
         )
 
     def _answers(self) -> Answers:
-        """The author's answers. Raises `CptError` that names the authors that there are."""
-        file, sharp, author = self.source.rpartition("#")
-        if not (file if sharp else author).strip():
+        """What the author said. Raises `CptError` naming the authors that there are."""
+        file, sharp, author = paths.split_author(self.source)
+        if not file.strip():
             raise cpt.CptError(f"recorded:{self.source}: which file? Write recorded:FILE#AUTHOR.")
-        path = Path(paths.resolve(file or author))
+        path = Path(paths.resolve(file))
         authors = _load(path, _state(path))
-        if len(authors) == 1 and (not file or "" in authors):
+        if len(authors) == 1 and (not sharp or "" in authors):
             return next(iter(authors.values()))
-        if file and author in authors:
+        if sharp and author in authors:
             return authors[author]
         there = ", ".join(repr(name) for name in sorted(authors))
         raise cpt.CptError(

@@ -16,9 +16,10 @@ from cpt.cli.doctor import doctor
 from cpt.cli.export import export
 from cpt.cli.init import init
 from cpt.cli.inspect import plugins, show
+from cpt.cli.printing.output import echo
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
-from cpt.errors import CptError, Stopped
+from cpt.errors import CptError, Stopped, shortened
 from cpt.plugins.manager import Plugins, load_plugins
 from cpt.plugins.offers import Offers
 from cpt.plugins.registry import Registry
@@ -50,12 +51,10 @@ class Cli(click.Group):
             with _disk_errors():
                 status = super().main(args, standalone_mode=False, **rest)
         except click.ClickException as error:
-            click.echo(f"cpt: {' '.join(error.format_message().splitlines())}", err=True)
+            echo(f"cpt: {shortened(error.format_message())}", err=True)
             status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
-            click.echo(
-                "cpt: interrupted; what was done is kept, the same command continues.", err=True
-            )
+            echo("cpt: interrupted; what was done is kept, the same command continues.", err=True)
             status = INTERRUPTED
         sys.exit(status if isinstance(status, int) else 0)
 

@@ -9,8 +9,8 @@ import click
 
 from cpt import paths
 from cpt.cli.command import PipelineCommand, prepare
-from cpt.cli.printing.output import json_option, print_json
-from cpt.errors import CptError
+from cpt.cli.printing.output import LONGEST_NAME, echo, json_option, print_json
+from cpt.errors import CptError, shortened
 
 MOST_SHOWN = 5
 
@@ -37,15 +37,16 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     if as_json:
         print_json(attrs.asdict(report) | {"counts": report.counts})
         return
-    click.echo(f"{report.pairs} pairs, {report.kept} can be trained on.")
+    echo(f"{report.pairs} pairs, {report.kept} can be trained on.")
     for problem, count in report.counts.items():
         ids = [finding.pair for finding in report.findings if finding.problem == problem]
         more = ", ..." if count > MOST_SHOWN else ""
         what = "dropped" if problem in REFUSED else "kept"
         meaning = {**REFUSED, **NOTED}[problem]
-        click.echo(f"{count:>7} {what}: {problem} - {meaning}")
-        click.echo(f"{'':>16}{', '.join(ids[:MOST_SHOWN])}{more}")
-    click.echo(
+        echo(f"{count:>7} {what}: {problem} - {meaning}")
+        named = ", ".join(shortened(name, LONGEST_NAME) for name in ids[:MOST_SHOWN])
+        echo(f"{'':>16}{named}{more}")
+    echo(
         f"Tokens: prompt {report.prompt_tokens:.0f}, chosen {report.chosen_tokens:.0f}, "
         f"rejected {report.rejected_tokens:.0f} on average; longest {report.longest}. "
         f"The chosen answer is the longer one in {report.chosen_longer:.0%} of the pairs."

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import attrs
 import click
 
+from cpt.cli.printing.output import echo
 from cpt.errors import CptError
 from cpt.files import write_text
 from cpt.plugins.registry import Registry
@@ -85,10 +86,10 @@ def init(registry: Registry, name: str, role: str | None) -> None:
     _write(package.files(), Path(name))
     if role is None:
         others = ", ".join(other for other in ROLES if other != EASIEST)
-        click.echo(f"No --role was given, so it adds a {EASIEST}. There are also: {others}.")
-    click.echo(f"./{name} adds the {package.role} {package.name!r}. What comes next:")
+        echo(f"No --role was given, so it adds a {EASIEST}. There are also: {others}.")
+    echo(f"./{name} adds the {package.role} {package.name!r}. What comes next:")
     for command in (f"pip install -e ./{name} pytest", f"pytest ./{name}", package.use):
-        click.echo(f"  {command}")
+        echo(f"  {command}")
 
 
 def _refuse(package: Package, registry: Registry) -> None:

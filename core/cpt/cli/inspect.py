@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import click
 
-from cpt.cli.printing.output import print_json, takes_json
+from cpt.cli.printing.output import echo, echo_lines, print_json, takes_json
 from cpt.config import Config, options
 from cpt.plugins.manager import Plugin
 from cpt.plugins.offers import plural
@@ -34,9 +34,9 @@ def plugins(registry: Registry, as_json: bool, full: bool) -> None:
         what = plugin.why if plugin.error else ", ".join(plugin.hooks)
         took = f"{1000 * plugin.seconds:.0f} ms"
         source = f"{plugin.source} {plugin.version}".strip()
-        click.echo(f"{key:<14} {plugin.status:<8} {took:>6}  {source:<32} {what}")
+        echo(f"{key:<14} {plugin.status:<8} {took:>6}  {source:<32} {what}")
         if full and plugin.error:
-            click.echo("".join(traceback.format_exception(plugin.error)))
+            echo_lines("".join(traceback.format_exception(plugin.error)) + "\n")
 
 
 def _plain(plugin: Plugin) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def show(registry: Registry, role: str | None, name: str | None, as_json: bool) 
         return
     for component in described:
         label = component["name"] if role else f"{component['role']} {component['name']}"
-        click.echo(f"{label:<24} {component['summary']}")
+        echo(f"{label:<24} {component['summary']}")
         if name:
             _echo_whole(component)
 
@@ -94,14 +94,14 @@ def _described(registry: Registry, role: str, name: str) -> dict[str, Any]:
 
 def _echo_whole(component: dict[str, Any]) -> None:
     rest = component["description"].partition("\n")[2].strip()
-    click.echo(f"\n{rest}\n" if rest else "")
+    echo_lines(f"\n{rest}\n" if rest else "")
     address = _address(component["role"])
     for option in component["options"]:
         flag = f"--{address}.{option['name'].replace('_', '-')}" if address else option["name"]
         value = "must be given" if option["required"] else f"default: {option['default']}"
-        click.echo(f"  {flag:<34} {option['type']}  [{value}]")
+        echo(f"  {flag:<34} {option['type']}  [{value}]")
         if option["help"]:
-            click.echo(f"      {' '.join(option['help'].split())}")
+            echo(f"      {' '.join(option['help'].split())}")
 
 
 def _address(role: str) -> str:

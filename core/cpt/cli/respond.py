@@ -14,7 +14,7 @@ import click
 from cpt import paths
 from cpt.cli.command import DRY_RUN, PipelineCommand, prepare, run_folder
 from cpt.cli.printing.estimates import print_estimates
-from cpt.cli.printing.output import json_option, print_json, summed_up
+from cpt.cli.printing.output import echo, echo_lines, json_option, print_json, summed_up
 from cpt.cli.printing.summary import bill_lines
 from cpt.errors import BadData, CptError
 
@@ -74,19 +74,17 @@ def _ask(run: Run, as_json: bool) -> None:
         print_json(summary)
     else:
         _print_outcomes(summary)
-        click.echo(f"in {run.path / 'responses.parquet'}")
+        echo(f"in {run.path / 'responses.parquet'}")
     if left := summary["unfinished"]:
         how = " with a larger --budget" if "over_budget" in summary["outcomes"] else ""
-        click.echo(
-            f"cpt: {left} requests have no answer yet; the same command{how} continues.", err=True
-        )
+        echo(f"cpt: {left} requests have no answer yet; the same command{how} continues.", err=True)
         sys.exit(UNFINISHED)
 
 
 def _print_outcomes(summary: Mapping[str, Any]) -> None:
-    click.echo(summed_up({name: count for name, count in summary.items() if name != "reasons"}))
+    echo(summed_up({name: count for name, count in summary.items() if name != "reasons"}))
     for outcome, why in summary["reasons"].items():
-        click.echo(f"{outcome}, for one: {why}")
+        echo(f"{outcome}, for one: {why}")
 
 
 def _print_status(path: Path, as_json: bool) -> None:
@@ -97,9 +95,9 @@ def _print_status(path: Path, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(summed_up(found))
+    echo(summed_up(found))
     for line in bill_lines(journal):
-        click.echo(f"paid {line}")
+        echo(f"paid {line}")
 
 
 def _journal(path: Path) -> Path:
@@ -121,7 +119,7 @@ def _print_why(run: Run, prompt_id: str, as_json: bool) -> None:
         if prompt.id == prompt_id:
             samples = range(run.config.samples)
             reasons = [why(_journal(run.path), responder, prompt, sample) for sample in samples]
-            print_json(reasons) if as_json else click.echo("\n".join(reasons))
+            print_json(reasons) if as_json else echo_lines("\n".join(reasons))
             return
     raise BadData(f"--why {prompt_id}: no prompt in {source} has this id.")
 

@@ -112,10 +112,7 @@ def read(path: Path) -> Layer:
     tree = read_yaml(path) or {}
     if not isinstance(tree, Mapping):
         raise BadOptions(f"{path}: expected options by name, got {type(tree).__name__}.")
-    try:
-        found = list(flatten(tree))
-    except RecursionError as error:
-        raise BadOptions(f"{path}: an anchor holds itself.") from error
+    found = list(flatten(tree))
     often = [address for address, count in Counter(key for key, _ in found).items() if count > 1]
     if often:
         raise BadOptions(f"{path}: {often[0]} is given twice, in two spellings.")

@@ -27,7 +27,7 @@ from cpt.data.tables import (
     write_rows,
     writing,
 )
-from cpt.errors import NoPair
+from cpt.errors import NoPair, WrongReturn
 from cpt.types import Message, Pair, Prompt, Response
 
 COLUMNS = {
@@ -96,6 +96,8 @@ def _pair_or_unusable(row: Row) -> Pair | Unusable:
         return _pair(row)
     except NoPair as none:
         return Unusable(_id(row), none.reason, f"{row.where}: {none.detail}")
+    except WrongReturn as error:  # what no pair may hold, whoever makes it
+        raise row.bad(str(error).removeprefix("Pair.").rstrip(".")) from error
 
 
 def _id(row: Row) -> str:
@@ -116,7 +118,7 @@ def _pair(row: Row) -> Pair:
         chosen=_response(row, "chosen", prompt.id, chosen),
         rejected=_response(row, "rejected", prompt.id, rejected),
         pairer=str(row["pairer"] or ""),
-        tier=int(row.number_of("tier") or 0),
+        tier=row.whole_of("tier") or 0,
         margin=gap if margin is None else margin,
         chosen_score=better,
         rejected_score=worse,

@@ -82,13 +82,28 @@ def _columns_of(row: Row) -> dict[str, Any]:
 def response_of(
     row: Row, details: Mapping[str, Any], *, prompt_id: str, text: str, author: str
 ) -> Response:
-    """A response of a row, from what `details_of` kept of it."""
-    given = {name: details[name] for name in DETAILS if name in details}
+    """A response of a row from what `details_of` kept of it. Raises `BadData`."""
+    given = {name: details[name] for name in DETAILS if details.get(name) is not None}
+    for name in ("finish_reason", "detail"):
+        if not isinstance(given.get(name, ""), str):
+            raise row.bad(f"{name} is {given[name]!r:.60}, not text")
     if given.get("outcome", Outcome.ANSWERED) not in list(Outcome):
-        raise row.bad(f"outcome is {given['outcome']!r}, not one of {', '.join(Outcome)}")
+        raise row.bad(f"outcome is {given['outcome']!r:.60}, not one of {', '.join(Outcome)}")
+    if not isinstance(given.get("info", {}), Mapping):
+        raise row.bad(f"info is {given['info']!r:.60}, not a mapping")
     if "usage" in given:
-        given["usage"] = Usage(**given["usage"])
+        given["usage"] = _usage(row, given["usage"])
     return Response(prompt_id=prompt_id, text=text, author=author, **given)
+
+
+def _usage(row: Row, counts: Any) -> Usage:
+    """Tokens by kind. Raises `BadData` if they are anything else."""
+    if not isinstance(counts, Mapping) or counts.keys() - set(TOKENS):
+        raise row.bad(f"usage is {counts!r:.60}; expected {', '.join(TOKENS)}")
+    numbers = {name: Row(counts, row.where).whole_of(name) or 0 for name in counts}
+    if min(numbers.values(), default=0) < 0:
+        raise row.bad(f"usage is {counts!r:.60}, less than nothing")
+    return Usage(**numbers)
 
 
 def details_of(response: Response) -> dict[str, Any]:

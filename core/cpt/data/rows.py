@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import re
-import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, AnyStr, cast
 
 import attrs
 
 from cpt import paths
-from cpt.errors import BadData
+from cpt.errors import BadData, first_line, shortened
+from cpt.files import DEEPEST, Refused, from_json
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 AT_ONCE = 1024
+LONGEST_ROW = 16 * 2**20
+"""Bytes of one line, or characters of one cell."""
+LARGEST_LIST = 256 * 2**20
+"""Bytes of a file that is one JSON list, which is read whole."""
 
 
 @attrs.frozen
@@ -47,20 +50,39 @@ class Row:
         value = self.first(*columns)
         try:
             number = None if value is None else float(value)
-        except (TypeError, ValueError):
-            raise self.bad(f"{columns[0]} is {value!r}, not a number") from None
+        except (TypeError, ValueError, OverflowError):
+            raise self.bad(f"{columns[0]} is {_short(value)}, not a number") from None
         return None if number is None or number != number else number
+
+    def whole_of(self, column: str) -> int | None:
+        """The same of a column that counts. Raises `BadData` if it is not a whole number."""
+        number = self.number_of(column)
+        if number is not None and (number % 1 or abs(number) >= 2**63):  # nor is infinity whole
+            raise self.bad(f"{column} is {_short(self[column])}, not a whole number of 64 bits")
+        return None if number is None else int(number)
 
     def info(self, *used: str) -> dict[str, Any]:
         """The columns not in `used`, those inside a mapping called `info` among them."""
-        inner = _mapping(self["info"])
+        inner = self._mapping("info")
         others = used if inner is None else (*used, "info")
         rest = {name: value for name, value in self.values.items() if name not in others}
         return {name: value for name, value in rest.items() if value is not None} | (inner or {})
 
     def unpacked(self, column: str) -> dict[str, Any]:
         """What a column says that holds a mapping, or one as JSON; empty for anything else."""
-        return _mapping(self[column]) or {}
+        return self._mapping(column) or {}
+
+    def _mapping(self, column: str) -> dict[str, Any] | None:
+        """A mapping, or one as JSON; None for anything else."""
+        value = self[column]
+        if isinstance(value, str) and value.startswith("{"):
+            try:
+                value = from_json(value)
+            except Refused as error:
+                raise self.bad(f"{column}: {error}") from None
+            except ValueError:
+                return None
+        return dict(value) if isinstance(value, Mapping) else None
 
     def lacks(self, expected: str, *columns: str) -> str:
         """Why none of these columns has a value: one is empty, or none is what was expected."""
@@ -110,6 +132,7 @@ def _files_in(folder: Path, table: str) -> list[Path]:
         path
         for path in folder.rglob("*")
         if _suffix(path) in READERS
+        and not path.is_dir()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not files:
@@ -119,13 +142,17 @@ def _files_in(folder: Path, table: str) -> list[Path]:
 
 def _rows_of(path: Path) -> Iterator[tuple[Any, str]]:
     if not path.is_file():
-        raise BadData(f"{path}: no file but a pipe; save it first, it is read more than once.")
+        raise BadData(
+            f"{path}: no file but a pipe or a device; save it first, it is read more than once."
+        )
     if _suffix(path) not in READERS:
         raise BadData(f"{path}: unknown format; expected {', '.join(READERS)}.")
     try:
         yield from READERS[_suffix(path)](path)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise BadData(f"{path}: cannot be read ({' '.join(str(error).split())}).") from error
+    except MemoryError:
+        raise BadData(f"{path}: a row does not fit in memory.") from None
 
 
 def _suffix(path: Path) -> str:
@@ -139,9 +166,19 @@ def _open(path: Path) -> IO[bytes]:
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[Any, str]]:
     with _open(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_lines(file, path), start=1):
             if line.strip():
                 yield _decoded(line, f"{path}:{number}"), f"{path}:{number}"
+
+
+def _lines(file: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
+    """The lines of a file, none of which may be endless."""
+    number = 0
+    while line := file.readline(LONGEST_ROW + 1):
+        number += 1
+        if len(line) > LONGEST_ROW:
+            raise BadData(f"{path}:{number}: a line of more than {LONGEST_ROW >> 20} MB.")
+        yield line
 
 
 def _json_rows(path: Path) -> Iterator[tuple[Any, str]]:
@@ -151,29 +188,39 @@ def _json_rows(path: Path) -> Iterator[tuple[Any, str]]:
         if not begin.startswith(b"["):
             yield from _jsonl_rows(path)
             return
-        rows = _decoded(begin + file.read(), str(path))
+        text = begin + file.read(LARGEST_LIST)
+        if len(text) > LARGEST_LIST:
+            most = f"{LARGEST_LIST >> 20} MB"
+            raise BadData(f"{path}: more than {most} in one list; save it as .jsonl, row by row.")
+        rows = _decoded(text, str(path))
     for number, values in enumerate(rows, start=1):
         yield values, f"{path}, item {number}"
 
 
 def _decoded(text: bytes, where: str) -> Any:
     try:
-        return json.loads(text.decode("utf-8-sig"))
+        return from_json(text.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise BadData(f"{where}: not UTF-8.") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except Refused as error:
+        raise BadData(f"{where}: {error}.") from None
+    except ValueError as error:
         raise BadData(f"{where}: broken JSON ({error}).") from None
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[Any, str]]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LONGEST_ROW)
     with _open(path) as file:
-        reader = csv.DictReader(TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+        lines = _lines(TextIOWrapper(file, "utf-8-sig", newline=""), path)
+        reader = csv.DictReader(lines, strict=True)
         try:
+            names = reader.fieldnames or ()
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise BadData(f"{path}: the column {_short(twice[0])} is there twice.")
             for values in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in values or None in values.values():
-                    raise BadData(f"{where}: expected {len(reader.fieldnames or ())} columns.")
+                    raise BadData(f"{where}: expected {len(names)} columns.")
                 yield values, where
         except csv.Error as error:
             raise BadData(f"{path}:{reader.reader.line_num}: broken CSV ({error}).") from None
@@ -186,12 +233,30 @@ def _parquet_rows(path: Path) -> Iterator[tuple[Any, str]]:
     number = 0
     try:
         with ParquetFile(path) as file:
+            columns = (file.schema.column(index) for index in range(len(file.schema)))
+            if any(column.max_definition_level > DEEPEST for column in columns):
+                raise BadData(f"{path}: a column has more than {DEEPEST} levels.")
             for batch in file.iter_batches(batch_size=AT_ONCE):
-                for values in batch.to_pylist():
+                for values in _plain(batch, f"{path}, row", number):
                     number += 1
                     yield values, f"{path}, row {number}"
     except ArrowException as error:
         raise BadData(f"{path}: broken Parquet ({str(error).splitlines()[0]}).") from None
+
+
+def _plain(batch: Any, where: str, before: int) -> list[dict[str, Any]]:
+    """A batch as plain values. Raises `BadData` with the first row that has none, as some dates."""
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        return rows
+    except (ValueError, OverflowError):
+        for number in range(len(batch)):
+            try:
+                batch.slice(number, 1).to_pylist()
+            except (ValueError, OverflowError) as error:
+                bad = f"{where} {before + number + 1}: a value cannot be read"
+                raise BadData(f"{bad} ({first_line(error)}).") from error
+        raise
 
 
 def _hub_rows(source: str) -> Iterator[tuple[Any, str]]:
@@ -221,13 +286,5 @@ READERS: Mapping[str, Callable[[Path], Iterator[tuple[Any, str]]]] = {
 }
 
 
-def _mapping(value: Any) -> dict[str, Any] | None:
-    """A mapping, or one as JSON; None for anything else."""
-    if isinstance(value, str) and value.startswith("{"):
-        with suppress(json.JSONDecodeError):
-            value = json.loads(value)
-    return dict(value) if isinstance(value, Mapping) else None
-
-
 def _short(value: Any) -> str:
-    return repr(value)[:60]
+    return shortened(repr(value), 60)

@@ -20,7 +20,7 @@ import click
 import pluggy
 
 from cpt import hookspecs
-from cpt.errors import CptError
+from cpt.errors import CptError, printable
 from cpt.plugins.hooks import register
 from cpt.plugins.offers import CHECKS, Offers, checked
 
@@ -204,7 +204,7 @@ def _import(name: str) -> ModuleType:
 
 def _trace_before(hook: str, implementations: Sequence[Any], arguments: Mapping[str, Any]) -> None:
     names = ", ".join(called.plugin_name for called in implementations) or "no plugin"
-    click.echo(f"{hook}({', '.join(arguments)}) -> {names}", err=True)
+    click.echo(printable(f"{hook}({', '.join(arguments)}) -> {names}"), err=True)
 
 
 def _trace_after(
@@ -213,4 +213,5 @@ def _trace_after(
     implementations: Sequence[Any],
     arguments: Mapping[str, Any],
 ) -> None:
-    click.echo(f"{hook} = {outcome.exception or outcome.get_result()!r}", err=True)
+    result = outcome.exception or outcome.get_result()
+    click.echo(printable(f"{hook} = {result!r}"), err=True)

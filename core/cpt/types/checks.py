@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite, isnan
+from operator import index
 from typing import Any
 
 import attrs
@@ -19,6 +20,24 @@ def is_a(kind: type[Any]) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
             raise WrongReturn(f"Pair.{field.name} must be a {kind.__name__}, got {value!r:.60}.")
 
     return check
+
+
+def is_measured(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A validator of attrs: the field of a `Pair` is a finite number, or None."""
+    try:
+        if value is None or isfinite(float(value)):
+            return
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise WrongReturn(f"Pair.{field.name} must be a finite number, got {value!r:.60}.")
+
+
+def is_whole(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A validator of attrs: the field of a `Pair` is a whole number that a tensor holds."""
+    if not hasattr(value, "__index__") or not -(2**63) <= index(value) < 2**63:
+        raise WrongReturn(
+            f"Pair.{field.name} must be a whole number of 64 bits, got {value!r:.60}."
+        )
 
 
 def has_finite_scores(_: Any, field: attrs.Attribute[Any], scores: Any) -> None:

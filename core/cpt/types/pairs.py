@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from cpt.errors import WrongReturn
-from cpt.types.checks import has_finite_scores, has_its_interval, is_a
+from cpt.types.checks import has_finite_scores, has_its_interval, is_a, is_measured, is_whole
 from cpt.types.responses import Prompt, Response
 
 
@@ -56,13 +56,13 @@ class Pair:
     rejected: Response = attrs.field(validator=is_a(Response))
     pairer: str = ""
     """Which pairer made it."""
-    tier: int = 0
+    tier: int = attrs.field(default=0, validator=is_whole)
     """How far apart the two are, in whole steps: 1 is the hardest to tell, 0 is unknown."""
-    margin: float | None = None
+    margin: float | None = attrs.field(default=None, validator=is_measured)
     """How clear the preference is, in the pairer's unit: rungs, judge points, edit distance."""
-    chosen_score: float | None = None
-    rejected_score: float | None = None
-    weight: float = 1.0
+    chosen_score: float | None = attrs.field(default=None, validator=is_measured)
+    rejected_score: float | None = attrs.field(default=None, validator=is_measured)
+    weight: float = attrs.field(default=1.0, validator=is_measured)
     """What its loss is multiplied by."""
     rationale: str = ""
     info: Mapping[str, Any] = attrs.field(factory=dict)

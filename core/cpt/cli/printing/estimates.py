@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
-import click
 
-from cpt.cli.printing.output import print_json
+from cpt.cli.printing.output import echo, print_json
 
 if TYPE_CHECKING:
     from cpt.asking.money.estimates import Estimate
@@ -24,8 +23,8 @@ def print_estimates(estimates: Mapping[str, Estimate], as_json: bool) -> None:
         print_json({"estimates": plain, "total": attrs.asdict(total)})
         return
     for responder, estimate in estimates.items():
-        click.echo(f"{responder}  {_line(estimate)}")
-    click.echo(f"in all  {_line(total)}")
+        echo(f"{responder}  {_line(estimate)}")
+    echo(f"in all  {_line(total)}")
 
 
 def _line(estimate: Estimate) -> str:

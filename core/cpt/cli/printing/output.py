@@ -10,9 +10,11 @@ from typing import Any, TextIO
 
 import click
 
+from cpt.errors import printable, shortened
 from cpt.files import json_text
 
 MOST_NAMED = 3
+LONGEST_NAME = 100
 SHOWN = {
     "loss": "loss",
     "rewards/accuracies": "accuracy",
@@ -34,6 +36,29 @@ def takes_json(command: click.Command) -> click.Command:
     """Give a command `--json`."""
     command.params.insert(0, json_option())
     return command
+
+
+def echo(line: str, err: bool = False) -> None:
+    """Print one line, with what a terminal would obey made visible."""
+    click.echo(printable(line), err=err)
+
+
+def echo_lines(text: str) -> None:
+    """Print each line of a text that is known to have several."""
+    for line in text.split("\n"):
+        echo(line)
+
+
+def make_warnings_printable() -> None:
+    """Let what is logged, and nobody else prints, be printed as `echo` prints lines."""
+    import logging  # slow to import
+
+    class Printable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return "\n".join(printable(line) for line in super().format(record).splitlines())
+
+    if logging.lastResort:
+        logging.lastResort.setFormatter(Printable())
 
 
 def print_json(result: Any, indent: int | None = None) -> None:
@@ -92,7 +117,7 @@ def _is_ours(name: str) -> bool:
 def first_of(names: Sequence[str]) -> str:
     """A few of many names."""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{', '.join(names[:MOST_NAMED])}{more}"
+    return f"{', '.join(shortened(name, LONGEST_NAME) for name in names[:MOST_NAMED])}{more}"
 
 
 def _short(value: Any) -> str:

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
-from cpt.cli.printing.output import in_short, summed_up
+from cpt.cli.printing.output import echo, in_short, make_warnings_printable, summed_up
 from cpt.hookspecs import hookimpl
 
 BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
@@ -18,6 +16,7 @@ BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 
 def keep_quiet() -> None:
     """No bars of libraries outside a terminal, and no line for every try to reach the hub."""
+    make_warnings_printable()
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
         for name in BARS:
@@ -41,7 +40,7 @@ class Progress:
         if sys.stderr.isatty():
             self._shown(steps).update(self._task, metrics=in_short(metrics))
         else:
-            click.echo(f"step {step}/{steps}  {in_short(metrics)}", err=True)
+            echo(f"step {step}/{steps}  {in_short(metrics)}", err=True)
 
     @hookimpl
     def cpt_stage_ended(
@@ -51,7 +50,7 @@ class Progress:
             self._bar.stop()
             self._bar = None
         where = f"control {control}: " if control else ""
-        click.echo(f"{where}{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
+        echo(f"{where}{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
 
     def _shown(self, steps: int) -> Any:
         """The bar, once there is something to show."""
@@ -61,7 +60,7 @@ class Progress:
 
         if not self._bar:
             columns = ("steps", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            metrics = TextColumn("{task.fields[metrics]}")
+            metrics = TextColumn("{task.fields[metrics]}", markup=False)
             self._bar = Bar(*columns, metrics, console=Console(stderr=True))
             self._task = self._bar.add_task("", total=steps, metrics="")
             self._bar.start()

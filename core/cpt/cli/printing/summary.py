@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 
-from cpt.cli.printing.output import first_of, print_json, summed_up
+from cpt.cli.printing.output import LONGEST_NAME, echo, first_of, print_json, summed_up
+from cpt.errors import shortened
 from cpt.files import read_lines
 from cpt.run.scores import Scores, changes, measured, read_scores, summary_of
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from cpt.asking.journal.queries import Charge
     from cpt.run.record.folder import Folder
     from cpt.types import Score
@@ -35,7 +37,7 @@ def conclude(folder: Folder, as_json: bool) -> None:
     print_summary(folder, as_json)
     page = report.write(folder.path)
     if page and not as_json:
-        click.echo(f"{'page':<9} {page}")
+        echo(f"{'page':<9} {page}")
 
 
 def print_summary(folder: Folder, as_json: bool) -> None:
@@ -48,10 +50,10 @@ def print_summary(folder: Folder, as_json: bool) -> None:
         print_json(plain | (summary_of(scores) if scores else {}))
         return
     for label, line in _lines(folder, summaries):
-        click.echo(f"{label:<9} {line}")
+        echo(f"{label:<9} {line}")
     if scores:
         table(scores)
-    click.echo(f"{'in':<9} {folder.path}")
+    echo(f"{'in':<9} {folder.path}")
 
 
 def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -85,17 +87,24 @@ def table(scores: Scores) -> None:
     shown = Table(box=SIMPLE_HEAD)
     shown.add_column("", no_wrap=True)
     for name in names:
-        shown.add_column(name, justify="right", no_wrap=True)
+        shown.add_column(_cell(name), justify="right", no_wrap=True)
         shown.add_column("change", justify="right", no_wrap=True)
     for who, named in scores.items():
         change = {} if who == BEFORE else changes(scores.get(BEFORE, {}), named)
-        shown.add_row(who, *_cells(names, named, change))
+        shown.add_row(_cell(who), *_cells(names, named, change))
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(shown)
     console.print(
         "± is half of the 95% interval; changes are taken prompt by prompt, over the prompts that "
         "both models have."
     )
+
+
+def _cell(name: str) -> Text:
+    """A name as it is: rich takes brackets for markup."""
+    from rich.text import Text
+
+    return Text(shortened(name, LONGEST_NAME))
 
 
 def _cells(

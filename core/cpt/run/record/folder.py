@@ -23,6 +23,7 @@ from cpt.errors import CptError
 from cpt.files import write_text
 from cpt.run.record.code import OWN, SHOWN
 from cpt.run.record.inputs import Inputs
+from cpt.run.record.shape import fault_of
 from cpt.yamls import read_yaml
 
 PACKAGES = (OWN, "torch", "transformers", "accelerate", "datasets")
@@ -150,18 +151,10 @@ class Folder:
 def _read(file: Path, _state: tuple[int, ...]) -> dict[str, Any]:
     """A record, as long as its file is the same: YAML takes long to read."""
     record = read_yaml(file)
-    if not isinstance(record, dict) or not _is_whole(record):
-        raise CptError(f"{file}: not the record of a run; choose another --output.")
-    return record
-
-
-def _is_whole(record: Mapping[str, Any]) -> bool:
-    """Whether there are options, and stages with theirs."""
-    stages = record.get("stages")
-    recorded = list(stages.values()) if isinstance(stages, dict) else [None]
-    return isinstance(record.get("options"), dict) and all(
-        isinstance(stage, dict) and "options" in stage for stage in recorded
-    )
+    if fault := fault_of(record):
+        raise CptError(f"{file}: not the record of a run ({fault}); choose another --output.")
+    whole: dict[str, Any] = record
+    return whole
 
 
 def _changed_options(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[str]:

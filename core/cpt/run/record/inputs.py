@@ -59,7 +59,7 @@ def paths_inside(named: Mapping[str, str], places: Iterable[Path]) -> Iterator[s
     """The addresses of options that name one of these files and folders, or what is in one."""
     resolved = [place.resolve() for place in places]
     for address, text in named.items():
-        path = Path(text.partition("#")[0]).resolve()
+        path = Path(paths.split_author(text)[0]).resolve()
         if any(path.is_relative_to(place) for place in resolved):
             yield address
 
@@ -77,9 +77,9 @@ def content_of(text: str) -> str | None:
     """
     if text and names.isfile(names.join(text, "config.json")):
         return models.folder_digest(Path(text))
-    for name in (text, text.rpartition("#")[0]):
-        if names.isfile(name):
-            return digest_of(Path(name))
+    file, _, _ = paths.split_author(text)
+    if names.isfile(file):
+        return digest_of(Path(file))
     return _revision(text) if HUB_ID.fullmatch(text) and not names.exists(text) else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -14,6 +15,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from cpt.errors import printable, shortened
 from cpt.roles import Component
 from cpt.training.data.tokens import special_ids
 from cpt.training.forward.loading import saved_dtype
@@ -21,6 +23,7 @@ from cpt.training.output.checkpoint import publish
 from cpt.training.plan import Plan
 
 PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
+MOST_NAMED = 10
 
 
 def export(
@@ -85,19 +88,21 @@ def _cast(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor
 def model_card(plan: Plan, metrics: Mapping[str, Any]) -> str:
     """What the model is, in the form that the hub reads."""
     head = {
-        "base_model": str(plan.folder),
+        "base_model": printable(str(plan.folder)),
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["contrastive-post-training", plan.loss.name],
     }
     pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
     dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.refused.items())
-    made_by = f" made by `{'`, `'.join(pairers)}`" if pairers else ""
+    names = [*map(_literal, pairers[:MOST_NAMED])]
+    names += [f"{len(pairers) - MOST_NAMED} more"] if len(pairers) > MOST_NAMED else []
+    made_by = f" made by {', '.join(names)}" if pairers else ""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return CARD.format(
         head=yaml.safe_dump(head, sort_keys=False).strip(),
-        base=plan.folder,
-        reference=plan.reference,
+        base=_literal(plan.folder),
+        reference=_literal(plan.reference),
         loss=_described(plan.loss),
         scheduler=_described(plan.scheduler),
         pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
@@ -113,7 +118,7 @@ CARD = """---
 
 # A model trained on preferences
 
-Trained from `{base}` on {pairs}; compared with `{reference}`.
+Trained from {base} on {pairs}; compared with {reference}.
 
 ## Loss
 
@@ -136,11 +141,22 @@ Made with {versions}.
 
 
 def _described(component: Component) -> str:
-    options = ", ".join(f"{name} = {value}" for name, value in attrs.asdict(component).items())
+    values = attrs.asdict(component).items()
+    options = ", ".join(f"{name} = {_literal(value)}" for name, value in values)
     about = inspect.getdoc(type(component)) or ""
     return f"`{component.name}`{options and f' with {options}'}.\n\n{about}"
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| `{name}` | {value} |" for name, value in values.items()]
+    rows = [f"| {_literal(name)} | {_literal(value)} |" for name, value in values.items()]
     return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def _literal(value: Any) -> str:
+    """Any text as Markdown that shows it and does nothing else, in a sentence or a table."""
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    text = shortened(str(value)).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if "`" in (text[:1], text[-1:]) or not text else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
