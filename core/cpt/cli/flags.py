@@ -47,6 +47,15 @@ class OrNothing(click.ParamType[Any]):
         return value if value == "" else self.number.convert(value, param, ctx)
 
 
+class Json(click.ParamType[Any]):
+    """JSON, or else text."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return options.from_json(value) if isinstance(value, str) else value
+
+
 class Flag(click.Option):
     """An option at its address; with `short`, its last name alone is a second spelling."""
 
@@ -58,10 +67,14 @@ class Flag(click.Option):
         group: str,
         several: bool,
         short: bool = False,
+        under: str = "",
         **rest: Any,
     ) -> None:
         spelling = address.replace("_", "-")
         names = [spelling.rpartition(".")[2], spelling] if short else [spelling]
+        if under:
+            # A name inside `extra_body` is the server's own, and mostly written with `_`.
+            names.append(under.replace("_", "-") + address.removeprefix(under))
         super().__init__(
             [
                 *(f"--{name}/--no-{name}" if kind is bool else f"--{name}" for name in names),
@@ -103,7 +116,9 @@ class FlagBuilder:
                 )
             several = get_origin(kind) is tuple
             inner = get_args(kind)[0] if several else kind
-            if get_origin(kind) is Mapping:
+            if field.metadata.get("open"):
+                yield from self._open(cls, field, address, hidden, group)
+            elif get_origin(kind) is Mapping:
                 yield from self._named(address, get_args(kind)[1])
             elif attrs.has(inner) and not _is_role(inner):
                 yield from self.flags(inner, f"{address}.", hidden=hidden, group=address)
@@ -140,6 +155,15 @@ class FlagBuilder:
                 if not name.isidentifier():
                     continue  # no flag is called so; the configuration refuses it
                 yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
+
+    def _open(
+        self, cls: type[Any], field: attrs.Attribute[Any], address: str, hidden: bool, group: str
+    ) -> Iterator[Flag]:
+        """A flag for a whole mapping, and one for each name in it that is given alone."""
+        about = options.descriptions(cls).get(field.name, "")  # type: ignore[arg-type]
+        yield Flag(address, Json(), group=group, several=False, hidden=hidden, help=about)
+        for found in _under(self.picked, f"{address}."):
+            yield Flag(found, Json(), group=group, several=False, hidden=True, under=address)
 
     def _flag(
         self,

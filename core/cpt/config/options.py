@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -204,9 +205,18 @@ def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
 
 
 def _named(value: Any, kind: Any, made: cattrs.Converter) -> dict[str, Any]:
-    """A mapping from names."""
+    """A mapping from names; JSON text is one too."""
     name, inner = get_args(kind)
+    value = from_json(value) if isinstance(value, str) else value
     return made.structure(_mapping(value), dict[name, inner])  # type: ignore[valid-type]
+
+
+def from_json(text: str) -> Any:
+    """The value of a JSON text; other text is itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:

@@ -16,6 +16,7 @@ import attrs
 from cpt.errors import CptError
 from cpt.roles import Responder, Service
 from cpt.service.batch import BatchService
+from cpt.service.urls import normal_url
 from cpt.types import Usage
 from cpt.yamls import read_yaml
 
@@ -78,7 +79,7 @@ class Prices:
 
     def of(self, responder: Service) -> Price | None:
         """The price of what a service answers, None where it is unknown."""
-        host, name = urlsplit(responder.endpoint).netloc, responder.author
+        host, name = urlsplit(normal_url(responder.endpoint)).netloc, responder.author
         for lines in (self.table.get(host, {}), self.table.get(ANY, {})):
             for model in (name, _DATED.sub("", name), ANY):
                 if model in lines:
@@ -116,9 +117,18 @@ def _table(raw: Any) -> dict[str, dict[str, Price]]:
     ):
         raise _BadPrice("a price table is written HOST: {MODEL: {input: ..., output: ...}}")
     return {
-        str(host): {str(model): _price(f"{host}: {model}", line) for model, line in lines.items()}
+        _host(str(host)): {
+            str(model): _price(f"{host}: {model}", line) for model, line in lines.items()
+        }
         for host, lines in raw.items()
     }
+
+
+def _host(host: str) -> str:
+    """As `normal_url` writes it, whether or not it was given with https://."""
+    return (
+        urlsplit(normal_url(host if "//" in host else f"//{host}")).netloc if host != ANY else ANY
+    )
 
 
 def _price(where: str, line: Any) -> Price:
