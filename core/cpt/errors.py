@@ -63,6 +63,10 @@ class AskError(Exception):
     def __init__(self, message: object = "") -> None:
         super().__init__(one_line(str(message)))
 
+    def __str__(self) -> str:
+        # A key that became known since is no more in it than others.
+        return one_line(super().__str__())
+
 
 class Overloaded(AskError):
     """Too much at once (429, 529): ask again, later and slower."""

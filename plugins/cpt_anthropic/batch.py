@@ -81,7 +81,7 @@ def _result(
 ) -> Response | AskError:
     if result["type"] == "errored":
         error = result["error"]
-        return http_error(STATUS.get(error["error"]["type"], 500), {}, error, came_as=200)
+        return http_error(STATUS.get(error["error"]["type"], 500), {}, error)
     if result["type"] != "succeeded":
         return Unreachable(f"{result['type']} before it was answered")
     try:

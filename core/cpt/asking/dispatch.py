@@ -92,8 +92,9 @@ class Dispatcher:
         if id(service) not in self._services:
             key = service.name, service.endpoint, service.author
             if key not in self._endpoints:
-                stats = self._keeper.stats
-                self._endpoints[key] = Endpoint(service, self._stop, stats, self._options)
+                options, stats = self._options, self._keeper.stats
+                limits = options.patience, options.stop_after_rejected
+                self._endpoints[key] = Endpoint(service, self._stop, stats, *limits)
             self._services[id(service)] = service, self._endpoints[key]
         return self._services[id(service)][1]
 

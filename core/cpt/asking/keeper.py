@@ -128,16 +128,17 @@ def _estimated(request: Request, response: Response) -> Usage:
 
 def _clean(response: Response) -> Response:
     """Without secrets, and without halves of characters, which a file cannot hold."""
-    changed: dict[str, Any] = {"text": scrub_answer(response.text)}
-    if response.detail:
-        changed["detail"] = scrub(response.detail)[:DETAIL]
-    if response.finish_reason not in FINISH:
-        changed["finish_reason"] = one_line(response.finish_reason)
-    changed = {name: text for name, text in changed.items() if text != getattr(response, name)}
+    texts = {name: getattr(response, name) for name in ("text", "finish_reason", "detail")}
     try:
-        f"{response.text}{response.finish_reason}{response.detail}".encode()
+        "".join(texts.values()).encode()
     except UnicodeEncodeError:
-        texts = ("text", "finish_reason", "detail")
-        now = {name: changed.get(name, getattr(response, name)) for name in texts}
-        changed = {name: text.encode(errors="replace").decode() for name, text in now.items()}
+        texts = {name: text.encode(errors="replace").decode() for name, text in texts.items()}
+    texts["text"] = scrub_answer(texts["text"])
+    if texts["detail"]:
+        texts["detail"] = scrub(texts["detail"])[:DETAIL]
+    if texts["finish_reason"] not in FINISH:
+        texts["finish_reason"] = one_line(texts["finish_reason"])
+    changed: dict[str, Any] = {
+        name: text for name, text in texts.items() if text != getattr(response, name)
+    }
     return attrs.evolve(response, **changed) if changed else response

@@ -137,7 +137,7 @@ def _has_retries(stage: Stage, run: Run) -> bool:
     summary = run.folder.stage(stage.name)["summary"]
     again = any(summary.get("outcomes", {}).get(outcome) for outcome in run.config.asking.again)
     is_last = list(run.folder.record["stages"])[-1] == stage.name
-    return bool(summary.get("unfinished")) and is_last or again and (is_last or run.redo)
+    return (bool(summary.get("unfinished")) and is_last) or (again and (is_last or run.redo))
 
 
 def _take_part(stages: Sequence[Stage], run: Run, inputs: Mapping[str, Inputs]) -> None:

@@ -42,6 +42,9 @@ STEMS = (
 )  # fmt: skip
 """How words that are not in the table are read: the first that fits."""
 
+LENGTH = "length|max|window"
+"""Words that say what `cut_off` says."""
+
 _said: set[str] = set()
 """Unknown words that were reported."""
 
@@ -60,11 +63,11 @@ def ended(text: str, reason: object, author: str = "") -> tuple[Outcome, str]:
     if outcome is BROKEN:
         raise Unreachable(f"the service broke the answer off (finish reason {word!r})")
     shown = f"finish reason {one_line(word, 80)!r}"
-    if outcome in (FILTERED, REFUSED):
-        return outcome, "" if outcome is REFUSED else shown
     if not text.strip():
-        return Outcome.EMPTY, f"no text ({shown})"
-    return outcome, shown if outcome is CUT and word not in ("length", "max_tokens") else ""
+        outcome = Outcome.EMPTY if outcome in (ENDED, CUT) else outcome
+        return outcome, f"no text ({shown})"
+    other = outcome is CUT and not re.search(LENGTH, word)
+    return outcome, shown if other else ""
 
 
 def plain(reason: object) -> str:

@@ -16,7 +16,7 @@ PREFIXES = ("x-ratelimit-{what}-{kind}", "anthropic-ratelimit-{kind}-{what}")
 KINDS = ("requests", "tokens")
 NEARLY_USED = 0.1
 """A limit of which less than this part is left sets the pace."""
-LATEST = 86400.0
+LATEST = 31 * 86400.0
 """Seconds until a reset that sets the pace; a later one says nothing that can be meant."""
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"([\d.]+)(ms|s|m|h|d)")

@@ -6,7 +6,6 @@ import asyncio
 import logging
 
 from cpt.asking.journal.journal import Entry
-from cpt.asking.options import Asking
 from cpt.asking.rate.retries import retried
 from cpt.asking.rate.throttle import Throttle
 from cpt.asking.stats import Stats
@@ -52,13 +51,13 @@ class GivenUp(Exception):
 class Endpoint:
     """One author at one address: what all responders that ask it share."""
 
-    def __init__(self, service: Service, stop: Stop, stats: Stats, options: Asking) -> None:
+    def __init__(self, service: Service, stop: Stop, stats: Stats, patience: float, most_rejected: int = 8) -> None:
         self.name = f"{service.name}:{service.author}"
         self.throttle = Throttle(service.concurrency, stop)
         self._stop = stop
         self._stats = stats
-        self._patience = options.patience
-        self._refusals = Refusals(options.stop_after_rejected)
+        self._patience = patience
+        self._refusals = Refusals(most_rejected)
         self.works = False
         """Whether it has answered a request, not only rejected it."""
         self.trusted = False
