@@ -14,8 +14,8 @@ from cpt import Ask, Message, Pair, Pairer, Prompt, Responder, Response, Service
 from cpt.asking import Asker
 from cpt.asking.journal.queries import Charge, bill
 from cpt.asking.money.estimates import TYPICAL, DryRun, Estimate
-from cpt.asking.money.tokens import PER_TURN, input_tokens
 from cpt.asking.money.prices import Prices
+from cpt.asking.money.tokens import PER_TURN, input_tokens
 from cpt.asking.options import Asking
 from cpt.cli import main
 from cpt_openai import OpenAI

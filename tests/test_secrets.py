@@ -168,7 +168,7 @@ LONGEST = 420
 """Characters after which any message is cut."""
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500])
+@pytest.mark.parametrize("status", [307, 400])
 @pytest.mark.parametrize("shape", ["message", "other", "text", "error"])
 def test_no_cut_leaves_a_part_of_a_key(status: int, shape: str) -> None:
     for before in range(LONGEST):

@@ -162,7 +162,7 @@ class FlagBuilder:
         """A flag for a whole mapping, and one for each name in it that is given alone."""
         about = options.descriptions(cls).get(field.name, "")  # type: ignore[arg-type]
         yield Flag(address, Json(), group=group, several=False, hidden=hidden, help=about)
-        for found in _under(self.picked, f"{address}."):
+        for found in _under(self.picked, address):
             yield Flag(found, Json(), group=group, several=False, hidden=True, under=address)
 
     def _flag(

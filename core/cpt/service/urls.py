@@ -33,7 +33,15 @@ def normal_url(url: str) -> str:
     return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), parts.query, parts.fragment))
 
 
+def place_of(url: str) -> str:
+    """Host and port as `normal_url` writes them, with or without https://; empty if unknown."""
+    try:
+        return urlsplit(normal_url(url if "//" in url else f"//{url}")).netloc
+    except ValueError:
+        return ""
+
+
 def is_openai(url: str) -> bool:
     """Whether OpenAI's own API is there, which has dropped some names that others still use."""
-    host = urlsplit(normal_url(url)).hostname or ""
+    host = place_of(url).partition(":")[0]
     return any(host == known or host.endswith(f".{known}") for known in OPENAI_HOSTS)

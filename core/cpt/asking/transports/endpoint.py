@@ -51,7 +51,9 @@ class GivenUp(Exception):
 class Endpoint:
     """One author at one address: what all responders that ask it share."""
 
-    def __init__(self, service: Service, stop: Stop, stats: Stats, patience: float, most_rejected: int = 8) -> None:
+    def __init__(
+        self, service: Service, stop: Stop, stats: Stats, patience: float, most_rejected: int = 8
+    ) -> None:
         self.name = f"{service.name}:{service.author}"
         self.throttle = Throttle(service.concurrency, stop)
         self._stop = stop
