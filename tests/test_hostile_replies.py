@@ -170,9 +170,17 @@ JSON = st.recursive(
                     "content",
                     "text",
                     "detail",
+                    "usage",
+                    "finish_reason",
+                    "stop_reason",
+                    "refusal",
+                    "errors",
+                    "prompt_tokens",
+                    "prompt_tokens_details",
+                    "stop_details",
+                    "base_resp",
+                    "status",
                 ]
-                + ["usage", "finish_reason", "stop_reason", "refusal", "errors", "prompt_tokens"]
-                + ["prompt_tokens_details", "stop_details", "base_resp", "status"]
             ),
             inner,
             max_size=6,
