@@ -154,34 +154,33 @@ async def test_a_redirect_is_not_followed(server: Scripted, kind: str) -> None:
         assert other.asked == []
 
 
+KEYS = [
+    "error",
+    "message",
+    "code",
+    "type",
+    "param",
+    "choices",
+    "content",
+    "text",
+    "detail",
+    "usage",
+    "finish_reason",
+    "stop_reason",
+    "refusal",
+    "errors",
+    "prompt_tokens",
+    "prompt_tokens_details",
+    "stop_details",
+    "base_resp",
+    "status",
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "error",
-                    "message",
-                    "code",
-                    "type",
-                    "param",
-                    "choices",
-                    "content",
-                    "text",
-                    "detail",
-                    "usage",
-                    "finish_reason",
-                    "stop_reason",
-                    "refusal",
-                    "errors",
-                    "prompt_tokens",
-                    "prompt_tokens_details",
-                    "stop_details",
-                    "base_resp",
-                    "status",
-                ]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=6,
         )
