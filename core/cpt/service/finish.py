@@ -55,7 +55,7 @@ def ended(text: str, reason: object, author: str = "") -> tuple[Outcome, str]:
     A reason that nobody knows is said once, and its text counts as cut off. No reason at all is
     taken as an end. Raises `Unreachable` if the service broke the answer off: ask again.
     """
-    word = plain(reason)
+    word = reason if isinstance(reason, str) and reason in FINISH else plain(reason)
     outcome = FINISH.get(word) or _by_stem(word)
     if outcome is None:
         _say(word, author)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import urlsplit, urlunsplit
 
 PORTS = {"http": 80, "https": 443}
@@ -18,6 +19,7 @@ OPENAI_HOSTS = (
 """Where OpenAI's models are served by OpenAI (`eu.api.openai.com` too) or by Azure."""
 
 
+@lru_cache
 def normal_url(url: str) -> str:
     """The address without what makes no difference: case, the usual port, slashes at the end."""
     try:
@@ -33,6 +35,7 @@ def normal_url(url: str) -> str:
     return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), parts.query, parts.fragment))
 
 
+@lru_cache
 def place_of(url: str) -> str:
     """Host and port as `normal_url` writes them, with or without https://; empty if unknown."""
     try:
