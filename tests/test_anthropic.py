@@ -114,9 +114,9 @@ async def test_a_system_option_serves_prompts_that_have_none(server: Server) -> 
     [
         (message("Fo", "max_tokens"), "cut_off", ""),
         (message("Fo", "model_context_window_exceeded"), "cut_off", ""),
-        (message("", "max_tokens"), "empty", "no text (stop reason 'max_tokens')"),
-        (message("", "end_turn"), "empty", "no text (stop reason 'end_turn')"),
-        (message(" \n", "end_turn"), "empty", "no text (stop reason 'end_turn')"),
+        (message("", "max_tokens"), "empty", "no text (finish reason 'max_tokens')"),
+        (message("", "end_turn"), "empty", "no text (finish reason 'end_turn')"),
+        (message(" \n", "end_turn"), "empty", "no text (finish reason 'end_turn')"),
         (
             message("", "refusal", stop_details={"type": "refusal", "explanation": "No."}),
             "refused",

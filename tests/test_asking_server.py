@@ -23,9 +23,10 @@ from cpt import (
 )
 from cpt.asking import Asker
 from cpt.errors import AskError, Malformed
+from cpt.service import bodies
 from cpt.service.ratelimits import Refill, listen
 from cpt.testing import ResponderContract
-from cpt_server import Server, http
+from cpt_server import Server
 
 from .asked import prompt, prompts
 from .scripted import NEARLY_USED, Reply, serving
@@ -163,7 +164,7 @@ async def test_a_count_that_cannot_be_is_none(server: Scripted, count: Any) -> N
 async def test_an_answer_without_end_is_cut_off(
     server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MOST_BYTES", 1000)
+    monkeypatch.setattr(bodies, "MOST_BYTES", 1000)
     assert (await ask(server)).outcome == "answered"
     server.reply = Reply(b" " * 1001)
     with pytest.raises(Unreachable, match="an answer of more than"):

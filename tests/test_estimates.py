@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from cpt import Ask, Message, Pair, Pairer, Prompt, Responder, Response, Service, Usage
 from cpt.asking import Asker
 from cpt.asking.journal.queries import Charge, bill
-from cpt.asking.money.estimates import PER_TURN, TYPICAL, DryRun, Estimate, input_tokens
+from cpt.asking.money.estimates import TYPICAL, DryRun, Estimate
 from cpt.asking.money.prices import Prices
+from cpt.asking.money.tokens import PER_TURN, input_tokens
 from cpt.asking.options import Asking
 from cpt.cli import main
 from cpt_openai import OpenAI
@@ -107,8 +108,8 @@ def test_a_model_in_a_folder_has_its_tokens_counted(tmp_path: Path) -> None:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.save(str(tmp_path / "tokenizer.json"))
     (prompt,) = prompts("one two one two one")
-    assert input_tokens(str(tmp_path), prompt) == (5 + PER_TURN, True)
-    assert input_tokens("a-remote-model", prompt) == (5 + PER_TURN, False)
+    assert input_tokens(str(tmp_path), [prompt.text]) == (5 + PER_TURN, True)
+    assert input_tokens("a-remote-model", [prompt.text]) == (5 + PER_TURN, False)
 
 
 def test_a_dry_run_tells_and_writes_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import yaml
 from cpt import CptError, Denied, Overloaded, Rejected, Unreachable
 from cpt.asking import Asker
 from cpt.errors import AskError
+from cpt.secrets import hide, scrub
+from cpt.service import http_error
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 from cpt_server import Server
@@ -90,7 +92,8 @@ def places_with_the_key(folder: Path, said: bytes) -> list[str]:
 
 
 def seen(data: bytes) -> bool:
-    return KEY.encode() in data
+    """Whether any eight characters of the key in a row are there."""
+    return any(KEY[start : start + 8].encode() in data for start in range(len(KEY) - 7))
 
 
 @pytest.fixture(params=list(ANSWERS))
@@ -159,3 +162,78 @@ async def test_the_key_is_nowhere_if_nobody_is_there(tmp_path: Path, kind: str) 
     said = await run(tmp_path / "run", kind, "http://127.0.0.1:9")
     assert b"Cannot connect" in (tmp_path / "run" / "out" / "journal.sqlite").read_bytes()
     assert places_with_the_key(tmp_path / "run", said) == []
+
+
+LONGEST = 420
+"""Characters after which any message is cut."""
+
+
+@pytest.mark.parametrize("status", [307, 400])
+@pytest.mark.parametrize("shape", ["message", "other", "text", "error"])
+def test_no_cut_leaves_a_part_of_a_key(status: int, shape: str) -> None:
+    for before in range(LONGEST):
+        echo = "x" * before + KEY
+        body: Any = {
+            "message": {"error": {"message": echo}},
+            "other": {"error": {"code": 5, "got": [echo]}},
+            "text": echo,
+            "error": {"error": echo},
+        }[shape]
+        error = http_error(status, {"location": echo}, body, secret=KEY)
+        assert not seen(f"{error} {error.args}".encode()), before
+
+
+async def test_no_part_of_a_key_is_in_any_file_wherever_its_message_was_cut(
+    server: Scripted, tmp_path: Path, kind: str
+) -> None:
+    pads = range(LONGEST - len(KEY) - 40, LONGEST, 3)
+    server.replies = {
+        f"<{pad}>": Reply({"error": {"message": "x" * pad + KEY}}, (400, 403, 500)[pad % 3])
+        for pad in pads
+    }
+    server.reply = Reply(ANSWERS[kind])
+    prompts = tmp_path / "prompts.jsonl"
+    words = ["fine", *server.replies]
+    prompts.write_text("".join(f'{{"id": "{word}", "prompt": "{word}"}}\n' for word in words))
+    url = server.url if kind == "anthropic" else f"{server.url}/v1"
+    line = ["-m", "cpt", "respond", "--prompts", str(prompts), "--responder", f"{kind}:m"]
+    options = {"base-url": url, "api-key-env": "MY_ACCESS", "attempts": "1", "concurrency": "1"}
+    flags = [part for name, value in options.items() for part in (f"--responder.{name}", value)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *line, *flags, "--output", str(tmp_path / "out"),
+        env={**os.environ, "MY_ACCESS": KEY},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert b"Traceback" not in said, said.decode()
+    assert places_with_the_key(tmp_path / "out", said) == []
+
+
+async def test_an_answer_and_its_finish_reason_do_not_say_the_key(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MY_ACCESS", KEY)
+    choice = {"message": {"content": f"It is {KEY}."}, "finish_reason": KEY[:-1]}
+    server.reply = Reply({"choices": [choice]})
+    responder = Server("m", base_url=(f"{server.url}/v1",), api_key_env="MY_ACCESS")
+    responder.check()
+    async with Asker(tmp_path / "journal.sqlite", progress=False) as ask:
+        answer = await ask(responder, prompt(1))
+    assert answer.text == "It is ***."
+    assert places_with_the_key(tmp_path, b"") == []
+
+
+@pytest.mark.parametrize("responder", [Server, OpenAI, Anthropic])
+@pytest.mark.parametrize("query", [f"?api-key={KEY}", f"?k={KEY}", f"#{KEY}"])
+def test_a_key_in_a_query_is_refused_without_saying_it(responder: Any, query: str) -> None:
+    url = f"http://127.0.0.1:9/v1{query}"
+    with pytest.raises(CptError, match=r"127\.0\.0\.1:9/v1: this address.*query") as refused:
+        responder("m", base_url=(url,) if responder is Server else url).check()
+    assert KEY not in refused.value.message
+
+
+def test_ordinary_words_stay() -> None:
+    hide("dummy")
+    assert scrub("a dummy, and a login: http://me:pass@host/v1") == (
+        "a dummy, and a login: http://***@host/v1"
+    )

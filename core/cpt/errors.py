@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import click
 
+from cpt.secrets import one_line
+
 LONGEST = 600
 """Characters of a message; of a longer one the middle is left out."""
 UNSEEN = re.compile(
@@ -85,13 +87,23 @@ class Stopped(CptError):
 
 
 class AskError(Exception):
-    """A responder could not answer one request; the kind says what the engine does next."""
+    """A responder could not answer one request; the kind says what the engine does next.
+
+    Its message is one line of at most 400 characters, without any key that was sent.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
+
+    def __str__(self) -> str:
+        # A key that became known since is no more in it than others.
+        return one_line(super().__str__())
 
 
 class Overloaded(AskError):
     """Too much at once (429, 529): ask again, later and slower."""
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: object = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds that the service asked us to wait."""
@@ -106,7 +118,19 @@ class Malformed(Unreachable):
 
 
 class Rejected(AskError):
-    """This request can never succeed (400: too long, not allowed): record it and go on."""
+    """This request can never succeed (400: too long, not allowed): record it and go on.
+
+    With `of_all`, what was refused looks like an option or the server's own settings: if the
+    service has answered nothing yet, the run stops.
+    """
+
+    def __init__(self, message: object = "", *, of_all: bool = False) -> None:
+        super().__init__(message)
+        self.of_all = of_all
+
+
+class Filtered(Rejected):
+    """A filter of the service refused this one input: record it as `filtered` and go on."""
 
 
 class Denied(AskError):

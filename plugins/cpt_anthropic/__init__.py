@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from cpt import NOT_IDENTITY, AskError, Prompt, Responder, Response, hookimpl
-from cpt.service import BatchItem, BatchService, check_key, check_url
+from cpt.service import BatchItem, BatchService, check_key, check_url, normal_url
 
 OFFICIAL = "https://api.anthropic.com"
 
@@ -42,7 +42,7 @@ class Anthropic(BatchService):
     @property
     def endpoint(self) -> str:
         """The base URL in effect."""
-        return self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OFFICIAL
+        return normal_url(self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OFFICIAL)
 
     @property
     def identity(self) -> Mapping[str, Any]:

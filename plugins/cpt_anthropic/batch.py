@@ -9,7 +9,7 @@ import anthropic
 from anthropic.types.messages import MessageBatch
 
 from cpt import AskError, Rejected, Response, Unreachable
-from cpt.service import BatchItem, http_error
+from cpt.service import STATUS, BatchItem, http_error
 from cpt_anthropic.messages import read
 from cpt_anthropic.sdk import client, translated
 
@@ -22,18 +22,6 @@ LATEST = 7200.0
 """Seconds from when a batch was about to be sent to when it has arrived, on the slowest line."""
 UPLOAD = 600.0
 """Seconds that a whole batch may take to be sent."""
-STATUS = {
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "invalid_request_error": 400,
-    "rate_limit_error": 429,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-"""What the type of an error inside a batch would have been outside."""
 
 
 async def submit(responder: Anthropic, items: Sequence[BatchItem]) -> str:

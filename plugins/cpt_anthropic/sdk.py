@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -11,11 +10,14 @@ import anthropic
 import httpx2
 
 from cpt import Prompt, Response
-from cpt.service import Clients, report_limits, sdk_errors
+from cpt.service import Clients, bounded, read_json, report_limits, sdk_errors
 from cpt_anthropic.messages import read
 
 if TYPE_CHECKING:
     from cpt_anthropic import Anthropic
+
+
+_HttpClient = bounded(anthropic.DefaultAioHttpClient)
 
 
 def _connect(key: str, url: str, timeout: float) -> anthropic.AsyncAnthropic:
@@ -25,7 +27,7 @@ def _connect(key: str, url: str, timeout: float) -> anthropic.AsyncAnthropic:
         timeout=timeout,
         max_retries=0,
         # Takes half of the CPU of the default transport.
-        http_client=anthropic.DefaultAioHttpClient(),
+        http_client=_HttpClient(follow_redirects=False),
     )
 
 
@@ -51,4 +53,4 @@ async def answer(responder: Anthropic, prompt: Prompt) -> Response:
             "/v1/messages", cast_to=httpx2.Response, body=responder.body(prompt)
         )
         report_limits(reply.headers)
-        return read(json.loads(reply.content), prompt, responder.author)
+        return read(read_json(reply.content), prompt, responder.author, reply.headers)

@@ -9,7 +9,16 @@ from typing import Any
 import attrs
 
 from cpt import NOT_IDENTITY, AskError, Prompt, Responder, Response, hookimpl
-from cpt.service import BatchItem, BatchService, chat_request, check_key, check_url
+from cpt.service import (
+    BatchItem,
+    BatchService,
+    chat_request,
+    check_key,
+    check_url,
+    extra_body_field,
+    is_openai,
+    normal_url,
+)
 
 OFFICIAL = "https://api.openai.com/v1"
 
@@ -36,6 +45,8 @@ class OpenAI(BatchService):
     """Texts that end an answer."""
     system: str | None = attrs.field(default=None, kw_only=True)
     """A system message for prompts that have none."""
+    extra_body: Mapping[str, Any] = extra_body_field()
+    """More of the request's body, by name: `top_k`, `chat_template_kwargs`, ... (JSON or YAML)."""
     reasoning_effort: str | None = attrs.field(default=None, kw_only=True)
     """How long a reasoning model thinks: `low`, `medium`, `high`, or what the model knows."""
     base_url: str | None = attrs.field(default=None, kw_only=True)
@@ -46,7 +57,7 @@ class OpenAI(BatchService):
     @property
     def endpoint(self) -> str:
         """The base URL in effect."""
-        return self.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL
+        return normal_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -94,7 +105,7 @@ class OpenAI(BatchService):
     def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
         """The body of a request."""
         # OpenAI's reasoning models refuse the older name; many compatible servers know no other.
-        limit = "max_completion_tokens" if self.endpoint == OFFICIAL else "max_tokens"
+        limit = "max_completion_tokens" if is_openai(self.endpoint) else "max_tokens"
         options = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -103,7 +114,13 @@ class OpenAI(BatchService):
             "reasoning_effort": self.reasoning_effort,
         }
         return chat_request(
-            self.model, prompt, sample, system=self.system, seed=self.seed, **options
+            self.model,
+            prompt,
+            sample,
+            system=self.system,
+            seed=self.seed,
+            extra_body=self.extra_body,
+            **options,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -11,10 +10,13 @@ import httpx2
 import openai
 
 from cpt import Prompt, Response
-from cpt.service import Clients, chat_response, report_limits, sdk_errors
+from cpt.service import Clients, bounded, chat_response, read_json, report_limits, sdk_errors
 
 if TYPE_CHECKING:
     from cpt_openai import OpenAI
+
+
+_HttpClient = bounded(openai.DefaultAioHttpClient)
 
 
 def _connect(key: str, url: str, timeout: float) -> openai.AsyncOpenAI:
@@ -24,7 +26,7 @@ def _connect(key: str, url: str, timeout: float) -> openai.AsyncOpenAI:
         timeout=timeout,
         max_retries=0,
         # Takes half of the CPU of the default transport.
-        http_client=openai.DefaultAioHttpClient(),
+        http_client=_HttpClient(follow_redirects=False),
     )
 
 
@@ -50,4 +52,4 @@ async def answer(responder: OpenAI, prompt: Prompt, sample: int) -> Response:
             "/chat/completions", cast_to=httpx2.Response, body=responder.body(prompt, sample)
         )
         report_limits(reply.headers)
-        return chat_response(json.loads(reply.content), prompt, responder.author)
+        return chat_response(read_json(reply.content), prompt, responder.author, reply.headers)

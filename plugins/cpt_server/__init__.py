@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Responder, Response, Service, hookimpl
-from cpt.service import chat_request, check_key, check_url
+from cpt.service import chat_request, check_key, check_url, extra_body_field, normal_url
 
 
 @attrs.frozen
@@ -39,22 +38,19 @@ class Server(Service):
     """Texts that end an answer."""
     system: str | None = attrs.field(default=None, kw_only=True)
     """A system message for prompts that have none."""
+    extra_body: Mapping[str, Any] = extra_body_field()
+    """More of the request's body, by name: `top_k`, `chat_template_kwargs`, ... (JSON or YAML)."""
     api_key_env: str | None = attrs.field(default=None, kw_only=True, metadata=NOT_IDENTITY)
     """The environment variable that holds the key, if the server wants one."""
 
     @property
     def endpoint(self) -> str:
         """All addresses: they share one set of limits."""
-        return " ".join(sorted(self.base_url))
+        return " ".join(sorted(map(normal_url, self.base_url)))
 
     def check(self) -> None:
         for url in self.base_url:
             check_url(url)
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-                raise CptError(
-                    f"server:{self.model}: {url!r} is no address; write base_url like "
-                    "http://127.0.0.1:8000/v1."
-                )
         if not self.base_url:
             raise CptError(f"server:{self.model} needs at least one base_url.")
         if self.api_key_env:
@@ -78,6 +74,7 @@ class Server(Service):
             sample,
             system=self.system,
             seed=self.seed,
+            extra_body=self.extra_body,
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,

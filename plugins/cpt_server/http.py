@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import attrs
 
-from cpt import Malformed, Prompt, Response, Unreachable
-from cpt.service import Clients, chat_response, http_error, report_limits
+from cpt import Prompt, Response, Unreachable
+from cpt.service import (
+    ACCEPTED,
+    Clients,
+    chat_response,
+    http_error,
+    read_body,
+    read_error,
+    read_json,
+    report_limits,
+)
 
 if TYPE_CHECKING:
     from cpt_server import Server
 
 ASIDE = 5.0
 """Seconds for which an address that could not be reached gets nothing, if there are others."""
-MOST_BYTES = 100_000_000
-"""Bytes of an answer: far above any that a model writes, and far below a machine's memory."""
 
 
 @attrs.define(eq=False)
@@ -45,6 +52,7 @@ def _connect() -> Connections:
     return Connections(
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
         )
     )
@@ -68,40 +76,19 @@ async def answer(responder: Server, prompt: Prompt, sample: int) -> Response:
         mine.load[url] -= 1
     report_limits(headers)
     if status >= 300:
-        raise http_error(status, headers, _parsed(data), secret=key)
-    try:
-        body = json.loads(data)
-    except ValueError:
-        raise Malformed("what came back is not JSON") from None
-    return chat_response(body, prompt, responder.author)
+        raise http_error(status, headers, read_error(data), secret=key)
+    return chat_response(read_json(data), prompt, responder.author, headers)
 
 
 async def _post(
     session: aiohttp.ClientSession, url: str, body: Mapping[str, Any], key: str
 ) -> tuple[int, Mapping[str, str], bytes]:
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "Accept-Encoding": ACCEPTED}
     if key:
         headers["Authorization"] = f"Bearer {key}"
     data = json.dumps(body).encode()
     async with session.post(
-        f"{url.rstrip('/')}/chat/completions", data=data, headers=headers
+        f"{url.rstrip('/')}/chat/completions", data=data, headers=headers, allow_redirects=False
     ) as reply:
-        return reply.status, reply.headers, await _read(reply)
-
-
-async def _read(reply: aiohttp.ClientResponse) -> bytes:
-    """The body, unless it has no end."""
-    data = bytearray()
-    async for part in reply.content.iter_any():
-        data += part
-        if len(data) > MOST_BYTES:
-            raise Unreachable(f"an answer of more than {MOST_BYTES / 1e6:.0f} MB")
-    return bytes(data)
-
-
-def _parsed(data: bytes) -> Any:
-    """An error's body, whatever it is."""
-    try:
-        return json.loads(data)
-    except ValueError:
-        return data.decode(errors="replace")
+        encoding = reply.headers.get("Content-Encoding", "")
+        return reply.status, reply.headers, await read_body(reply.content.iter_any(), encoding)

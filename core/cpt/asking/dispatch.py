@@ -9,19 +9,18 @@ from contextlib import contextmanager
 
 from cpt.asking.journal.journal import Paid
 from cpt.asking.journal.keys import Request
-from cpt.asking.keeper import Keeper
+from cpt.asking.keeper import Doubted, Keeper
 from cpt.asking.options import Asking
 from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_log import pending
 from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.batches import Batches
-from cpt.asking.transports.endpoint import Endpoint, GivenUp, unanswered
+from cpt.asking.transports.endpoint import Endpoint, GivenUp, rejected
 from cpt.asking.transports.local import Batcher
 from cpt.errors import CptError, Denied, Overloaded, Rejected, Unreachable
 from cpt.roles import Local, Responder, Service
 from cpt.service.batch import BatchService
-from cpt.service.credentials import scrub
-from cpt.types import Outcome, Prompt
+from cpt.types import Outcome, Prompt, Response
 
 
 class Dispatcher:
@@ -35,13 +34,15 @@ class Dispatcher:
         self._stop = stop
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self._services: dict[int, tuple[Service, Endpoint]] = {}
+        self._doubted: dict[Endpoint, list[Doubted]] = {}
+        """Rejections by endpoints that have answered nothing yet."""
         self._warm: set[Endpoint] = set()
         self._batchers: dict[str, Batcher] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cpt-local")
         self._batches: Batches | None = None
         journal = keeper.journal
         if journal and (options.batch or pending(journal.path)):
-            self._batches = Batches(journal.path, keeper, stop, timing)
+            self._batches = Batches(journal.path, keeper, stop, timing, options)
 
     async def answer(self, responder: Responder, prompt: Prompt, request: Request) -> Paid:
         """The answer, kept already. Raises `GivenUp`, or what stopped the run."""
@@ -60,8 +61,17 @@ class Dispatcher:
                     return await self._ask_in_batch(self._batches, responder, prompt, request)
         return await self._ask_service(endpoint, responder, prompt, request)
 
+    def trust(self, responder: Responder) -> None:
+        """Note that a responder answered in an earlier run: it has no need to prove itself."""
+        if isinstance(responder, Service):
+            self._endpoint(responder).trusted = True
+
     async def close(self) -> None:
         """Let go of everything, in the event loop that asked."""
+        for endpoint in [
+            found for found in self._doubted if found.trusted and not self._stop.error
+        ]:
+            await self._settle(endpoint)
         if self._batches:
             await self._batches.close()
         self._threads.shutdown(wait=True)
@@ -82,8 +92,9 @@ class Dispatcher:
         if id(service) not in self._services:
             key = service.name, service.endpoint, service.author
             if key not in self._endpoints:
-                stats, patience = self._keeper.stats, self._options.patience
-                self._endpoints[key] = Endpoint(service, self._stop, stats, patience)
+                options, stats = self._options, self._keeper.stats
+                limits = options.patience, options.stop_after_rejected
+                self._endpoints[key] = Endpoint(service, self._stop, stats, *limits)
             self._services[id(service)] = service, self._endpoints[key]
         return self._services[id(service)][1]
 
@@ -96,17 +107,42 @@ class Dispatcher:
             # All its modules are loaded now: the garbage collector need not search them.
             self._warm.add(endpoint)
             gc.freeze()
+        return await self._conclude(endpoint, service, request, response, calls)
+
+    async def _conclude(
+        self,
+        endpoint: Endpoint,
+        service: Service,
+        request: Request,
+        response: Response,
+        calls: int = 1,
+    ) -> Paid:
+        """Keep a response; a rejection only once the service has answered something."""
+        if response.outcome is Outcome.REJECTED and not endpoint.works:
+            doubted = self._keeper.doubt(service, request, response, calls)
+            self._doubted.setdefault(endpoint, []).append(doubted)
+            return doubted.paid
+        await self._settle(endpoint)
         return await self._keeper.keep(service, request, response, calls)
+
+    async def _settle(self, endpoint: Endpoint) -> None:
+        """Keep the rejections of an endpoint that works."""
+        for doubted in self._doubted.pop(endpoint, ()):
+            await self._keeper.settle(doubted)
 
     async def _ask_in_batch(
         self, batches: Batches, service: BatchService, prompt: Prompt, request: Request
     ) -> Paid:
+        endpoint = self._endpoint(service)
         await self._keeper.entry(service, request).begin()
         try:
-            return await batches.answer(service, request)
+            paid = await batches.answer(service, request)
         except Rejected as error:
-            response = unanswered(service, prompt, Outcome.REJECTED, str(error))
-            return await self._keeper.keep(service, request, response, batch=True)
+            response = rejected(service, prompt, error)
+            return await self._conclude(endpoint, service, request, response)
+        endpoint.works = True
+        await self._settle(endpoint)
+        return paid
 
     @contextmanager
     def _explained(self, service: Service) -> Iterator[None]:
@@ -116,5 +152,5 @@ class Dispatcher:
         except (Overloaded, Unreachable) as error:
             raise GivenUp(error) from None
         except Denied as error:
-            self._stop.throw(CptError(f"{service.name}:{service.author}: {scrub(str(error))}"))
+            self._stop.throw(CptError(f"{service.name}:{service.author}: {error}"))
             raise self._stop.error or error from None

@@ -61,6 +61,7 @@ class Asker:
         self._keeper: Keeper
         self._dispatcher: Dispatcher
         self._exit: AsyncExitStack
+        self._asked: set[str] = set()
         self._flights: dict[str, asyncio.Task[Paid]] = {}
         self._identities: dict[int, tuple[Responder, str]] = {}
 
@@ -109,9 +110,13 @@ class Asker:
             return await self._fetch(responder, prompt, request)
         flight = self._flights.get(request.key)
         if flight is None:
-            if kept := journal.find(request):
+            if kept := self._find(journal, request):
                 self.stats.found += 1
+                if kept.response.outcome is Outcome.ANSWERED:
+                    self._dispatcher.trust(responder)
                 return kept
+            if self._options.again:
+                self._asked.add(request.key)
             flight = asyncio.create_task(self._fetch(responder, prompt, request))
             self._flights[request.key] = flight
             flight.add_done_callback(lambda done: self._land(request.key, done))
@@ -120,6 +125,13 @@ class Asker:
         if paid.response.prompt_id == prompt.id:
             return paid
         return Paid(attrs.evolve(paid.response, prompt_id=prompt.id), paid.cost)
+
+    def _find(self, journal: Journal, request: Request) -> Paid | None:
+        """What the journal has, unless that is to be asked again and was not yet."""
+        kept = journal.find(request)
+        outcomes = self._options.again
+        again = outcomes and kept and kept.response.outcome in outcomes
+        return None if again and request.key not in self._asked else kept
 
     def advance(self, items: int = 1) -> None:
         """Count so many of the `total` as done, for the progress line."""

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 import attrs
-from attrs.validators import ge, gt, optional
+from attrs.validators import deep_iterable, ge, gt, in_, optional
 
 from cpt.roles import PATH
+from cpt.types import Outcome
 
 SHORT: Final = {"short": True}
 """Metadata of a field whose flag may be given without `asking.` too."""
+FINAL: Final = tuple(
+    outcome.value for outcome in Outcome if outcome.is_final and outcome != Outcome.ANSWERED
+)
+"""Outcomes without a whole answer that are kept."""
 IN_BATCHES = 10_000
 """Prompts under way where they are asked in batches."""
 
@@ -29,6 +34,10 @@ class Asking:
     """Use the provider's batch endpoint, where it has one: cheaper, and done within a day."""
     patience: float = attrs.field(default=120.0, validator=gt(0.0))
     """Seconds for which a service that worked may answer nothing, until the run stops."""
+    stop_after_rejected: int = attrs.field(default=8, validator=ge(0))
+    """Stop if so many first requests are all rejected with one message; 0 never stops."""
+    again: tuple[str, ...] = attrs.field(default=(), validator=deep_iterable(in_(FINAL)))
+    """Ask again, this once, what ended so: `rejected`, `filtered`, ...; repeat the flag."""
 
     @property
     def under_way(self) -> int:

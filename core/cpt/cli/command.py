@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 COMMAND_LINE = "the command line"
 OWN = ("output", "config", "json", "help", "dry_run", "redo", "status", "why")
 """Options of commands, which are no options of a run."""
+ONCE = ("asking.again",)
+"""Options of a run that count for one command: they are not taken from the record."""
 DRY_RUN = click.Option(
     ["--dry-run"], is_flag=True, help="Print what asking would take and cost; ask nothing."
 )
@@ -101,7 +103,9 @@ def _stacked(
     else:
         picked = config.merge(config.stack(above, registry, default_preset))
         folder = Folder(_default_path(picked))
-    recorded = dict(config.flatten(folder.options))
+    recorded = {
+        address: value for address, value in config.flatten(folder.options) if address not in ONCE
+    }
     run_yaml = Layer(str(folder.path / "run.yaml"), recorded, recorded=True)
     return folder, config.stack([run_yaml, *above], registry, default_preset)
 

@@ -60,6 +60,15 @@ class Value(click.ParamType[Any]):
             return value
 
 
+class Json(click.ParamType[Any]):
+    """JSON, or else text."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return options.from_json(value) if isinstance(value, str) else value
+
+
 class Flag(click.Option):
     """An option at its address; with `short`, its last name alone is a second spelling."""
 
@@ -71,10 +80,14 @@ class Flag(click.Option):
         group: str,
         several: bool,
         short: bool = False,
+        under: str = "",
         **rest: Any,
     ) -> None:
         spelling = address.replace("_", "-")
         names = [spelling.rpartition(".")[2], spelling] if short else [spelling]
+        if under:
+            # A name inside `extra_body` is the server's own, and mostly written with `_`.
+            names.append(under.replace("_", "-") + address.removeprefix(under))
         super().__init__(
             [
                 *(f"--{name}/--no-{name}" if kind is bool else f"--{name}" for name in names),
@@ -116,7 +129,9 @@ class FlagBuilder:
                 )
             several = get_origin(kind) is tuple
             inner = get_args(kind)[0] if several else kind
-            if get_origin(kind) is Mapping:
+            if field.metadata.get("open"):
+                yield from self._open(cls, field, address, hidden, group)
+            elif get_origin(kind) is Mapping:
                 named = self._named if attrs.has(get_args(kind)[1]) else self._values
                 yield from named(address, get_args(kind)[1])
             elif attrs.has(inner) and not _is_role(inner):
@@ -161,6 +176,15 @@ class FlagBuilder:
         for name in dict.fromkeys(found.partition(".")[0] for found in inner):
             if name.isidentifier():  # else no flag is called so; the configuration refuses it
                 yield name
+
+    def _open(
+        self, cls: type[Any], field: attrs.Attribute[Any], address: str, hidden: bool, group: str
+    ) -> Iterator[Flag]:
+        """A flag for a whole mapping, and one for each name in it that is given alone."""
+        about = options.descriptions(cls).get(field.name, "")  # type: ignore[arg-type]
+        yield Flag(address, Json(), group=group, several=False, hidden=hidden, help=about)
+        for found in _under(self.picked, address):
+            yield Flag(found, Json(), group=group, several=False, hidden=True, under=address)
 
     def _flag(
         self,

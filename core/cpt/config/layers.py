@@ -38,6 +38,9 @@ RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
 """Environment variables that are not options."""
 
 
+OPEN = frozenset({"extra_body"})
+"""Options that are any mapping: in a file they are one value, with no addresses inside."""
+
 Addresses = dict[str, Any]
 """Values by address: `loss` is a name, `loss.beta` an option of the component of that name."""
 
@@ -126,7 +129,9 @@ def environment() -> Layer:
         for name, value in os.environ.items()
         if name.startswith("CPT_") and name not in RESERVED
     }
-    return Layer("the environment (CPT_...)", found)
+    inside = {name for name in found if OPEN & set(name.split(".")[:-1])}
+    typed = {name: options.from_json(found[name]) for name in inside}
+    return Layer("the environment (CPT_...)", found | typed)
 
 
 def preparse(line: Sequence[str]) -> Addresses:
@@ -176,7 +181,7 @@ def _is_same(below: Any, above: Any) -> bool:
 def flatten(tree: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, Any]]:
     """`{loss: {name: dpo, beta: 0.1}}` as `loss: dpo, loss.beta: 0.1`."""
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key not in OPEN:
             yield from flatten(value, f"{under}{key}.")
         else:
             yield (under.removesuffix(".") if key == "name" and under else f"{under}{key}"), value

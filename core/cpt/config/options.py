@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -204,8 +205,9 @@ def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
 
 
 def _named(value: Any, kind: Any, made: cattrs.Converter) -> dict[str, Any]:
-    """A mapping from names."""
+    """A mapping from names; JSON text is one too."""
     name, inner = get_args(kind)
+    value = from_json(value) if isinstance(value, str) else value
     if inner is Any:
         return {str(key): _typed(item) for key, item in _mapping(value).items()}
     return made.structure(_mapping(value), dict[name, inner])  # type: ignore[valid-type]
@@ -215,6 +217,14 @@ def _typed(value: Any) -> Any:
     """A value of any kind; the environment has no other way to say true or false."""
     word = value.lower() if isinstance(value, str) else ""
     return word == "true" if word in ("true", "false") else value
+
+
+def from_json(text: str) -> Any:
+    """The value of a JSON text; other text is itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:

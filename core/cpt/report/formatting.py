@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from cpt.service.credentials import scrub
+from cpt.secrets import scrub
 from cpt.types import Score
 
 LONGEST_NAME = 24

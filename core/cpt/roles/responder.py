@@ -64,7 +64,7 @@ class Responder(Component):
         """
 
         def counts(field: attrs.Attribute[Any], value: Any) -> bool:
-            return field.metadata.get("identity", True) and value not in (None, ())
+            return field.metadata.get("identity", True) and value not in (None, (), {})
 
         kept = attrs.asdict(self, filter=counts)
         return {"responder": self.name, **kept}

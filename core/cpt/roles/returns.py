@@ -9,6 +9,7 @@ from inspect import isasyncgen, iscoroutine
 from typing import Any
 
 from cpt.errors import NoPair, WrongReturn
+from cpt.secrets import one_line
 from cpt.types import Pair, Prompt, Response, Score, Verdict
 
 SHOWN = 60
@@ -134,6 +135,6 @@ def _shown(value: Any) -> str:
     if isasyncgen(value):
         return "an async generator"
     if value is None or isinstance(value, str | int | float):
-        return " ".join(f"{value!r:.{SHOWN}}".split())
+        return one_line(repr(value), SHOWN)
     kind = type(value).__name__
     return f"an {kind}" if kind[0] in "aeiouAEIOU" else f"a {kind}"

@@ -47,7 +47,7 @@ async def _estimate(
     asking = run.config.asking
     own = Path(paths.resolve(asking.prices)) if asking.prices else None
     journal = run.path / "journal.sqlite"
-    with DryRun(journal, prices=Prices.load(own), batch=asking.batch) as dry:
+    with DryRun(journal, prices=Prices.load(own), batch=asking.batch, again=asking.again) as dry:
         for prompt in _prompts(run):
             await work(prompt, dry)
         return dry.estimates

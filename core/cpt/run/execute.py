@@ -134,9 +134,10 @@ def _has_retries(stage: Stage, run: Run) -> bool:
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         return False
-    unfinished = run.folder.stage(stage.name)["summary"].get("unfinished")
+    summary = run.folder.stage(stage.name)["summary"]
+    again = any(summary.get("outcomes", {}).get(outcome) for outcome in run.config.asking.again)
     is_last = list(run.folder.record["stages"])[-1] == stage.name
-    return bool(unfinished) and is_last
+    return (bool(summary.get("unfinished")) and is_last) or (again and (is_last or run.redo))
 
 
 def _take_part(stages: Sequence[Stage], run: Run, inputs: Mapping[str, Inputs]) -> None:

@@ -11,35 +11,55 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cpt.service.batch import BatchItem, BatchService
+    from cpt.service.bodies import ACCEPTED, read_body, read_error, read_json
     from cpt.service.chat import chat_request, chat_response, token_count
-    from cpt.service.clients import Clients, sdk_errors
+    from cpt.service.clients import Clients, bounded, sdk_errors
     from cpt.service.credentials import check_key, check_url, scrub
-    from cpt.service.http_errors import http_error, retry_after
+    from cpt.service.extra import extra_body_field
+    from cpt.service.finish import ended
+    from cpt.service.http_errors import STATUS, body_error, http_error, retry_after, words
     from cpt.service.ratelimits import report_limits
+    from cpt.service.urls import is_openai, normal_url
 
 __all__ = [
+    "ACCEPTED",
+    "STATUS",
     "BatchItem",
     "BatchService",
     "Clients",
+    "body_error",
+    "bounded",
     "chat_request",
     "chat_response",
     "check_key",
     "check_url",
+    "ended",
+    "extra_body_field",
     "http_error",
+    "is_openai",
+    "normal_url",
+    "read_body",
+    "read_error",
+    "read_json",
     "report_limits",
     "retry_after",
     "scrub",
     "sdk_errors",
     "token_count",
+    "words",
 ]
 
 _MODULES = {
     "batch": ("BatchItem", "BatchService"),
+    "bodies": ("ACCEPTED", "read_body", "read_error", "read_json"),
     "chat": ("chat_request", "chat_response", "token_count"),
-    "clients": ("Clients", "sdk_errors"),
+    "clients": ("Clients", "bounded", "sdk_errors"),
     "credentials": ("check_key", "check_url", "scrub"),
-    "http_errors": ("http_error", "retry_after"),
+    "extra": ("extra_body_field",),
+    "finish": ("ended",),
+    "http_errors": ("STATUS", "body_error", "http_error", "retry_after", "words"),
     "ratelimits": ("report_limits",),
+    "urls": ("is_openai", "normal_url"),
 }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cpt.errors import Malformed
+from cpt.service.finish import ended
+from cpt.service.http_errors import body_error, words
 from cpt.types import Message, Outcome, Prompt, Response, Usage
 
-OUTCOMES = {"length": Outcome.CUT_OFF, "content_filter": Outcome.FILTERED}
+NOTHING: Mapping[str, str] = {}
 IMPLAUSIBLE = 2**40
 """No model reads or writes so many tokens."""
 
@@ -19,11 +22,13 @@ def chat_request(
     *,
     system: str | None = None,
     seed: int | None = None,
+    extra_body: Mapping[str, Any] = NOTHING,
     **options: Any,
 ) -> dict[str, Any]:
     """The body of a request; options that are None are left to the endpoint.
 
     `system` goes before prompts that have no system message; sample n is asked with seed + n.
+    `extra_body` is whatever else the endpoint knows; what has a name here wins over it.
     """
     messages = [_turn(message) for message in prompt.messages]
     if system is not None and all(turn["role"] != "system" for turn in messages):
@@ -31,7 +36,7 @@ def chat_request(
     options["seed"] = None if seed is None else seed + sample
     given = {name: value for name, value in options.items() if value is not None}
     tools = {"tools": list(prompt.tools)} if prompt.tools else {}
-    return {"model": model, "messages": messages, **tools, **given}
+    return {**extra_body, "model": model, "messages": messages, **tools, **given}
 
 
 def _turn(message: Message) -> dict[str, Any]:
@@ -39,29 +44,48 @@ def _turn(message: Message) -> dict[str, Any]:
     return {name: said for name, said in message.plain().items() if name != "reasoning_content"}
 
 
-def chat_response(body: Any, prompt: Prompt, author: str) -> Response:
-    """The answer in the body of a chat completion. Raises `Malformed` if it is not one."""
+def chat_response(
+    body: Any, prompt: Prompt, author: str, headers: Mapping[str, str] = NOTHING
+) -> Response:
+    """The answer in the body of a chat completion, whose headers say how long to wait.
+
+    Raises `Malformed` if it is none, and what `http_error` returns if it tells an error.
+    """
     try:
-        choice, used = body["choices"][0], body.get("usage") or {}
-        text, refusal = _text(choice["message"].get("content")), choice["message"].get("refusal")
-        details = used.get("prompt_tokens_details") or {}
-        given = token_count(used.get("prompt_tokens"))
-        usage = Usage(
-            input_tokens=given,
-            cached_tokens=min(given, token_count(details.get("cached_tokens"))),
-            output_tokens=token_count(used.get("completion_tokens")),
-        )
+        choice = body["choices"][0]
+        if error := choice.get("error"):
+            raise body_error({"error": error}, headers) or Malformed(words(error))
+        message = choice["message"]
+        text, refusal = _text(message.get("content")), message.get("refusal")
     except (AttributeError, IndexError, KeyError, TypeError):
-        raise Malformed("what came back is not a chat completion") from None
-    reason = str(choice.get("finish_reason") or "")
+        error = body_error(body, headers)
+        raise error or Malformed(
+            f"what came back is not a chat completion: {words(body)}"
+        ) from None
+    reason = choice.get("finish_reason")
+    outcome, detail = (Outcome.REFUSED, str(refusal)) if refusal else ended(text, reason, author)
     return Response(
         prompt_id=prompt.id,
         text=text,
         author=author,
-        outcome=_outcome(text, refusal, reason),
-        finish_reason=reason,
-        detail=str(refusal or ("" if text.strip() else f"no text (finish reason {reason!r})")),
-        usage=usage,
+        outcome=outcome,
+        finish_reason="" if reason is None else str(reason)[:200],
+        detail=detail,
+        usage=_usage(body.get("usage")),
+    )
+
+
+def _usage(used: Any) -> Usage:
+    """What an endpoint counted; nothing where it says nothing that can be read."""
+    if not isinstance(used, Mapping):
+        return Usage()
+    details = used.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
+    given = token_count(used.get("prompt_tokens"))
+    return Usage(
+        input_tokens=given,
+        cached_tokens=min(given, token_count(cached)),
+        output_tokens=token_count(used.get("completion_tokens")),
     )
 
 
@@ -78,11 +102,3 @@ def _text(content: str | list[Any] | None) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     raise TypeError
-
-
-def _outcome(text: str, refusal: Any, reason: str) -> Outcome:
-    if refusal:
-        return Outcome.REFUSED
-    if reason == "content_filter" or text.strip():
-        return OUTCOMES.get(reason, Outcome.ANSWERED)
-    return Outcome.EMPTY

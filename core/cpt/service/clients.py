@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
 
-from cpt.errors import Malformed, Unreachable
+from cpt.errors import AskError, Malformed, Unreachable
+from cpt.secrets import hide
+from cpt.service.bodies import ACCEPTED, in_lines, read_body, read_error, unpacked
 from cpt.service.http_errors import http_error
 
 
@@ -45,6 +47,48 @@ class Clients(Generic[Client]):
             await client.close()
 
 
+def bounded(client: type[Any]) -> type[Any]:
+    """A class of HTTP clients as SDKs use them (httpx), whose responses have an end.
+
+    A body of more than 100 MB raises `Malformed`, compressed ones by what comes out; so does such
+    a line of one that is streamed. Pass `follow_redirects=False` to it.
+    """
+
+    class Bounded(client):  # type: ignore[misc]
+        async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
+            request.headers["accept-encoding"] = ACCEPTED
+            response = await super().send(request, stream=True, **options)
+            if stream and response.status_code < 300:
+                return _like(response, _streamed(response))
+            try:
+                return _like(response, await read_body(response.aiter_raw(), _encoding(response)))
+            finally:
+                await response.aclose()
+
+    return Bounded
+
+
+async def _streamed(response: Any) -> AsyncIterator[bytes]:
+    try:
+        async for piece in in_lines(unpacked(response.aiter_raw(), _encoding(response))):
+            yield piece
+    finally:
+        await response.aclose()
+
+
+def _encoding(response: Any) -> str:
+    return str(response.headers.get("content-encoding", ""))
+
+
+def _like(response: Any, content: Any) -> Any:
+    """The same response with content that was unpacked."""
+    about_the_wire = {"content-encoding", "content-length", "transfer-encoding"}
+    headers = [pair for pair in response.headers.multi_items() if pair[0] not in about_the_wire]
+    return type(response)(
+        response.status_code, headers=headers, content=content, request=response.request
+    )
+
+
 @contextmanager
 def sdk_errors(sdk: Any, secret: str = "") -> Iterator[None]:
     """Raise the errors of an SDK in the block as the engine's, with nothing of the request in them.
@@ -52,14 +96,18 @@ def sdk_errors(sdk: Any, secret: str = "") -> Iterator[None]:
     `sdk` is a module with `APIError` and `APIStatusError`, such as `openai` or `anthropic`;
     `secret` is the key that was sent. What is not JSON raises `Malformed`.
     """
+    hide(secret)
     try:
         yield
     except sdk.APIStatusError as error:
-        headers = error.response.headers
-        raise http_error(error.status_code, headers, error.body, secret=secret) from None
+        # The SDK's own reading of an error fails on bodies that it does not expect.
+        body = read_error(error.response.content)
+        raise http_error(error.status_code, error.response.headers, body) from None
     except (sdk.APIError, aiohttp.ClientError) as error:
         # The SDK's own words are "Connection error."; what it wraps says which.
         cause = error.__cause__ or error
+        if isinstance(cause, AskError):
+            raise cause from None
         raise Unreachable(f"{type(cause).__name__}: {cause}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Malformed("what came back is not JSON") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ PREFIXES = ("x-ratelimit-{what}-{kind}", "anthropic-ratelimit-{kind}-{what}")
 KINDS = ("requests", "tokens")
 NEARLY_USED = 0.1
 """A limit of which less than this part is left sets the pace."""
+LATEST = 31 * 86400.0
+"""Seconds until a reset that sets the pace; a later one says nothing that can be meant."""
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"([\d.]+)(ms|s|m|h|d)")
 
@@ -65,10 +68,11 @@ def _refill(headers: Mapping[str, str], prefix: str, kind: str, now: float) -> f
         if left >= NEARLY_USED * limit:
             return None
         seconds = _seconds(headers[prefix.format(what="reset", kind=kind)], now)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError, OSError):
         return None
     # All of it is back at the reset, so what is used comes back at this rate.
-    return (limit - left) / seconds if seconds > 0 else None
+    rate = (limit - left) / seconds if 0 < seconds <= LATEST else 0.0
+    return rate if 0 < rate < math.inf else None
 
 
 def _seconds(reset: str, now: float) -> float:

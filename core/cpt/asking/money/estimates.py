@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from cpt.asking.journal import keys, schema
-from cpt.asking.journal.journal import find
+from cpt.asking.journal.journal import Paid, find
 from cpt.asking.journal.queries import mean_output_tokens
 from cpt.asking.money.prices import Prices
+from cpt.asking.money.tokens import input_tokens
 from cpt.roles import Local, Responder
 from cpt.roles.returns import checked_responses
 from cpt.types import Prompt, Response, Usage
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
 TYPICAL = 300
 """Tokens of an answer by an author of whom the journal has none."""
-BYTES_PER_TOKEN = 4
-"""Of text, where there is no tokenizer; right for English and not far off elsewhere."""
-PER_TURN = 4
-"""Tokens that a chat format puts around a turn."""
 
 
 @attrs.frozen
@@ -77,12 +71,18 @@ class DryRun:
     """
 
     def __init__(
-        self, journal: Path | None, *, prices: Prices | None = None, batch: bool = False
+        self,
+        journal: Path | None,
+        *,
+        prices: Prices | None = None,
+        batch: bool = False,
+        again: Collection[str] = (),
     ) -> None:
         self.estimates: dict[str, Estimate] = {}
         """By the responder's name and author."""
         self._prices = prices or Prices.load()
         self._batch = batch
+        self._again = again
         self._path = journal if journal and journal.exists() else None
         self._opened = ExitStack()
         self._journal: Connection | None = None
@@ -95,7 +95,7 @@ class DryRun:
             requests = [(prompt, sample)]
             return checked_responses(responder, requests, responder.answer_all(requests))[0]
         request = keys.request(responder, prompt, sample)
-        if self._journal and (found := find(self._journal, request)):
+        if found := self._find(request):
             self._add(responder, Estimate(known=1))
             return found.response
         expected = self._expected(responder)
@@ -112,12 +112,16 @@ class DryRun:
     def __exit__(self, *error: Any) -> bool | None:
         return self._opened.__exit__(*error)
 
+    def _find(self, request: keys.Request) -> Paid | None:
+        found = find(self._journal, request) if self._journal else None
+        return None if found and found.response.outcome in self._again else found
+
     def _add(self, responder: Responder, more: Estimate) -> None:
         label = f"{responder.name}:{responder.author}"
         self.estimates[label] = self.estimates.get(label, Estimate()) + more
 
     def _estimate(self, responder: Responder, prompt: Prompt, expected: int) -> Estimate:
-        tokens, counted = input_tokens(responder.author, prompt)
+        tokens, counted = input_tokens(responder.author, [turn.content for turn in prompt.messages])
         most = responder.max_tokens
 
         def dollars(out: int | None) -> float | None:
@@ -134,24 +138,3 @@ class DryRun:
             most = responder.max_tokens or TYPICAL
             self._typical[author] = round(mean) if mean else min(TYPICAL, most)
         return self._typical[author]
-
-
-def input_tokens(author: str, prompt: Prompt) -> tuple[int, bool]:
-    """Tokens of a prompt, and whether they were counted rather than estimated."""
-    texts = [turn.content for turn in prompt.messages]
-    tokenizer = _tokenizer(author)
-    if tokenizer is None:
-        length = sum(len(text.encode()) for text in texts)
-        return -(-length // BYTES_PER_TOKEN) + PER_TURN * len(texts), False
-    return sum(len(tokenizer.encode(text).ids) + PER_TURN for text in texts), True
-
-
-@cache
-def _tokenizer(author: str) -> Tokenizer | None:
-    """That of a model in a folder."""
-    path = Path(author) / "tokenizer.json"
-    if not path.is_file():
-        return None
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(path))

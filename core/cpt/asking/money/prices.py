@@ -9,13 +9,13 @@ from importlib.resources import as_file, files
 from math import inf
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import attrs
 
 from cpt.errors import CptError
 from cpt.roles import Responder, Service
 from cpt.service.batch import BatchService
+from cpt.service.urls import place_of
 from cpt.types import Usage
 from cpt.yamls import read_yaml
 
@@ -78,7 +78,7 @@ class Prices:
 
     def of(self, responder: Service) -> Price | None:
         """The price of what a service answers, None where it is unknown."""
-        host, name = urlsplit(responder.endpoint).netloc, responder.author
+        host, name = place_of(responder.endpoint.partition(" ")[0]), responder.author
         for lines in (self.table.get(host, {}), self.table.get(ANY, {})):
             for model in (name, _DATED.sub("", name), ANY):
                 if model in lines:
@@ -116,7 +116,9 @@ def _table(raw: Any) -> dict[str, dict[str, Price]]:
     ):
         raise _BadPrice("a price table is written HOST: {MODEL: {input: ..., output: ...}}")
     return {
-        str(host): {str(model): _price(f"{host}: {model}", line) for model, line in lines.items()}
+        ANY if host == ANY else place_of(str(host)): {
+            str(model): _price(f"{host}: {model}", line) for model, line in lines.items()
+        }
         for host, lines in raw.items()
     }
 

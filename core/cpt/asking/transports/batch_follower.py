@@ -17,6 +17,7 @@ from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_log import Batch, BatchLog
 from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.batch_waiters import Waiters
+from cpt.asking.transports.refusals import refusal_of_all
 from cpt.errors import AskError, Denied, Rejected, Unreachable
 from cpt.roles.returns import checked_response
 from cpt.service.batch import BatchService
@@ -41,6 +42,8 @@ class Follower:
     waiters: Waiters
     stop: Stop
     timing: Timing
+    most_rejected: int
+    """So many rejections alike, and no answer, stop the run."""
     covered: Counter[str] = attrs.field(factory=Counter)
     """Keys of the requests in these batches."""
 
@@ -58,6 +61,13 @@ class Follower:
             state = "lost"
         self.log.over(batch.name, state)
         self.covered.subtract(request.key for request in batch.requests)
+        # Only now: the next run shall ask again, not read the same batch for ever.
+        if denied := next((error for error in errors.values() if isinstance(error, Denied)), None):
+            raise denied
+        if len(missing) == len(batch.requests):
+            refusal = refusal_of_all(errors.values(), self.most_rejected)
+            if refusal:
+                raise refusal
         return {
             key: errors.get(key) or Unreachable("its batch did not answer it") for key in missing
         }
@@ -68,8 +78,6 @@ class Follower:
         """Keep every answer of a batch that is `missing`, and note the errors."""
         items, answers = batch.items, dict[str, Response]()
         async for key, result in self.responder.batch_results(str(batch.remote), items):
-            if isinstance(result, Denied):
-                raise result
             if isinstance(result, AskError):
                 errors[key] = result
             elif key in missing:

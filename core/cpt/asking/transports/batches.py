@@ -16,6 +16,7 @@ from typing import Any
 from cpt.asking.journal.journal import Paid
 from cpt.asking.journal.keys import Request, canonical
 from cpt.asking.keeper import Keeper
+from cpt.asking.options import Asking
 from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_follower import Follower
 from cpt.asking.transports.batch_log import Batch, BatchLog
@@ -32,12 +33,18 @@ class Batches:
     """Answers requests by their providers' batch endpoints."""
 
     def __init__(
-        self, journal: Path, keeper: Keeper, stop: Stop, timing: Timing | None = None
+        self,
+        journal: Path,
+        keeper: Keeper,
+        stop: Stop,
+        timing: Timing | None = None,
+        options: Asking | None = None,
     ) -> None:
         self._log = BatchLog(journal)
         self._keeper = keeper
         self._stop = stop
         self._timing = timing or Timing()
+        self._most = (options or Asking()).stop_after_rejected
         self._queues: dict[str, _Queue] = {}
 
     async def answer(self, responder: BatchService, request: Request) -> Paid:
@@ -66,7 +73,7 @@ class Batches:
         log, stop, timing = self._log, self._stop, self._timing
         waiters = Waiters(responder.attempts)
         sender = Sender(responder, identity, log, stop, timing, responder.batch_items)
-        follower = Follower(responder, log, self._keeper, waiters, stop, timing)
+        follower = Follower(responder, log, self._keeper, waiters, stop, timing, self._most)
         return _Queue(sender, follower, waiters, log.open(identity))
 
 

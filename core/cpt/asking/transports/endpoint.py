@@ -10,10 +10,12 @@ from cpt.asking.rate.retries import retried
 from cpt.asking.rate.throttle import Throttle
 from cpt.asking.stats import Stats
 from cpt.asking.stop import Stop
+from cpt.asking.transports.refusals import Refusals
 from cpt.errors import (
     AskError,
     CptError,
     Denied,
+    Filtered,
     Malformed,
     Overloaded,
     Rejected,
@@ -22,7 +24,6 @@ from cpt.errors import (
 )
 from cpt.roles import Responder, Service
 from cpt.roles.returns import call, checked_response
-from cpt.service.credentials import scrub
 from cpt.service.ratelimits import Refill, listen
 from cpt.types import Outcome, Prompt, Response, Usage
 
@@ -42,7 +43,7 @@ class GivenUp(Exception):
     """All attempts failed; another run may ask again."""
 
     def __init__(self, last: AskError, calls: int = 0) -> None:
-        text = scrub(str(last))
+        text = str(last)
         super().__init__(f"asked {calls} times, last: {text}" if calls else text)
         self.outcome = Outcome.MALFORMED if isinstance(last, Malformed) else Outcome.FAILED
 
@@ -50,12 +51,19 @@ class GivenUp(Exception):
 class Endpoint:
     """One author at one address: what all responders that ask it share."""
 
-    def __init__(self, service: Service, stop: Stop, stats: Stats, patience: float) -> None:
+    def __init__(
+        self, service: Service, stop: Stop, stats: Stats, patience: float, most_rejected: int = 8
+    ) -> None:
         self.name = f"{service.name}:{service.author}"
         self.throttle = Throttle(service.concurrency, stop)
         self._stop = stop
         self._stats = stats
         self._patience = patience
+        self._refusals = Refusals(most_rejected)
+        self.works = False
+        """Whether it has answered a request, not only rejected it."""
+        self.trusted = False
+        """Whether it answered one in an earlier run."""
         self._answered = False
         self._failures = 0
         self._failing_since: float | None = None
@@ -83,7 +91,7 @@ class Endpoint:
                 calls += 1
                 return await self._call(service, prompt, sample, began)
             except (Overloaded, Unreachable) as error:
-                entry.fail(scrub(str(error)))
+                entry.fail(str(error))
                 raise
             finally:
                 self.throttle.leave()
@@ -91,7 +99,7 @@ class Endpoint:
         try:
             return await retried(once, service.attempts, self._stop.sleep), calls
         except Rejected as error:
-            return unanswered(service, prompt, Outcome.REJECTED, str(error)), calls
+            return rejected(service, prompt, error), calls
         except (Overloaded, Unreachable) as error:
             raise GivenUp(error, calls) from None
 
@@ -112,6 +120,7 @@ class Endpoint:
             raise
         finally:
             self._stats.in_flight -= 1
+        self.works = True
         self._succeed(began)
         self._learn(response.usage)
         return response
@@ -130,10 +139,11 @@ class Endpoint:
         self._stats.errors[type(error).__name__.lower()] += 1
         if isinstance(error, Rejected):
             self._succeed(began)
+            self._count_refusal(error)
         elif isinstance(error, Denied):
             self._stop.throw(
                 CptError(
-                    f"{self.name}: {scrub(str(error))}. Fix the key, the model's name or the "
+                    f"{self.name}: {error}. Fix the key, the model's name or the "
                     "address, then run again: all answers are kept."
                 )
             )
@@ -148,17 +158,23 @@ class Endpoint:
                 self.throttle.refuse(began, None)
             self._lose_patience(error)
 
+    def _count_refusal(self, error: Rejected) -> None:
+        """Stop the run if all that was asked is rejected alike: then it is not the prompts."""
+        if not self.works and (why := self._refusals.add(error)):
+            self._stop.throw(CptError(f"{self.name}: {why}."))
+            self._stop.check()
+
     def _check_wait(self, wait: float, error: AskError) -> None:
         """Warn of a long wait; stop the run if it is one of days."""
         if wait > LONGEST_WAIT:
             self._stop.throw(
                 Stopped(
                     f"{self.name}: wants no request for {wait / 3600:.0f} hours "
-                    f"({scrub(str(error))}). Run again then: all answers are kept."
+                    f"({error}). Run again then: all answers are kept."
                 )
             )
         else:
-            self._warn(wait, f"as it asked ({scrub(str(error))})")
+            self._warn(wait, f"as it asked ({error})")
 
     def _warn(self, wait: float, why: str) -> None:
         """Say that the run waits, once for each long wait: it does not hang."""
@@ -182,7 +198,7 @@ class Endpoint:
         if failing > patience:
             self._stop.throw(
                 Stopped(
-                    f"{self.name}: no answer for {failing:.0f} s ({scrub(str(error))}). "
+                    f"{self.name}: no answer for {failing:.0f} s ({error}). "
                     "Check the service, then run again: all answers are kept."
                 )
             )
@@ -204,8 +220,14 @@ class Endpoint:
 def unanswered(responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Response:
     """A response without an answer."""
     return Response(
-        prompt_id=prompt.id, text="", author=responder.author, outcome=outcome, detail=scrub(why)
+        prompt_id=prompt.id, text="", author=responder.author, outcome=outcome, detail=why
     )
+
+
+def rejected(responder: Responder, prompt: Prompt, error: Rejected) -> Response:
+    """The response to a request that can never be answered."""
+    outcome = Outcome.FILTERED if isinstance(error, Filtered) else Outcome.REJECTED
+    return unanswered(responder, prompt, outcome, str(error))
 
 
 def _a_second(a_minute: float | None) -> float | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cpt.service.credentials import SECRET_NAME, scrub
+from cpt.secrets import SECRET_NAME, scrub
 
 HIDDEN = "***"
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")

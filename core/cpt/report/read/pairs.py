@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from cpt.report.read.diff import MarkedText, compare, cut
-from cpt.service.credentials import scrub
+from cpt.secrets import scrub
 
 EXAMPLES = 6
 MEASURED = 1_000
