@@ -29,7 +29,9 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     folder = folder_of(config.model)
     pairs = read_pairs(paths.resolve(source))
     options = within_positions(config.train, folder)
-    report = examine(pairs, load_tokenizer(folder), options, vocabulary(folder))
+    trust = options.trust_remote_code
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
+    report = examine(pairs, tokenizer, options, vocabulary(folder, trust_remote_code=trust))
     if as_json:
         print_json(attrs.asdict(report) | {"counts": report.counts})
         return
