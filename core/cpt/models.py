@@ -175,7 +175,7 @@ def with_template(tokenizer: Any) -> Any:
 
 
 def refuse_own_code(folder: Path, error: Exception) -> None:
-    """Raise `CptError` if `error` says that a model needs code from its folder, which is not run."""
+    """Raise `CptError` if `error` says that a model needs code of its own, which is not run."""
     if "trust_remote_code" in str(error):
         raise CptError(
             f"{folder}: this model needs Python code of its own, which is not run unless the "

@@ -60,5 +60,6 @@ class SequenceLogps(nn.Module):
                 self._causal(**kwargs).logits.flatten(0, 1)[inputs.logits_indices].float()
             )
             return logits.log_softmax(1).gather(1, inputs.targets[:, None])[:, 0]
-        hidden = backbone_of(self._causal)(**kwargs).last_hidden_state
+        backbone: Any = backbone_of(self._causal)
+        hidden = backbone(**kwargs).last_hidden_state
         return token_logps(hidden.flatten(0, 1)[inputs.logits_indices], inputs.targets, self._head)

@@ -62,6 +62,7 @@ def find_layout(model: Any, score: Score) -> Layout:
     layout: Layout = agreed(lambda: _found_layout(model, score))
     if layout.packed:
         model.set_attn_implementation(attention.NAME)
+    agreed(lambda: _refuse_without_gradient(model, score, layout))
     return layout
 
 
@@ -131,9 +132,7 @@ def _found_layout(model: Any, score: Score) -> Layout:
         layout = Layout(longest=0)
         if (wrong := differs(layout)) is None:
             return _warned(model, layout, f"its results change when rows are padded{worse}")
-    raise CptError(
-        f"{_name(model)}: its results are not its own{wrong}; it cannot be trained here."
-    )
+    raise CptError(f"{_name(model)}: one row at a time gives other results too{wrong}.")
 
 
 def _warned(model: Any, layout: Layout, reason: str) -> Layout:
@@ -156,6 +155,15 @@ def _refuse_unreliable(model: Any, sequences: trial.Sequences, wanted: Tensor) -
             "encoder; only causal language models can be trained (some need is_decoder: true in "
             "their config.json)."
         )
+
+
+def _refuse_without_gradient(model: Any, score: Score, layout: Layout) -> None:
+    """Raise `CptError` for a model that can be computed but not trained."""
+    if _is_meta(model):
+        return
+    with trial.quiet(model):
+        shortest = min(trial.sequences_of(model), key=lambda sequence: sequence.input_length)
+        _run(model, "the gradient", lambda: trial.gradient(model, score, layout, shortest))
 
 
 def _run(model: Any, what: str, compute: Callable[[], Any]) -> Any:

@@ -108,6 +108,25 @@ def differs(
     return None if same(model, found, wanted) else ""
 
 
+def gradient(
+    model: Any, score: Callable[[ModelInputs], Tensor], layout: Layout, sequence: TokenSequence
+) -> None:
+    """Go backward through all layers, down to the embeddings; keeps nothing."""
+    inputs: list[Tensor] = []
+
+    def leaf(*call: Any) -> Tensor:
+        inputs.append(call[-1].detach().requires_grad_())
+        return inputs[-1] * 1  # as a layer may change what it gets in place
+
+    with torch.enable_grad():
+        hook = model.get_input_embeddings().register_forward_hook(leaf)
+        try:
+            total = scored(score, [[sequence]], layout, model.device).sum()
+            torch.autograd.grad(total, inputs, allow_unused=True)
+        finally:
+            hook.remove()
+
+
 def scored(
     score: Callable[[ModelInputs], Tensor],
     groups: Sequence[Sequences],
