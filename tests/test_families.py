@@ -129,15 +129,26 @@ def test_what_looks_ahead_is_refused(kind: str, own: dict[str, object]) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_has_no_gradient_in_eval_mode_is_refused() -> None:
+def test_what_hashes_at_random_is_refused() -> None:
     own = {
         **{"is_decoder": True, "axial_pos_shape": [8, 16], "axial_pos_embds_dim": [16, 16]},
         **{"attention_head_size": 8, "num_buckets": 4, "attn_layers": ["local", "lsh"]},
-        **{"feed_forward_size": 48, "num_hidden_layers": 2, "hash_seed": 0},
+        **{"feed_forward_size": 48, "num_hidden_layers": 2},
     }
-    with pytest.raises(CptError, match="cannot compute the gradient") as caught:
+    with pytest.raises(CptError, match="other results for the same row each time") as caught:
         SequenceLogps(random_model(config_of("reformer", own)))
     assert "\n" not in str(caught.value)
+
+
+def test_what_has_no_gradient_in_eval_mode_is_refused() -> None:
+    model = copy.deepcopy(model_of("llama"))
+
+    def only_in_training(*_: object) -> None:
+        assert not torch.is_grad_enabled(), "use train()"
+
+    model.base_model.layers[0].register_forward_pre_hook(only_in_training)
+    with pytest.raises(CptError, match=r"cannot compute the gradient .*\(use train\(\)\)"):
+        SequenceLogps(model)
 
 
 def test_padding_that_changes_results_is_not_used(

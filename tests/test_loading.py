@@ -1,4 +1,4 @@
-"""What is loaded is what was saved, and nothing of a model's folder runs unless that is asked for."""
+"""What is loaded is what was saved, and no code of a model's folder runs unless asked for."""
 
 from __future__ import annotations
 
