@@ -16,10 +16,14 @@ from cpt.training.forward.blockwise import BLOCK, blockwise_attention
     before=st.integers(0, 60),
     window=st.none() | st.integers(1, 2 * BLOCK),
     groups=st.sampled_from([1, 2, 4]),
+    width=st.sampled_from([8, 6, 12]),
 )
-def test_it_is_causal_attention(queries: int, before: int, window: int | None, groups: int) -> None:
+def test_it_is_causal_attention(
+    queries: int, before: int, window: int | None, groups: int, width: int
+) -> None:
     torch.manual_seed(queries)
-    shapes = [(1, 4, queries, 8), *[(1, groups, before + queries, 8)] * 2]
+    keys = before + queries
+    shapes = [(1, 4, queries, 8), (1, groups, keys, 8), (1, groups, keys, width)]
     inputs = [torch.randn(shape, requires_grad=True) for shape in shapes]
     here = torch.arange(before, before + queries)[:, None]
     there = torch.arange(before + queries)

@@ -82,7 +82,7 @@ FAMILIES = {
         layer_types=["sliding_attention", "full_attention"],
     ),
 }
-PACKED = sorted(FAMILIES.keys() - {"bloom", "mamba", "gpt_oss"})
+PACKED = sorted(FAMILIES.keys() - {"bloom", "mamba"})
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -188,7 +188,7 @@ def test_these_are_packed_and_share_prompts(family: str) -> None:
 
 @pytest.mark.parametrize(
     ("family", "why"),
-    [("bloom", "cannot be replaced"), ("mamba", "recurrent"), ("gpt_oss", "results change")],
+    [("bloom", "cannot be replaced"), ("mamba", "recurrent")],
 )
 def test_these_are_padded_and_it_is_said(
     family: str, why: str, caplog: pytest.LogCaptureFixture

@@ -35,6 +35,7 @@ def defined(
     enable_gqa: bool,
 ) -> Tensor:
     """Variable-length attention, causal where queries and keys both end."""
+    assert query.shape[-1] == key.shape[-1] == value.shape[-1]
     assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
     assert max_q == int(cu_seq_q.diff().max())
     assert max_k == int(cu_seq_k.diff().max())
@@ -71,12 +72,17 @@ def packed(draw: st.DrawFn) -> tuple[Segment, ...]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(segments=packed(), window=st.none() | st.integers(1, 12))
+@given(
+    segments=packed(),
+    window=st.none() | st.integers(1, 12),
+    value_width=st.sampled_from([8, 6]),
+)
 def test_it_is_given_the_same_as_the_other_kernels(
-    segments: tuple[Segment, ...], window: int | None
+    segments: tuple[Segment, ...], window: int | None, value_width: int
 ) -> None:
     time = sum(segment.length for segment in segments)
-    query, key, value = (torch.randn(1, heads, time, 8) for heads in (4, 2, 2))
+    query, key = (torch.randn(1, heads, time, 8) for heads in (4, 2))
+    value = torch.randn(1, 2, time, value_width)
     arguments = (nn.Module(), query, key, value, None)
     wanted, _ = packed_attention(
         *arguments, sliding_window=window, cpt_packed=PackedSequence(segments, None)
@@ -122,7 +128,7 @@ def test_when_it_is_used(
 
     monkeypatch.setattr(varlen, "AVAILABLE", True)
     query = torch.zeros(1, 1, 1, 8, dtype=dtype).as_subclass(OnCuda)
-    assert varlen.usable(query, dropout, softcap) is usable
-    assert not varlen.usable(query.as_subclass(torch.Tensor), dropout, softcap)
+    assert varlen.usable(query, query, dropout, softcap) is usable
+    assert not varlen.usable(query.as_subclass(torch.Tensor), query, dropout, softcap)
     monkeypatch.setattr(varlen, "AVAILABLE", False)
-    assert not varlen.usable(query, dropout, softcap)
+    assert not varlen.usable(query, query, dropout, softcap)

@@ -28,8 +28,8 @@ POSITIONS = re.compile(r"(?:^|\.)(?:wpe|(?:embed_)?positions?(?:_embed\w*)?|pos_
 """The names of tables with a row for each position."""
 SMALL = 500_000
 """Parameters below which threads wait for each other longer than they compute."""
-DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-"""Files that a model of the hub is made of."""
+DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+"""Files that a model of the hub is made of; code is run only where that is allowed."""
 
 
 def folder_of(model: str | Path) -> Path:
@@ -56,12 +56,19 @@ def name_of(model: str) -> str:
     return parts[-2] if parts[-1] == "model" and len(parts) > 1 and parts[-2] else parts[-1]
 
 
-def digest_of(model: str) -> str:
+def digest_of(model: str, *, trust_remote_code: bool = False) -> str:
     """A digest of all that decides a model's answers. Raises `CptError`.
 
-    Copies in other places have the same digest; a folder whose content changes gets another one.
+    Copies in other places have the same digest; a folder whose content changes gets another one,
+    and so does one whose code is run.
     """
-    return folder_digest(folder_of(model))
+    folder = folder_of(model)
+    return folder_digest(folder) + code_mark(folder, trust_remote_code=trust_remote_code)
+
+
+def code_mark(folder: Path, *, trust_remote_code: bool) -> str:
+    """What tells a model that runs code of its folder from the same weights in other code."""
+    return "+code" if trust_remote_code and any(folder.glob("*.py")) else ""
 
 
 def folder_digest(folder: Path) -> str:
@@ -89,13 +96,14 @@ def _state(file: Path) -> tuple[Any, ...]:
 
 
 def weights_digest(folder: Path) -> str:
-    """A digest of a model's weights and configuration. Raises `OSError` if there are none.
+    """A digest of a model's weights, configuration and own code. Raises `OSError` if there is none.
 
     A file is read once, and again only if its size, its times or its inode change.
     """
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     if len(files) == 1:
         files += sorted(folder.glob("pytorch_model*.bin"))
+    files += sorted(folder.glob("*.py"))  # code of its own, if it has any
     known_at = paths.cache_folder() / "digests.json"
     known: dict[str, str] = json.loads(known_at.read_text()) if known_at.exists() else {}
     found = {_stamp(file): known.get(_stamp(file)) or _file_digest(file) for file in files}
@@ -138,21 +146,23 @@ def batches(lengths: Sequence[int], tokens: int, extra: int = 0) -> Iterator[lis
         start += size
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer in a model's folder, with an EOS token and a chat template for certain.
 
-    Raises `CptError` if there is no tokenizer, or none of its tokens can end an answer.
+    Code in the folder is run only with `trust_remote_code`. Raises `CptError` if there is no
+    tokenizer, or none of its tokens can end an answer.
     """
-    return with_template(bare_tokenizer(folder))
+    return with_template(bare_tokenizer(folder, trust_remote_code=trust_remote_code))
 
 
-def bare_tokenizer(folder: Path) -> Any:
+def bare_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer in a model's folder, as it is. Raises `CptError` if there is none."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        refuse_own_code(folder, error)
         raise CptError(
             f"{folder}: no tokenizer that can be loaded ({first_line(error)}); a model's folder "
             "needs tokenizer.json and tokenizer_config.json."
@@ -202,6 +212,16 @@ def context_of(model: Any) -> int | None:
             padding = -1 if module.padding_idx is None else module.padding_idx
             limits.append(module.num_embeddings - max(padding + 1, getattr(module, "offset", 0)))
     return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
+def refuse_own_code(folder: Path, error: Exception) -> None:
+    """Raise `CptError` if `error` says that a model needs code of its own, which is not run."""
+    if "trust_remote_code" in str(error):
+        raise CptError(
+            f"{folder}: this model needs Python code of its own, which is not run unless the "
+            "option trust_remote_code says so (--train.trust-remote-code in training); read the "
+            "code in its folder first."
+        ) from error
 
 
 @contextmanager

@@ -45,6 +45,8 @@ class RewardModel(cpt.Judge):
     """Its folder, or its id on the hub."""
     dtype: Dtype = "auto"
     """What it is computed in; `auto` is what it was saved in."""
+    trust_remote_code: bool = attrs.field(default=False, metadata=cpt.NOT_IDENTITY)
+    """Run the Python code in the model's folder, for models that transformers does not have."""
     device: str = "auto"
     """Where it runs; `auto` is the first accelerator, or else the CPU."""
     batch_tokens: int = 16384
@@ -59,7 +61,11 @@ class RewardModel(cpt.Judge):
         from asyncio import gather
 
         scorer = Scorer(
-            model=self.model, dtype=self.dtype, device=self.device, batch_tokens=self.batch_tokens
+            model=self.model,
+            dtype=self.dtype,
+            device=self.device,
+            batch_tokens=self.batch_tokens,
+            trust_remote_code=self.trust_remote_code,
         )
         said = await gather(*(ask(scorer, answered(prompt, response)) for response in responses))
         read = [_read(answer) for answer in said]
@@ -93,6 +99,7 @@ class Scorer(cpt.Local):
     dtype: Dtype
     device: str = attrs.field(metadata=cpt.NOT_IDENTITY)
     batch_tokens: int = attrs.field(metadata=cpt.NOT_IDENTITY)
+    trust_remote_code: bool = attrs.field(default=False, metadata=cpt.NOT_IDENTITY)
 
     @property
     def author(self) -> str:
@@ -100,8 +107,8 @@ class Scorer(cpt.Local):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        digest = models.digest_of(self.model)
-        as_pair = not has_template(str(models.folder_of(self.model)), digest)
+        digest, folder = self._digest, str(models.folder_of(self.model))
+        as_pair = not has_template(folder, digest, self.trust_remote_code)
         return {
             "responder": self.name,
             "weights": digest,
@@ -109,13 +116,18 @@ class Scorer(cpt.Local):
             **({"format": "pair"} if as_pair else {}),
         }
 
+    @property
+    def _digest(self) -> str:
+        return models.digest_of(self.model, trust_remote_code=self.trust_remote_code)
+
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
         with IN_USE:
             loaded = _load(
                 str(models.folder_of(self.model)),
-                models.digest_of(self.model),
+                self._digest,
                 models.device_of(self.device),
                 self.dtype,
+                self.trust_remote_code,
             )
             scores = loaded.scores([prompt for prompt, _ in requests], self.batch_tokens)
         return [
@@ -234,15 +246,19 @@ class Loaded:
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str, weights: str, device: str, dtype: Dtype) -> Loaded:
+def _load(folder: str, weights: str, device: str, dtype: Dtype, trust_remote_code: bool) -> Loaded:
     """The model in a folder, as long as it is the one with these weights. Raises `CptError`."""
     from transformers import AutoModelForSequenceClassification
 
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=dtype, output_loading_info=True
+            folder,
+            dtype=dtype,
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        models.refuse_own_code(Path(folder), error)
         reason = " ".join(str(error).split())
         raise cpt.CptError(f"{folder}: no reward model that can be loaded ({reason}).") from error
     if model.num_labels != 1 or report["missing_keys"]:
@@ -251,13 +267,14 @@ def _load(folder: str, weights: str, device: str, dtype: Dtype) -> Loaded:
             f"{model.num_labels} outputs and {len(report['missing_keys'])} untrained weights."
         )
     named = model.config.get_text_config().pad_token_id is not None
-    tokenizer = models.bare_tokenizer(Path(folder))
+    tokenizer = models.bare_tokenizer(Path(folder), trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
         log.warning("%s: %s", folder, PAIR)
     return Loaded(model.to(device).eval(), tokenizer, named)
 
 
 @lru_cache
-def has_template(folder: str, _digest: str) -> bool:
+def has_template(folder: str, _digest: str, trust_remote_code: bool) -> bool:
     """Whether the tokenizer in a folder, as long as it has this digest, has a chat template."""
-    return bool(models.bare_tokenizer(Path(folder)).chat_template)
+    tokenizer = models.bare_tokenizer(Path(folder), trust_remote_code=trust_remote_code)
+    return bool(tokenizer.chat_template)

@@ -41,6 +41,8 @@ class Transformers(cpt.Local):
     """A system message for conversations that have none."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """What it is computed in; `auto` is what it was saved in."""
+    trust_remote_code: bool = attrs.field(default=False, metadata=cpt.NOT_IDENTITY)
+    """Run the Python code in the model's folder, for models that transformers does not have."""
     device: str = attrs.field(default="auto", metadata=cpt.NOT_IDENTITY)
     """Where it runs; `auto` is the first accelerator, or else the CPU."""
     batch_tokens: int = attrs.field(default=65536, metadata=cpt.NOT_IDENTITY)
@@ -54,7 +56,11 @@ class Transformers(cpt.Local):
     def identity(self) -> Mapping[str, Any]:
         """A model is its weights, wherever they are: one that is trained again is another model."""
         options = super().identity
-        return {**options, "model": models.digest_of(self.model)}
+        return {**options, "model": self._digest}
+
+    @property
+    def _digest(self) -> str:
+        return models.digest_of(self.model, trust_remote_code=self.trust_remote_code)
 
     @property
     def at_once(self) -> int:
@@ -81,9 +87,10 @@ class Transformers(cpt.Local):
         with IN_USE:
             loaded = load(
                 str(models.folder_of(self.model)),
-                models.digest_of(self.model),
+                self._digest,
                 models.device_of(self.device),
                 self.dtype,
+                self.trust_remote_code,
             )
             responses = loaded.answer(asked, self)
         return [

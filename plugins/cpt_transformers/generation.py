@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cpt import CptError, Message, Outcome, Response, Usage, models
-from cpt.models import load_tokenizer, suited_threads
+from cpt.models import load_tokenizer, refuse_own_code, suited_threads
 from cpt_transformers.sampling import key, sampler
 
 if TYPE_CHECKING:
@@ -159,16 +159,19 @@ def _left_padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Te
 
 
 @lru_cache(maxsize=4)
-def load(folder: str, digest: str, device: str, dtype: str) -> Loaded:
+def load(folder: str, digest: str, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
     """The model in a folder, loaded once for each digest of it. Raises `CptError`."""
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=trust_remote_code
+        )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        refuse_own_code(Path(folder), error)
         reason = " ".join(str(error).split())
         raise CptError(
             f"{folder}: no causal language model that can be loaded ({reason})."
         ) from error
-    tokenizer = load_tokenizer(Path(folder))
+    tokenizer = load_tokenizer(Path(folder), trust_remote_code=trust_remote_code)
     configured = model.generation_config.eos_token_id
     ends = {
         tokenizer.eos_token_id,

@@ -31,7 +31,9 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     pairs = [row for row in rows if not isinstance(row, Unusable)]
     unusable = [row for row in rows if isinstance(row, Unusable)]
     options = within_positions(config.train, folder)
-    report = examine(pairs, load_tokenizer(folder), options, vocabulary(folder))
+    trust = options.trust_remote_code
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
+    report = examine(pairs, tokenizer, options, vocabulary(folder, trust_remote_code=trust))
     findings = [Finding(row.id, row.reason, row.detail) for row in unusable]
     report = attrs.evolve(report, pairs=len(rows), findings=(*findings, *report.findings))
     if as_json:

@@ -68,6 +68,8 @@ class Training:
     """Names of the layers that get adapters; all linear ones if not given."""
     reference: str | None = attrs.field(default=None, metadata=PATH)
     """Folder of the reference model, if it is not the model that training starts from."""
+    trust_remote_code: bool = attrs.field(default=False, metadata=NOT_IDENTITY)
+    """Run the Python code in the model's folder, for models that transformers does not have."""
     device: Literal["auto", "cpu"] = attrs.field(default="auto", metadata=NOT_IDENTITY)
     """Where to train: an accelerator if there is one, or the CPU in any case."""
     log_every: int = attrs.field(default=10, validator=ge(1), metadata=NOT_IDENTITY)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cpt.files import atomic, json_text, write_text
-from cpt.models import folder_of, load_tokenizer, weights_digest
+from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
 from cpt.training.checks import refuse_unknown_needs
 from cpt.training.data.corpus import Corpus, mismatch
@@ -82,8 +82,10 @@ def make_plan(
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
     options = within_positions(options, folder)
-    tokenizer = load_tokenizer(folder)
-    corpus, diagnosis = prepare(pairs, tokenizer, options, vocabulary(folder), day=day)
+    trust = options.trust_remote_code
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
+    known = vocabulary(folder, trust_remote_code=trust)
+    corpus, diagnosis = prepare(pairs, tokenizer, options, known, day=day)
     refuse_none_left(diagnosis)
     order = order_of(corpus.pairs, scheduler, options, seed)
     mismatched: list[list[int]] = []
@@ -113,8 +115,9 @@ def digest_of(plan: Plan) -> str:
     # A reference that is the starting model itself is exactly that at the first step; a copy of
     # it only up to rounding.
     models = dict.fromkeys([plan.folder, plan.reference])
+    trust = {"trust_remote_code": plan.options.trust_remote_code}
     parts = {
-        "models": [weights_digest(folder) for folder in models],
+        "models": [weights_digest(folder) + code_mark(folder, **trust) for folder in models],
         "loss": {"name": plan.loss.name, **attrs.asdict(plan.loss)},
         "options": attrs.asdict(plan.options, filter=_decides),
         "seed": plan.seed,

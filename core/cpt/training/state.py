@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
+from cpt.errors import CptError
 from cpt.training import metrics
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
@@ -20,6 +22,8 @@ from cpt.training.output import checkpoint
 from cpt.training.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
 from cpt.training.reference.store import open_store, store_digest
+
+log = logging.getLogger(__name__)
 
 MICRO_TOKENS = {"cpu": 2048}
 """Tokens that keep a device busy, by its type; 8192 for others."""
@@ -106,17 +110,43 @@ def _resume(state: State, folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
-    model = load_model(plan.folder)
-    if accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
-        model.to(accelerator.device)  # not if it is sharded, as one device may not hold it
+    model = load_model(plan.folder, trust_remote_code=plan.options.trust_remote_code)
+    sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
+    if not sharded:
+        model.to(accelerator.device)  # one device may not hold it if it is sharded
     module = SequenceLogps(made_trainable(model, plan.options))
+    _mention_rows_alone(module, plan, sharded=sharded)
     if plan.options.compile:
         compile_layers(model)
     return module
 
 
+def _mention_rows_alone(module: SequenceLogps, plan: Plan, *, sharded: bool) -> None:
+    """Say how many rows cannot share a call; raise `CptError` if the model is sharded."""
+    longest = module.layout.longest
+    if longest is None:
+        return
+    lengths = [sequence.input_length for sequence in plan.corpus.sequences]
+    alone = sum(length > longest for length in lengths)
+    if alone and sharded:
+        raise CptError(
+            f"{plan.folder}: {alone} of {len(lengths)} answers must be computed one at a time, "
+            "which a sharded model cannot do; train it without sharding"
+            + (f", or set train.max_length to {longest}." if longest else ".")
+        )
+    if alone and longest:
+        log.warning(
+            "%d of %d answers have more than %d tokens with their prompts: what this model "
+            "computes then depends on the longest row of a call, so each is computed alone.",
+            alone,
+            len(lengths),
+            longest,
+        )
+
+
 def _references_of_another(plan: Plan, accelerator: Accelerator, output: Path) -> References:
-    module = SequenceLogps(load_model(plan.reference).to(accelerator.device))
+    model = load_model(plan.reference, trust_remote_code=plan.options.trust_remote_code)
+    module = SequenceLogps(model.to(accelerator.device))
     return _references(plan, _scorer(plan, accelerator, module), output)
 
 
@@ -127,7 +157,13 @@ def _references(plan: Plan, scorer: Scorer, output: Path) -> References:
     sides = [corpus.chosen, *([corpus.rejected] if "rejected" in plan.loss.needs else [])]
     indices = sorted({int(side[pair]) for side in sides for pair in pairs}.union(*plan.mismatched))
     device = scorer.accelerator.device.type
-    store = open_store(output, store_digest(plan.reference, plan.options.precision, device))
+    digest = store_digest(
+        plan.reference,
+        plan.options.precision,
+        device,
+        trust_remote_code=plan.options.trust_remote_code,
+    )
+    store = open_store(output, digest)
     values = references([corpus.sequences[index] for index in indices], scorer, store)
     known = dict(zip(indices, values, strict=True))
     return References([known.get(index) for index in range(len(corpus.sequences))])

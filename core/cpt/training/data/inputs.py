@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 import torch
 from torch import Tensor
@@ -41,6 +43,8 @@ class ModelInputs:
     """How packed inputs are divided; empty if they are padded."""
     attention_mask: Tensor | None = None
     """True where padded inputs have a token; None if they are packed. Shape (batch, time)."""
+    alone: bool = False
+    """Every row must be computed in a call of its own: see `rows`."""
 
     @property
     def size(self) -> int:
@@ -63,6 +67,26 @@ class ModelInputs:
             targets=self.targets.to(device, non_blocking=True),
             attention_mask=None if mask is None else mask.to(device, non_blocking=True),
         )
+
+    def rows(self) -> Iterator[ModelInputs]:
+        """Each padded row by itself, as plain text is read: unpadded, with its last token."""
+        assert self.attention_mask is not None, "packed inputs have no rows"
+        lengths = self.attention_mask.sum(1).tolist()
+        answers = torch.split(self.targets, list(self.lengths))
+        predicted = torch.split(self.logits_indices, list(self.lengths))
+        for row, (length, targets, indices) in enumerate(
+            zip(lengths, answers, predicted, strict=True)
+        ):
+            ids = torch.cat([self.input_ids[row, :length], targets[-1:]])[None]
+            yield attrs.evolve(
+                self,
+                lengths=(len(targets),),
+                input_ids=ids,
+                position_ids=torch.arange(ids.shape[1], device=ids.device)[None],
+                logits_indices=indices - row * self.input_ids.shape[1],
+                targets=targets,
+                attention_mask=None,
+            )
 
     def sums(self, flat: Tensor) -> Tensor:
         """Sum over each answer. Shape (answer tokens,) to (sequences,)."""

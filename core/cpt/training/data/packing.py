@@ -22,6 +22,8 @@ class Layout:
     """Sequences may be packed end to end; else each is padded to the longest."""
     shared: bool = False
     """Several answers may follow one prompt."""
+    longest: int | None = None
+    """Most tokens read of a sequence that may share a call; None if any may, 0 if none may."""
     per_token: float = 1.0
     """Work of the weights for one token, in FLOPs."""
     per_key: float = 0.0
@@ -44,11 +46,16 @@ def model_inputs(groups: Sequence[Group], tokens: int, layout: Layout) -> list[M
     """
     sizes = [_size(group, layout) for group in groups]
     longest_first = sorted(range(len(groups)), key=lambda index: (-sizes[index], index))
+    alone = [index for index in longest_first if _is_alone(groups[index], layout)]
+    together = [index for index in longest_first if index not in set(alone)]
     build = _packed if layout.packed else _padded
     bins = _packed_bins if layout.packed else _padded_bins
     return [
-        build(tuple(members), [groups[index] for index in members], layout)
-        for members in bins(longest_first, sizes, groups, tokens)
+        *(attrs.evolve(_padded((index,), [groups[index]], layout), alone=True) for index in alone),
+        *(
+            build(tuple(members), [groups[index] for index in members], layout)
+            for members in bins(together, sizes, groups, tokens)
+        ),
     ]
 
 
@@ -82,6 +89,11 @@ def _sharing_pays(sequences: Group, layout: Layout) -> bool:
     saved_tokens = (len(sequences) - 1) * prompt
     saved_keys = (len(sequences) - 1) * prompt**2 / 2
     return saved_tokens * layout.per_token + saved_keys * layout.per_key > layout.per_segment
+
+
+def _is_alone(group: Group, layout: Layout) -> bool:
+    longest = layout.longest
+    return longest is not None and any(sequence.input_length > longest for sequence in group)
 
 
 def _size(group: Group, layout: Layout) -> int:

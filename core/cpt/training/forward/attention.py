@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
@@ -34,6 +36,42 @@ class PackedSequence:
         return cls(segments, Varlen.of(segments, device) if device.type == "cuda" else None)
 
 
+@attrs.frozen(eq=False)
+class Extras:
+    """What a model does to the scores and weights of its attention."""
+
+    scaling: float | None
+    """What scores are multiplied by; by default one over the root of the width."""
+    dropout: float
+    softcap: float | None
+    """Scores are squashed into (-softcap, softcap) (Gemma)."""
+    sinks: Tensor | None
+    """A score of each head, for nothing (GPT-OSS). Shape (heads,)."""
+
+    @property
+    def fused(self) -> bool:
+        """Whether the fused kernels can do it."""
+        return self.softcap is None and self.sinks is None
+
+    def scale(self, query: Tensor) -> float:
+        scale: float = query.shape[-1] ** -0.5 if self.scaling is None else self.scaling
+        return scale
+
+
+CURRENT: ContextVar[PackedSequence | None] = ContextVar("CURRENT", default=None)
+"""The packed sequence that a model is computing."""
+
+
+@contextmanager
+def computing(packed: PackedSequence | None) -> Iterator[None]:
+    """Inside it attention is over a packed sequence, or ordinary where that is None."""
+    token = CURRENT.set(packed)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
+
+
 def packed_attention(
     module: nn.Module,
     query: Tensor,
@@ -45,19 +83,27 @@ def packed_attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     cpt_packed: PackedSequence | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend within segments, as transformers' attention interface wants it.
 
-    `query` has shape (1, heads, time, width), `key` and `value` may have fewer heads. Returns shape
-    (1, time, heads, width). Without `cpt_packed` it is ordinary attention under `attention_mask`.
+    `query` has shape (1, heads, time, width), `key` and `value` may have fewer heads, and `value`
+    another width. `s_aux` are the sinks: a score for each head that takes weight from all keys.
+    Returns shape (1, time, heads, width of `value`), contiguous. Without `cpt_packed` it is
+    ordinary attention under `attention_mask`.
     """
+    extras = Extras(scaling, dropout, softcap, s_aux)
+    # Some layers do not pass on what they are called with.
+    cpt_packed = cpt_packed or CURRENT.get()
+    if sliding_window is None:
+        sliding_window = getattr(module, "sliding_window", None)
     if cpt_packed is None:
-        return _plain(module, query, key, value, attention_mask, scaling, dropout, softcap, kwargs)
-    if cpt_packed.varlen is not None and usable(query, dropout, softcap):
+        return _plain(module, query, key, value, attention_mask, extras, kwargs)
+    if cpt_packed.varlen is not None and usable(query, value, dropout, softcap, s_aux):
         attended = cpt_packed.varlen.attend(query, key, value, scaling, sliding_window)
-        return attended.transpose(1, 2), None
+        return attended.transpose(1, 2).contiguous(), None
     lengths = [segment.length for segment in cpt_packed.segments]
     queries, keys, values = (torch.split(tensor, lengths, dim=2) for tensor in (query, key, value))
     outputs = []
@@ -65,8 +111,8 @@ def packed_attention(
         if segment.prefix is not None:
             k = torch.cat([keys[segment.prefix], k], dim=2)
             v = torch.cat([values[segment.prefix], v], dim=2)
-        outputs.append(_attend(q, k, v, sliding_window, scaling, dropout, softcap))
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+        outputs.append(_attend(q, k, v, sliding_window, extras).transpose(1, 2))
+    return torch.cat(outputs, dim=1), None
 
 
 def _mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:
@@ -81,55 +127,52 @@ def _mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:
 
 
 def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    window: int | None,
-    scaling: float | None,
-    dropout: float,
-    softcap: float | None,
+    query: Tensor, key: Tensor, value: Tensor, window: int | None, extras: Extras
 ) -> Tensor:
     mask = _mask(query, key, window)
-    if query.is_cpu and not dropout and softcap is None:
+    if not extras.fused:
+        return _explicit(query, key, value, mask, extras)
+    if query.is_cpu and not extras.dropout:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
         # In these cases faster than the fused kernel, which computes what is masked too.
         if dtype == torch.bfloat16 or mask is not None:
             q, k, v = (tensor.to(dtype) for tensor in (query, key, value))
-            scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-            return blockwise_attention(q, k, v, scale, window)
-    if softcap is not None:
-        return _softcapped(query, key, value, mask, scaling, dropout, softcap)
+            return blockwise_attention(q, k, v, extras.scale(query), window)
     return functional.scaled_dot_product_attention(
         query,
         key,
         value,
         attn_mask=mask,
-        dropout_p=dropout,
+        dropout_p=extras.dropout,
         is_causal=mask is None,
-        scale=scaling,
+        scale=extras.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
 
-def _softcapped(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    scaling: float | None,
-    dropout: float,
-    softcap: float,
+def _explicit(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, extras: Extras
 ) -> Tensor:
-    """Attention whose scores are squashed into (-softcap, softcap): no fused kernel has it."""
+    """Attention with scores that no fused kernel has: squashed ones, or with sinks."""
     repeat = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(repeat, dim=1) for tensor in (key, value))
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = softcap * torch.tanh(query @ key.transpose(2, 3) * (scale / softcap))
+    scores = _scores(query, key, extras)
     if mask is None:
         mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
     # Not -inf: a padding token may see nothing at all, and must not become NaN.
-    weights = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1)
-    return functional.dropout(weights.to(value.dtype), dropout) @ value
+    scores = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min)
+    if extras.sinks is not None:
+        sinks = extras.sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], dim=3)
+    weights = scores.softmax(-1)[..., : key.shape[2]]
+    return functional.dropout(weights.to(value.dtype), extras.dropout) @ value
+
+
+def _scores(query: Tensor, key: Tensor, extras: Extras) -> Tensor:
+    scale, softcap = extras.scale(query), extras.softcap
+    if softcap is None:
+        return query @ key.transpose(2, 3) * scale
+    return softcap * torch.tanh(query @ key.transpose(2, 3) * (scale / softcap))
 
 
 def _plain(
@@ -138,18 +181,22 @@ def _plain(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
-    scaling: float | None,
-    dropout: float,
-    softcap: float | None,
+    extras: Extras,
     kwargs: dict[str, Any],
 ) -> tuple[Tensor, None]:
-    if softcap is None:
+    if extras.fused:
         plain: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, mask, dropout=dropout, scaling=scaling, **kwargs
+            module,
+            query,
+            key,
+            value,
+            mask,
+            dropout=extras.dropout,
+            scaling=extras.scaling,
+            **kwargs,
         )
         return plain
-    attended = _softcapped(query, key, value, mask, scaling, dropout, softcap)
-    return attended.transpose(1, 2), None
+    return _explicit(query, key, value, mask, extras).transpose(1, 2).contiguous(), None
 
 
 # A compiler would compile it again for the segments of every packed sequence.

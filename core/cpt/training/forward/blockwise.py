@@ -23,7 +23,8 @@ def blockwise_attention(
     """Causal attention in which the last query sees all keys, or the last `window` of them.
 
     `query` has shape (1, heads, queries, width), `key` and `value` (1, groups, keys, width) with
-    heads a multiple of groups and no fewer keys than queries. Returns the shape of `query`.
+    heads a multiple of groups and no fewer keys than queries; values may have a width of their own.
+    Returns the shape of `query` with the width of `value`.
     """
     result: Tensor = _Blockwise.apply(query, key, value, scale, window)  # type: ignore[no-untyped-call]
     return result
@@ -34,7 +35,7 @@ class _Blockwise(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
     ) -> Tensor:
-        attended = torch.empty_like(query, memory_format=torch.contiguous_format)
+        attended = query.new_empty(*query.shape[:3], value.shape[3])
         for block, seen in _blocks(query.shape[2], key.shape[2], window):
             weights = _weights(query, key, block, seen, scale, window)
             products = weights @ value[0, :, seen]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cpt.training.data.inputs import ModelInputs
-from cpt.training.forward.attention import PackedSequence
+from cpt.training.forward.architecture import backbone_of, fresh_positions, longest_together
+from cpt.training.forward.attention import PackedSequence, computing
 from cpt.training.forward.cpu import keep_freed_memory
 from cpt.training.forward.head import token_logps
 from cpt.training.forward.probe import find_head, find_layout
@@ -17,9 +18,9 @@ from cpt.training.forward.probe import find_head, find_layout
 class SequenceLogps(nn.Module):
     """A causal language model as the log-probabilities of answers: wrap this for DDP or FSDP.
 
-    `layout` is how sequences may be packed for the model. Both it and the head are found by
-    trying the model, so its weights must be there. Whatever PEFT put around the model
-    may stay. On a CPU this process then keeps the memory that it frees.
+    `layout` is how sequences may be arranged for the model. Both it and the head are found by
+    trying the model. Whatever PEFT put around the model may stay. On a CPU this process then keeps
+    the memory that it frees. Raises `CptError` for a model that cannot be trained.
     """
 
     def __init__(self, model: Any) -> None:
@@ -27,6 +28,7 @@ class SequenceLogps(nn.Module):
         if model.device.type == "cpu":
             keep_freed_memory()
         self.model = model
+        self._scales = longest_together(self._causal) is not None
         self._head = find_head(self._causal)
         self.layout = find_layout(self._causal, self)
 
@@ -37,21 +39,27 @@ class SequenceLogps(nn.Module):
 
     def forward(self, inputs: ModelInputs) -> Tensor:
         """log p of every answer token, in fp32, sequence after sequence. Shape (answer tokens,)."""
-        kwargs: dict[str, Any] = {"attention_mask": inputs.attention_mask}
-        if inputs.segments:
+        if inputs.alone:
+            return torch.cat([self._call(row, {}) for row in inputs.rows()])
+        if not inputs.segments:
+            # Padding is on the right, where every model finds a token's position by itself.
+            return self._call(inputs, {"attention_mask": inputs.attention_mask})
+        packed = PackedSequence.of(inputs.segments, inputs.input_ids.device)
+        with computing(packed):
             # A mask of four dimensions is passed on unchanged: none is built, and none is used.
             ignored = torch.empty(1, 1, 1, 1, device=inputs.input_ids.device)
-            packed = PackedSequence.of(inputs.segments, inputs.input_ids.device)
-            kwargs = {"attention_mask": ignored, "cpt_packed": packed}
-        kwargs |= {
-            "input_ids": inputs.input_ids,
-            "position_ids": inputs.position_ids,
-            "use_cache": False,
-        }
+            arguments = {"attention_mask": ignored, "position_ids": inputs.position_ids}
+            return self._call(inputs, {**arguments, "cpt_packed": packed})
+
+    def _call(self, inputs: ModelInputs, kwargs: dict[str, Any]) -> Tensor:
+        if self._scales:
+            fresh_positions(self._causal)
+        kwargs = {"input_ids": inputs.input_ids, "use_cache": False, **kwargs}
         if self._head is None:
             logits: Tensor = (
                 self._causal(**kwargs).logits.flatten(0, 1)[inputs.logits_indices].float()
             )
             return logits.log_softmax(1).gather(1, inputs.targets[:, None])[:, 0]
-        hidden = self._causal.base_model(**kwargs).last_hidden_state
+        backbone: Any = backbone_of(self._causal)
+        hidden = backbone(**kwargs).last_hidden_state
         return token_logps(hidden.flatten(0, 1)[inputs.logits_indices], inputs.targets, self._head)

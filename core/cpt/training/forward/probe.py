@@ -1,7 +1,8 @@
-"""What a model allows, found by trying: a few tokens are computed each way and compared.
+"""What a model allows, found by trying: a few rows are computed each way and compared.
 
 No list of architectures is ever complete. So each short cut is tried on the model, and used only
-if it gives the results of the model itself.
+if it gives the log-probabilities that the model itself gives for one row after another: token ids
+alone, no padding. With several processes, all of them do what the first one found.
 """
 
 from __future__ import annotations
@@ -13,64 +14,74 @@ from itertools import product
 from typing import Any
 
 import attrs
-import numpy as np
-import torch
 from torch import Tensor
 
+from cpt.errors import CptError
 from cpt.training.data.inputs import ModelInputs
-from cpt.training.data.packing import Layout, model_inputs
-from cpt.training.data.sequences import TokenSequence
-from cpt.training.forward import attention
+from cpt.training.data.packing import Layout
+from cpt.training.forward import attention, trial
+from cpt.training.forward.agreement import agreed
+from cpt.training.forward.architecture import (
+    backbone_of,
+    costs_of,
+    longest_together,
+    why_not_packed,
+)
 from cpt.training.forward.head import Head
 
 log = logging.getLogger(__name__)
 
-SEGMENT_FLOPS = 2e7
-"""FLOPs that could be done in the time that one more segment takes a layer, measured on a CPU."""
+Score = Callable[[ModelInputs], Tensor]
 
-KNOWN_LAYERS = {"full_attention", "sliding_attention"}
-"""Kinds of layer in which only attention joins tokens, in ways that `attention` knows."""
+PROVEN = frozenset(
+    {"cohere", "cohere2", "gemma", "gemma2", "gemma3_text", "glm", "glm4", "gpt2", "gpt_neox"}
+    | {"granite", "llama", "mistral", "mixtral", "olmo", "olmo2", "phi", "phi3", "qwen2", "qwen3"}
+    | {"qwen3_moe", "smollm3", "starcoder2"}
+)
+"""Model types that tests pack: believed where a model cannot be tried."""
 
 
 def find_head(model: Any) -> Head | None:
     """The head of a causal language model, or None (and a warning) if it is unknown."""
     output = model.get_output_embeddings()
-    if output is None or _is_meta(model):
-        return None if output is None else next(_heads(model))
-    with _quiet(model):
-        ids = _ids(model, 0, 7)[None]
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = model(input_ids=ids, use_cache=False).logits
-        for head in _heads(model):
-            if _same(model, head.logits(hidden), logits.float()):
-                return head
-    log.warning("%s: its head is unknown, so all its logits are computed.", _name(model))
+    number = agreed(lambda: None if output is None else _head_number(model))
+    if number is not None:
+        return list(_heads(model))[number]
+    if output is not None:
+        log.warning("%s: its head is unknown, so all its logits are computed.", _name(model))
     return None
 
 
-def find_layout(model: Any, score: Callable[[ModelInputs], Tensor]) -> Layout:
+def find_layout(model: Any, score: Score) -> Layout:
     """The best layout in which `score` gives the log-probabilities of sequences one by one.
 
-    Gives the model an attention that can be packed, unless there is a warning.
+    Gives the model an attention that can be packed, if it is. Anything but packing with shared
+    prompts is a warning. Raises `CptError` for a model whose log-probabilities mean nothing: one
+    that looks ahead, or gives other results each time.
     """
-    reason = _cannot_pack(model)
-    if reason is None:
-        before = model.config._attn_implementation
-        alone = None if _is_meta(model) else _alone(model, score)
+    layout: Layout = agreed(lambda: _found_layout(model, score))
+    if layout.packed:
         model.set_attn_implementation(attention.NAME)
-        layout = _layout(model)
-        if alone is None or _same(model, _together(model, score, layout), alone):
-            return layout
-        layout = attrs.evolve(layout, shared=False)
-        if _same(model, _together(model, score, layout), alone):
-            log.warning(
-                "%s: answers cannot share a prompt, so each is computed with its own.", _name(model)
-            )
-            return layout
-        model.set_attn_implementation(before)
-        reason = "its results change when they are packed"
-    log.warning("%s: sequences are padded, as %s.", _name(model), reason)
-    return Layout()
+    agreed(lambda: _refuse_without_gradient(model, score, layout))
+    return layout
+
+
+def _head_number(model: Any) -> int | None:
+    """Which of `_heads` turns hidden states into the model's own logits."""
+    backbone = backbone_of(model)
+    if backbone is None or _is_meta(model):
+        return 0 if backbone is not None and _is_proven(model) else None
+    with trial.quiet(model):
+        ids = trial.ids_of(model, 0, 7)[None]
+        logits = _run(model, "its logits", lambda: model(input_ids=ids, use_cache=False)).logits
+        try:
+            hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
+            for number, head in enumerate(_heads(model)):
+                if trial.same(model, head.logits(hidden), logits.float()):
+                    return number
+        except trial.FAILURES:
+            return None
+    return None
 
 
 def _heads(model: Any) -> Iterator[Head]:
@@ -87,88 +98,97 @@ def _heads(model: Any) -> Iterator[Head]:
         yield Head(output=model.get_output_embeddings(), scale=scale, softcap=cap)
 
 
-def _cannot_pack(model: Any) -> str | None:
-    config = model.config.get_text_config()
-    if model._is_stateful:
-        return "it has recurrent layers"
-    if set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYERS:
-        return "it has layers other than full and sliding attention"
-    if not model._supports_attention_backend:
-        return "its attention cannot be replaced"
-    return None
+def _found_layout(model: Any, score: Score) -> Layout:
+    longest = longest_together(model)
+    reason = why_not_packed(model)
+    if _is_meta(model):
+        if reason is None and _is_proven(model):
+            return attrs.evolve(costs_of(model), longest=longest)
+        return _warned(model, Layout(longest=0), "its weights are not here to try more")
+    with trial.quiet(model), trial.narrow_windows(model):
+        sequences = trial.sequences_of(model)
+        wanted = _run(model, "log-probabilities", lambda: trial.one_by_one(model, sequences))
+        _refuse_unreliable(model, sequences, wanted)
+
+        def differs(layout: Layout) -> str | None:
+            return trial.differs(model, score, layout, sequences, wanted)
+
+        if reason is None:
+            layout = attrs.evolve(costs_of(model), longest=longest)
+            with _packable(model):
+                if differs(layout) is None:
+                    return layout
+                layout = attrs.evolve(layout, shared=False)
+                if (reason := differs(layout)) is None:
+                    log.warning(
+                        "%s: answers cannot share a prompt, so each is computed with its own.",
+                        _name(model),
+                    )
+                    return layout
+            reason = f"its results change when they are packed{reason}"
+        layout = Layout(longest=longest)
+        if (worse := differs(layout)) is None:
+            return _warned(model, layout, reason)
+        layout = Layout(longest=0)
+        if (wrong := differs(layout)) is None:
+            return _warned(model, layout, f"its results change when rows are padded{worse}")
+    raise CptError(f"{_name(model)}: one row at a time gives other results too{wrong}.")
 
 
-def _layout(model: Any) -> Layout:
-    """Everything allowed, with its costs."""
-    config = model.config.get_text_config()
-    embeddings = {
-        id(module) for module in (model.get_input_embeddings(), model.get_output_embeddings())
-    }
-    weights = sum(
-        parameter.numel()
-        for module in model.modules()
-        if id(module) not in embeddings
-        for parameter in module.parameters(recurse=False)
-    )
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return Layout(
-        packed=True,
-        shared=True,
-        per_token=2.0 * weights,
-        per_key=4.0 * config.num_hidden_layers * heads * width,
-        per_segment=SEGMENT_FLOPS * config.num_hidden_layers,
-    )
+def _warned(model: Any, layout: Layout, reason: str) -> Layout:
+    how = "padded" if layout.longest != 0 else "computed one at a time, which is slow"
+    log.warning("%s: sequences are %s, as %s.", _name(model), how, reason)
+    return layout
 
 
-def _alone(model: Any, score: Callable[[ModelInputs], Tensor]) -> Tensor:
-    """Log-probabilities of the sequences of `_sequences`, one call for each."""
-    with _quiet(model):
-        calls = [model_inputs([[sequence]], 1, Layout())[0] for sequence in _sequences(model)]
-        return torch.cat([score(inputs.to(model.device)) for inputs in calls])
+def _refuse_unreliable(model: Any, sequences: trial.Sequences, wanted: Tensor) -> None:
+    """Raise `CptError` for a model whose log-probabilities are not those of a language model."""
+    again = trial.one_by_one(model, sequences)
+    if not trial.same(model, again, wanted):
+        raise CptError(
+            f"{_name(model)}: gives other results for the same row each time, so that nothing can "
+            "be compared; it cannot be trained."
+        )
+    if trial.looks_ahead(model, sequences):
+        raise CptError(
+            f"{_name(model)}: what it predicts depends on the tokens that follow, as in an "
+            "encoder; only causal language models can be trained (some need is_decoder: true in "
+            "their config.json)."
+        )
 
 
-def _together(model: Any, score: Callable[[ModelInputs], Tensor], layout: Layout) -> Tensor:
-    """The same in one call."""
-    first, second, third = _sequences(model)
-    # Without costs, as so short a prompt would not be shared.
-    layout = attrs.evolve(layout, per_key=0.0, per_segment=0.0)
-    (inputs,) = model_inputs([[first, second], [third]], 99, layout)
-    with _quiet(model):
-        return score(inputs.to(model.device))
+def _refuse_without_gradient(model: Any, score: Score, layout: Layout) -> None:
+    """Raise `CptError` for a model that can be computed but not trained."""
+    if _is_meta(model):
+        return
+    with trial.quiet(model):
+        shortest = min(trial.sequences_of(model), key=lambda sequence: sequence.input_length)
+        _run(model, "the gradient", lambda: trial.gradient(model, score, layout, shortest))
 
 
-def _sequences(model: Any) -> list[TokenSequence]:
-    """Two answers to one prompt, and one to another."""
-    prompts = [_ids(model, start, 5).cpu().numpy() for start in (1, 1, 3)]
-    answers = [_ids(model, start, 2 + start).cpu().numpy() for start in (0, 1, 2)]
-    return [TokenSequence(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-
-
-def _ids(model: Any, start: int, length: int) -> Tensor:
-    """Ids spread over the vocabulary, different ones for each `start`."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ids = (np.arange(1, length + 1) * 7919 + start * 104729) % vocabulary
-    return torch.from_numpy(ids).to(model.device)
-
-
-def _same(model: Any, found: Tensor, wanted: Tensor) -> bool:
-    """Whether two results differ by rounding only, relative to how much they vary."""
-    tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
-    error = (found - wanted).norm() / (wanted - wanted.mean()).norm()
-    return bool(error <= tolerance)
+def _run(model: Any, what: str, compute: Callable[[], Any]) -> Any:
+    try:
+        return compute()
+    except trial.FAILURES as error:
+        raise CptError(
+            f"{_name(model)}: cannot compute {what} of a few tokens of text "
+            f"({trial.one_line(error)}); it cannot be trained."
+        ) from error
 
 
 @contextmanager
-def _quiet(model: Any) -> Iterator[None]:
-    """No gradients, no dropout; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
+def _packable(model: Any) -> Iterator[None]:
+    """With the attention that can be packed; afterwards with its own."""
+    before = model.config._attn_implementation
     try:
-        with torch.no_grad():
-            yield model.eval()
+        model.set_attn_implementation(attention.NAME)
+        yield
     finally:
-        for module, training in modes:
-            module.training = training
+        model.set_attn_implementation(before)
+
+
+def _is_proven(model: Any) -> bool:
+    return model.config.model_type in PROVEN and longest_together(model) is None
 
 
 def _is_meta(model: Any) -> bool:

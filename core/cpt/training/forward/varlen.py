@@ -9,6 +9,7 @@ from itertools import accumulate, chain
 import attrs
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cpt.training.data.inputs import Segment
 
@@ -55,8 +56,12 @@ class Varlen:
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        """Causal attention within segments. Shapes (1, heads, time, width), also of the result."""
-        dtype = _dtype(query)
+        """Causal attention within segments. Shapes (1, heads, time, width), also of the result.
+
+        Values may be narrower than keys: the kernel knows one width, so zeros are put behind them.
+        """
+        dtype, width = _dtype(query), value.shape[-1]
+        value = functional.pad(value, (0, key.shape[-1] - width))
         queries, keys, values = (
             tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value)
         )
@@ -74,15 +79,16 @@ class Varlen:
             window_size=(-1 if window is None else window - 1, 0),
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        return attended.transpose(0, 1)[None]
+        return attended[..., :width].transpose(0, 1)[None]
 
 
-def usable(query: Tensor, dropout: float, softcap: float | None) -> bool:
-    """Whether the kernel can do it: on CUDA, in half precision, without extras."""
+def usable(query: Tensor, value: Tensor, dropout: float, *extras: object) -> bool:
+    """Whether the kernel can do it: on CUDA, in half precision, without dropout and `extras`."""
     half = _dtype(query) in (torch.float16, torch.bfloat16)
     width = query.shape[-1]
-    fits = width <= 256 and width % 8 == 0
-    return AVAILABLE and query.is_cuda and half and fits and not dropout and softcap is None
+    fits = value.shape[-1] <= width <= 256 and width % 8 == 0
+    plain = not dropout and all(extra is None for extra in extras)
+    return AVAILABLE and query.is_cuda and half and fits and plain
 
 
 def _dtype(query: Tensor) -> torch.dtype:

@@ -35,7 +35,7 @@ def export(
     the number format that the starting model was stored in, with tokenizer, chat template and a
     card; its generation ends where the answers that it was trained on do.
     """
-    dtype = saved_dtype(plan.folder)
+    dtype = saved_dtype(plan.folder, trust_remote_code=plan.options.trust_remote_code)
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
     weights = accelerator.get_state_dict(prepared) if sharded else None
     model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).model

@@ -21,19 +21,22 @@ from safetensors.numpy import save_file
 
 from cpt.errors import CptError
 from cpt.files import atomic
-from cpt.models import weights_digest
+from cpt.models import code_mark, weights_digest
 from cpt.paths import cache_folder
 
-FORMAT = "2"
+FORMAT = "3"
 """Another number whenever the files, or the values of the same weights and ids, would differ."""
 
 AnswerLogps = NDArray[np.float32]
 """log p of each token of an answer. Shape (answer,)."""
 
 
-def store_digest(folder: Path, precision: str, device: str) -> str:
+def store_digest(
+    folder: Path, precision: str, device: str, *, trust_remote_code: bool = False
+) -> str:
     """A digest of what decides the values of a model: its weights and how it is computed."""
-    parts = "\n".join([FORMAT, weights_digest(folder), precision, device])
+    weights = weights_digest(folder) + code_mark(folder, trust_remote_code=trust_remote_code)
+    parts = "\n".join([FORMAT, weights, precision, device])
     return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
 

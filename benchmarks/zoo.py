@@ -1,0 +1,197 @@
+"""Every causal model type of transformers, tiny and random: is it exact, and how is it arranged?
+
+    python benchmarks/zoo.py                      all types, about half an hour on one core
+    python benchmarks/zoo.py llama gemma4_text    some of them
+
+Each type is tried in a process of its own, with limits of time and memory. The log-probabilities
+and gradients of the layout that `cpt` picks are compared with a fresh copy of the model that reads
+one row at a time, plainly and with gradient checkpointing. Needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+LOGP, GRADIENT = 5e-4, 2e-3
+"""Largest error of a log-probability in nats, and of the gradient relative to its length."""
+LARGEST = 6_000_000
+"""Weights above which a model is not tiny."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("types", nargs="*", help="model types, or names of the tests' families")
+    parser.add_argument("--seconds", type=int, default=180, help="most for one type")
+    parser.add_argument("--memory", type=int, default=6, help="most GiB for one type")
+    parser.add_argument("--output", type=Path, help="JSON with all that was found")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(_tried(options.one)))
+        return
+    found = {}
+    for name in options.types or _names():
+        found[name] = _in_a_process(name, options)
+        print(_line(name, found[name]), flush=True)
+    print(_summary(found))
+    if options.output:
+        options.output.write_text(json.dumps(found, indent=1))
+
+
+def _names() -> list[str]:
+    from families import FAMILIES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return [*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *(name for name in FAMILIES if ", " in name)]
+
+
+def _in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (options.memory * 2**30,) * 2)
+
+    environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **os.environ}
+    command = [sys.executable, __file__, "--one", name]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=options.seconds,
+            preexec_fn=limit,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"verdict": "no end", "why": f"{options.seconds} s"}
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        return {"verdict": "crash", "why": why[0][:200]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _tried(name: str) -> dict[str, Any]:
+    import torch
+    from families import FAMILIES, config_of, random_model
+
+    from cpt.errors import CptError
+
+    torch.set_num_threads(1)
+    try:
+        config = config_of(*FAMILIES.get(name, (name, {})))
+        with torch.device("meta"):
+            weights = sum(weight.numel() for weight in random_model(config).parameters())
+        if weights > LARGEST:
+            raise ValueError(f"{weights:,} weights are not tiny")
+        model = random_model(config)
+    except Exception as error:
+        return {"verdict": "not built", "why": f"{type(error).__name__}: {error}"[:200]}
+    try:
+        return _compared(model)
+    except CptError as error:
+        return {"verdict": "refused", "why": str(error)}
+
+
+def _compared(model: Any) -> dict[str, Any]:
+    from cpt.errors import CptError
+    from cpt.training.forward.loading import made_trainable
+    from cpt.training.forward.logps import SequenceLogps
+    from cpt.training.options import Training
+
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("cpt").addHandler(handler)
+    original = copy.deepcopy(model)
+    module = SequenceLogps(model)
+    layout = module.layout
+    how = "packed" if layout.packed else "padded" if layout.longest != 0 else "alone"
+    wanted = _one_by_one(original)
+    found = {"layout": how, "longest": layout.longest, "said": said}
+    found["plain"] = _errors(module, wanted)
+    try:
+        twice = made_trainable(copy.deepcopy(original), Training(gradient_checkpointing=True))
+        found["checkpointing"] = _errors(SequenceLogps(twice), wanted)
+    except CptError as error:
+        found["checkpointing"] = str(error)
+    errors = [value for value in found.values() if isinstance(value, list) and value != said]
+    exact = all(logp <= LOGP and gradient <= GRADIENT for logp, gradient in errors)
+    return {"verdict": "exact" if exact else "WRONG", **found}
+
+
+def _one_by_one(model: Any) -> tuple[Any, Any]:
+    import torch
+    from families import plain, rows
+
+    logps, gradient = [], 0.0
+    for group in rows():
+        for sequence in group:
+            fresh = copy.deepcopy(model)
+            values = plain(fresh, sequence)
+            (values * _weights(len(values))).sum().backward()
+            logps.append(values.detach())
+            gradient = gradient + _gradient(fresh)
+    return torch.cat(logps), gradient
+
+
+def _errors(module: Any, wanted: tuple[Any, Any]) -> list[float]:
+    """The largest error of a log-probability, and that of the gradient relative to its length."""
+    import torch
+    from families import rows
+
+    from cpt.training.forward import trial
+
+    found = trial.scored(module, rows(), module.layout, module.model.device)
+    weights = [_weights(len(sequence.answer)) for group in rows() for sequence in group]
+    (found * torch.cat(weights)).sum().backward()
+    logps, gradient = wanted
+    off = (_gradient(module.model) - gradient).norm() / gradient.norm()
+    return [float((found.detach() - logps).abs().max()), float(off)]
+
+
+def _weights(count: int) -> Any:
+    import torch
+
+    return torch.linspace(-1.0, 1.5, count)
+
+
+def _gradient(model: Any) -> Any:
+    import torch
+
+    return torch.cat(
+        [
+            (torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten()
+            for weight in model.parameters()
+        ]
+    )
+
+
+def _line(name: str, found: dict[str, Any]) -> str:
+    errors = ""
+    with contextlib.suppress(KeyError):
+        errors = "  logp {:.0e}  gradient {:.0e}".format(*found["plain"])
+    return f"{name:28}{found['verdict']:11}{found.get('layout', ''):8}{errors}  " + found.get(
+        "why", ""
+    )
+
+
+def _summary(found: dict[str, dict[str, Any]]) -> str:
+    verdicts = Counter(entry["verdict"] for entry in found.values())
+    layouts = Counter(entry["layout"] for entry in found.values() if "layout" in entry)
+    return f"{len(found)} types: {dict(verdicts)}; layouts: {dict(layouts)}"
+
+
+if __name__ == "__main__":
+    main()
