@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +24,8 @@ from cpt.training.forward.cpu import count_parameters
 from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.options import Training
-from cpt.training.output.export import export
-from cpt.training.plan import make_plan, write_plan
+from cpt.training.output.export import Trained, collect, export, how_to_store
+from cpt.training.plan import Plan, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.state import State, begin, make_accelerator, save
 from cpt.training.step import (
@@ -34,6 +35,8 @@ from cpt.training.step import (
     split_between_processes,
 )
 from cpt.types import Pair
+
+log = logging.getLogger(__name__)
 
 Notify = Callable[..., None]
 
@@ -192,21 +195,32 @@ def _log(state: State, output: Path, seconds: float) -> dict[str, float]:
 
 
 def _finish(state: State, output: Path) -> Mapping[str, Any]:
-    plan, accelerator = state.plan, state.accelerator
+    """Write `training.json`, then the model. Every process calls this."""
+    accelerator = state.accelerator
     accelerator.wait_for_everyone()  # until the last line is written
-    last = metrics.read(output / "metrics.jsonl")[-1]
+    trained = collect(accelerator, state.module, output)
     if accelerator.is_main_process:
-        summary = {
-            "pairs": plan.diagnosis.kept,
-            "dropped": plan.diagnosis.refused,
-            "noted": plan.diagnosis.noted,
-            "steps": plan.steps,
-            "metrics": last,
-        }
-        write_text(output / "training.json", json_text(summary, indent=1))
-    export(accelerator, state.module, plan, output, metrics=last)
+        _write(state.plan, trained, output)
+    accelerator.wait_for_everyone()
     accelerator.free_memory()
     return _read_summary(output)
+
+
+def _write(plan: Plan, trained: Trained, output: Path) -> None:
+    last = metrics.read(output / "metrics.jsonl")[-1]
+    how = how_to_store(plan, trained)
+    summary = {
+        "pairs": plan.diagnosis.kept,
+        "dropped": plan.diagnosis.refused,
+        "noted": plan.diagnosis.noted,
+        "steps": plan.steps,
+        "weights": how[0].plain(),
+        "metrics": last,
+    }
+    write_text(output / "training.json", json_text(summary, indent=1))
+    export(plan, trained, how, output, metrics=last)
+    if how[0].rounded_to:
+        log.warning("%s", how[0].sentence)
 
 
 def _read_summary(output: Path) -> Mapping[str, Any]:

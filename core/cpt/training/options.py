@@ -11,6 +11,7 @@ from cpt.roles import NOT_IDENTITY, PATH
 
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["fp32", "bf16"]
+ExportDtype = Literal["auto", "base", "fp32", "bf16", "fp16"]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +48,8 @@ class Training:
     """Cut both answers of a pair that are both too long instead of dropping the pair."""
     precision: Precision = "fp32"
     """What matrices are multiplied in; weights and optimizer are fp32 either way."""
+    export_dtype: ExportDtype = "auto"
+    """Format of the written weights; `auto`: the base's, or fp32 if rounding loses over 5%."""
     gradient_checkpointing: bool = False
     """Compute activations twice to keep fewer: less memory, a third slower."""
     compile: bool = False

@@ -2,55 +2,96 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
-import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
-from cpt.roles import Component
 from cpt.training.data.tokens import special_ids
-from cpt.training.forward.loading import saved_dtype
+from cpt.training.forward.loading import load_model, saved_dtype
+from cpt.training.output import folder as folders
+from cpt.training.output.card import model_card
 from cpt.training.output.checkpoint import publish
+from cpt.training.output.rounding import Stored, stored
 from cpt.training.plan import Plan
 
-PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
+
+@attrs.frozen(eq=False)
+class Trained:
+    """A trained model in memory, merged with its adapter."""
+
+    model: Any
+    sharded: Mapping[str, Tensor] | None
+    """All weights, on the main process, if each process holds a part; else the model has them."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.sharded or dict(self.model.named_parameters())
 
 
-def export(
-    accelerator: Any, prepared: Any, plan: Plan, output: Path, *, metrics: Mapping[str, Any]
-) -> None:
-    """Write `output/model`, and `output/adapter` if there is one. Every process calls this.
+def collect(accelerator: Any, prepared: Any, output: Path) -> Trained:
+    """The trained model of the wrapped `SequenceLogps`; writes `output/adapter` if there is one.
 
-    `prepared` is the wrapped `SequenceLogps`. The model is written merged with its adapter, in
-    the number format that the starting model was stored in, with tokenizer, chat template and a
-    card; its generation ends where the answers that it was trained on do.
+    Every process calls this.
     """
-    dtype = saved_dtype(plan.folder)
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
     weights = accelerator.get_state_dict(prepared) if sharded else None
     model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).model
     if hasattr(model, "merge_and_unload"):
         if accelerator.is_main_process:
             _publish(output / "adapter", model.save_pretrained)
+        _untie(model)
         model = model.merge_and_unload()
+    return Trained(
+        model, weights and {name.removeprefix("model."): weights[name] for name in weights}
+    )
+
+
+def how_to_store(plan: Plan, trained: Trained) -> tuple[Stored, Mapping[str, torch.dtype]]:
+    """How to store the weights, and the format of each where that is the base's own."""
+    base = saved_dtype(plan.folder)
+    if plan.options.export_dtype == "fp32" or (
+        base == torch.float32 and plan.options.export_dtype in ("auto", "base")
+    ):
+        return Stored("float32"), {}
+    start = load_model(plan.folder, base).state_dict()
+    chosen = stored(plan.options, base, start, trained.weights)
+    own = {name: weight.dtype for name, weight in start.items()}
+    return chosen, own if chosen.dtype == str(base).removeprefix("torch.") else {}
+
+
+def export(
+    plan: Plan,
+    trained: Trained,
+    how: tuple[Stored, Mapping[str, torch.dtype]],
+    output: Path,
+    *,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write `output/model` as the main process.
+
+    All but the weights is copied from the folder of the starting model; a card is added, and
+    generation ends where the answers that the model was trained on do.
+    """
+    chosen, own = how
+    model = trained.model
+    dtype = getattr(torch, chosen.dtype)
+    weights = trained.sharded or model.state_dict()
     model.to(dtype)
-    _stop_at(model.generation_config, plan)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder, state_dict=weights and _cast(weights, dtype))
-        plan.tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(model_card(plan, metrics), encoding="utf-8")
+        model.save_pretrained(folder, state_dict=_cast(weights, dtype, own))
+        folders.copy_beside_weights(plan.folder, folder)
+        folders.keep_config(plan.folder, folder, model, chosen.dtype)
+        folders.keep_generation(plan.folder, folder, _stops(model.generation_config, plan))
+        folders.keep_template(folder, plan.tokenizer.chat_template)
+        (folder / "README.md").write_text(model_card(plan, metrics, chosen), encoding="utf-8")
 
-    if accelerator.is_main_process:
-        _publish(output / "model", write)
-    accelerator.wait_for_everyone()
+    _publish(output / "model", write)
 
 
 def _publish(final: Path, write: Callable[[Path], object]) -> None:
@@ -62,85 +103,43 @@ def _publish(final: Path, write: Callable[[Path], object]) -> None:
     publish(temporary, final)
 
 
-def _stop_at(generation: Any, plan: Plan) -> None:
-    """Let generation stop at the token that ends an answer, if it does not yet."""
+def _untie(model: Any) -> None:
+    """Give head and embeddings a matrix each, if they share one and either has an adapter.
+
+    Merging into the shared matrix would change both.
+    """
+    base = model.get_base_model()
+    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
+    adapted = [part for part in (head, embeddings) if hasattr(part, "base_layer")]
+    if not adapted or head.weight is not embeddings.weight:
+        return
+    layer = getattr(head, "base_layer", head)
+    layer.weight = nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+    for config in (base.config, base.config.get_text_config()):
+        config.tie_word_embeddings = False
+
+
+def _stops(generation: Any, plan: Plan) -> int | list[int] | None:
+    """Where generation stops: also at the token that ends an answer."""
     special = special_ids(plan.tokenizer)
     answer = plan.corpus.sequences[plan.corpus.chosen[0]].answer.tolist()
     end = next((token for token in reversed(answer) if token in special), None)
-    known = generation.eos_token_id
+    known: int | list[int] | None = generation.eos_token_id
     stops = [] if known is None else known if isinstance(known, list) else [known]
-    if end is not None and end not in stops:
-        generation.eos_token_id = [*stops, end] if stops else end
+    if end is None or end in stops:
+        return known
+    return [*stops, end] if stops else end
 
 
-def _cast(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """With the model's own names; tied weights stay one tensor, so that they are saved once."""
+def _cast(
+    weights: Mapping[str, Tensor], dtype: torch.dtype, own: Mapping[str, torch.dtype]
+) -> dict[str, Tensor]:
+    """The weights in the format of each; tied ones stay one tensor, so that they are saved once."""
     made: dict[int, Tensor] = {}
     return {
-        name.removeprefix("model."): made.setdefault(weight.data_ptr(), weight.to(dtype))
+        name: made.setdefault(
+            weight.data_ptr(),
+            weight.to(own.get(name, dtype)) if weight.is_floating_point() else weight,
+        )
         for name, weight in weights.items()
     }
-
-
-def model_card(plan: Plan, metrics: Mapping[str, Any]) -> str:
-    """What the model is, in the form that the hub reads."""
-    head = {
-        "base_model": str(plan.folder),
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["contrastive-post-training", plan.loss.name],
-    }
-    pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
-    dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.refused.items())
-    made_by = f" made by `{'`, `'.join(pairers)}`" if pairers else ""
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return CARD.format(
-        head=yaml.safe_dump(head, sort_keys=False).strip(),
-        base=plan.folder,
-        reference=plan.reference,
-        loss=_described(plan.loss),
-        scheduler=_described(plan.scheduler),
-        pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
-        training=_table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
-        metrics=_table(metrics),
-        versions=versions,
-    )
-
-
-CARD = """---
-{head}
----
-
-# A model trained on preferences
-
-Trained from `{base}` on {pairs}; compared with `{reference}`.
-
-## Loss
-
-{loss}
-
-## Order of the pairs
-
-{scheduler}
-
-## Training
-
-{training}
-
-## Metrics at the end
-
-{metrics}
-
-Made with {versions}.
-"""
-
-
-def _described(component: Component) -> str:
-    options = ", ".join(f"{name} = {value}" for name, value in attrs.asdict(component).items())
-    about = inspect.getdoc(type(component)) or ""
-    return f"`{component.name}`{options and f' with {options}'}.\n\n{about}"
-
-
-def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| `{name}` | {value} |" for name, value in values.items()]
-    return "\n".join(["| | |", "|---|---|", *rows])

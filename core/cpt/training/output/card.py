@@ -1,0 +1,86 @@
+"""The card of a trained model, in the form that the hub reads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import attrs
+import yaml
+
+from cpt.roles import Component
+from cpt.training.output.rounding import Stored
+from cpt.training.plan import Plan
+
+PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
+
+
+def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
+    """What the model is and how it was made."""
+    head = {
+        "base_model": str(plan.folder),
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["contrastive-post-training", plan.loss.name],
+    }
+    pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
+    dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.refused.items())
+    made_by = f" made by `{'`, `'.join(pairers)}`" if pairers else ""
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return CARD.format(
+        head=yaml.safe_dump(head, sort_keys=False).strip(),
+        base=plan.folder,
+        reference=plan.reference,
+        loss=_described(plan.loss),
+        scheduler=_described(plan.scheduler),
+        pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
+        training=_table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
+        metrics=_table(metrics),
+        weights=stored.sentence,
+        versions=versions,
+    )
+
+
+CARD = """---
+{head}
+---
+
+# A model trained on preferences
+
+Trained from `{base}` on {pairs}; compared with `{reference}`.
+
+## Loss
+
+{loss}
+
+## Order of the pairs
+
+{scheduler}
+
+## Training
+
+{training}
+
+## Metrics at the end
+
+{metrics}
+
+## Weights
+
+{weights}
+
+Made with {versions}.
+"""
+
+
+def _described(component: Component) -> str:
+    options = ", ".join(f"{name} = {value}" for name, value in attrs.asdict(component).items())
+    about = inspect.getdoc(type(component)) or ""
+    return f"`{component.name}`{options and f' with {options}'}.\n\n{about}"
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    rows = [f"| `{name}` | {value} |" for name, value in values.items()]
+    return "\n".join(["| | |", "|---|---|", *rows])
