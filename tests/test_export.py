@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from cpt import CptError
+from cpt.models import folder_of
+from cpt.run.record.inputs import content_of
 from cpt.training.output.rounding import Stored, survival
 
 from . import tiny
@@ -210,3 +214,84 @@ def test_an_adapter_on_a_shared_matrix_changes_only_its_own_side(
             merged.eval()(ids).logits, adapted(ids).logits, rtol=0, atol=1e-4
         )
     assert log_probability(tmp_path / "model") != pytest.approx(log_probability(base), abs=1e-2)
+
+
+# A model that is given as an adapter
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Path:
+    """An adapter of the user's, with a base in bfloat16 and its path relative to the adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    base = tmp_path / "base"
+    tiny.model(tie_word_embeddings=True).to(torch.bfloat16).save_pretrained(base)
+    tiny.tokenizer().save_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "lm_head"])
+    adapted = get_peft_model(model, config)
+    torch.manual_seed(1)
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    adapted.save_pretrained(tmp_path / "adapter")
+    edit(tmp_path / "adapter" / "adapter_config.json", base_model_name_or_path="../base")
+    return tmp_path / "adapter"
+
+
+def adapted_logits(adapter: Path, base: Path) -> torch.Tensor:
+    from peft import PeftModel
+
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():
+        return PeftModel.from_pretrained(plain, adapter).eval()(torch.arange(100)[None]).logits
+
+
+def test_an_adapter_is_its_base_with_it(adapter: Path, tmp_path: Path) -> None:
+    folder = folder_of(adapter)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    wanted = adapted_logits(adapter, tmp_path / "base")
+    with torch.no_grad():
+        got = model(torch.arange(100)[None]).logits
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-4)
+    assert folder_of(adapter) == folder
+    assert [made.name for made in folder.parent.iterdir()] == [folder.name]
+
+
+def test_an_adapter_that_changes_is_another_model(adapter: Path) -> None:
+    before = content_of(str(adapter))
+    assert before == content_of(str(adapter)) is not None
+    edit(adapter / "adapter_config.json", lora_alpha=64)
+    assert content_of(str(adapter)) != before
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_training_begins_at_the_adapter(adapter: Path, tmp_path: Path, rank: int) -> None:
+    asked = {"lora_rank": rank, "learning_rate": 1e-5, "epochs": 4}
+    lines = tiny.train(tmp_path / "run", adapter, PAIRS, **asked)
+    assert lines[0]["rewards/margins"] == 0.0 and lines[0]["loss"] == pytest.approx(math.log(2))
+    made = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model").eval()
+    with torch.no_grad():
+        got = made(torch.arange(100)[None]).logits
+    assert made.dtype == torch.float32  # as bfloat16 would lose what was learned
+    torch.testing.assert_close(got, adapted_logits(adapter, tmp_path / "base"), rtol=0, atol=0.05)
+    assert tiny.train(tmp_path / "run", adapter, PAIRS, **asked) == lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"base_model_name_or_path": None}, "name the model that it is for"),
+        ({"base_model_name_or_path": "/nowhere/at all"}, "/nowhere/at all: there is no such"),
+        ({"task_type": "SEQ_CLS"}, "an adapter for SEQ_CLS"),
+        ({"r": 8}, "does not fit its base model"),
+    ],
+)
+def test_an_adapter_that_cannot_be_used_is_one_line(
+    adapter: Path, changes: dict[str, Any], said: str
+) -> None:
+    edit(adapter / "adapter_config.json", **changes)
+    with pytest.raises(CptError, match=said) as caught:
+        folder_of(adapter)
+    assert "\n" not in str(caught.value)
+    assert not list(adapter.parent.glob("cache/merged/*"))

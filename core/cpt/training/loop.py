@@ -214,13 +214,13 @@ def _write(plan: Plan, trained: Trained, output: Path) -> None:
         "dropped": plan.diagnosis.refused,
         "noted": plan.diagnosis.noted,
         "steps": plan.steps,
-        "weights": how[0].plain(),
+        "weights": how.plain(),
         "metrics": last,
     }
     write_text(output / "training.json", json_text(summary, indent=1))
     export(plan, trained, how, output, metrics=last)
-    if how[0].rounded_to:
-        log.warning("%s", how[0].sentence)
+    if how.rounded_to:
+        log.warning("%s", how.sentence)
 
 
 def _read_summary(output: Path) -> Mapping[str, Any]:

@@ -27,8 +27,8 @@ def within_positions(options: Training, folder: Path) -> Training:
     return attrs.evolve(options, max_length=limit, max_prompt_length=prompt if fits else None)
 
 
-def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
-    """A causal language model, without dropout. Raises `CptError` if there is none.
+def load_model(folder: Path) -> Any:
+    """A causal language model in fp32, without dropout. Raises `CptError` if there is none.
 
     Dropout stays off in training too, as the reference would otherwise differ from the policy
     before the first step.
@@ -38,7 +38,7 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
 
     broken = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except broken as error:
         raise CptError(
             f"{folder}: no causal language model that can be loaded ({_one_line(error)})."

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from cpt import derived
 from cpt.training.data.tokens import special_ids
 from cpt.training.forward.loading import load_model, saved_dtype
-from cpt.training.output import folder as folders
 from cpt.training.output.card import model_card
 from cpt.training.output.checkpoint import publish
-from cpt.training.output.rounding import Stored, stored
+from cpt.training.output.rounding import Stored, may_round, stored
 from cpt.training.plan import Plan
 
 
@@ -44,30 +44,26 @@ def collect(accelerator: Any, prepared: Any, output: Path) -> Trained:
     if hasattr(model, "merge_and_unload"):
         if accelerator.is_main_process:
             _publish(output / "adapter", model.save_pretrained)
-        _untie(model)
+        derived.untie(model)
         model = model.merge_and_unload()
     return Trained(
         model, weights and {name.removeprefix("model."): weights[name] for name in weights}
     )
 
 
-def how_to_store(plan: Plan, trained: Trained) -> tuple[Stored, Mapping[str, torch.dtype]]:
-    """How to store the weights, and the format of each where that is the base's own."""
+def how_to_store(plan: Plan, trained: Trained) -> Stored:
+    """The format of the weights that are written, and what it does to what was learned."""
     base = saved_dtype(plan.folder)
-    if plan.options.export_dtype == "fp32" or (
-        base == torch.float32 and plan.options.export_dtype in ("auto", "base")
-    ):
-        return Stored("float32"), {}
-    start = load_model(plan.folder, base).state_dict()
-    chosen = stored(plan.options, base, start, trained.weights)
-    own = {name: weight.dtype for name, weight in start.items()}
-    return chosen, own if chosen.dtype == str(base).removeprefix("torch.") else {}
+    if not may_round(plan.options, base):
+        return Stored("float32")
+    start = load_model(plan.folder).state_dict()
+    return stored(plan.options, base, start, trained.weights)
 
 
 def export(
     plan: Plan,
     trained: Trained,
-    how: tuple[Stored, Mapping[str, torch.dtype]],
+    how: Stored,
     output: Path,
     *,
     metrics: Mapping[str, Any],
@@ -77,19 +73,17 @@ def export(
     All but the weights is copied from the folder of the starting model; a card is added, and
     generation ends where the answers that the model was trained on do.
     """
-    chosen, own = how
-    model = trained.model
-    dtype = getattr(torch, chosen.dtype)
-    weights = trained.sharded or model.state_dict()
+    model, dtype = trained.model, getattr(torch, how.dtype)
+    weights = _cast(trained.sharded or model.state_dict(), dtype, _always_fp32(model))
     model.to(dtype)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder, state_dict=_cast(weights, dtype, own))
-        folders.copy_beside_weights(plan.folder, folder)
-        folders.keep_config(plan.folder, folder, model, chosen.dtype)
-        folders.keep_generation(plan.folder, folder, _stops(model.generation_config, plan))
-        folders.keep_template(folder, plan.tokenizer.chat_template)
-        (folder / "README.md").write_text(model_card(plan, metrics, chosen), encoding="utf-8")
+        model.save_pretrained(folder, state_dict=weights)
+        derived.copy_beside_weights(plan.folder, folder)
+        derived.keep_config(plan.folder, folder, model, how.dtype)
+        derived.keep_generation(plan.folder, folder, _stops(model.generation_config, plan))
+        derived.keep_template(folder, plan.tokenizer.chat_template)
+        (folder / "README.md").write_text(model_card(plan, metrics, how), encoding="utf-8")
 
     _publish(output / "model", write)
 
@@ -101,22 +95,6 @@ def _publish(final: Path, write: Callable[[Path], object]) -> None:
     temporary.mkdir(parents=True)
     write(temporary)
     publish(temporary, final)
-
-
-def _untie(model: Any) -> None:
-    """Give head and embeddings a matrix each, if they share one and either has an adapter.
-
-    Merging into the shared matrix would change both.
-    """
-    base = model.get_base_model()
-    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
-    adapted = [part for part in (head, embeddings) if hasattr(part, "base_layer")]
-    if not adapted or head.weight is not embeddings.weight:
-        return
-    layer = getattr(head, "base_layer", head)
-    layer.weight = nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
-    for config in (base.config, base.config.get_text_config()):
-        config.tie_word_embeddings = False
 
 
 def _stops(generation: Any, plan: Plan) -> int | list[int] | None:
@@ -131,15 +109,19 @@ def _stops(generation: Any, plan: Plan) -> int | list[int] | None:
     return [*stops, end] if stops else end
 
 
+def _always_fp32(model: Any) -> tuple[str, ...]:
+    """Parts of names of weights that a model wants in fp32 in every format."""
+    return tuple(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+
+
 def _cast(
-    weights: Mapping[str, Tensor], dtype: torch.dtype, own: Mapping[str, torch.dtype]
+    weights: Mapping[str, Tensor], dtype: torch.dtype, exact: Sequence[str]
 ) -> dict[str, Tensor]:
-    """The weights in the format of each; tied ones stay one tensor, so that they are saved once."""
+    """The weights in a format; tied ones stay one tensor, so that they are saved once."""
     made: dict[int, Tensor] = {}
-    return {
-        name: made.setdefault(
-            weight.data_ptr(),
-            weight.to(own.get(name, dtype)) if weight.is_floating_point() else weight,
-        )
-        for name, weight in weights.items()
-    }
+
+    def cast(name: str, weight: Tensor) -> Tensor:
+        stays = not weight.is_floating_point() or any(part in name for part in exact)
+        return weight if stays else made.setdefault(weight.data_ptr(), weight.to(dtype))
+
+    return {name: cast(name, weight) for name, weight in weights.items()}

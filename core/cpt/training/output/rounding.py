@@ -58,6 +58,11 @@ class Stored:
         )
 
 
+def may_round(options: Training, base: torch.dtype) -> bool:
+    """Whether weights may be written in less than the fp32 that they are trained in."""
+    return FORMATS.get(options.export_dtype, base).itemsize < torch.float32.itemsize
+
+
 def stored(
     options: Training, base: torch.dtype, start: Mapping[str, Tensor], trained: Mapping[str, Tensor]
 ) -> Stored:
@@ -66,8 +71,6 @@ def stored(
     `start` and `trained` are weights by name; names that only one of them has are left out.
     """
     wanted = FORMATS.get(options.export_dtype, base)
-    if wanted.itemsize >= torch.float32.itemsize:
-        return Stored(_name(wanted))
     kept, moved = survival(start, trained, wanted)
     loses = options.export_dtype == "auto" and abs(1 - kept) > MOST_LOST
     return Stored(

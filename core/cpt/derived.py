@@ -1,6 +1,6 @@
-"""What the folder of a trained model takes over from the folder of the model it started from.
+"""What the folder of a model that was made from another takes over from that one's folder.
 
-Training changes weights. Configuration, tokenizer and chat template are copied, so that any version
+Training and merging change weights. Configuration, tokenizer and chat template are copied, so that any version
 of any tool that loads the one loads the other: what a newer transformers writes, older ones may
 misread.
 """
@@ -32,7 +32,7 @@ def copy_beside_weights(base: Path, folder: Path) -> None:
             shutil.copyfile(file, folder / file.name)
     templates = base / "additional_chat_templates"
     if templates.is_dir():
-        shutil.copytree(templates, folder / templates.name)
+        shutil.copytree(templates, folder / templates.name, dirs_exist_ok=True)
 
 
 def _belongs(name: str) -> bool:
@@ -42,8 +42,8 @@ def _belongs(name: str) -> bool:
     return name.endswith(COPIED) and name not in WRITTEN and not index
 
 
-def keep_config(base: Path, folder: Path, model: Any, dtype: str) -> None:
-    """Make `config.json` that of the base, but for what training changed.
+def keep_config(base: Path, folder: Path, model: Any, dtype: str = "") -> None:
+    """Make `config.json` that of the base, but for what was changed; with another `dtype` if given.
 
     A model of another type than the base's (the text part of one with vision) keeps its own.
     """
@@ -52,7 +52,8 @@ def keep_config(base: Path, folder: Path, model: Any, dtype: str) -> None:
         return
     config["architectures"] = [type(model).__name__]
     config.pop("quantization_config", None)  # what is written is not quantized
-    _set_dtype(config, dtype)
+    if dtype:
+        _set_dtype(config, dtype)
     _set_tying(config, model.config)
     if not any(folder.glob("*.py")):
         config.pop("auto_map", None)
@@ -79,6 +80,24 @@ def keep_template(folder: Path, template: Any) -> None:
         return
     file = folder / "tokenizer_config.json"
     _write(file, (read_json(file) or {}) | {"chat_template": template})
+
+
+def untie(model: Any) -> None:
+    """Give head and embeddings a matrix each, if they share one and either has an adapter.
+
+    `model` is PEFT's. Merging into the shared matrix would change both.
+    """
+    import torch
+
+    base = model.get_base_model()
+    head, embeddings = base.get_output_embeddings(), base.get_input_embeddings()
+    adapted = any(hasattr(part, "base_layer") for part in (head, embeddings))
+    if not adapted or head.weight is not embeddings.weight:
+        return
+    layer = getattr(head, "base_layer", head)
+    layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+    for config in (base.config, base.config.get_text_config()):
+        config.tie_word_embeddings = False
 
 
 def _set_dtype(config: dict[str, Any], dtype: str) -> None:
