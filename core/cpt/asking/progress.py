@@ -76,7 +76,7 @@ class Progress:
         passing = _listed({kind: stats.errors[kind] for kind in PASSING})
         parts = [
             f"{stats.items}{of} done" if stats.items else "",
-            f"{_clock((self._total - stats.items) / items)} left" if self._total and items else "",
+            f"{clock((self._total - stats.items) / items)} left" if self._total and items else "",
             f"{stats.done} answers" + (f" ({stats.found} from the journal)" if stats.found else ""),
             f"{stats.in_flight} in flight",
             _listed({k: n for k, n in stats.outcomes.items() if k != "answered"}),
@@ -108,7 +108,7 @@ def _money(stats: Stats) -> str:
     return " + ".join(filter(None, (known, unknown)))
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"

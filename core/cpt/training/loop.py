@@ -71,8 +71,13 @@ def train(
     if accelerator.is_main_process:
         write_plan(plan, output)
     set_seed(seed)
+
+    def report(done: int, total: int) -> None:
+        if accelerator.is_main_process:
+            notify("cpt_references_computed", output=output, done=done, total=total)
+
     with suited_threads(count_parameters(plan.folder)):
-        state = begin(plan, accelerator, output)
+        state = begin(plan, accelerator, output, report)
         with interruptible() as interrupt:
             _steps(state, output, notify, interrupt)
     return _finish(state, output)
