@@ -43,6 +43,7 @@ def folder_of(model: str | Path) -> Path:
         folder = _from_hub(str(folder))
     if (folder / adapters.CONFIG).exists():
         base = folder_of(adapters.base_of(folder))
+        hide_bars()
         return adapters.merged(folder, base, weights_digest(base))
     if not (folder / "config.json").exists():
         raise CptError(f"{folder}: not a model's folder, as it has no config.json.")
@@ -204,6 +205,13 @@ def context_of(model: Any) -> int | None:
             padding = -1 if module.padding_idx is None else module.padding_idx
             limits.append(module.num_embeddings - max(padding + 1, getattr(module, "offset", 0)))
     return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
+def hide_bars() -> None:
+    """Keep the bars of transformers, for loading and writing weights, off the terminal."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 @contextmanager

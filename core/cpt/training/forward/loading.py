@@ -9,6 +9,7 @@ import attrs
 import torch
 
 from cpt.errors import CptError
+from cpt.models import hide_bars
 from cpt.training.options import Training
 
 
@@ -36,6 +37,7 @@ def load_model(folder: Path) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    hide_bars()
     broken = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
