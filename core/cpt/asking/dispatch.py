@@ -73,7 +73,7 @@ class Dispatcher:
         batcher = self._batchers.get(request.identity)
         if batcher is None:
             batcher = self._batchers[request.identity] = Batcher(
-                local, self._threads, self._stop, self._stats
+                local, self._threads, self._stop, self._keeper.stats
             )
         response = await batcher.answer(prompt, request.sample)
         # Nothing is paid for, so nothing is in doubt before the answer is there.
