@@ -20,6 +20,7 @@ from cpt.files import json_text, write_text
 from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training import metrics
+from cpt.training.contention import Contention
 from cpt.training.forward.cpu import count_parameters
 from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
@@ -86,6 +87,7 @@ def train(
 def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> None:
     options, steps = state.plan.options, state.plan.steps
     began = time.perf_counter()
+    contention = Contention() if state.accelerator.device.type == "cpu" else None
 
     def report(event: str, **facts: Any) -> None:
         if state.accelerator.is_main_process:
@@ -97,6 +99,8 @@ def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> 
         state.done += 1
         state.meter.count(steps=1, grad_norms=norm, seconds=time.perf_counter() - started)
         report("cpt_step_ended", steps=steps)
+        if contention:
+            contention.look()
         if state.done % options.log_every == 0 or state.done == steps:
             line = _log(state, output, time.perf_counter() - began)
             report("cpt_metrics_logged", steps=steps, metrics=line)
