@@ -1,8 +1,8 @@
-"""What the folder of a model that was made from another takes over from that one's folder.
+"""What the folder of a model that was made from another takes over from the other's folder.
 
-Training and merging change weights. Configuration, tokenizer and chat template are copied, so that any version
-of any tool that loads the one loads the other: what a newer transformers writes, older ones may
-misread.
+Training and merging change weights. Configuration, tokenizer and chat template are copied, so that
+any version of any tool that loads the one loads the other: what a newer transformers writes, older
+ones may misread.
 """
 
 from __future__ import annotations
