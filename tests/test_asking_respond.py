@@ -157,7 +157,7 @@ async def test_progress_says_all_that_a_person_wants_to_know(busy: Stats) -> Non
 async def test_progress_is_plain_lines_where_there_is_no_terminal(
     busy: Stats, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PLAIN", 0.01)
+    monkeypatch.setattr(progress, "FIRST", 0.01)
     shown = Progress(busy, 100, "responses")
     while not (said := capsys.readouterr()).err:
         await asyncio.sleep(0.01)
@@ -165,6 +165,28 @@ async def test_progress_is_plain_lines_where_there_is_no_terminal(
     assert said.out == ""
     assert said.err.startswith("responses: 40/100 done")
     assert "\x1b" not in said.err and "\r" not in said.err
+
+
+async def test_tokens_of_answers_that_are_being_made_count(busy: Stats) -> None:
+    shown = Progress(busy, 100, "responses")
+    busy.generating = 345
+    assert "12,345 tokens" in shown.line()
+    await shown.close()
+
+
+async def test_time_left_is_there_while_a_local_model_makes_its_next_answers(
+    busy: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    shown = Progress(busy, 100, "responses")
+    lines = []
+    for _ in range(3):
+        now += 25
+        lines.append(shown.line())
+    line = lines[-1]
+    assert "0:01:52 left" in line and "0.0/s" in line
+    await shown.close()
 
 
 async def test_speed_and_time_left_are_those_of_late(
@@ -215,7 +237,7 @@ async def test_where_it_ended_is_said_if_anything_was(
     quick = Progress(busy, 100, "responses")
     await quick.close()
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "PLAIN", -1.0)
+    monkeypatch.setattr(progress, "FIRST", -1.0)
     await Progress(busy, 100, "responses").close()
     assert capsys.readouterr().err.startswith("responses: 40/100 done")
 

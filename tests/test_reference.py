@@ -44,9 +44,9 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
     seen: list[bytes] = []
     score = scoring.Scorer.score
 
-    def counting(self: Any, sequences: Sequence[TokenSequence], filler: TokenSequence) -> Any:
+    def counting(self: Any, sequences: Sequence[TokenSequence], *rest: Any) -> Any:
         seen.extend(sequence.digest for sequence in sequences)
-        return score(self, sequences, filler)
+        return score(self, sequences, *rest)
 
     monkeypatch.setattr(scoring.Scorer, "score", counting)
     yield seen
@@ -74,6 +74,23 @@ def test_the_values_are_those_of_the_model(tmp_path: Path, model: Path) -> None:
     assert len(values) == len(corpus.sequences) == 12
     for sequence in corpus.sequences:
         np.testing.assert_allclose(values[sequence.digest], plain_logps(model, sequence), atol=2e-5)
+
+
+def test_how_far_they_have_come_is_reported(tmp_path: Path, model: Path) -> None:
+    reported: list[tuple[int, int]] = []
+
+    def notify(event: str, **facts: Any) -> None:
+        if event == "cpt_references_computed":
+            reported.append((facts["done"], facts["total"]))
+
+    tiny.train(tmp_path / "run", model, PAIRS, notify=notify, micro_tokens=100)
+    corpus, _ = prepare(PAIRS, tiny.tokenizer(), Training())
+    tokens = sum(sequence.input_length for sequence in corpus.sequences)
+    assert reported[0] == (0, tokens) and reported[-1] == (tokens, tokens)
+    assert reported == sorted(reported) and len({done for done, _ in reported}) > 3
+    reported.clear()
+    tiny.train(tmp_path / "again", model, PAIRS, notify=notify)
+    assert not reported
 
 
 def test_an_answer_that_pairs_share_is_computed_once(

@@ -518,7 +518,7 @@ def break_config(folder: Path) -> None:
     ("damage", "said"),
     [
         (make_empty, "not a model's folder"),
-        (make_adapter, "merge it"),
+        (make_adapter, "holds an adapter only"),
         (take_weights, "no causal language model that can be loaded"),
         (take_tokenizer, "no tokenizer that can be loaded"),
         (break_config, "config.json is not of a model known here"),

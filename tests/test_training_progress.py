@@ -24,11 +24,42 @@ def test_outside_a_terminal_there_is_a_line_for_every_line_of_metrics(
     assert capsys.readouterr().err == f"step 3/4  {SHOWN}\n"
 
 
-def test_on_a_terminal_the_bar_moves_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+def test_references_have_a_first_line_at_once_then_one_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("cpt.cli.printing.progress.time.monotonic", lambda: now)
+    progress = Progress()
+    for done in (0, 250, 500, 1000):
+        progress.cpt_references_computed(done, 2000)
+        now += 6
+    assert capsys.readouterr().err.splitlines() == [
+        "references: 0 of 2,000 tokens",
+        "references: 500 of 2,000 tokens, 0:00:36 left",
+    ]
 
+
+def test_on_a_terminal_references_have_a_bar_that_goes_before_that_of_the_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = Progress()
+    progress.cpt_references_computed(5, 10)
+    (task,) = progress._bar.tasks
+    assert (task.completed, task.total) == (5, 10)
+    progress.cpt_references_computed(10, 10)
+    assert progress._bar is None
+    progress.cpt_step_ended(1, 4)
+    assert progress._bar.tasks[0].total == 4
+    progress.cpt_stage_ended("model", 1.0, {"steps": 4}, "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_bar_moves_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "200")
     progress = Progress()

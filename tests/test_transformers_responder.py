@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -81,6 +82,26 @@ def test_batches_change_no_answer(
     cramped = attrs.evolve(roomy, batch_tokens=batch_tokens)
     assert roomy.identity == cramped.identity
     assert texts(roomy.answer_all(VARIED)) == texts(cramped.answer_all(VARIED[::-1]))[::-1]
+
+
+def test_answers_come_as_their_batch_is_done_and_tokens_as_they_are_made(
+    responder: Transformers,
+) -> None:
+    happened: list[Any] = []
+    cramped = attrs.evolve(responder, batch_tokens=1)
+    cramped.answer_each(
+        VARIED, lambda index, answer: happened.append((index, answer)), happened.append
+    )
+    answers = dict(entry for entry in happened if isinstance(entry, tuple))
+    assert texts([answers[index] for index in range(len(VARIED))]) == texts(
+        cramped.answer_all(VARIED)
+    )
+    kinds = "".join("a" if isinstance(entry, tuple) else "t" for entry in happened)
+    assert kinds.count("ta") == len(VARIED)
+    tokens = sum(entry for entry in happened if isinstance(entry, int))
+    made = sum(answer.usage.output_tokens for answer in answers.values())
+    ended = sum(answer.finish_reason == "stop" for answer in answers.values())
+    assert tokens == made - ended
 
 
 def test_samples_differ_and_greedy_answers_do_not(responder: Transformers) -> None:

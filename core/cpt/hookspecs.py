@@ -108,6 +108,15 @@ def cpt_stage_ended(
 
 
 @hookspec
+def cpt_references_computed(output: Path, done: int, total: int, control: str) -> None:
+    """Of `total` tokens whose log-probability under the reference is missing, `done` are computed.
+
+    Called on the main process before the first step: with `done` 0 when all is loaded, then after
+    every call of the model. Not called if all are kept from before, or if the loss needs none.
+    """
+
+
+@hookspec
 def cpt_step_ended(output: Path, step: int, steps: int, control: str) -> None:
     """Optimizer step `step` of `steps` is done; the first is 1.
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cpt import paths
+from cpt import adapters, paths
 from cpt.errors import CptError, first_line
 from cpt.files import write_text
 
@@ -35,13 +35,16 @@ DOWNLOADED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 def folder_of(model: str | Path) -> Path:
     """The folder of a model: a path, a path scheme (`lab:policy`) or a hub id.
 
-    Raises `CptError` if there is no such model, or only an adapter.
+    For a folder that holds an adapter, that of the adapter merged with its base. Raises `CptError`
+    if there is no such model.
     """
     folder = Path(paths.resolve(str(model)))
     if not folder.is_dir():
         folder = _from_hub(str(folder))
-    if (folder / "adapter_config.json").exists():
-        raise CptError(f"{folder}: holds an adapter only; merge it into its base model first.")
+    if (folder / adapters.CONFIG).exists():
+        base = folder_of(adapters.base_of(folder))
+        hide_bars()
+        return adapters.merged(folder, base, weights_digest(base))
     if not (folder / "config.json").exists():
         raise CptError(f"{folder}: not a model's folder, as it has no config.json.")
     return folder
@@ -222,6 +225,13 @@ def refuse_own_code(folder: Path, error: Exception) -> None:
             "option trust_remote_code says so (--train.trust-remote-code in training); read the "
             "code in its folder first."
         ) from error
+
+
+def hide_bars() -> None:
+    """Keep the bars of transformers, for loading and writing weights, off the terminal."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 @contextmanager

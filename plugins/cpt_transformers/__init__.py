@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any, Literal
 
@@ -79,10 +79,24 @@ class Transformers(cpt.Local):
                 raise cpt.CptError(f"responder.{option} is {given}: it must be {valid}.")
 
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
+        answers: dict[int, cpt.Response] = {}
+        self.answer_each(requests, answers.__setitem__, lambda _: None)
+        return [answers[index] for index in range(len(requests))]
+
+    def answer_each(
+        self,
+        requests: Sequence[tuple[cpt.Prompt, int]],
+        answered: Callable[[int, cpt.Response], None],
+        generated: Callable[[int], None],
+    ) -> None:
         from cpt_transformers.generation import Request, load
 
         for prompt, _ in requests:
             prompt.refuse_tools(self.name)
+
+        def named(index: int, response: cpt.Response) -> None:
+            answered(index, attrs.evolve(response, prompt_id=requests[index][0].id))
+
         asked = [Request(self._conversation(prompt), sample) for prompt, sample in requests]
         with IN_USE:
             loaded = load(
@@ -92,11 +106,7 @@ class Transformers(cpt.Local):
                 self.dtype,
                 self.trust_remote_code,
             )
-            responses = loaded.answer(asked, self)
-        return [
-            attrs.evolve(response, prompt_id=prompt.id)
-            for (prompt, _), response in zip(requests, responses, strict=True)
-        ]
+            loaded.answer(asked, self, named, generated)
 
     def _conversation(self, prompt: cpt.Prompt) -> tuple[cpt.Message, ...]:
         if not self.system or prompt.messages[0].role == "system":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +12,12 @@ import attrs
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from cpt import CptError, Message, Outcome, Response, Usage, models
 from cpt.models import load_tokenizer, refuse_own_code, suited_threads
@@ -31,6 +36,21 @@ class Request:
 
 
 @attrs.frozen(eq=False)
+class Counter(StoppingCriteria):  # type: ignore[misc]
+    """Stops nothing: reports how many answers got another token, at every step."""
+
+    ends: frozenset[int]
+    report: Callable[[int], None]
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Shape (rows, time) to (rows,)."""
+        ends = torch.tensor(sorted(self.ends), device=input_ids.device)
+        ended = torch.isin(input_ids[:, -1], ends)
+        self.report(len(input_ids) - int(ended.sum()))
+        return torch.zeros_like(ended)
+
+
+@attrs.frozen(eq=False)
 class Loaded:
     """A model in memory."""
 
@@ -39,30 +59,35 @@ class Loaded:
     ends: frozenset[int]
     """Tokens that end an answer."""
 
-    def answer(self, requests: Sequence[Request], options: Transformers) -> list[Response]:
-        """An answer to each request; which are generated together does not change any."""
+    def answer(
+        self,
+        requests: Sequence[Request],
+        options: Transformers,
+        answered: Callable[[int, Response], None],
+        generated: Callable[[int], None],
+    ) -> None:
+        """Answer each request; which are generated together does not change any."""
         chats = [[turn.plain() for turn in request.messages] for request in requests]
         rendered = models.token_ids(self.tokenizer, chats, add_generation_prompt=True)
         prompts = {index: ids for index, ids in enumerate(rendered) if isinstance(ids, list)}
         keys = [key(request.messages, request.sample, options.seed) for request in requests]
-        answers = {
-            index: self._rejected(why, options)
-            for index, why in enumerate(rendered)
-            if isinstance(why, str)
-        }
+        for index, why in enumerate(rendered):
+            if isinstance(why, str):
+                answered(index, self._rejected(why, options))
         for limit, batch in self._batches(prompts, options):
             if limit < 1:
-                answers |= {index: self._too_long(prompts[index], options) for index in batch}
+                for index in batch:
+                    answered(index, self._too_long(prompts[index], options))
                 continue
-            generated = self._generate(
+            answers = self._generate(
                 [prompts[index] for index in batch],
                 [keys[index] for index in batch],
                 limit,
                 options,
+                generated,
             )
-            for index, ids in zip(batch, generated, strict=True):
-                answers[index] = self._response(prompts[index], ids, options)
-        return [answers[index] for index in range(len(requests))]
+            for index, ids in zip(batch, answers, strict=True):
+                answered(index, self._response(prompts[index], ids, options))
 
     def _batches(
         self, prompts: Mapping[int, Sequence[int]], options: Transformers
@@ -91,6 +116,7 @@ class Loaded:
         keys: Sequence[int],
         limit: int,
         options: Transformers,
+        report: Callable[[int], None],
     ) -> list[list[int]]:
         """The token ids of each answer, without what ends it if anything does."""
         ids, mask = _left_padded(prompts, self.model.device)
@@ -113,6 +139,7 @@ class Loaded:
                 attention_mask=mask,
                 generation_config=config,
                 logits_processor=chosen,
+                stopping_criteria=StoppingCriteriaList([Counter(self.ends, report)]),
             )
         return generated[:, ids.shape[1] :].tolist()  # type: ignore[no-any-return]
 
@@ -161,6 +188,7 @@ def _left_padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Te
 @lru_cache(maxsize=4)
 def load(folder: str, digest: str, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
     """The model in a folder, loaded once for each digest of it. Raises `CptError`."""
+    models.hide_bars()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, trust_remote_code=trust_remote_code

@@ -82,7 +82,9 @@ class Dispatcher:
     async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
         batcher = self._batchers.get(request.identity)
         if batcher is None:
-            batcher = self._batchers[request.identity] = Batcher(local, self._threads, self._stop)
+            batcher = self._batchers[request.identity] = Batcher(
+                local, self._threads, self._stop, self._keeper.stats
+            )
         response = await batcher.answer(prompt, request.sample)
         # Nothing is paid for, so nothing is in doubt before the answer is there.
         await self._keeper.entry(local, request).begin()

@@ -12,6 +12,8 @@ from cpt.asking.stats import Stats
 
 LIVE, PLAIN = 0.25, 10.0
 """Seconds between two updates, on a terminal and elsewhere."""
+FIRST = 3.0
+"""Seconds until the first line outside a terminal."""
 PASSING = ("overloaded", "unreachable", "malformed")
 """Errors after which a request is asked again."""
 RECENT = 30.0
@@ -29,6 +31,7 @@ class Progress:
         self._seen: deque[tuple[float, int, int]] = deque()
         self._bar: Any = None
         self._shown: Any = None
+        self._printed = False
         self._task = asyncio.create_task(self._show())
 
     async def close(self) -> None:
@@ -38,19 +41,20 @@ class Progress:
         if self._bar:
             self._draw()
             self._bar.stop()
-        elif time.monotonic() - self._began > PLAIN:
+        elif time.monotonic() - self._began > FIRST:
             self._print()
 
     async def _show(self) -> None:
         live = sys.stderr.isatty()
         while True:
-            await asyncio.sleep(LIVE if live else PLAIN)
+            await asyncio.sleep(LIVE if live else PLAIN if self._printed else FIRST)
             if live:
                 self._draw()
             else:
                 self._print()
 
     def _print(self) -> None:
+        self._printed = True
         print(self.line(), file=sys.stderr, flush=True)
 
     def _draw(self) -> None:
@@ -76,26 +80,29 @@ class Progress:
         passing = _listed({kind: stats.errors[kind] for kind in PASSING})
         parts = [
             f"{stats.items}{of} done" if stats.items else "",
-            f"{_clock((self._total - stats.items) / items)} left" if self._total and items else "",
+            f"{clock((self._total - stats.items) / items)} left" if self._total and items else "",
             f"{stats.done} answers" + (f" ({stats.found} from the journal)" if stats.found else ""),
             f"{stats.in_flight} in flight",
             _listed({k: n for k, n in stats.outcomes.items() if k != "answered"}),
             f"asked again: {passing}" if passing else "",
             f"{answers:.1f}/s",
-            f"{stats.input_tokens + stats.output_tokens:,} tokens",
+            f"{stats.input_tokens + stats.output_tokens + stats.generating:,} tokens",
             _money(stats),
         ]
         return f"{self._stage}: {' · '.join(filter(None, parts))}"
 
     def _speeds(self) -> tuple[float, float]:
-        """Answers and finished items a second, over the last `RECENT` seconds."""
+        """Answers and finished items a second, over the last `RECENT` seconds if there were any."""
         now = time.monotonic()
         self._seen.append((now, self._stats.done, self._stats.items))
         while self._seen[0][0] < now - RECENT:
             self._seen.popleft()
         then, done, items = self._seen[0] if len(self._seen) > 1 else (self._began, 0, 0)
         span = max(1e-9, now - then)
-        return (self._stats.done - done) / span, (self._stats.items - items) / span
+        # Answers of a local model come many at a time, and not in every span.
+        lately = (self._stats.items - items) / span
+        overall = self._stats.items / max(1e-9, now - self._began)
+        return (self._stats.done - done) / span, lately or overall
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -108,7 +115,7 @@ def _money(stats: Stats) -> str:
     return " + ".join(filter(None, (known, unknown)))
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"

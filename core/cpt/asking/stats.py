@@ -23,6 +23,8 @@ class Stats:
     retries: int = 0
     """Requests that went out again."""
     in_flight: int = 0
+    generating: int = 0
+    """Tokens so far of answers of local models that are not finished."""
     outcomes: Counter[str] = attrs.field(factory=Counter)
     """New answers by how they ended."""
     errors: Counter[str] = attrs.field(factory=Counter)

@@ -36,6 +36,10 @@ DISK = {
 """Errors of the disk, wherever they happen, that are the user's to fix."""
 
 
+SPINNING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+"""Variables that say how OpenMP's threads wait."""
+
+
 class Cli(click.Group):
     """`cpt` with no sub-command is `cpt run`, and a plugin may add sub-commands."""
 
@@ -45,6 +49,7 @@ class Cli(click.Group):
         """Run, with one line for every error that is the user's to fix."""
         # Arrow's own allocator keeps 13 MB that it does not use; it is chosen as Arrow is loaded.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        _spin_briefly()
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **rest)
         try:
@@ -77,6 +82,16 @@ class Cli(click.Group):
     def _offered(self, ctx: click.Context) -> Offers[click.Command]:
         plugins: Plugins = ctx.obj.plugins
         return plugins.offers("cpt_commands", "command")
+
+
+def _spin_briefly() -> None:
+    """Bound how long OpenMP's threads spin while they wait, unless the user says how they wait.
+
+    Where another program has one of the cores, a thread that spins without bound keeps the thread
+    that it waits for from running. Read as torch is loaded. Figures: `benchmarks/README.md`.
+    """
+    if not SPINNING & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import attrs
@@ -11,6 +11,7 @@ from attrs.validators import ge, gt, optional
 
 from cpt.errors import CptError
 from cpt.roles.component import NOT_IDENTITY, Component
+from cpt.roles.returns import checked_responses
 from cpt.types import Prompt, Response
 
 
@@ -119,6 +120,22 @@ class Local(Responder):
 
         Which requests come together must not change any answer.
         """
+
+    def answer_each(
+        self,
+        requests: Sequence[tuple[Prompt, int]],
+        answered: Callable[[int, Response], None],
+        generated: Callable[[int], None],
+    ) -> None:
+        """Answer every request, calling `answered` with its index and its answer.
+
+        Override it where answers are ready one after the other: each is then kept at once.
+        `generated` may be called with a number of new tokens, to show progress. By default
+        `answer_all` answers all.
+        """
+        answers = checked_responses(self, requests, self.answer_all(requests))
+        for index, response in enumerate(answers):
+            answered(index, response)
 
 
 class Ask(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,13 @@ from cpt.files import json_text, write_text
 from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training import metrics
+from cpt.training.contention import Contention
 from cpt.training.forward.cpu import count_parameters
 from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.options import Training
-from cpt.training.output.export import export
-from cpt.training.plan import day_of, make_plan, write_plan
+from cpt.training.output.export import Trained, collect, export, how_to_store
+from cpt.training.plan import Plan, day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.state import State, begin, make_accelerator, save
 from cpt.training.step import (
@@ -34,6 +36,8 @@ from cpt.training.step import (
     split_between_processes,
 )
 from cpt.types import Pair
+
+log = logging.getLogger(__name__)
 
 Notify = Callable[..., None]
 
@@ -68,8 +72,13 @@ def train(
     if accelerator.is_main_process:
         write_plan(plan, output)
     set_seed(seed)
+
+    def report(done: int, total: int) -> None:
+        if accelerator.is_main_process:
+            notify("cpt_references_computed", output=output, done=done, total=total)
+
     with suited_threads(count_parameters(plan.folder)):
-        state = begin(plan, accelerator, output)
+        state = begin(plan, accelerator, output, report)
         with interruptible() as interrupt:
             _steps(state, output, notify, interrupt)
     return _finish(state, output)
@@ -78,6 +87,7 @@ def train(
 def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> None:
     options, steps = state.plan.options, state.plan.steps
     began = time.perf_counter()
+    contention = Contention() if state.accelerator.device.type == "cpu" else None
 
     def report(event: str, **facts: Any) -> None:
         if state.accelerator.is_main_process:
@@ -89,6 +99,8 @@ def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> 
         state.done += 1
         state.meter.count(steps=1, grad_norms=norm, seconds=time.perf_counter() - started)
         report("cpt_step_ended", steps=steps)
+        if contention:
+            contention.look()
         if state.done % options.log_every == 0 or state.done == steps:
             line = _log(state, output, time.perf_counter() - began)
             report("cpt_metrics_logged", steps=steps, metrics=line)
@@ -192,21 +204,32 @@ def _log(state: State, output: Path, seconds: float) -> dict[str, float]:
 
 
 def _finish(state: State, output: Path) -> Mapping[str, Any]:
-    plan, accelerator = state.plan, state.accelerator
+    """Write `training.json`, then the model. Every process calls this."""
+    accelerator = state.accelerator
     accelerator.wait_for_everyone()  # until the last line is written
-    last = metrics.read(output / "metrics.jsonl")[-1]
+    trained = collect(accelerator, state.module, output)
     if accelerator.is_main_process:
-        summary = {
-            "pairs": plan.diagnosis.kept,
-            "dropped": plan.diagnosis.refused,
-            "noted": plan.diagnosis.noted,
-            "steps": plan.steps,
-            "metrics": last,
-        }
-        write_text(output / "training.json", json_text(summary, indent=1))
-    export(accelerator, state.module, plan, output, metrics=last)
+        _write(state.plan, trained, output)
+    accelerator.wait_for_everyone()
     accelerator.free_memory()
     return _read_summary(output)
+
+
+def _write(plan: Plan, trained: Trained, output: Path) -> None:
+    last = metrics.read(output / "metrics.jsonl")[-1]
+    how = how_to_store(plan, trained)
+    summary = {
+        "pairs": plan.diagnosis.kept,
+        "dropped": plan.diagnosis.refused,
+        "noted": plan.diagnosis.noted,
+        "steps": plan.steps,
+        "weights": how.plain(),
+        "metrics": last,
+    }
+    write_text(output / "training.json", json_text(summary, indent=1))
+    export(plan, trained, how, output, metrics=last)
+    if how.rounded_to:
+        log.warning("%s", how.sentence)
 
 
 def _read_summary(output: Path) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ RESERVED = frozenset(
 """Arguments of a chat template, and of what applies it, that are not the user's."""
 Schedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["fp32", "bf16"]
+ExportDtype = Literal["auto", "base", "fp32", "bf16", "fp16"]
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +57,8 @@ class Training:
     """What the chat template is given beside the messages, such as `enable_thinking: false`."""
     precision: Precision = "fp32"
     """What matrices are multiplied in; weights and optimizer are fp32 either way."""
+    export_dtype: ExportDtype = "auto"
+    """Format of the written weights; `auto`: the base's, or fp32 if rounding loses over 5%."""
     gradient_checkpointing: bool = False
     """Compute activations twice to keep fewer: less memory, a third slower."""
     compile: bool = False

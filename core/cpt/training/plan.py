@@ -32,6 +32,8 @@ THROUGH_DATA = frozenset(
     | {"chat_template_kwargs"}
 )
 """Options that act only through the sequences, the order and the reference's weights."""
+AFTERWARDS = frozenset({"export_dtype"})
+"""Options of what is written when all is learned."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -161,7 +163,8 @@ def day_of(output: Path) -> date | None:
 
 def _decides(field: attrs.Attribute[Any], _: Any) -> bool:
     """Whether an option itself changes what is trained; a resumed training may change others."""
-    return bool(field.metadata.get("identity", True)) and field.name not in THROUGH_DATA
+    elsewhere = THROUGH_DATA | AFTERWARDS
+    return bool(field.metadata.get("identity", True)) and field.name not in elsewhere
 
 
 def _hash(parts: Iterable[bytes]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from cpt.training.reference.scoring import References, Scorer, references
 from cpt.training.reference.store import open_store, store_digest
 
 log = logging.getLogger(__name__)
+
+Report = Callable[[int, int], None]
 
 MICRO_TOKENS = {"cpu": 2048}
 """Tokens that keep a device busy, by its type; 8192 for others."""
@@ -67,19 +69,26 @@ def make_accelerator(options: Training) -> Accelerator:
     )
 
 
-def begin(plan: Plan, accelerator: Accelerator, output: Path) -> State:
-    """Load the model, compute the references that are missing, resume from the last checkpoint."""
+def begin(
+    plan: Plan, accelerator: Accelerator, output: Path, report: Report = lambda *_: None
+) -> State:
+    """Load the model, compute the references that are missing, resume from the last checkpoint.
+
+    `report` is called as by `references`.
+    """
     resumed = checkpoint.latest(output / "checkpoints", plan.digest)
     needed = "reference" in plan.loss.needs
     own = plan.reference == plan.folder
-    values = _references_of_another(plan, accelerator, output) if needed and not own else None
+    values = None
+    if needed and not own:
+        values = _references_of_another(plan, accelerator, output, report)
     module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
     prepared, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
     if needed and own:
         with getattr(module.model, "disable_adapter", nullcontext)():
-            values = _references(plan, scorer, output)
+            values = _references(plan, scorer, output, report)
     state = State(
         plan=plan,
         accelerator=accelerator,
@@ -144,13 +153,15 @@ def _mention_rows_alone(module: SequenceLogps, plan: Plan, *, sharded: bool) -> 
         )
 
 
-def _references_of_another(plan: Plan, accelerator: Accelerator, output: Path) -> References:
+def _references_of_another(
+    plan: Plan, accelerator: Accelerator, output: Path, report: Report
+) -> References:
     model = load_model(plan.reference, trust_remote_code=plan.options.trust_remote_code)
     module = SequenceLogps(model.to(accelerator.device))
-    return _references(plan, _scorer(plan, accelerator, module), output)
+    return _references(plan, _scorer(plan, accelerator, module), output, report)
 
 
-def _references(plan: Plan, scorer: Scorer, output: Path) -> References:
+def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> References:
     """Of all sequences of the batches."""
     corpus = plan.corpus
     pairs = {pair for batch in plan.order for pair in batch}
@@ -164,7 +175,8 @@ def _references(plan: Plan, scorer: Scorer, output: Path) -> References:
         trust_remote_code=plan.options.trust_remote_code,
     )
     store = open_store(output, digest)
-    values = references([corpus.sequences[index] for index in indices], scorer, store)
+    sequences = [corpus.sequences[index] for index in indices]
+    values = references(sequences, scorer, store, report)
     known = dict(zip(indices, values, strict=True))
     return References([known.get(index) for index in range(len(corpus.sequences))])
 

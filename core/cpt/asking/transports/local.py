@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 import attrs
 
+from cpt.asking.stats import Stats
 from cpt.asking.stop import Stop
 from cpt.roles import Local
 from cpt.roles.returns import checked_responses, naming
@@ -27,10 +29,11 @@ class _Waiting:
 class Batcher:
     """Collects the requests to one local model while it is busy with earlier ones."""
 
-    def __init__(self, responder: Local, threads: Executor, stop: Stop) -> None:
+    def __init__(self, responder: Local, threads: Executor, stop: Stop, stats: Stats) -> None:
         self._responder = responder
         self._threads = threads
         self._stop = stop
+        self._stats = stats
         self._waiting: list[_Waiting] = []
         self._worker: asyncio.Task[None] | None = None
 
@@ -47,17 +50,17 @@ class Batcher:
         await self._gather()
         while self._waiting:
             batch = self._next()
+            self._stats.in_flight += len(batch)
             try:
                 self._stop.check()
-                answers = await self._answer(batch)
+                await self._answer(batch)
             except Exception as error:
                 for request in batch:
                     if not request.answer.done():
                         request.answer.set_exception(error)
-                continue
-            for request, answer in zip(batch, answers, strict=True):
-                if not request.answer.done():
-                    request.answer.set_result(answer)
+            finally:
+                self._stats.in_flight -= len(batch)
+                self._stats.generating = 0
             # Those that got an answer may have more to ask: let them.
             await self._gather()
 
@@ -75,11 +78,29 @@ class Batcher:
         del self._waiting[-self._responder.at_once :]
         return batch
 
-    async def _answer(self, batch: list[_Waiting]) -> list[Response]:
+    async def _answer(self, batch: Sequence[_Waiting]) -> None:
+        """Set each answer as soon as it is there. Raises `WrongReturn` if one is missing."""
         requests = [(request.prompt, request.sample) for request in batch]
         loop = asyncio.get_running_loop()
+        ready: dict[int, Response] = {}
+
+        def answered(index: int, answer: Response) -> None:
+            (ready[index],) = checked_responses(self._responder, [requests[index]], [answer])
+            loop.call_soon_threadsafe(self._set, batch[index], answer)
+
+        def generated(tokens: int) -> None:
+            loop.call_soon_threadsafe(self._count, tokens)
+
         with naming(self._responder):
-            answers = await loop.run_in_executor(
-                self._threads, self._responder.answer_all, requests
+            await loop.run_in_executor(
+                self._threads, self._responder.answer_each, requests, answered, generated
             )
-        return checked_responses(self._responder, requests, answers)
+        checked_responses(self._responder, requests, list(ready.values()))
+
+    def _set(self, request: _Waiting, answer: Response) -> None:
+        self._count(-answer.usage.output_tokens)
+        if not request.answer.done():
+            request.answer.set_result(answer)
+
+    def _count(self, tokens: int) -> None:
+        self._stats.generating = max(0, self._stats.generating + tokens)

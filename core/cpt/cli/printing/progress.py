@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from cpt.hookspecs import hookimpl
 
 BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 """Variables that the libraries read once, when they are imported."""
+BETWEEN = 10.0
+"""Seconds between two lines outside a terminal."""
 
 
 def keep_quiet() -> None:
@@ -29,16 +32,34 @@ class Progress:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task: Any = None
+        self._began = self._said = 0.0
+
+    @hookimpl
+    def cpt_references_computed(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            self._shown("references", total).update(self._task, completed=done)
+            if done == total:
+                self._hide()
+            return
+        now = time.monotonic()
+        if not done:
+            self._began = now
+        if not done or now - self._said >= BETWEEN:
+            self._said = now
+            from cpt.asking.progress import clock
+
+            left = f", {clock((now - self._began) / done * (total - done))} left" if done else ""
+            echo(f"references: {done:,} of {total:,} tokens{left}", err=True)
 
     @hookimpl
     def cpt_step_ended(self, step: int, steps: int) -> None:
         if sys.stderr.isatty():
-            self._shown(steps).update(self._task, completed=step)
+            self._shown("steps", steps).update(self._task, completed=step)
 
     @hookimpl
     def cpt_metrics_logged(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         if sys.stderr.isatty():
-            self._shown(steps).update(self._task, metrics=in_short(metrics))
+            self._shown("steps", steps).update(self._task, metrics=in_short(metrics))
         else:
             echo(f"step {step}/{steps}  {in_short(metrics)}", err=True)
 
@@ -46,22 +67,25 @@ class Progress:
     def cpt_stage_ended(
         self, stage: str, seconds: float, summary: Mapping[str, Any], control: str
     ) -> None:
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+        self._hide()
         where = f"control {control}: " if control else ""
         echo(f"{where}{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
 
-    def _shown(self, steps: int) -> Any:
+    def _hide(self) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _shown(self, what: str, total: int) -> Any:
         """The bar, once there is something to show."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         if not self._bar:
-            columns = ("steps", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             metrics = TextColumn("{task.fields[metrics]}", markup=False)
             self._bar = Bar(*columns, metrics, console=Console(stderr=True))
-            self._task = self._bar.add_task("", total=steps, metrics="")
+            self._task = self._bar.add_task("", total=total, metrics="")
             self._bar.start()
         return self._bar

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from cpt import models, paths
+from cpt import adapters, models, paths
 from cpt.roles import Component
 from cpt.run.record.code import code_of, installed
 
@@ -75,6 +75,8 @@ def content_of(text: str) -> str | None:
     A model counts by its weights and tokenizer; one of the hub by its revision, if it is here.
     A path with a scheme (`lab:policy`) counts by its name: it is made where it is missing.
     """
+    if text and names.isfile(names.join(text, adapters.CONFIG)):
+        return models.digest_of(text)
     if text and names.isfile(names.join(text, "config.json")):
         return models.folder_digest(Path(text))
     file, _, _ = paths.split_author(text)

@@ -11,7 +11,7 @@ import attrs
 import torch
 
 from cpt.errors import CptError
-from cpt.models import refuse_own_code
+from cpt.models import hide_bars, refuse_own_code
 from cpt.training.options import Training
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def load_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    hide_bars()
     broken = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(

@@ -2,58 +2,91 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 import shutil
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
-import yaml
 from torch import Tensor
 
-from cpt.errors import printable, shortened
-from cpt.roles import Component
+from cpt import derived
 from cpt.training.data.tokens import special_ids
-from cpt.training.forward.loading import saved_dtype
+from cpt.training.forward.loading import load_model, saved_dtype
+from cpt.training.output.card import model_card
 from cpt.training.output.checkpoint import publish
+from cpt.training.output.rounding import Stored, may_round, stored
 from cpt.training.plan import Plan
 
-PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
-MOST_NAMED = 10
+
+@attrs.frozen(eq=False)
+class Trained:
+    """A trained model in memory, merged with its adapter."""
+
+    model: Any
+    sharded: Mapping[str, Tensor] | None
+    """All weights, on the main process, if each process holds a part; else the model has them."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.sharded or dict(self.model.named_parameters())
 
 
-def export(
-    accelerator: Any, prepared: Any, plan: Plan, output: Path, *, metrics: Mapping[str, Any]
-) -> None:
-    """Write `output/model`, and `output/adapter` if there is one. Every process calls this.
+def collect(accelerator: Any, prepared: Any, output: Path) -> Trained:
+    """The trained model of the wrapped `SequenceLogps`; writes `output/adapter` if there is one.
 
-    `prepared` is the wrapped `SequenceLogps`. The model is written merged with its adapter, in
-    the number format that the starting model was stored in, with tokenizer, chat template and a
-    card; its generation ends where the answers that it was trained on do.
+    Every process calls this.
     """
-    dtype = saved_dtype(plan.folder, trust_remote_code=plan.options.trust_remote_code)
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
     weights = accelerator.get_state_dict(prepared) if sharded else None
     model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).model
     if hasattr(model, "merge_and_unload"):
         if accelerator.is_main_process:
             _publish(output / "adapter", model.save_pretrained)
+        derived.untie(model)
         model = model.merge_and_unload()
+    return Trained(
+        model, weights and {name.removeprefix("model."): weights[name] for name in weights}
+    )
+
+
+def how_to_store(plan: Plan, trained: Trained) -> Stored:
+    """The format of the weights that are written, and what it does to what was learned."""
+    trust = plan.options.trust_remote_code
+    base = saved_dtype(plan.folder, trust_remote_code=trust)
+    if not may_round(plan.options, base):
+        return Stored("float32")
+    start = load_model(plan.folder, trust_remote_code=trust).state_dict()
+    return stored(plan.options, base, start, trained.weights)
+
+
+def export(
+    plan: Plan,
+    trained: Trained,
+    how: Stored,
+    output: Path,
+    *,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write `output/model` as the main process.
+
+    All but the weights is copied from the folder of the starting model; a card is added, and
+    generation ends where the answers that the model was trained on do.
+    """
+    model, dtype = trained.model, getattr(torch, how.dtype)
+    weights = _cast(trained.sharded or model.state_dict(), dtype, _always_fp32(model))
     model.to(dtype)
-    _stop_at(model.generation_config, plan)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder, state_dict=weights and _cast(weights, dtype))
-        plan.tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(model_card(plan, metrics), encoding="utf-8")
+        model.save_pretrained(folder, state_dict=weights)
+        derived.copy_beside_weights(plan.folder, folder)
+        derived.keep_config(plan.folder, folder, model, how.dtype)
+        derived.keep_generation(plan.folder, folder, _stops(model.generation_config, plan))
+        derived.keep_template(folder, plan.tokenizer.chat_template)
+        (folder / "README.md").write_text(model_card(plan, metrics, how), encoding="utf-8")
 
-    if accelerator.is_main_process:
-        _publish(output / "model", write)
-    accelerator.wait_for_everyone()
+    _publish(output / "model", write)
 
 
 def _publish(final: Path, write: Callable[[Path], object]) -> None:
@@ -65,98 +98,31 @@ def _publish(final: Path, write: Callable[[Path], object]) -> None:
     publish(temporary, final)
 
 
-def _stop_at(generation: Any, plan: Plan) -> None:
-    """Let generation stop at the token that ends an answer, if it does not yet."""
+def _stops(generation: Any, plan: Plan) -> int | list[int] | None:
+    """Where generation stops: also at the token that ends an answer."""
     special = special_ids(plan.tokenizer)
     answer = plan.corpus.sequences[plan.corpus.chosen[0]].answer.tolist()
     end = next((token for token in reversed(answer) if token in special), None)
-    known = generation.eos_token_id
+    known: int | list[int] | None = generation.eos_token_id
     stops = [] if known is None else known if isinstance(known, list) else [known]
-    if end is not None and end not in stops:
-        generation.eos_token_id = [*stops, end] if stops else end
+    if end is None or end in stops:
+        return known
+    return [*stops, end] if stops else end
 
 
-def _cast(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """With the model's own names; tied weights stay one tensor, so that they are saved once."""
+def _always_fp32(model: Any) -> tuple[str, ...]:
+    """Parts of names of weights that a model wants in fp32 in every format."""
+    return tuple(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+
+
+def _cast(
+    weights: Mapping[str, Tensor], dtype: torch.dtype, exact: Sequence[str]
+) -> dict[str, Tensor]:
+    """The weights in a format; tied ones stay one tensor, so that they are saved once."""
     made: dict[int, Tensor] = {}
-    return {
-        name.removeprefix("model."): made.setdefault(weight.data_ptr(), weight.to(dtype))
-        for name, weight in weights.items()
-    }
 
+    def cast(name: str, weight: Tensor) -> Tensor:
+        stays = not weight.is_floating_point() or any(part in name for part in exact)
+        return weight if stays else made.setdefault(weight.data_ptr(), weight.to(dtype))
 
-def model_card(plan: Plan, metrics: Mapping[str, Any]) -> str:
-    """What the model is, in the form that the hub reads."""
-    head = {
-        "base_model": printable(str(plan.folder)),
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["contrastive-post-training", plan.loss.name],
-    }
-    pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
-    dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.refused.items())
-    names = [*map(_literal, pairers[:MOST_NAMED])]
-    names += [f"{len(pairers) - MOST_NAMED} more"] if len(pairers) > MOST_NAMED else []
-    made_by = f" made by {', '.join(names)}" if pairers else ""
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return CARD.format(
-        head=yaml.safe_dump(head, sort_keys=False).strip(),
-        base=_literal(plan.folder),
-        reference=_literal(plan.reference),
-        loss=_described(plan.loss),
-        scheduler=_described(plan.scheduler),
-        pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
-        training=_table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
-        metrics=_table(metrics),
-        versions=versions,
-    )
-
-
-CARD = """---
-{head}
----
-
-# A model trained on preferences
-
-Trained from {base} on {pairs}; compared with {reference}.
-
-## Loss
-
-{loss}
-
-## Order of the pairs
-
-{scheduler}
-
-## Training
-
-{training}
-
-## Metrics at the end
-
-{metrics}
-
-Made with {versions}.
-"""
-
-
-def _described(component: Component) -> str:
-    values = attrs.asdict(component).items()
-    options = ", ".join(f"{name} = {_literal(value)}" for name, value in values)
-    about = inspect.getdoc(type(component)) or ""
-    return f"`{component.name}`{options and f' with {options}'}.\n\n{about}"
-
-
-def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| {_literal(name)} | {_literal(value)} |" for name, value in values.items()]
-    return "\n".join(["| | |", "|---|---|", *rows])
-
-
-def _literal(value: Any) -> str:
-    """Any text as Markdown that shows it and does nothing else, in a sentence or a table."""
-    if value is None or isinstance(value, int | float):
-        return str(value)
-    text = shortened(str(value)).replace("|", "\\|")
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    pad = " " if "`" in (text[:1], text[-1:]) or not text else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
+    return {name: cast(name, weight) for name, weight in weights.items()}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -18,10 +16,12 @@ from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.reference.store import AnswerLogps, Store
 
-log = logging.getLogger(__name__)
-
 TOKENS_PER_FILE = 500_000
 """Tokens that are scored before they are written to the disk: a crash loses no more."""
+
+
+def _silent(*_: int) -> None:
+    """Report to nobody."""
 
 
 @attrs.frozen(eq=False)
@@ -56,9 +56,15 @@ class Scorer:
     """Most tokens in one call of the model."""
 
     @torch.no_grad()
-    def score(self, sequences: Sequence[TokenSequence], filler: TokenSequence) -> list[AnswerLogps]:
+    def score(
+        self,
+        sequences: Sequence[TokenSequence],
+        filler: TokenSequence,
+        report: Callable[[int], None] = _silent,
+    ) -> list[AnswerLogps]:
         """Log-probabilities of the answer tokens of this process's sequences.
 
+        `report` is called after each call of the model with the tokens of the sequences in it.
         Every process must call this. One that has fewer sequences scores `filler` as well, because
         a sharded model computes only when all processes call it.
         """
@@ -74,6 +80,7 @@ class Scorer:
                 answers = np.split(flat.float().cpu().numpy(), ends)
                 for index, logps in zip(indices, answers, strict=True):
                     scored[index] = logps
+                report(sum(sequences[index].input_length for index in indices))
         return [logps for logps in scored if logps is not None]
 
     def _inputs(self, groups: Sequence[Sequence[TokenSequence]]) -> list[ModelInputs]:
@@ -94,29 +101,61 @@ def max_over_processes(accelerator: Any, count: int) -> int:
 
 
 def references(
-    sequences: Sequence[TokenSequence], scorer: Scorer, store: Store
+    sequences: Sequence[TokenSequence],
+    scorer: Scorer,
+    store: Store,
+    report: Callable[[int, int], None] = _silent,
 ) -> list[AnswerLogps]:
-    """The reference's log-probabilities of all sequences, read or computed; long ones first."""
+    """The reference's log-probabilities of all sequences, read or computed; long ones first.
+
+    While some are computed, `report` is called with the tokens so far and of all that are missing.
+    """
     accelerator = scorer.accelerator
     digests = [sequence.digest for sequence in sequences]
     wanted = dict(zip(digests, sequences, strict=True))
     found = store.read(wanted)
     missing = [sequence for digest, sequence in wanted.items() if digest not in found]
-    if missing:
-        log.info("reference: %d of %d sequences to compute", len(missing), len(wanted))
-    started, done = time.perf_counter(), 0
+    done = _Done(total=_tokens(missing), processes=accelerator.num_processes, report=report)
     for chunk in _chunks(missing):
         mine = chunk[accelerator.process_index :: accelerator.num_processes]
-        values = scorer.score(mine, chunk[0])
+        values = scorer.score(mine, chunk[0], done.add)
         store.add({sequence.digest: logps for sequence, logps in zip(mine, values, strict=True)})
-        done += len(chunk)
-        seconds = time.perf_counter() - started
-        log.info("reference: %d of %d sequences, %.0f s", done, len(missing), seconds)
+        done.finish(chunk)
     accelerator.wait_for_everyone()
     found = store.read(wanted)
     if accelerator.is_main_process:
         store.keep(found)
     return [found[digest] for digest in digests]
+
+
+@attrs.define
+class _Done:
+    """How far the references have come: other processes are taken to be as fast as this one."""
+
+    total: int
+    processes: int
+    report: Callable[[int, int], None]
+    finished: int = 0
+    """Tokens of the chunks that are on the disk."""
+    begun: int = 0
+    """Tokens of the next chunk, of this process."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.total:
+            self.report(0, self.total)
+
+    def add(self, tokens: int) -> None:
+        self.begun += tokens
+        self.report(min(self.total, self.finished + self.begun * self.processes), self.total)
+
+    def finish(self, chunk: Sequence[TokenSequence]) -> None:
+        self.finished += _tokens(chunk)
+        self.begun = 0
+        self.report(self.finished, self.total)
+
+
+def _tokens(sequences: Iterable[TokenSequence]) -> int:
+    return sum(sequence.input_length for sequence in sequences)
 
 
 def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]:

@@ -1,0 +1,102 @@
+"""The card of a trained model, in the form that the hub reads."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import attrs
+import yaml
+
+from cpt.errors import printable, shortened
+from cpt.roles import Component
+from cpt.training.output.rounding import Stored
+from cpt.training.plan import Plan
+
+PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
+MOST_NAMED = 10
+
+
+def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
+    """What the model is and how it was made."""
+    head = {
+        "base_model": printable(str(plan.folder)),
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["contrastive-post-training", plan.loss.name],
+    }
+    pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
+    dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.refused.items())
+    names = [*map(_literal, pairers[:MOST_NAMED])]
+    names += [f"{len(pairers) - MOST_NAMED} more"] if len(pairers) > MOST_NAMED else []
+    made_by = f" made by {', '.join(names)}" if pairers else ""
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return CARD.format(
+        head=yaml.safe_dump(head, sort_keys=False).strip(),
+        base=_literal(plan.folder),
+        reference=_literal(plan.reference),
+        loss=_described(plan.loss),
+        scheduler=_described(plan.scheduler),
+        pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
+        training=_table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
+        metrics=_table(metrics),
+        weights=stored.sentence,
+        versions=versions,
+    )
+
+
+CARD = """---
+{head}
+---
+
+# A model trained on preferences
+
+Trained from {base} on {pairs}; compared with {reference}.
+
+## Loss
+
+{loss}
+
+## Order of the pairs
+
+{scheduler}
+
+## Training
+
+{training}
+
+## Metrics at the end
+
+{metrics}
+
+## Weights
+
+{weights}
+
+Made with {versions}.
+"""
+
+
+def _described(component: Component) -> str:
+    values = attrs.asdict(component).items()
+    options = ", ".join(f"{name} = {_literal(value)}" for name, value in values)
+    about = inspect.getdoc(type(component)) or ""
+    return f"`{component.name}`{options and f' with {options}'}.\n\n{about}"
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    rows = [f"| {_literal(name)} | {_literal(value)} |" for name, value in values.items()]
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def _literal(value: Any) -> str:
+    """Any text as Markdown that shows it and does nothing else, in a sentence or a table."""
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    text = shortened(str(value)).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if "`" in (text[:1], text[-1:]) or not text else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
