@@ -18,6 +18,7 @@ from cpt.cli.inspect import plugins, show
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
 from cpt.errors import CptError, Stopped
+from cpt.files import FULL
 from cpt.plugins.manager import Plugins, load_plugins
 from cpt.plugins.offers import Offers
 from cpt.plugins.registry import Registry
@@ -27,11 +28,13 @@ DISK = {
     errno.EACCES: CptError,
     errno.ENAMETOOLONG: CptError,
     errno.EPERM: CptError,
+    errno.ENOTDIR: CptError,
     errno.EROFS: CptError,
-    errno.EDQUOT: Stopped,
-    errno.ENOSPC: Stopped,
+    errno.EIO: Stopped,
+    **dict.fromkeys(FULL, Stopped),
 }
 """Errors of the disk, wherever they happen, that are the user's to fix."""
+FIX = "name another place, or change that one"
 
 
 class Cli(click.Group):
@@ -88,9 +91,9 @@ def _disk_errors() -> Iterator[None]:
         if error.errno not in DISK:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        raise DISK[error.errno](
-            f"{where}{error.strerror}; name another place, or change that one."
-        ) from error
+        full = error.errno in FULL
+        fix = "make room, and the same command goes on" if full else FIX
+        raise DISK[error.errno](f"{where}{error.strerror}; {fix}.") from error
 
 
 def _take_plugins(args: list[str]) -> tuple[list[str], list[str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +54,13 @@ class PipelineCommand(click.Command):
         """The flags of the components chosen so far, made once for each line."""
         if "flags" not in ctx.meta:
             registry, line = _registry(ctx), ctx.meta.get("line", {})
-            ctx.meta["folder"], ctx.meta["layers"] = _stacked(line, registry, self.default_preset)
+            folder = ctx.meta["folder"] = _folder(line, registry, self.default_preset)
+            recorded = ctx.meta["recorded"] = folder.options
+            run_yaml = Layer(
+                str(folder.path / "run.yaml"), dict(config.flatten(recorded)), recorded=True
+            )
+            above = _above(line)
+            ctx.meta["layers"] = config.stack([run_yaml, *above], registry, self.default_preset)
             ctx.meta["flags"] = self._flags(ctx, registry, line)
         return [*ctx.meta["flags"], *super().get_params(ctx)]
 
@@ -87,23 +95,19 @@ def _registry(ctx: click.Context) -> Registry:
     return registry
 
 
-def _stacked(
-    line: Addresses, registry: Registry, default_preset: bool
-) -> tuple[Folder, list[Layer]]:
-    """The run folder, and all layers of values; the last is the command line itself."""
+def _above(line: Addresses) -> list[Layer]:
+    """The layers of values above the run folder's; the last is the command line itself."""
+    above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
+    return [config.read(Path(line["config"])), *above] if "config" in line else above
+
+
+def _folder(line: Addresses, registry: Registry, default_preset: bool) -> Folder:
     from cpt.run.record.folder import Folder
 
-    above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
-    if "config" in line:
-        above.insert(0, config.read(Path(line["config"])))
     if "output" in line:
-        folder = Folder(Path(line["output"]))
-    else:
-        picked = config.merge(config.stack(above, registry, default_preset))
-        folder = Folder(_default_path(picked))
-    recorded = dict(config.flatten(folder.options))
-    run_yaml = Layer(str(folder.path / "run.yaml"), recorded, recorded=True)
-    return folder, config.stack([run_yaml, *above], registry, default_preset)
+        return Folder(Path(line["output"]))
+    picked = config.merge(config.stack(_above(line), registry, default_preset))
+    return Folder(_default_path(picked))
 
 
 def _default_path(picked: Addresses) -> Path:
@@ -135,6 +139,26 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     keep_quiet()
     folder = run_folder(ctx)
     return Run(resolved, folder, registry, Events(registry.plugins, folder.path))
+
+
+@contextmanager
+def holding(ctx: click.Context, run: Run) -> Iterator[None]:
+    """The run folder for this command alone; whatever writes into it does so inside the block.
+
+    The other processes of a launch are under the lock of the main one.
+    """
+    from cpt.run.stage import is_main
+
+    if not is_main():
+        yield
+        return
+    with run.folder.held(f"`cpt {ctx.info_name}`"):
+        if run.folder.options != ctx.meta["recorded"]:
+            raise CptError(
+                f"{run.path}: another command changed its options while this one started; run "
+                "this one again."
+            )
+        yield
 
 
 def run_folder(ctx: click.Context) -> Folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -88,7 +89,8 @@ def _work(stage: Stage, run: Run) -> Summary:
     try:
         return stage.work(run)
     except CptError:
-        run.folder.forget(stage.name, stage.leftovers)
+        with suppress(OSError):  # a disk is full: what is recorded binds nobody
+            run.folder.forget(stage.name, stage.leftovers)
         raise
 
 

@@ -65,7 +65,8 @@ def make_accelerator(options: Training) -> Accelerator:
 
 def begin(plan: Plan, accelerator: Accelerator, output: Path) -> State:
     """Load the model, compute the references that are missing, resume from the last checkpoint."""
-    resumed = checkpoint.latest(output / "checkpoints", plan.digest)
+    quiet = not accelerator.is_main_process
+    resumed = checkpoint.latest(output / "checkpoints", plan.digest, quiet=quiet)
     needed = "reference" in plan.loss.needs
     own = plan.reference == plan.folder
     values = _references_of_another(plan, accelerator, output) if needed and not own else None

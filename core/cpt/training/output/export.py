@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import torch
 import yaml
 from torch import Tensor
 
+from cpt.files import atomic_folder
 from cpt.roles import Component
 from cpt.training.data.tokens import special_ids
 from cpt.training.forward.loading import saved_dtype
-from cpt.training.output.checkpoint import publish
 from cpt.training.plan import Plan
 
 PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
@@ -38,28 +37,17 @@ def export(
     model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).model
     if hasattr(model, "merge_and_unload"):
         if accelerator.is_main_process:
-            _publish(output / "adapter", model.save_pretrained)
+            with atomic_folder(output / "adapter") as folder:
+                model.save_pretrained(folder)
         model = model.merge_and_unload()
     model.to(dtype)
     _stop_at(model.generation_config, plan)
-
-    def write(folder: Path) -> None:
-        model.save_pretrained(folder, state_dict=weights and _cast(weights, dtype))
-        plan.tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(model_card(plan, metrics), encoding="utf-8")
-
     if accelerator.is_main_process:
-        _publish(output / "model", write)
+        with atomic_folder(output / "model") as folder:
+            model.save_pretrained(folder, state_dict=weights and _cast(weights, dtype))
+            plan.tokenizer.save_pretrained(folder)
+            (folder / "README.md").write_text(model_card(plan, metrics), encoding="utf-8")
     accelerator.wait_for_everyone()
-
-
-def _publish(final: Path, write: Callable[[Path], object]) -> None:
-    temporary = final.with_name(f".{final.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    write(temporary)
-    publish(temporary, final)
 
 
 def _stop_at(generation: Any, plan: Plan) -> None:
