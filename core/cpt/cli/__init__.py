@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -55,6 +56,7 @@ class Cli(click.Group):
             click.echo(f"cpt: {' '.join(error.format_message().splitlines())}", err=True)
             status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
+            _end_at_once()
             click.echo(
                 "cpt: interrupted; what was done is kept, the same command continues.", err=True
             )
@@ -80,6 +82,12 @@ class Cli(click.Group):
     def _offered(self, ctx: click.Context) -> Offers[click.Command]:
         plugins: Plugins = ctx.obj.plugins
         return plugins.offers("cpt_commands", "command")
+
+
+def _end_at_once() -> None:
+    """Let another Ctrl-C end this process while it ends, without a traceback."""
+    with suppress(ValueError):  # this is not the main thread
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

@@ -54,12 +54,12 @@ class PipelineCommand(click.Command):
         """The flags of the components chosen so far, made once for each line."""
         if "flags" not in ctx.meta:
             registry, line = _registry(ctx), ctx.meta.get("line", {})
-            folder = ctx.meta["folder"] = _folder(line, registry, self.default_preset)
+            above = _above(line)
+            folder = ctx.meta["folder"] = _folder(line, above, registry, self.default_preset)
             recorded = ctx.meta["recorded"] = folder.options
             run_yaml = Layer(
                 str(folder.path / "run.yaml"), dict(config.flatten(recorded)), recorded=True
             )
-            above = _above(line)
             ctx.meta["layers"] = config.stack([run_yaml, *above], registry, self.default_preset)
             ctx.meta["flags"] = self._flags(ctx, registry, line)
         return [*ctx.meta["flags"], *super().get_params(ctx)]
@@ -101,12 +101,14 @@ def _above(line: Addresses) -> list[Layer]:
     return [config.read(Path(line["config"])), *above] if "config" in line else above
 
 
-def _folder(line: Addresses, registry: Registry, default_preset: bool) -> Folder:
+def _folder(
+    line: Addresses, above: list[Layer], registry: Registry, default_preset: bool
+) -> Folder:
     from cpt.run.record.folder import Folder
 
     if "output" in line:
         return Folder(Path(line["output"]))
-    picked = config.merge(config.stack(_above(line), registry, default_preset))
+    picked = config.merge(config.stack(above, registry, default_preset))
     return Folder(_default_path(picked))
 
 
