@@ -32,7 +32,7 @@ class Length(cpt.Judge):
     name = "length"
 
     async def judge(self, prompt, responses, ask):
-        return [float(len(response.text)) for response in responses]
+        return cpt.Verdict(scores=tuple(float(len(response.text)) for response in responses))
 
 
 @attrs.frozen
@@ -131,17 +131,13 @@ FULL = {
     "run.yaml": ("cpt.run.record.folder.write_text", 0),
     "prompts": ("cpt.run.steps.pairing.write_prompts", 0),
     "journal": ("cpt.asking.journal.clean_close.take", 0),
-    "answers": ("cpt.asking.journal.journal.find", 0),
     "pairs": ("cpt.run.steps.pairing.pair_one", 0),
     "doctor.json": ("cpt.training.plan.write_plan", 0),
     "references": ("cpt.training.reference.scoring.references", 0),
     "metrics": ("cpt.training.metrics.append", 0),
     "checkpoint": ("cpt.training.output.checkpoint.save", 0),
-    "state of a checkpoint": ("cpt.training.output.checkpoint._write_state", 0),
     "optimizer": ("cpt.training.output.checkpoint.save", 300_000),
-    "training.json": ("cpt.training.loop._finish", 0),
     "export": ("cpt.training.output.export.export", 0),
-    "model card": ("cpt.training.output.export.model_card", 0),
     "scores": ("cpt.run.steps.evaluation.changes", 0),
     "report": ("cpt.report.page.render", 0),
 }
@@ -165,11 +161,10 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 
 SAVE, EXPORT = "cpt.training.output.checkpoint.save", "cpt.training.output.export.export"
 INTERRUPTED = {
-    "a second time, in a step": ["cpt.training.loop._step"],
+    "a second time, in a step": ["cpt.training.loop._step", "cpt.training.loop._backward"],
     "a second time, in a checkpoint": ["cpt.training.loop._factor", SAVE],
     "in the export": ["cpt.training.output.export.model_card"],
     "in the references": ["cpt.training.reference.store._write"],
-    "while scores are written": ["cpt.run.steps.evaluation.changes"],
     "while the page is written": ["cpt.report.page.render"],
 }
 
@@ -191,7 +186,6 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
 KILLED = {
     "pairs": "cpt.run.steps.pairing.pair_one",
     "export": "cpt.training.output.export.model_card",
-    "checkpoint": "cpt.training.output.checkpoint._write_state",
     "scores": "cpt.run.steps.evaluation.changes",
     "page": "cpt.report.page.render",
 }

@@ -41,7 +41,7 @@ class Length(cpt.Judge):
     name = "length"
 
     async def judge(self, prompt, responses, ask):
-        return [float(len(response.text)) for response in responses]
+        return cpt.Verdict(scores=tuple(float(len(response.text)) for response in responses))
 
 
 @attrs.frozen
