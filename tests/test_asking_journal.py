@@ -206,13 +206,24 @@ def cut_off(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-async def test_a_journal_that_somebody_emptied_is_not_begun_anew(path: Path) -> None:
+@pytest.mark.parametrize("lost", ["empty", "missing"])
+async def test_a_journal_that_was_lost_is_not_paid_for_again(path: Path, lost: str) -> None:
     await fill(path, 20)
-    os.truncate(path, 0)
+    marker = path.with_name(f"{path.name}.closed")
+    if lost == "empty":
+        os.truncate(path, 0)
+    else:
+        path.unlink()
     for _ in range(2):
-        with pytest.raises(CptError, match="empty, but it held answers"):
+        with pytest.raises(CptError, match=f"{lost}, but it held answers.* remove {marker}"):
             await fill(path, 20)
-    path.unlink()
+    marker.unlink()
+    await fill(path, 20)
+
+
+async def test_a_garbled_mark_of_a_good_end_has_the_journal_checked(path: Path) -> None:
+    await fill(path, 20)
+    path.with_name(f"{path.name}.closed").write_bytes(b"\xff\xfe\x00 bytes")
     await fill(path, 20)
 
 

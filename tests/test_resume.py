@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from cpt import CptError, Pair
 from cpt.training.data import prepare
 from cpt.training.metrics import TIMING
+from cpt.training.output import checkpoint
 
 from . import tiny
 from .training_process import Trainings
@@ -254,3 +256,74 @@ def test_lora_is_taken_up_again(tmp_path: Path, model: Path) -> None:
     assert_same(tmp_path / "run", whole)
     (saved,) = (tmp_path / "run" / "checkpoints").glob("*2/model.safetensors")
     assert all("lora" in name for name in load_file(saved))
+
+
+def truncated(folder: Path) -> None:
+    os.truncate(folder / "model.safetensors", 1000)
+
+
+def changed_in_place(folder: Path) -> None:
+    file = folder / "optimizer.bin"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 255
+    file.write_bytes(data)
+
+
+def missing(folder: Path) -> None:
+    (folder / "random_states_0.pkl").unlink()
+
+
+def garbled(folder: Path) -> None:
+    (folder / "state.json").write_bytes(b'\xff{"step": 6, "dig')
+
+
+def of_another_kind(folder: Path) -> None:
+    (folder / "state.json").write_text("[1, 2]")
+
+
+def stray(folder: Path) -> None:
+    """Beside a checkpoint: folders and a file with such names."""
+    for name in ("step-00000099", "step-by-step", "step-00000007.old"):
+        (folder.parent / name).mkdir()
+    (folder.parent / "step-00000098").write_text("x")
+
+
+@pytest.mark.parametrize(
+    "damage", [truncated, changed_in_place, missing, garbled, of_another_kind, stray]
+)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    trainings: Trainings,
+    model: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    killed = [signal.SIGKILL, "cpt_step_ended", 8]
+    assert trainings(model, tmp_path, **OPTIONS, die=killed) == [-signal.SIGKILL]
+    folder = tmp_path / "checkpoints"
+    digest = json.loads((folder / "step-00000006" / "state.json").read_text())["digest"]
+    damage(folder / "step-00000006")
+    broken, intact = (99, 6) if damage is stray else (6, 3)
+    checkpoint.latest(folder, digest)
+    damaged, good = f"step-000000{broken:02}", f"step-0000000{intact}"
+    assert caplog.messages == [f"{folder}: {damaged} is damaged; going on from {good}"]
+    note = tmp_path / "note"
+    assert trainings(model, tmp_path, **OPTIONS, note=str(note)) == [0]
+    assert_same(tmp_path, unbroken)
+    left = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    others = ["step-00000007.old", "step-by-step"] if damage is stray else []
+    assert left == sorted(["step-00000009", "step-00000012", *others])
+    assert note.read_text().count("cpt_step_ended") == STEPS - intact
+
+
+def test_without_an_intact_checkpoint_it_is_one_line(
+    trainings: Trainings, model: Path, tmp_path: Path
+) -> None:
+    killed = [signal.SIGKILL, "cpt_step_ended", 4]
+    assert trainings(model, tmp_path, **OPTIONS, die=killed) == [-signal.SIGKILL]
+    folder = tmp_path / "checkpoints"
+    garbled(folder / "step-00000003")
+    assert trainings(model, tmp_path, **OPTIONS) == [1]
+    with pytest.raises(CptError, match=f"{folder}: step-00000003 is damaged, and no other is left"):
+        checkpoint.latest(folder, "any")

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from cpt import files
 from cpt.training import train
 from cpt.training.options import Training
-from cpt.training.output import checkpoint
 
 from . import tiny
 
@@ -106,12 +106,12 @@ def _train(
 
     if where == "publish":
 
-        def publish(temporary: Path, final: Path, write: Any = checkpoint.publish) -> None:
+        def publish(temporary: Path, final: Path, write: Any = files.publish) -> None:
             if final.name.endswith(f"{step:08d}"):
                 os.kill(os.getpid(), how)
             write(temporary, final)
 
-        checkpoint.publish = publish
+        files.publish = publish
     train(
         [*tiny.pairs(pairs), *tiny.ladder(2)],
         model=Path(model),

@@ -6,6 +6,8 @@ import errno
 import json
 import math
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,9 +15,39 @@ from typing import Any
 
 from cpt.errors import BadData
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a disk, a quota or a limit that is used up."""
 DEEPEST = 100
 """Levels of a value that is read: one inside the other, lists and mappings together."""
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust name the error number."""
+TORCH_WRITER = ("PytorchStreamWriter", "inline_container")
+"""What torch calls its writer, which does not say why it failed."""
+
+
+@contextmanager
+def disk_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Raise a full disk in the block as an `OSError` of `path`, whichever library reports it."""
+    try:
+        yield
+    except OSError as error:
+        # The error of a full disk names no file, and a temporary name means nothing to a user.
+        if error.errno in FULL or (temporary and error.filename == str(temporary)):
+            error.filename = str(path)
+        raise
+    except Exception as error:
+        if not (found := _disk_error(error)):
+            raise
+        raise OSError(*found, str(path)) from error
+
+
+def _disk_error(error: Exception) -> tuple[int, str] | None:
+    """The number and the text of a full disk that a library reports in its own way."""
+    text = str(error)
+    if any(name in text for name in TORCH_WRITER):
+        return errno.ENOSPC, "the disk is full, or refuses the file"
+    number = int(found[1]) if (found := OS_ERROR.search(text)) else 0
+    return (number, os.strerror(number)) if number in FULL else None
 
 
 @contextmanager
@@ -24,25 +56,42 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        # The error of a full disk names no file, and the temporary name means nothing to a user.
-        if error.errno in FULL or error.filename == str(temporary):
-            error.filename = str(path)
-        raise
+        with disk_errors(path, temporary):
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
     finally:
         with suppress(OSError):  # what is wrong with the disk is being raised already
             temporary.unlink(missing_ok=True)
 
 
-def clear(path: Path) -> None:
-    """Delete what killed processes left of `path`; no other may be writing it now."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        if left != _temporary(path):
-            left.unlink(missing_ok=True)
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder; one that is at `path` is replaced."""
+    temporary = unfinished(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with disk_errors(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            shutil.rmtree(path, ignore_errors=True)
+            publish(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unfinished(path: Path) -> Path:
+    """Where `atomic_folder` writes: the processes of a launch write into it together."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a written folder its name, once all that is in it is on the disk."""
+    for path in [*temporary.rglob("*"), temporary]:
+        sync(path)
+    temporary.rename(final)
+    sync(final.parent)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,24 @@ def weights_digest(folder: Path) -> str:
     if len(files) == 1:
         files += sorted(folder.glob("pytorch_model*.bin"))
     files += sorted(folder.glob("*.py"))  # code of its own, if it has any
-    known_at = paths.cache_folder() / "digests.json"
-    known: dict[str, str] = json.loads(known_at.read_text()) if known_at.exists() else {}
+    known = _known_digests()
     found = {_stamp(file): known.get(_stamp(file)) or _file_digest(file) for file in files}
     if not found.keys() <= known.keys():
-        write_text(known_at, json.dumps(known | found))
+        with suppress(OSError, CptError):  # without a cache they are computed again
+            write_text(_digests_file(), json.dumps(known | found))
     return hashlib.blake2b("".join(found.values()).encode(), digest_size=16).hexdigest()
+
+
+def _known_digests() -> dict[str, str]:
+    """Those of files that were read before; none if the cache cannot be read."""
+    with suppress(OSError, ValueError, CptError):
+        known = json.loads(_digests_file().read_text())
+        return known if isinstance(known, dict) else {}
+    return {}
+
+
+def _digests_file() -> Path:
+    return paths.cache_folder() / "digests.json"
 
 
 def _stamp(file: Path) -> str:

@@ -62,8 +62,13 @@ def _installed() -> Offers[Scheme]:
 def cache_folder() -> Path:
     """The folder of what runs on this machine share; the one place that decides it.
 
-    `CPT_CACHE` if that is set, else `cpt` in `XDG_CACHE_HOME`, else `~/.cache/cpt`.
+    `CPT_CACHE` if that is set, else `cpt` in `XDG_CACHE_HOME`, else `~/.cache/cpt`. Raises
+    `CptError` if none of them is set and this user has no home.
     """
-    given = os.environ.get("CPT_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(base) / "cpt"
+    if given := os.environ.get("CPT_CACHE"):
+        return Path(given)
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise CptError("CPT_CACHE must be set: this user has no home folder.") from error
+    return Path(base) / "cpt"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from cpt.cli.printing.output import echo
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
 from cpt.errors import CptError, Stopped, shortened
+from cpt.files import FULL
 from cpt.plugins.manager import Plugins, load_plugins
 from cpt.plugins.offers import Offers
 from cpt.plugins.registry import Registry
@@ -29,11 +31,13 @@ DISK = {
     errno.EACCES: CptError,
     errno.ENAMETOOLONG: CptError,
     errno.EPERM: CptError,
+    errno.ENOTDIR: CptError,
     errno.EROFS: CptError,
-    errno.EDQUOT: Stopped,
-    errno.ENOSPC: Stopped,
+    errno.EIO: Stopped,
+    **dict.fromkeys(FULL, Stopped),
 }
 """Errors of the disk, wherever they happen, that are the user's to fix."""
+FIX = "name another place, or change that one"
 
 
 SPINNING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
@@ -59,6 +63,7 @@ class Cli(click.Group):
             echo(f"cpt: {shortened(error.format_message())}", err=True)
             status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
+            _end_at_once()
             echo("cpt: interrupted; what was done is kept, the same command continues.", err=True)
             status = INTERRUPTED
         sys.exit(status if isinstance(status, int) else 0)
@@ -94,6 +99,12 @@ def _spin_briefly() -> None:
         os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
+def _end_at_once() -> None:
+    """Let another Ctrl-C end this process while it ends, without a traceback."""
+    with suppress(ValueError):  # this is not the main thread
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def _disk_errors() -> Iterator[None]:
     """Raise `CptError` for what only the user can fix; any other error is a bug, and stays."""
@@ -103,9 +114,9 @@ def _disk_errors() -> Iterator[None]:
         if error.errno not in DISK:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        raise DISK[error.errno](
-            f"{where}{error.strerror}; name another place, or change that one."
-        ) from error
+        full = error.errno in FULL
+        fix = "make room, and the same command goes on" if full else FIX
+        raise DISK[error.errno](f"{where}{error.strerror}; {fix}.") from error
 
 
 def _take_plugins(args: list[str]) -> tuple[list[str], list[str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +56,12 @@ class PipelineCommand(click.Command):
         """The flags of the components chosen so far, made once for each line."""
         if "flags" not in ctx.meta:
             registry, line = _registry(ctx), ctx.meta.get("line", {})
-            ctx.meta["folder"], ctx.meta["layers"] = _stacked(line, registry, self.default_preset)
+            above = _above(line)
+            folder = ctx.meta["folder"] = _folder(line, above, registry, self.default_preset)
+            recorded = ctx.meta["recorded"] = folder.options
+            ctx.meta["layers"] = config.stack(
+                [_run_yaml(folder.path, recorded), *above], registry, self.default_preset
+            )
             ctx.meta["flags"] = self._flags(ctx, registry, line)
         return [*ctx.meta["flags"], *super().get_params(ctx)]
 
@@ -89,25 +96,27 @@ def _registry(ctx: click.Context) -> Registry:
     return registry
 
 
-def _stacked(
-    line: Addresses, registry: Registry, default_preset: bool
-) -> tuple[Folder, list[Layer]]:
-    """The run folder, and all layers of values; the last is the command line itself."""
+def _above(line: Addresses) -> list[Layer]:
+    """The layers of values above the run folder's; the last is the command line itself."""
+    above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
+    return [config.read(Path(line["config"])), *above] if "config" in line else above
+
+
+def _folder(
+    line: Addresses, above: list[Layer], registry: Registry, default_preset: bool
+) -> Folder:
     from cpt.run.record.folder import Folder
 
-    above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
-    if "config" in line:
-        above.insert(0, config.read(Path(line["config"])))
     if "output" in line:
-        folder = Folder(Path(line["output"]))
-    else:
-        picked = config.merge(config.stack(above, registry, default_preset))
-        folder = Folder(_default_path(picked))
-    recorded = {
-        address: value for address, value in config.flatten(folder.options) if address not in ONCE
-    }
-    run_yaml = Layer(str(folder.path / "run.yaml"), recorded, recorded=True)
-    return folder, config.stack([run_yaml, *above], registry, default_preset)
+        return Folder(Path(line["output"]))
+    picked = config.merge(config.stack(above, registry, default_preset))
+    return Folder(_default_path(picked))
+
+
+def _run_yaml(path: Path, recorded: Mapping[str, Any]) -> Layer:
+    """What the run folder remembers, less the options that are for one command only."""
+    values = {name: value for name, value in config.flatten(recorded) if name not in ONCE}
+    return Layer(str(path / "run.yaml"), values, recorded=True)
 
 
 def _default_path(picked: Addresses) -> Path:
@@ -139,6 +148,26 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     keep_quiet()
     folder = run_folder(ctx)
     return Run(resolved, folder, registry, Events(registry.plugins, folder.path))
+
+
+@contextmanager
+def holding(ctx: click.Context, run: Run) -> Iterator[None]:
+    """The run folder for this command alone; whatever writes into it does so inside the block.
+
+    The other processes of a launch are under the lock of the main one.
+    """
+    from cpt.run.stage import is_main
+
+    if not is_main():
+        yield
+        return
+    with run.folder.held(f"`cpt {ctx.info_name}`"):
+        if run.folder.options != ctx.meta["recorded"]:
+            raise CptError(
+                f"{run.path}: another command changed its options while this one started; run "
+                "this one again."
+            )
+        yield
 
 
 def run_folder(ctx: click.Context) -> Folder:

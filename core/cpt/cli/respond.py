@@ -12,7 +12,7 @@ import attrs
 import click
 
 from cpt import paths
-from cpt.cli.command import DRY_RUN, PipelineCommand, prepare, run_folder
+from cpt.cli.command import DRY_RUN, PipelineCommand, holding, prepare, run_folder
 from cpt.cli.printing.estimates import print_estimates
 from cpt.cli.printing.output import echo, echo_lines, json_option, print_json, summed_up
 from cpt.cli.printing.summary import bill_lines
@@ -46,7 +46,8 @@ def _respond(
 
         print_estimates(estimate.estimate_responses(run), as_json)
     else:
-        _ask(run, as_json)
+        with holding(ctx, run):
+            _ask(run, as_json)
 
 
 def _ask(run: Run, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from cpt.cli.command import DRY_RUN, PipelineCommand, prepare
+from cpt.cli.command import DRY_RUN, PipelineCommand, holding, prepare
 from cpt.cli.printing.estimates import print_estimates
 from cpt.cli.printing.output import json_option, takes_json
 from cpt.cli.printing.summary import conclude
@@ -38,9 +38,10 @@ def pipeline_command(
         if dry_run:
             print_estimates(estimate.estimate(run), as_json)
             return
-        stages(run)
-        if is_main():
-            conclude(run.folder, as_json)
+        with holding(ctx, run):
+            stages(run)
+            if is_main():
+                conclude(run.folder, as_json)
 
     return PipelineCommand(
         name,
@@ -126,4 +127,5 @@ def report(output: Path, as_json: bool) -> None:
     folder = Folder(output)
     if not folder.record:
         raise CptError(f"--output {output}: there is no run in this folder.")
-    conclude(folder, as_json)
+    with folder.held("`cpt report`"):
+        conclude(folder, as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -78,18 +79,31 @@ def _do(stage: Stage, run: Run, inputs: Inputs) -> None:
         run.folder.undo(stage.name, stage.outputs)
     run.folder.begin(stage.name, inputs)
     began = time.perf_counter()
-    summary = _work(stage, run)
+    summary = _work(stage, run, inputs)
     seconds = time.perf_counter() - began
     run.folder.finish(stage.name, seconds, summary)
     run.events("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
 
 
-def _work(stage: Stage, run: Run) -> Summary:
+def _work(stage: Stage, run: Run, inputs: Inputs) -> Summary:
     try:
-        return stage.work(run)
+        summary = stage.work(run)
+        _refuse_changed_data(stage, run, inputs)
+        return summary
     except CptError:
-        run.folder.forget(stage.name, stage.leftovers)
+        with suppress(OSError):  # a disk is full: what is recorded binds nobody
+            run.folder.forget(stage.name, stage.leftovers)
         raise
+
+
+def _refuse_changed_data(stage: Stage, run: Run, inputs: Inputs) -> None:
+    """Raise `CptError` if what was read may not be what is recorded."""
+    for address, digest in stage.data_content(run).items():
+        if digest != inputs["content"].get(address):
+            raise CptError(
+                f"{address} {getattr(run.config, address)}: changed while it was read; the same "
+                "command reads it again."
+            )
 
 
 def _remaining(stages: Sequence[Stage], run: Run, inputs: Mapping[str, Inputs]) -> Sequence[Stage]:

@@ -98,8 +98,11 @@ class Stage:
 
     def content(self, run: Run) -> dict[str, str]:
         """Digests of the data, files, models and earlier artefacts that decide its result."""
-        data = {name: source_digest(*source) for name, source in self._data(run).items()}
-        return content(self._paths(run)) | known(data) | known(self.upstream(run))
+        return content(self._paths(run)) | self.data_content(run) | known(self.upstream(run))
+
+    def data_content(self, run: Run) -> dict[str, str]:
+        """Those of the data alone."""
+        return known({name: source_digest(*source) for name, source in self._data(run).items()})
 
     def options_inside(self, run: Run, places: Sequence[Path]) -> list[str]:
         """The addresses of options that name one of these files and folders, or what is in one."""

@@ -233,5 +233,15 @@ def _write(plan: Plan, trained: Trained, output: Path) -> None:
 
 
 def _read_summary(output: Path) -> Mapping[str, Any]:
-    summary: dict[str, Any] = json.loads((output / "training.json").read_text(encoding="utf-8"))
+    """The summary of a training that is done. Raises `CptError` if it is missing or damaged."""
+    path = output / "training.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        summary = None
+    if not isinstance(summary, dict):
+        raise CptError(
+            f"{path}: missing or damaged, though {output / 'model'} is there; put it back, or move "
+            "the model away: the training then goes on from its last checkpoint."
+        )
     return summary

@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cpt.files import json_text, write_text
+from cpt.files import disk_errors, json_text, write_text
 from cpt.roles import Loss
 from cpt.types import Batch
 
@@ -110,7 +110,7 @@ def _read(values: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line of metrics."""
-    with path.open("a", encoding="utf-8") as file:
+    with disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json_text(line) + "\n")
 
 

@@ -76,7 +76,8 @@ def begin(
 
     `report` is called as by `references`.
     """
-    resumed = checkpoint.latest(output / "checkpoints", plan.digest)
+    quiet = not accelerator.is_main_process
+    resumed = checkpoint.latest(output / "checkpoints", plan.digest, quiet=quiet)
     needed = "reference" in plan.loss.needs
     own = plan.reference == plan.folder
     values = None

@@ -23,15 +23,15 @@ def put(journal: Path) -> None:
 def take(journal: Path) -> bool:
     """Remove the mark; whether it was there and the file has not changed since.
 
-    Raises `CptError` if the file was emptied: it looks new, and all would be paid for again.
+    Raises `CptError` if it was emptied or deleted: a new one would have everything paid again.
     """
-    if _beside(journal).exists() and journal.exists() and not journal.stat().st_size:
+    if _beside(journal).exists() and not (journal.exists() and journal.stat().st_size):
         raise CptError(
-            f"{journal}: empty, but it held answers. Put the journal back, or remove this file to "
-            "ask everything again."
+            f"{journal}: {'empty' if journal.exists() else 'missing'}, but it held answers. Put "
+            f"the journal back, or remove {_beside(journal)} to ask everything again."
         )
     try:
-        intact = _beside(journal).read_text() == _state(journal)
+        intact = _beside(journal).read_bytes() == _state(journal).encode()
         _beside(journal).unlink()
     except OSError:
         return False

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import platform
 import re
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +25,7 @@ from cpt.errors import CptError
 from cpt.files import write_text
 from cpt.run.record.code import OWN, SHOWN
 from cpt.run.record.inputs import Inputs
+from cpt.run.record.lock import LOCK, UNFINISHED, held
 from cpt.run.record.shape import fault_of
 from cpt.yamls import read_yaml
 
@@ -65,13 +68,18 @@ class Folder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CptError(f"--output {self.path}: cannot be made ({error.strerror}).") from error
-        record = self.record
-        if not record and any(self.path.iterdir()):
-            raise CptError(
-                f"--output {self.path}: the folder holds something that is not a run; "
-                "choose another or empty it."
-            )
-        self._write({"stages": {}} | record | {"options": dict(options), **_versions()})
+        self._refuse_foreign()
+        self._write({"stages": {}} | self.record | {"options": dict(options), **_versions()})
+
+    @contextmanager
+    def held(self, who: str = "") -> Iterator[None]:
+        """Let no other command write here inside the block; see `cpt.run.record.lock.held`.
+
+        Raises `CptError` if another one does, or if something that is not a run is here.
+        """
+        self._refuse_foreign()
+        with held(self.path, who):
+            yield
 
     def differences(self, name: str, inputs: Inputs, leftovers: Sequence[str] = ()) -> list[str]:
         """The recorded inputs of a stage that are not these, as text for an error.
@@ -129,11 +137,23 @@ class Folder:
             del record["stages"][name]
         else:  # it keeps its place before the stages that use its result
             record["stages"][name] = {"state": "begun", "options": {}}
-        if not record["stages"] and len(list(self.path.iterdir())) == 1:
-            (self.path / "run.yaml").unlink()
-            self.path.rmdir()
-        else:
+        if record["stages"] or self._others({LOCK, "run.yaml"}):
             self._write(record)
+        else:
+            (self.path / "run.yaml").unlink()
+
+    def _refuse_foreign(self) -> None:
+        there = self._others({LOCK})  # first: another command may just be making its record
+        if there and not self.record:
+            raise CptError(
+                f"--output {self.path}: the folder holds something that is not a run; "
+                "choose another or empty it."
+            )
+
+    def _others(self, names: Set[str]) -> list[str]:
+        """What is in the folder, but for these."""
+        there = os.listdir(self.path) if self.path.is_dir() else []
+        return [name for name in there if name not in names and not UNFINISHED.fullmatch(name)]
 
     def _has(self, leftovers: Sequence[str]) -> bool:
         return any((self.path / name).exists() for name in leftovers)

@@ -13,7 +13,7 @@ import attrs
 from cpt.asking import in_order
 from cpt.data import Unusable, pairs_and_unusable, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped, during
-from cpt.files import clear, writing_lines
+from cpt.files import writing_lines
 from cpt.roles import Ask, Pairer
 from cpt.roles.returns import call, checked_pairs
 from cpt.run.asker import asker
@@ -148,8 +148,6 @@ async def _ask(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple
     total = run.folder.stage("prompts")["summary"]["prompts"]
     at_once, counts = run.config.asking.under_way, Counts()
     async with asker(run, "pairs", total) as ask:
-        for name in (PAIRS, OUTCOMES):
-            clear(run.path / name)  # only now: one process at a time holds the journal
         with writing_lines(run.path / OUTCOMES) as write_line:
             made = in_order(prompts, lambda prompt: pair_one(pairer, prompt, ask), at_once)
             async for kept, outcome in made:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from cpt.errors import CptError
-from cpt.files import sync
+from cpt.files import atomic_folder, disk_errors, unfinished
+
+log = logging.getLogger("cpt")
 
 STATE = "state.json"
+FIELDS = {"step", "digest", "sums", "files"}
+"""What a state holds."""
+NAME = re.compile(r"step-\d{8,}")
 
 # It warns whenever it writes tied weights once, which is right.
 logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
@@ -24,40 +31,50 @@ def save(accelerator: Any, folder: Path, step: int, state: Mapping[str, Any], ke
     """Write weights, optimizer, random numbers and `state`, and drop all but `keep` checkpoints.
 
     Every process calls this. A checkpoint appears under its name only when all of it is on disk.
+    Later ones are dropped too: this training did not go on from them, so they are damaged.
     """
     final = folder / f"step-{step:08d}"
-    temporary = folder / f".{final.name}.tmp"
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        (temporary / STATE).write_text(json.dumps({"step": step, **state}), encoding="utf-8")
-        shutil.rmtree(final, ignore_errors=True)
-        publish(temporary, final)
-        for old in _finished(folder)[:-keep]:
-            shutil.rmtree(old)
+    is_main = accelerator.is_main_process
+    with atomic_folder(final) if is_main else disk_errors(final):
+        accelerator.wait_for_everyone()
+        accelerator.save_state(str(unfinished(final)))
+        accelerator.wait_for_everyone()
+        if is_main:
+            _write_state(unfinished(final), {"step": step, **state})
+    if is_main:
+        finished = _finished(folder)
+        after = finished.index(final) + 1
+        for path in [*finished[: max(0, after - keep)], *finished[after:]]:
+            shutil.rmtree(path)
     accelerator.wait_for_everyone()
     return final
 
 
-def latest(folder: Path, digest: str) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint and its state; None if there is none.
+def latest(folder: Path, digest: str, *, quiet: bool = False) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that is not damaged, and its state; None if there are none at all.
 
-    Raises `CptError` if it belongs to a training with another `digest`.
+    Reports damaged ones, unless `quiet`. Raises `CptError` if all are damaged, or if it belongs
+    to a training with another `digest`.
     """
-    found = _finished(folder)
-    if not found:
-        return None
-    state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
-    if state["digest"] != digest:
+    damaged: list[Path] = []
+    for checkpoint in reversed(_finished(folder)):
+        state = _read_state(checkpoint)
+        if state and state["digest"] != digest:
+            raise CptError(
+                f"{checkpoint}: belongs to a training with other pairs, loss, model or options; "
+                "choose another --output, or delete it to start again."
+            )
+        if state and _is_whole(checkpoint, state["files"]):
+            if damaged and not quiet:
+                log.warning("%s; going on from %s", _described(damaged), checkpoint.name)
+            return checkpoint, state
+        damaged.append(checkpoint)
+    if damaged:
         raise CptError(
-            f"{found[-1]}: belongs to a training with other pairs, loss, model or options; "
-            "choose another --output, or delete it to start again."
+            f"{_described(damaged)}, and no other is left; put a copy back, or delete {folder} to "
+            "start the training again."
         )
-    return found[-1], state
+    return None
 
 
 def load(accelerator: Any, checkpoint: Path) -> None:
@@ -83,13 +100,46 @@ def _frozen(model: nn.Module) -> set[str]:
     }
 
 
-def publish(temporary: Path, final: Path) -> None:
-    """Give a written folder its name, once all that is in it is on the disk."""
-    for path in [*temporary.rglob("*"), temporary]:
-        sync(path)
-    temporary.rename(final)
-    sync(final.parent)
-
-
 def _finished(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
+    """The folders that have the name of a checkpoint, from the oldest."""
+    found = (path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
+    return sorted(path for path in found if path.is_dir())
+
+
+def _described(damaged: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in damaged)
+    return f"{damaged[0].parent}: {names} {'is' if len(damaged) == 1 else 'are'} damaged"
+
+
+def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write `state`, and what all other files must be like."""
+    files = {
+        str(path.relative_to(folder)): _stamp(path) for path in folder.rglob("*") if path.is_file()
+    }
+    (folder / STATE).write_text(json.dumps({**state, "files": files}), encoding="utf-8")
+
+
+def _read_state(checkpoint: Path) -> dict[str, Any] | None:
+    """What was written; None if it is not there or damaged."""
+    try:
+        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) and state.keys() >= FIELDS else None
+
+
+def _is_whole(checkpoint: Path, files: Any) -> bool:
+    """Whether every file is as it was written."""
+    try:
+        return all(_stamp(checkpoint / name) == stamp for name, stamp in files.items())
+    except (OSError, AttributeError):
+        return False
+
+
+def _stamp(file: Path) -> list[int]:
+    """The size and the CRC-32 of a file."""
+    size, checksum = 0, 0
+    with file.open("rb") as content:
+        while block := content.read(2**20):
+            size, checksum = size + len(block), zlib.crc32(block, checksum)
+    return [size, checksum]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor
 
 from cpt import derived
+from cpt.files import atomic_folder
 from cpt.training.data.tokens import special_ids
 from cpt.training.forward.loading import load_model, saved_dtype
 from cpt.training.output.card import model_card
-from cpt.training.output.checkpoint import publish
 from cpt.training.output.rounding import Stored, may_round, stored
 from cpt.training.plan import Plan
 
@@ -43,7 +42,8 @@ def collect(accelerator: Any, prepared: Any, output: Path) -> Trained:
     model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).model
     if hasattr(model, "merge_and_unload"):
         if accelerator.is_main_process:
-            _publish(output / "adapter", model.save_pretrained)
+            with atomic_folder(output / "adapter") as folder:
+                model.save_pretrained(folder)
         derived.untie(model)
         model = model.merge_and_unload()
     return Trained(
@@ -77,25 +77,13 @@ def export(
     model, dtype = trained.model, getattr(torch, how.dtype)
     weights = _cast(trained.sharded or model.state_dict(), dtype, _always_fp32(model))
     model.to(dtype)
-
-    def write(folder: Path) -> None:
+    with atomic_folder(output / "model") as folder:
         model.save_pretrained(folder, state_dict=weights)
         derived.copy_beside_weights(plan.folder, folder)
         derived.keep_config(plan.folder, folder, model, how.dtype)
         derived.keep_generation(plan.folder, folder, _stops(model.generation_config, plan))
         derived.keep_template(folder, plan.tokenizer.chat_template)
         (folder / "README.md").write_text(model_card(plan, metrics, how), encoding="utf-8")
-
-    _publish(output / "model", write)
-
-
-def _publish(final: Path, write: Callable[[Path], object]) -> None:
-    temporary = final.with_name(f".{final.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    write(temporary)
-    publish(temporary, final)
 
 
 def _stops(generation: Any, plan: Plan) -> int | list[int] | None:

@@ -49,18 +49,23 @@ class Store:
     """
 
     run: Path
-    cache: Path
+    cache: Path | None
+    """None if there is no folder for it."""
 
     def read(self, wanted: Iterable[bytes]) -> dict[bytes, AnswerLogps]:
         """The values that there are, by digest. Raises `CptError` for a damaged file."""
         found: dict[bytes, AnswerLogps] = {}
         for folder in (self.run, self.cache):
-            found |= _read_all(folder, set(wanted) - found.keys())
+            if folder:
+                found |= _read_all(folder, set(wanted) - found.keys())
         return found
 
     def add(self, values: Mapping[bytes, AnswerLogps]) -> None:
-        """Write values to the cache."""
-        _write(self.cache, values)
+        """Write values to the cache, or to the run where the cache cannot be written."""
+        try:
+            _write(self.cache or self.run, values)
+        except OSError:
+            _write(self.run, values)
 
     def keep(self, values: Mapping[bytes, AnswerLogps]) -> None:
         """Write values to the run, those that it does not have yet."""
@@ -70,7 +75,11 @@ class Store:
 
 def open_store(output: Path, digest: str) -> Store:
     """The store with a `store_digest`, for a run in the folder `output`."""
-    return Store(run=output / "reference" / digest, cache=cache_folder() / "reference" / digest)
+    try:
+        cache = cache_folder() / "reference" / digest
+    except CptError:
+        cache = None
+    return Store(run=output / "reference" / digest, cache=cache)
 
 
 def _write(folder: Path, values: Mapping[bytes, AnswerLogps]) -> None:
