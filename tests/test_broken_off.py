@@ -138,7 +138,7 @@ FULL = {
     "checkpoint": ("cpt.training.output.checkpoint.save", 0),
     "optimizer": ("cpt.training.output.checkpoint.save", 300_000),
     "export": ("cpt.training.output.export.export", 0),
-    "scores": ("cpt.run.steps.evaluation.changes", 0),
+    "scores": ("cpt.run.scores.write_scores", 0),
     "report": ("cpt.report.page.render", 0),
 }
 """What cannot be written any more, from the call of which function, beyond so many bytes."""
@@ -186,7 +186,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
 KILLED = {
     "pairs": "cpt.run.steps.pairing.pair_one",
     "export": "cpt.training.output.export.model_card",
-    "scores": "cpt.run.steps.evaluation.changes",
+    "scores": "cpt.run.scores.write_scores",
     "page": "cpt.report.page.render",
 }
 
