@@ -101,7 +101,7 @@ def _train(
         if note:
             with Path(note).open("a") as file:
                 file.write(f"{os.environ.get('RANK', '0')} {event}\n")
-        if (event, facts["step"]) == (where, step):
+        if (event, facts.get("step")) == (where, step):
             os.kill(os.getpid(), how)
 
     if where == "publish":
