@@ -14,6 +14,7 @@ from cpt.training.data.corpus import Corpus
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.types import Batch, Logps, Pair, TokenLogps
+from cpt.types.batch import PairFacts
 
 
 @attrs.frozen
@@ -129,16 +130,16 @@ def batch_of(
     device = flat.device
     logps = _logps(micro_batch.inputs, flat, reference, tokens="tokens" in loss.needs)
     rejected = torch.tensor(micro_batch.rejected, device=device)
-    pairs = [corpus.pairs[index] for index in micro_batch.pairs]
+    facts = [PairFacts.of(corpus.pairs[index]) for index in micro_batch.pairs]
     return Batch(
-        ids=tuple(pair.id for pair in pairs),
-        prompt_infos=tuple(pair.prompt.info for pair in pairs),
+        ids=tuple(fact.id for fact in facts),
+        prompt_infos=tuple(fact.prompt_info for fact in facts),
         chosen=logps.select(torch.tensor(micro_batch.chosen, device=device)),
         rejected=logps.select(rejected) if "rejected" in loss.needs else None,
-        tier=torch.tensor([pair.tier for pair in pairs], device=device),
-        margin=_values((pair.margin for pair in pairs), device),
-        chosen_score=_values((pair.chosen_score for pair in pairs), device),
-        rejected_score=_values((pair.rejected_score for pair in pairs), device),
+        tier=torch.tensor([fact.tier for fact in facts], device=device),
+        margin=_values((fact.margin for fact in facts), device),
+        chosen_score=_values((fact.chosen_score for fact in facts), device),
+        rejected_score=_values((fact.rejected_score for fact in facts), device),
         progress=progress,
         mismatched=mismatched,
     )
