@@ -220,7 +220,7 @@ def _write(plan: Plan, trained: Trained, output: Path) -> None:
     how = how_to_store(plan, trained)
     summary = {
         "pairs": plan.diagnosis.kept,
-        "dropped": plan.diagnosis.refused,
+        "dropped": plan.diagnosis.dropped,
         "noted": plan.diagnosis.noted,
         "steps": plan.steps,
         "weights": how.plain(),
