@@ -183,9 +183,9 @@ def _factor(step: int, steps: int, options: Training) -> float:
     if step < warmup:
         return (step + 1) / warmup
     left = (steps - step) / (steps - warmup)
-    if options.schedule == "linear":
+    if options.lr_schedule == "linear":
         return left
-    return (1 - math.cos(math.pi * left)) / 2 if options.schedule == "cosine" else 1.0
+    return (1 - math.cos(math.pi * left)) / 2 if options.lr_schedule == "cosine" else 1.0
 
 
 def _log(state: State, output: Path, seconds: float) -> dict[str, float]:

@@ -16,7 +16,7 @@ RESERVED = frozenset(
     | {"max_length", "return_assistant_tokens_mask", "tokenizer_kwargs"}
 )
 """Arguments of a chat template, and of what applies it, that are not the user's."""
-Schedule = Literal["linear", "cosine", "constant"]
+LrSchedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["fp32", "bf16"]
 ExportDtype = Literal["auto", "base", "fp32", "bf16", "fp16"]
 
@@ -27,7 +27,7 @@ class Training:
 
     learning_rate: float = attrs.field(default=1e-6, validator=gt(0.0))
     """Highest learning rate; with LoRA, about ten times as much is usual."""
-    schedule: Schedule = "linear"
+    lr_schedule: LrSchedule = "linear"
     """How the learning rate falls to zero after the warm-up, or that it stays."""
     warmup: float = attrs.field(default=0.1, validator=and_(ge(0.0), lt(1.0)))
     """Share of the steps over which the learning rate rises from zero."""
