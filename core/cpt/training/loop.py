@@ -118,7 +118,7 @@ def _step(state: State) -> float:
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     computed = _backward(state)
-    parameters = state.module.parameters()
+    parameters = state.wrapped_module.parameters()
     norm = float(accelerator.clip_grad_norm_(parameters, plan.options.max_grad_norm))
     _refuse_non_finite(state, computed, norm)
     state.optimizer.step()
@@ -131,8 +131,8 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
 
     Neither how the step is cut nor how many processes share it changes the gradient.
     """
-    plan, accelerator, layout = state.plan, state.accelerator, state.scorer.module.layout
-    batch, tokens = plan.order[state.done], state.scorer.tokens
+    plan, accelerator, layout = state.plan, state.accelerator, state.layout
+    batch, tokens = plan.order[state.done], state.max_tokens
     groups = group_by_prompt(batch, plan.corpus, plan.loss, tokens, layout)
     shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
     own = micro_batches(shares[accelerator.process_index], plan.corpus, tokens, layout)
@@ -146,7 +146,7 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
         counts = number < len(own)
         micro_batch = own[number] if counts else spare[0]
         last = number == count - 1
-        with nullcontext() if last else accelerator.no_sync(state.module):
+        with nullcontext() if last else accelerator.no_sync(state.wrapped_module):
             losses = weighted_losses(state, micro_batch, mismatched, counts=counts)
             # Processes average their gradients; the mean is over the pairs of all of them.
             accelerator.backward(losses.sum() * (counts * accelerator.num_processes / len(batch)))
@@ -207,7 +207,7 @@ def _finish(state: State, output: Path) -> Mapping[str, Any]:
     """Write `training.json`, then the model. Every process calls this."""
     accelerator = state.accelerator
     accelerator.wait_for_everyone()  # until the last line is written
-    trained = collect(accelerator, state.module, output)
+    trained = collect(accelerator, state.wrapped_module, output)
     if accelerator.is_main_process:
         _write(state.plan, trained, output)
     accelerator.wait_for_everyone()

@@ -22,7 +22,7 @@ def weighted_losses(
     plan, accelerator = state.plan, state.accelerator
     inputs = micro_batch.inputs.to(accelerator.device)
     with accelerator.autocast():
-        flat: Tensor = state.module(inputs)
+        flat: Tensor = state.wrapped_module(inputs)
     reference = _reference(state, micro_batch, flat)
 
     def batch_with(flat: Tensor) -> Batch:

@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState, PartialState
 
 from cpt.errors import CptError
 from cpt.training import metrics
+from cpt.training.data.packing import Layout
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.options import Training
@@ -37,9 +38,14 @@ class State:
 
     plan: Plan
     accelerator: Accelerator
-    module: Any
-    """The `SequenceLogps` as accelerate wrapped it."""
+    wrapped_module: Any
+    """The `SequenceLogps` that is trained, as accelerate wrapped it."""
+    layout: Layout
+    """How the model allows sequences to be arranged."""
+    max_tokens: int
+    """Most tokens in a micro-batch."""
     scorer: Scorer
+    """The same model, unwrapped and without gradient."""
     optimizer: Any
     references: References | None
     """None if the loss compares with none."""
@@ -85,7 +91,7 @@ def begin(
         values = _references_of_another(plan, accelerator, output, report)
     module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
-    prepared, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
+    wrapped, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
     if needed and own:
         with getattr(module.model, "disable_adapter", nullcontext)():
@@ -93,7 +99,9 @@ def begin(
     state = State(
         plan=plan,
         accelerator=accelerator,
-        module=prepared,
+        wrapped_module=wrapped,
+        layout=module.layout,
+        max_tokens=scorer.tokens,
         scorer=scorer,
         optimizer=optimizer,
         references=values,
