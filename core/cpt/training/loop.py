@@ -132,15 +132,15 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     Neither how the step is cut nor how many processes share it changes the gradient.
     """
     plan, accelerator, layout = state.plan, state.accelerator, state.layout
-    batch, tokens = plan.order[state.done], state.max_tokens
-    groups = group_by_prompt(batch, plan.corpus, plan.loss, tokens, layout)
+    batch, max_tokens = plan.order[state.done], state.max_tokens
+    groups = group_by_prompt(batch, plan.corpus, plan.loss, max_tokens, layout)
     shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
-    own = micro_batches(shares[accelerator.process_index], plan.corpus, tokens, layout)
+    own = micro_batches(shares[accelerator.process_index], plan.corpus, max_tokens, layout)
     mismatched = mismatched_logps(state)
     count = max_over_processes(accelerator, len(own))
     # All processes call the model equally often: one with fewer micro-batches computes the first
     # group of the step again, without counting it.
-    spare = micro_batches(groups[:1], plan.corpus, tokens, layout) if len(own) < count else []
+    spare = micro_batches(groups[:1], plan.corpus, max_tokens, layout) if len(own) < count else []
     computed = []
     for number in range(count):
         counts = number < len(own)

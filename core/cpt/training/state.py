@@ -101,7 +101,7 @@ def begin(
         accelerator=accelerator,
         wrapped_module=wrapped,
         layout=module.layout,
-        max_tokens=scorer.tokens,
+        max_tokens=scorer.max_tokens,
         scorer=scorer,
         optimizer=optimizer,
         references=values,
@@ -191,8 +191,8 @@ def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> Ref
 
 
 def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:
-    tokens = plan.options.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
-    return Scorer(accelerator=accelerator, module=module, tokens=tokens)
+    max_tokens = plan.options.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
+    return Scorer(accelerator=accelerator, module=module, max_tokens=max_tokens)
 
 
 def _optimizer(module: torch.nn.Module, options: Training) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cpt.training.data.inputs import ModelInputs, Segment
-from cpt.training.data.sequences import Tokens, TokenSequence
+from cpt.training.data.sequences import TokenIds, TokenSequence
 
 
 @attrs.frozen(kw_only=True)
@@ -38,10 +38,10 @@ Branches = list[tuple[int, list[int]]]
 """The prompts of a group: the sequence that has it, and the sequences that follow it."""
 
 
-def model_inputs(groups: Sequence[Group], tokens: int, layout: Layout) -> list[ModelInputs]:
-    """The inputs of as few calls as possible, of at most `tokens` tokens each, long ones first.
+def model_inputs(groups: Sequence[Group], max_tokens: int, layout: Layout) -> list[ModelInputs]:
+    """The inputs of as few calls as possible, of at most `max_tokens` tokens each, long ones first.
 
-    A group is never cut: one that is longer than `tokens` is alone. Sequences of one group that
+    A group is never cut: one that is longer than `max_tokens` is alone. Sequences of one group that
     have the same prompt may share it.
     """
     sizes = [_size(group, layout) for group in groups]
@@ -54,7 +54,7 @@ def model_inputs(groups: Sequence[Group], tokens: int, layout: Layout) -> list[M
         *(attrs.evolve(_padded((index,), [groups[index]], layout), alone=True) for index in alone),
         *(
             build(tuple(members), [groups[index] for index in members], layout)
-            for members in bins(together, sizes, groups, tokens)
+            for members in bins(together, sizes, groups, max_tokens)
         ),
     ]
 
@@ -103,7 +103,7 @@ def _size(group: Group, layout: Layout) -> int:
 
 
 def _packed_bins(
-    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], tokens: int
+    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], max_tokens: int
 ) -> list[list[int]]:
     bins: list[list[int]] = []
     free: list[int] = []
@@ -112,19 +112,19 @@ def _packed_bins(
         if fits is None:
             fits = len(bins)
             bins.append([])
-            free.append(tokens)
+            free.append(max_tokens)
         bins[fits].append(index)
         free[fits] -= sizes[index]
     return bins
 
 
 def _padded_bins(
-    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], tokens: int
+    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], max_tokens: int
 ) -> list[list[int]]:
     bins: list[list[int]] = []
     rows = longest = 0
     for index in order:
-        if not bins or (rows + len(groups[index])) * longest > tokens:
+        if not bins or (rows + len(groups[index])) * longest > max_tokens:
             bins.append([])
             rows, longest = 0, sizes[index]
         bins[-1].append(index)
@@ -134,10 +134,10 @@ def _padded_bins(
 
 def _packed(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -> ModelInputs:
     pieces: list[_Piece] = []
-    logits_indices: list[Tokens] = []
+    logits_indices: list[TokenIds] = []
     start = 0
     for group in groups:
-        predicted: dict[int, Tokens] = {}
+        predicted: dict[int, TokenIds] = {}
         for piece in _pieces(group, layout, start, len(pieces)):
             pieces.append(piece)
             predicted |= piece.logits_indices
@@ -155,10 +155,10 @@ def _packed(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -
 
 @attrs.frozen(eq=False)
 class _Piece:
-    ids: Tokens
-    positions: Tokens
+    ids: TokenIds
+    positions: TokenIds
     segment: Segment
-    logits_indices: dict[int, Tokens]
+    logits_indices: dict[int, TokenIds]
     """Where each answer that ends here is predicted, by its number in the group."""
 
 
@@ -209,5 +209,5 @@ def _inputs(members: tuple[int, ...], groups: Sequence[Group], **tensors: object
     return ModelInputs(groups=members, lengths=lengths, targets=_tensor(answers), **tensors)  # type: ignore[arg-type]
 
 
-def _tensor(pieces: Sequence[Tokens]) -> Tensor:
+def _tensor(pieces: Sequence[TokenIds]) -> Tensor:
     return torch.from_numpy(np.concatenate(pieces))
