@@ -34,8 +34,16 @@ class Layout:
 
 Group = Sequence[TokenSequence]
 """Sequences that are computed together: of a pair, or all answers to one prompt."""
-Branches = list[tuple[int, list[int]]]
-"""The prompts of a group: the sequence that has it, and the sequences that follow it."""
+
+
+@attrs.frozen
+class Branches:
+    """One prompt and the answers that follow it, as numbers of sequences in a group."""
+
+    prompt_of: int
+    """The sequence whose prompt is computed."""
+    answers_of: tuple[int, ...]
+    """The sequences whose answers follow that prompt; `prompt_of` is the first."""
 
 
 def model_inputs(groups: Sequence[Group], max_tokens: int, layout: Layout) -> list[ModelInputs]:
@@ -59,25 +67,25 @@ def model_inputs(groups: Sequence[Group], max_tokens: int, layout: Layout) -> li
     ]
 
 
-def branches(group: Group, layout: Layout) -> Branches:
+def branches(group: Group, layout: Layout) -> list[Branches]:
     """Which sequences of a group share a prompt: all with the same prompt, if that is cheaper."""
     same: dict[bytes, list[int]] = {}
     for index, sequence in enumerate(group):
         same.setdefault(sequence.prompt.tobytes(), []).append(index)
-    found: Branches = []
+    found: list[Branches] = []
     for members in same.values():
         if layout.shared and _sharing_pays([group[index] for index in members], layout):
-            found.append((members[0], members))
+            found.append(Branches(members[0], tuple(members)))
         else:
-            found += [(index, [index]) for index in members]
+            found += [Branches(index, (index,)) for index in members]
     return found
 
 
 def token_count(group: Group, layout: Layout) -> int:
     """Tokens of all sequences of a group, a prompt that they share counted once."""
     shared = sum(
-        (len(followers) - 1) * len(group[first].prompt)
-        for first, followers in branches(group, layout)
+        (len(branch.answers_of) - 1) * len(group[branch.prompt_of].prompt)
+        for branch in branches(group, layout)
     )
     return sum(sequence.input_length for sequence in group) - shared
 
@@ -164,22 +172,22 @@ class _Piece:
 
 def _pieces(group: Group, layout: Layout, start: int, number: int) -> Iterator[_Piece]:
     """The segments of a group, the first of which begins at token `start` as segment `number`."""
-    for first, followers in branches(group, layout):
-        prompt = group[first].prompt
-        if len(followers) == 1:
-            ids = np.concatenate([prompt, group[first].answer[:-1]])
+    for branch in branches(group, layout):
+        prompt = group[branch.prompt_of].prompt
+        if len(branch.answers_of) == 1:
+            ids = np.concatenate([prompt, group[branch.prompt_of].answer[:-1]])
             predicted = np.arange(start + len(prompt) - 1, start + len(ids))
-            yield _Piece(ids, np.arange(len(ids)), Segment(len(ids)), {first: predicted})
+            yield _Piece(ids, np.arange(len(ids)), Segment(len(ids)), {branch.prompt_of: predicted})
             start, number = start + len(ids), number + 1
             continue
         yield _Piece(prompt, np.arange(len(prompt)), Segment(len(prompt)), {})
         last, prefix = start + len(prompt) - 1, number
         start, number = start + len(prompt), number + 1
-        for follower in followers:
-            ids = group[follower].answer[:-1]
+        for index in branch.answers_of:
+            ids = group[index].answer[:-1]
             predicted = np.concatenate([[last], np.arange(start, start + len(ids))])
             positions = np.arange(len(prompt), len(prompt) + len(ids))
-            yield _Piece(ids, positions, Segment(len(ids), prefix), {follower: predicted})
+            yield _Piece(ids, positions, Segment(len(ids), prefix), {index: predicted})
             start, number = start + len(ids), number + 1
 
 
