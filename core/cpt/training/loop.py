@@ -140,16 +140,17 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     count = max_over_processes(accelerator, len(own))
     # All processes call the model equally often: one with fewer micro-batches computes the first
     # group of the step again, without counting it.
-    spare = micro_batches(groups[:1], plan.corpus, max_tokens, layout) if len(own) < count else []
+    filler = micro_batches(groups[:1], plan.corpus, max_tokens, layout) if len(own) < count else []
     computed = []
     for number in range(count):
-        counts = number < len(own)
-        micro_batch = own[number] if counts else spare[0]
+        is_filler = number >= len(own)
+        micro_batch = filler[0] if is_filler else own[number]
         last = number == count - 1
         with nullcontext() if last else accelerator.no_sync(state.wrapped_module):
-            losses = weighted_losses(state, micro_batch, mismatched, counts=counts)
+            losses = weighted_losses(state, micro_batch, mismatched, is_filler=is_filler)
             # Processes average their gradients; the mean is over the pairs of all of them.
-            accelerator.backward(losses.sum() * (counts * accelerator.num_processes / len(batch)))
+            share = 0.0 if is_filler else accelerator.num_processes / len(batch)
+            accelerator.backward(losses.sum() * share)
         computed.append((micro_batch, losses.detach()))
     return computed
 

@@ -70,10 +70,10 @@ class Scorer:
         """
         groups = list(_by_prompt(sequences, self.max_tokens, self.module.layout))
         calls = self._inputs([[sequences[index] for index in group] for group in groups])
-        spare = calls[:1] or self._inputs([[filler]])
+        filler_calls = calls[:1] or self._inputs([[filler]])
         scored: list[AnswerLogps | None] = [None] * len(sequences)
         for number in range(max_over_processes(self.accelerator, len(calls))):
-            flat = self._forward((calls[number : number + 1] or spare)[0])
+            flat = self._forward((calls[number : number + 1] or filler_calls)[0])
             if number < len(calls):
                 indices = [index for group in calls[number].groups for index in groups[group]]
                 ends = np.cumsum(calls[number].lengths)[:-1]
