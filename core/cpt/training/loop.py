@@ -135,16 +135,17 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     batch, max_tokens = plan.order[state.done], state.max_tokens
     groups = group_by_prompt(batch, plan.corpus, plan.loss, max_tokens, layout)
     shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
-    own = micro_batches(shares[accelerator.process_index], plan.corpus, max_tokens, layout)
+    local = micro_batches(shares[accelerator.process_index], plan.corpus, max_tokens, layout)
     mismatched = mismatched_logps(state)
-    count = max_over_processes(accelerator, len(own))
+    count = max_over_processes(accelerator, len(local))
     # All processes call the model equally often: one with fewer micro-batches computes the first
     # group of the step again, without counting it.
-    filler = micro_batches(groups[:1], plan.corpus, max_tokens, layout) if len(own) < count else []
+    repeated = groups[:1] if len(local) < count else []
+    filler = micro_batches(repeated, plan.corpus, max_tokens, layout)
     computed = []
     for number in range(count):
-        is_filler = number >= len(own)
-        micro_batch = filler[0] if is_filler else own[number]
+        is_filler = number >= len(local)
+        micro_batch = filler[0] if is_filler else local[number]
         last = number == count - 1
         with nullcontext() if last else accelerator.no_sync(state.wrapped_module):
             losses = weighted_losses(state, micro_batch, mismatched, is_filler=is_filler)

@@ -85,15 +85,15 @@ def begin(
     quiet = not accelerator.is_main_process
     resumed = checkpoint.latest(output / "checkpoints", plan.digest, quiet=quiet)
     needed = "reference" in plan.loss.needs
-    own = plan.reference == plan.folder
+    reference_is_start = plan.reference == plan.folder
     values = None
-    if needed and not own:
+    if needed and not reference_is_start:
         values = _references_of_another(plan, accelerator, output, report)
     module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
     wrapped, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
-    if needed and own:
+    if needed and reference_is_start:
         with getattr(module.model, "disable_adapter", nullcontext)():
             values = _references(plan, scorer, output, report)
     state = State(
