@@ -112,7 +112,7 @@ def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> 
 
 
 def _step(state: State) -> float:
-    """One optimizer step; returns the length of the gradient before it was shortened."""
+    """One optimizer step; returns the gradient norm before clipping."""
     plan, accelerator = state.plan, state.accelerator
     rate = plan.options.learning_rate * _factor(state.done, plan.steps, plan.options)
     for group in state.optimizer.param_groups:
