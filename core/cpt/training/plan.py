@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from cpt.files import atomic, json_text, write_text
 from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
-from cpt.training.checks import refuse_unknown_needs
+from cpt.training.checks import refuse_wrong_needs
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.findings import Diagnosis, refuse_none_left
 from cpt.training.data.prepare import prepare
@@ -81,7 +81,7 @@ def make_plan(
 
     A chat template that asks for the date is given `day`, or today.
     """
-    refuse_unknown_needs(loss)
+    refuse_wrong_needs(loss)
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
     options = within_positions(options, folder)
