@@ -21,11 +21,11 @@ class TokenLogps:
     """Log-probabilities token by token, padded to the longest response of the batch."""
 
     policy: Tensor
-    """Shape (pairs, time)."""
+    """Shape (pairs, seq_len)."""
     reference: Tensor | None = None
-    """Shape (pairs, time)."""
+    """Shape (pairs, seq_len)."""
     mask: Tensor
-    """True where a token belongs to the response. Shape (pairs, time)."""
+    """True where a token belongs to the response. Shape (pairs, seq_len)."""
 
     def select(self, pairs: slice | Tensor) -> TokenLogps:
         """Those of some of the pairs, given as a slice or as indices."""

@@ -195,17 +195,17 @@ def _padded(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -
     sequences = [sequence for group in groups for sequence in group]
     rows = [torch.from_numpy(np.concatenate([row.prompt, row.answer[:-1]])) for row in sequences]
     ids = pad_sequence(rows, batch_first=True)
-    time = ids.shape[1]
-    mask = torch.arange(time) < torch.tensor([row.input_length for row in sequences])[:, None]
+    seq_len = ids.shape[1]
+    mask = torch.arange(seq_len) < torch.tensor([row.input_length for row in sequences])[:, None]
     logits_indices = [
-        np.arange(row * time + len(sequence.prompt) - 1, row * time + sequence.input_length)
+        np.arange(row * seq_len + len(sequence.prompt) - 1, row * seq_len + sequence.input_length)
         for row, sequence in enumerate(sequences)
     ]
     return _inputs(
         members,
         groups,
         input_ids=ids,
-        position_ids=torch.arange(time).expand_as(ids),
+        position_ids=torch.arange(seq_len).expand_as(ids),
         logits_indices=_tensor(logits_indices),
         attention_mask=mask,
     )
