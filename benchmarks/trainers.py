@@ -130,7 +130,7 @@ def ours(task: Task, end: Connection) -> None:
         loss=_loss(task),
         options=Training(
             learning_rate=5e-6,
-            schedule="constant",
+            lr_schedule="constant",
             warmup=0.0,
             batch_size=task.batch,
             micro_tokens=task.micro_tokens,

@@ -12,7 +12,7 @@ import pytest
 from cpt import CptError
 from cpt.training.data import prepare as preparing
 from cpt.training.data.corpus import mismatch
-from cpt.training.data.findings import NOTED, REFUSED, refuse_none_left
+from cpt.training.data.findings import DROPPED, NOTED, refuse_none_left
 from cpt.training.data.prepare import examine, prepare
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.options import Training
@@ -31,8 +31,8 @@ def lengths(pair: Any) -> tuple[int, int, int]:
 
 def found(*pairs: Any, vocabulary: int | None = None, **options: Any) -> list[tuple[str, str]]:
     diagnosis = examine([GOOD, *pairs], TOKENIZER, Training(**options), vocabulary)
-    refused = sum(diagnosis.refused.values())
-    assert diagnosis.kept == diagnosis.pairs - refused == len(pairs) + 1 - refused
+    dropped = sum(diagnosis.dropped.values())
+    assert diagnosis.kept == diagnosis.pairs - dropped == len(pairs) + 1 - dropped
     return [(finding.pair, finding.problem) for finding in diagnosis.findings]
 
 
@@ -225,7 +225,7 @@ def test_every_sequence_is_known_by_its_digest() -> None:
 
 
 def test_every_problem_is_explained_once() -> None:
-    assert not REFUSED.keys() & NOTED.keys()
+    assert not DROPPED.keys() & NOTED.keys()
 
 
 @pytest.mark.parametrize("options", [{"max_prompt_length": 2048}, {"batch_size": 0}])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cpt.errors import BadData
 from cpt.training.data.inputs import ModelInputs
-from cpt.training.data.packing import Layout, branches, model_inputs
+from cpt.training.data.packing import Branches, Layout, branches, model_inputs
 from cpt.training.data.sequences import TokenSequence
 
 SHARED = Layout(packed=True, shared=True)
@@ -102,7 +102,7 @@ def test_an_answer_of_one_token_needs_nothing_but_the_prompt() -> None:
 
 def test_different_prompts_are_not_shared() -> None:
     sequences = [TokenSequence([1, 2], [3, 4]), TokenSequence([1, 5], [3, 4])]
-    assert branches(sequences, SHARED) == [(0, [0]), (1, [1])]
+    assert branches(sequences, SHARED) == [Branches(0, (0,)), Branches(1, (1,))]
 
 
 @pytest.mark.parametrize(("prompt", "shared"), [(2, False), (600, True)])

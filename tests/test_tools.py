@@ -70,11 +70,11 @@ def test_a_call_as_an_answer_is_trained() -> None:
     assert examine([pair], tokenizer, Training()).kept == 1
 
 
-def test_what_a_template_leaves_out_is_noted_in_a_prompt_and_refused_in_an_answer() -> None:
+def test_what_a_template_leaves_out_is_noted_in_a_prompt_and_drops_the_pair_in_an_answer() -> None:
     noted = examine([pair_of(*ASKED, tools=(TOOL,))], tiny.tokenizer(), Training())
     assert noted.noted == {"tools_left_out": 1}
-    refused = examine([pair_of(ASKED[0], tool_calls=(CALL,))], tiny.tokenizer(), Training())
-    (finding,) = refused.findings
+    dropped = examine([pair_of(ASKED[0], tool_calls=(CALL,))], tiny.tokenizer(), Training())
+    (finding,) = dropped.findings
     assert finding.problem == "template"
     assert finding.detail == "the chat template does not keep its tool calls"
 

@@ -155,18 +155,18 @@ def sigmoid_with(**members: Any) -> Loss:
     [
         (
             frozenset({"rejected", "refrence"}),
-            "Loss 'odd' needs 'refrence', which does not exist: "
-            "there are rejected, reference, tokens, mismatched.",
+            "Loss 'odd': `needs` has the unknown word 'refrence'. Did you mean 'reference'? "
+            "There are: rejected, reference, tokens, mismatched.",
         ),
         (
             ["rejected"],
-            "Loss 'odd' has a list as its `needs`: "
-            "it must be a frozenset, of rejected, reference, tokens, mismatched.",
+            "Loss 'odd': `needs` must be a set of words, as in frozenset({'rejected'}), "
+            "got ['rejected']",
         ),
         (
             "rejected",
-            "Loss 'odd' has a str as its `needs`: "
-            "it must be a frozenset, of rejected, reference, tokens, mismatched.",
+            "Loss 'odd': `needs` must be a set of words, as in frozenset({'rejected'}), "
+            "got 'rejected'",
         ),
     ],
 )

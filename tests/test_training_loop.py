@@ -578,7 +578,7 @@ def test_layers_are_compiled_as_a_whole_and_nothing_else_is() -> None:
 def test_the_learning_rate_rises_then_falls_and_is_never_zero(
     steps: int, warmup: float, schedule: Any
 ) -> None:
-    options = Training(warmup=warmup, schedule=schedule)
+    options = Training(warmup=warmup, lr_schedule=schedule)
     rates = [_factor(number, steps, options) for number in range(steps)]
     top = rates.index(max(rates))
     assert max(rates) == pytest.approx(1.0) and min(rates) > 0
@@ -589,7 +589,7 @@ def test_the_learning_rate_rises_then_falls_and_is_never_zero(
 
 def test_the_schedules_are_those_of_their_names() -> None:
     def factors(schedule: Any) -> list[float]:
-        options = Training(warmup=0.2, schedule=schedule)
+        options = Training(warmup=0.2, lr_schedule=schedule)
         return [round(_factor(number, 10, options), 4) for number in range(10)]
 
     assert factors("constant") == [0.5] + [1.0] * 9

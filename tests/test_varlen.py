@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cpt.training.data.inputs import Segment
-from cpt.training.forward import attention, varlen
+from cpt.training.forward import varlen
 from cpt.training.forward.attention import PackedSequence, packed_attention
 
 POSITIONAL = ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
@@ -89,7 +89,7 @@ def test_it_is_given_the_same_as_the_other_kernels(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(varlen, "varlen_attn", defined, raising=False)  # torch before 2.10
-        patch.setattr(attention, "usable", lambda *_: True)
+        patch.setattr(varlen, "usable", lambda *_: True)
         found, _ = packed_attention(
             *arguments,
             sliding_window=window,

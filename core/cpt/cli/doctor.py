@@ -19,7 +19,7 @@ MOST_SHOWN = 5
 def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) -> None:
     from cpt.data import Unusable, pairs_and_unusable
     from cpt.models import folder_of, load_tokenizer
-    from cpt.training.data.findings import NOTED, REFUSED, Finding
+    from cpt.training.data.findings import DROPPED, NOTED, Finding
     from cpt.training.data.prepare import examine
     from cpt.training.forward.loading import vocabulary, within_positions
 
@@ -43,8 +43,8 @@ def _doctor(ctx: click.Context, /, source: str, as_json: bool, **values: Any) ->
     for problem, count in report.counts.items():
         ids = [finding.pair for finding in report.findings if finding.problem == problem]
         more = ", ..." if count > MOST_SHOWN else ""
-        what = "dropped" if problem in REFUSED else "kept"
-        meaning = {**REFUSED, **NOTED}[problem]
+        what = "dropped" if problem in DROPPED else "kept"
+        meaning = {**DROPPED, **NOTED}[problem]
         echo(f"{count:>7} {what}: {problem} - {meaning}")
         named = ", ".join(shortened(name, LONGEST_NAME) for name in ids[:MOST_SHOWN])
         echo(f"{'':>16}{named}{more}")

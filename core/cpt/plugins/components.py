@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import attrs
 
 from cpt.plugins.hooks import check_hooks
-from cpt.roles import Component, Loss, Need, Observer
-
-NEEDS = get_args(Need)
+from cpt.roles import Component, Loss, Observer
+from cpt.roles.loss import problem_of_needs
 
 
 def check_component(cls: Any, base: type[Component], hook: str) -> None:
@@ -48,19 +46,8 @@ def _check_options(cls: type[Component]) -> None:
 
 
 def _check_needs(cls: type[Loss]) -> None:
-    needs = cls.needs
-    if not isinstance(needs, set | frozenset):
-        raise TypeError(
-            f"{_where(cls)}: `needs` must be a set of words, as in frozenset({{'rejected'}}), "
-            f"got {needs!r}"
-        )
-    for word in needs - set(NEEDS):
-        close = get_close_matches(str(word), NEEDS, n=1)
-        meant = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"{_where(cls)}: `needs` has the unknown word {word!r}.{meant} "
-            f"There are: {', '.join(NEEDS)}."
-        )
+    if problem := problem_of_needs(cls.needs):
+        raise ValueError(f"{_where(cls)}: {problem}")
 
 
 def _check_methods(cls: type[Observer]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import attrs
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 Need = Literal["rejected", "reference", "tokens", "mismatched"]
+NEEDS = get_args(Need)
 
 
 @attrs.frozen
@@ -47,3 +49,14 @@ class Loss(Component):
     def reward_scale(self) -> float:
         """What turns a log-ratio into a reward in the metrics: `beta` where there is one."""
         return float(getattr(self, "beta", 1.0))
+
+
+def problem_of_needs(needs: Any) -> str:
+    """What is wrong with the `needs` of a loss; empty if nothing is."""
+    if not isinstance(needs, set | frozenset):
+        return f"`needs` must be a set of words, as in frozenset({{'rejected'}}), got {needs!r}"
+    if unknown := sorted(needs - set(NEEDS), key=str):
+        close = get_close_matches(str(unknown[0]), NEEDS, n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        return f"`needs` has the unknown word {unknown[0]!r}.{meant} There are: {', '.join(NEEDS)}."
+    return ""

@@ -64,7 +64,7 @@ def fake_batch(
     pairs: int = 4,
     *,
     needs: Collection[Need] = ("rejected", "reference", "tokens", "mismatched"),
-    time: int = 6,
+    seq_len: int = 6,
     seed: int = 0,
     known: bool = True,
 ) -> Batch:
@@ -75,7 +75,7 @@ def fake_batch(
     import torch
 
     draw = torch.Generator().manual_seed(seed)
-    chosen, rejected, mismatched = (_side(pairs, time, needs, draw) for _ in range(3))
+    chosen, rejected, mismatched = (_side(pairs, seq_len, needs, draw) for _ in range(3))
     margin, better, worse = (
         torch.rand(pairs, generator=draw) if known else torch.full((pairs,), nan) for _ in range(3)
     )
@@ -93,13 +93,13 @@ def fake_batch(
     )
 
 
-def _side(pairs: int, time: int, needs: Collection[Need], draw: Generator) -> Logps:
+def _side(pairs: int, seq_len: int, needs: Collection[Need], draw: Generator) -> Logps:
     """Log-probabilities of one side: the leaf that wants gradients is token by token."""
     import torch
 
-    length = torch.randint(1, time + 1, (pairs,), generator=draw)
-    mask = torch.arange(time) < length.unsqueeze(1)
-    policy, reference = (-2.0 * torch.rand(pairs, time, generator=draw) * mask for _ in range(2))
+    length = torch.randint(1, seq_len + 1, (pairs,), generator=draw)
+    mask = torch.arange(seq_len) < length.unsqueeze(1)
+    policy, reference = (-2.0 * torch.rand(pairs, seq_len, generator=draw) * mask for _ in range(2))
     tokens = TokenLogps(
         policy=policy.requires_grad_(),
         reference=reference if "reference" in needs else None,

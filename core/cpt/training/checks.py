@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cpt.errors import CptError, during
-from cpt.roles import Loss, Need
+from cpt.roles import Loss
+from cpt.roles.loss import problem_of_needs
 from cpt.types import Batch
 
-NEEDS = get_args(Need)
 
-
-def refuse_unknown_needs(loss: Loss) -> None:
+def refuse_wrong_needs(loss: Loss) -> None:
     """Raise `CptError` if `loss.needs` is not a set of words that are known."""
-    needs: Any = loss.needs
-    if not isinstance(needs, frozenset | set):
-        raise CptError(
-            f"Loss {loss.name!r} has a {type(needs).__name__} as its `needs`: "
-            f"it must be a frozenset, of {', '.join(NEEDS)}."
-        )
-    if unknown := sorted(map(repr, needs - set(NEEDS))):
-        raise CptError(
-            f"Loss {loss.name!r} needs {', '.join(unknown)}, which does not exist: "
-            f"there are {', '.join(NEEDS)}."
-        )
+    if problem := problem_of_needs(loss.needs):
+        raise CptError(f"Loss {loss.name!r}: {problem}")
 
 
 def losses_of(loss: Loss, batch: Batch) -> Tensor:

@@ -112,13 +112,13 @@ def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> 
 
 
 def _step(state: State) -> float:
-    """One optimizer step; returns the length of the gradient before it was shortened."""
+    """One optimizer step; returns the gradient norm before clipping."""
     plan, accelerator = state.plan, state.accelerator
     rate = plan.options.learning_rate * _factor(state.done, plan.steps, plan.options)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     computed = _backward(state)
-    parameters = state.module.parameters()
+    parameters = state.wrapped_module.parameters()
     norm = float(accelerator.clip_grad_norm_(parameters, plan.options.max_grad_norm))
     _refuse_non_finite(state, computed, norm)
     state.optimizer.step()
@@ -131,25 +131,27 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
 
     Neither how the step is cut nor how many processes share it changes the gradient.
     """
-    plan, accelerator, layout = state.plan, state.accelerator, state.scorer.module.layout
-    batch, tokens = plan.order[state.done], state.scorer.tokens
-    groups = group_by_prompt(batch, plan.corpus, plan.loss, tokens, layout)
+    plan, accelerator, layout = state.plan, state.accelerator, state.layout
+    batch, max_tokens = plan.order[state.done], state.max_tokens
+    groups = group_by_prompt(batch, plan.corpus, plan.loss, max_tokens, layout)
     shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
-    own = micro_batches(shares[accelerator.process_index], plan.corpus, tokens, layout)
+    local = micro_batches(shares[accelerator.process_index], plan.corpus, max_tokens, layout)
     mismatched = mismatched_logps(state)
-    count = max_over_processes(accelerator, len(own))
+    count = max_over_processes(accelerator, len(local))
     # All processes call the model equally often: one with fewer micro-batches computes the first
     # group of the step again, without counting it.
-    spare = micro_batches(groups[:1], plan.corpus, tokens, layout) if len(own) < count else []
+    repeated = groups[:1] if len(local) < count else []
+    filler = micro_batches(repeated, plan.corpus, max_tokens, layout)
     computed = []
     for number in range(count):
-        counts = number < len(own)
-        micro_batch = own[number] if counts else spare[0]
+        is_filler = number >= len(local)
+        micro_batch = filler[0] if is_filler else local[number]
         last = number == count - 1
-        with nullcontext() if last else accelerator.no_sync(state.module):
-            losses = weighted_losses(state, micro_batch, mismatched, counts=counts)
+        with nullcontext() if last else accelerator.no_sync(state.wrapped_module):
+            losses = weighted_losses(state, micro_batch, mismatched, is_filler=is_filler)
             # Processes average their gradients; the mean is over the pairs of all of them.
-            accelerator.backward(losses.sum() * (counts * accelerator.num_processes / len(batch)))
+            share = 0.0 if is_filler else accelerator.num_processes / len(batch)
+            accelerator.backward(losses.sum() * share)
         computed.append((micro_batch, losses.detach()))
     return computed
 
@@ -183,9 +185,9 @@ def _factor(step: int, steps: int, options: Training) -> float:
     if step < warmup:
         return (step + 1) / warmup
     left = (steps - step) / (steps - warmup)
-    if options.schedule == "linear":
+    if options.lr_schedule == "linear":
         return left
-    return (1 - math.cos(math.pi * left)) / 2 if options.schedule == "cosine" else 1.0
+    return (1 - math.cos(math.pi * left)) / 2 if options.lr_schedule == "cosine" else 1.0
 
 
 def _log(state: State, output: Path, seconds: float) -> dict[str, float]:
@@ -207,7 +209,7 @@ def _finish(state: State, output: Path) -> Mapping[str, Any]:
     """Write `training.json`, then the model. Every process calls this."""
     accelerator = state.accelerator
     accelerator.wait_for_everyone()  # until the last line is written
-    trained = collect(accelerator, state.module, output)
+    trained = collect(accelerator, state.wrapped_module, output)
     if accelerator.is_main_process:
         _write(state.plan, trained, output)
     accelerator.wait_for_everyone()
@@ -220,7 +222,7 @@ def _write(plan: Plan, trained: Trained, output: Path) -> None:
     how = how_to_store(plan, trained)
     summary = {
         "pairs": plan.diagnosis.kept,
-        "dropped": plan.diagnosis.refused,
+        "dropped": plan.diagnosis.dropped,
         "noted": plan.diagnosis.noted,
         "steps": plan.steps,
         "weights": how.plain(),

@@ -16,13 +16,13 @@ LARGEST_ROUNDING = 0.2
 
 
 def weighted_losses(
-    state: State, micro_batch: MicroBatch, mismatched: Logps | None, *, counts: bool = True
+    state: State, micro_batch: MicroBatch, mismatched: Logps | None, *, is_filler: bool = False
 ) -> Tensor:
-    """The loss of each pair times its weight, metered if it `counts`. Shape (pairs,)."""
+    """The loss of each pair times its weight, metered unless it `is_filler`. Shape (pairs,)."""
     plan, accelerator = state.plan, state.accelerator
     inputs = micro_batch.inputs.to(accelerator.device)
     with accelerator.autocast():
-        flat: Tensor = state.module(inputs)
+        flat: Tensor = state.wrapped_module(inputs)
     reference = _reference(state, micro_batch, flat)
 
     def batch_with(flat: Tensor) -> Batch:
@@ -43,13 +43,14 @@ def weighted_losses(
     pairs = [plan.corpus.pairs[index] for index in micro_batch.pairs]
     losses = checks.losses_of(plan.loss, batch) * pair_weights(pairs, flat.device)
     values = metrics.per_pair(losses.detach(), batch, plan.loss) | _own_metrics(state, batch)
-    state.meter.add({name: numbers * counts for name, numbers in values.items()})
+    counted = not is_filler
+    state.meter.add({name: numbers * counted for name, numbers in values.items()})
     sequences = [plan.corpus.sequences[index] for index in micro_batch.sequences]
     state.meter.count(
-        pairs=counts * len(pairs),
-        tokens=counts * sum(sequence.input_length for sequence in sequences),
-        read=counts * inputs.tokens,
-        slots=counts * inputs.size,
+        pairs=counted * len(pairs),
+        tokens=counted * sum(sequence.input_length for sequence in sequences),
+        read=counted * inputs.tokens,
+        slots=counted * inputs.size,
     )
     return losses
 

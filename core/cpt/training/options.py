@@ -16,7 +16,7 @@ RESERVED = frozenset(
     | {"max_length", "return_assistant_tokens_mask", "tokenizer_kwargs"}
 )
 """Arguments of a chat template, and of what applies it, that are not the user's."""
-Schedule = Literal["linear", "cosine", "constant"]
+LrSchedule = Literal["linear", "cosine", "constant"]
 Precision = Literal["fp32", "bf16"]
 ExportDtype = Literal["auto", "base", "fp32", "bf16", "fp16"]
 
@@ -27,7 +27,7 @@ class Training:
 
     learning_rate: float = attrs.field(default=1e-6, validator=gt(0.0))
     """Highest learning rate; with LoRA, about ten times as much is usual."""
-    schedule: Schedule = "linear"
+    lr_schedule: LrSchedule = "linear"
     """How the learning rate falls to zero after the warm-up, or that it stays."""
     warmup: float = attrs.field(default=0.1, validator=and_(ge(0.0), lt(1.0)))
     """Share of the steps over which the learning rate rises from zero."""
@@ -38,15 +38,15 @@ class Training:
     micro_tokens: int | None = attrs.field(
         default=None, validator=optional(ge(1)), metadata=NOT_IDENTITY
     )
-    """Most tokens computed at once on a device: memory and speed; 8192, on a CPU 2048."""
+    """Tokens per forward pass (default 8192; 2048 on a CPU); fewer save memory."""
     weight_decay: float = attrs.field(default=0.0, validator=ge(0.0))
     """AdamW's decay of matrices; biases and norms are never decayed."""
     beta1: float = attrs.field(default=0.9, validator=and_(ge(0.0), lt(1.0)))
-    """AdamW's memory of the gradient."""
+    """AdamW's beta1."""
     beta2: float = attrs.field(default=0.999, validator=and_(ge(0.0), lt(1.0)))
-    """AdamW's memory of the squared gradient."""
+    """AdamW's beta2."""
     max_grad_norm: float = attrs.field(default=1.0, validator=gt(0.0))
-    """A gradient longer than this is shortened to it."""
+    """Gradients are clipped to this norm."""
     max_length: int = attrs.field(default=2048, validator=ge(2))
     """Most tokens in a prompt and one answer together, at most the model's own limit."""
     max_prompt_length: int | None = attrs.field(default=None, validator=optional(ge(1)))

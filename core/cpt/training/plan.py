@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from cpt.files import atomic, json_text, write_text
 from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
-from cpt.training.checks import refuse_unknown_needs
+from cpt.training.checks import refuse_wrong_needs
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.findings import Diagnosis, refuse_none_left
 from cpt.training.data.prepare import prepare
@@ -25,6 +25,7 @@ from cpt.training.forward.loading import vocabulary, within_positions
 from cpt.training.options import Training
 from cpt.training.order import order_of
 from cpt.types import Pair
+from cpt.types.batch import PairFacts
 
 DOCTOR = "doctor.json"
 THROUGH_DATA = frozenset(
@@ -80,7 +81,7 @@ def make_plan(
 
     A chat template that asks for the date is given `day`, or today.
     """
-    refuse_unknown_needs(loss)
+    refuse_wrong_needs(loss)
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
     options = within_positions(options, folder)
@@ -111,7 +112,7 @@ def make_plan(
 def digest_of(plan: Plan) -> str:
     """A digest of the models, the loss, the options, the sequences, their order and the pairs.
 
-    Of a pair all that a loss can read: see `Batch`.
+    Of a pair all that a loss sees (`PairFacts`), and its weight.
     """
     corpus = plan.corpus
     # A reference that is the starting model itself is exactly that at the first step; a copy of
@@ -126,12 +127,8 @@ def digest_of(plan: Plan) -> str:
         "sequences": _hash(corpus.digests),
         "sides": _hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()]),
         "order": plan.order,
-        "pairs": [
-            (pair.id, pair.tier, pair.margin, pair.chosen_score, pair.rejected_score)
-            for pair in corpus.pairs
-        ],
+        "pairs": [attrs.asdict(PairFacts.of(pair), recurse=False) for pair in corpus.pairs],
         "weights": [pair.weight for pair in corpus.pairs],
-        "prompt_infos": [pair.prompt.info for pair in corpus.pairs],
     }
     return _hash([json.dumps(parts, default=str, sort_keys=True).encode()])
 

@@ -15,6 +15,7 @@ from accelerate.state import AcceleratorState, PartialState
 
 from cpt.errors import CptError
 from cpt.training import metrics
+from cpt.training.data.packing import Layout
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.options import Training
@@ -37,9 +38,14 @@ class State:
 
     plan: Plan
     accelerator: Accelerator
-    module: Any
-    """The `SequenceLogps` as accelerate wrapped it."""
+    wrapped_module: Any
+    """The `SequenceLogps` that is trained, as accelerate wrapped it."""
+    layout: Layout
+    """How the model allows sequences to be arranged."""
+    max_tokens: int
+    """Most tokens in a micro-batch."""
     scorer: Scorer
+    """The same model, unwrapped and without gradient."""
     optimizer: Any
     references: References | None
     """None if the loss compares with none."""
@@ -79,21 +85,23 @@ def begin(
     quiet = not accelerator.is_main_process
     resumed = checkpoint.latest(output / "checkpoints", plan.digest, quiet=quiet)
     needed = "reference" in plan.loss.needs
-    own = plan.reference == plan.folder
+    reference_is_start = plan.reference == plan.folder
     values = None
-    if needed and not own:
+    if needed and not reference_is_start:
         values = _references_of_another(plan, accelerator, output, report)
     module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
-    prepared, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
+    wrapped, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
-    if needed and own:
+    if needed and reference_is_start:
         with getattr(module.model, "disable_adapter", nullcontext)():
             values = _references(plan, scorer, output, report)
     state = State(
         plan=plan,
         accelerator=accelerator,
-        module=prepared,
+        wrapped_module=wrapped,
+        layout=module.layout,
+        max_tokens=scorer.max_tokens,
         scorer=scorer,
         optimizer=optimizer,
         references=values,
@@ -183,8 +191,8 @@ def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> Ref
 
 
 def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:
-    tokens = plan.options.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
-    return Scorer(accelerator=accelerator, module=module, tokens=tokens)
+    max_tokens = plan.options.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
+    return Scorer(accelerator=accelerator, module=module, max_tokens=max_tokens)
 
 
 def _optimizer(module: torch.nn.Module, options: Training) -> torch.optim.Optimizer:

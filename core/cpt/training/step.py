@@ -14,6 +14,7 @@ from cpt.training.data.corpus import Corpus
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.types import Batch, Logps, Pair, TokenLogps
+from cpt.types.batch import PairFacts
 
 
 @attrs.frozen
@@ -42,11 +43,11 @@ class MicroBatch:
 
 
 def group_by_prompt(
-    pairs: Iterable[int], corpus: Corpus, loss: Loss, tokens: int, layout: Layout
+    pairs: Iterable[int], corpus: Corpus, loss: Loss, max_tokens: int, layout: Layout
 ) -> list[PromptGroup]:
     """Pairs by prompt, so that answers which several pairs share are computed once.
 
-    A group that would hold more than `tokens` is closed, and another one begun.
+    A group that would hold more than `max_tokens` is closed, and another one begun.
     """
     both = "rejected" in loss.needs
     unfinished: dict[int, PromptGroup] = {}
@@ -56,7 +57,7 @@ def group_by_prompt(
         sides = (int(corpus.chosen[pair]), *([int(corpus.rejected[pair])] if both else []))
         group = unfinished.get(prompt, PromptGroup((), ()))
         sequences = tuple(dict.fromkeys((*group.sequences, *sides)))
-        if group.pairs and _tokens(sequences, corpus, layout) > tokens:
+        if group.pairs and _tokens(sequences, corpus, layout) > max_tokens:
             finished.append(group)
             group, sequences = PromptGroup((), ()), tuple(dict.fromkeys(sides))
         unfinished[prompt] = PromptGroup((*group.pairs, pair), sequences)
@@ -80,13 +81,13 @@ def split_between_processes(
 
 
 def micro_batches(
-    groups: Sequence[PromptGroup], corpus: Corpus, tokens: int, layout: Layout
+    groups: Sequence[PromptGroup], corpus: Corpus, max_tokens: int, layout: Layout
 ) -> list[MicroBatch]:
-    """Cut groups into micro-batches of at most `tokens` tokens; no group is cut."""
+    """Cut groups into micro-batches of at most `max_tokens` tokens; no group is cut."""
     sequences = [[corpus.sequences[index] for index in group.sequences] for group in groups]
     return [
         _micro_batch(inputs, [groups[number] for number in inputs.groups], corpus)
-        for inputs in model_inputs(sequences, tokens, layout)
+        for inputs in model_inputs(sequences, max_tokens, layout)
     ]
 
 
@@ -127,18 +128,18 @@ def batch_of(
     `flat` and `reference` have shape (answer tokens,).
     """
     device = flat.device
-    logps = _logps(micro_batch.inputs, flat, reference, tokens="tokens" in loss.needs)
+    logps = _logps(micro_batch.inputs, flat, reference, with_tokens="tokens" in loss.needs)
     rejected = torch.tensor(micro_batch.rejected, device=device)
-    pairs = [corpus.pairs[index] for index in micro_batch.pairs]
+    facts = [PairFacts.of(corpus.pairs[index]) for index in micro_batch.pairs]
     return Batch(
-        ids=tuple(pair.id for pair in pairs),
-        prompt_infos=tuple(pair.prompt.info for pair in pairs),
+        ids=tuple(fact.id for fact in facts),
+        prompt_infos=tuple(fact.prompt_info for fact in facts),
         chosen=logps.select(torch.tensor(micro_batch.chosen, device=device)),
         rejected=logps.select(rejected) if "rejected" in loss.needs else None,
-        tier=torch.tensor([pair.tier for pair in pairs], device=device),
-        margin=_values((pair.margin for pair in pairs), device),
-        chosen_score=_values((pair.chosen_score for pair in pairs), device),
-        rejected_score=_values((pair.rejected_score for pair in pairs), device),
+        tier=torch.tensor([fact.tier for fact in facts], device=device),
+        margin=_values((fact.margin for fact in facts), device),
+        chosen_score=_values((fact.chosen_score for fact in facts), device),
+        rejected_score=_values((fact.rejected_score for fact in facts), device),
         progress=progress,
         mismatched=mismatched,
     )
@@ -149,13 +150,15 @@ def pair_weights(pairs: Iterable[Pair], device: torch.device) -> Tensor:
     return _values((pair.weight for pair in pairs), device)
 
 
-def _logps(inputs: ModelInputs, flat: Tensor, reference: Tensor | None, *, tokens: bool) -> Logps:
+def _logps(
+    inputs: ModelInputs, flat: Tensor, reference: Tensor | None, *, with_tokens: bool
+) -> Logps:
     """Log-probabilities of each sequence of a micro-batch."""
     return Logps(
         policy=inputs.sums(flat),
         length=torch.tensor(inputs.lengths, device=flat.device),
         reference=None if reference is None else inputs.sums(reference),
-        tokens=_token_logps(inputs, flat, reference) if tokens else None,
+        tokens=_token_logps(inputs, flat, reference) if with_tokens else None,
     )
 
 

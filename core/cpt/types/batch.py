@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from cpt.errors import CptError
+from cpt.types.pairs import Pair
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,11 +21,11 @@ class TokenLogps:
     """Log-probabilities token by token, padded to the longest response of the batch."""
 
     policy: Tensor
-    """Shape (pairs, time)."""
+    """Shape (pairs, seq_len)."""
     reference: Tensor | None = None
-    """Shape (pairs, time)."""
+    """Shape (pairs, seq_len)."""
     mask: Tensor
-    """True where a token belongs to the response. Shape (pairs, time)."""
+    """True where a token belongs to the response. Shape (pairs, seq_len)."""
 
     def select(self, pairs: slice | Tensor) -> TokenLogps:
         """Those of some of the pairs, given as a slice or as indices."""
@@ -70,6 +71,29 @@ class Logps:
             length=self.length[pairs],
             reference=None if self._reference is None else self._reference[pairs],
             tokens=None if self._tokens is None else self._tokens.select(pairs),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class PairFacts:
+    """All that a loss sees of a pair beside log-probabilities."""
+
+    id: str
+    prompt_info: Mapping[str, Any]
+    tier: int
+    margin: float | None
+    chosen_score: float | None
+    rejected_score: float | None
+
+    @classmethod
+    def of(cls, pair: Pair) -> PairFacts:
+        return cls(
+            id=pair.id,
+            prompt_info=pair.prompt.info,
+            tier=pair.tier,
+            margin=pair.margin,
+            chosen_score=pair.chosen_score,
+            rejected_score=pair.rejected_score,
         )
 
 

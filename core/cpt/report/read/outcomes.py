@@ -10,9 +10,9 @@ import attrs
 
 from cpt.files import read_json, read_lines
 from cpt.run.steps.pairing import KEPT
-from cpt.training.data.findings import NOTED, REFUSED
+from cpt.training.data.findings import DROPPED, NOTED
 
-MEANINGS = {**REFUSED, **NOTED}
+MEANINGS = {**DROPPED, **NOTED}
 """The meaning of core's own outcomes; those of a pairer come with a detail."""
 
 
@@ -49,7 +49,7 @@ class Funnel:
     made: Breakdown | None = None
     """Pairs that came from the pairer or from a file."""
     trained: Breakdown | None = None
-    """Kept pairs that training used or refused."""
+    """Kept pairs that training used or dropped."""
     noted: tuple[Count, ...] = ()
     """Problems of pairs that training used all the same."""
 

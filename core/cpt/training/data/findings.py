@@ -9,7 +9,7 @@ import attrs
 
 from cpt.errors import CptError
 
-REFUSED: Mapping[str, str] = {
+DROPPED: Mapping[str, str] = {
     "template": "the chat template refuses the conversation or loses the answer",
     "parts_early": "the two conversations part before their last answer",
     "empty": "a side has no text",
@@ -50,12 +50,12 @@ class Finding:
     pair: str
     """The pair's id."""
     problem: str
-    """A key of `REFUSED` or `NOTED`."""
+    """A key of `DROPPED` or `NOTED`."""
     detail: str = ""
 
     @property
-    def refused(self) -> bool:
-        return self.problem in REFUSED
+    def dropped(self) -> bool:
+        return self.problem in DROPPED
 
 
 @attrs.frozen(kw_only=True)
@@ -82,12 +82,12 @@ class Diagnosis:
     def counts(self) -> dict[str, int]:
         """Pairs by problem, those that were dropped first."""
         counted = Counter(finding.problem for finding in self.findings)
-        return {name: counted[name] for name in [*REFUSED, *NOTED] if counted[name]}
+        return {name: counted[name] for name in [*DROPPED, *NOTED] if counted[name]}
 
     @property
-    def refused(self) -> dict[str, int]:
+    def dropped(self) -> dict[str, int]:
         """Dropped pairs by reason."""
-        return {name: count for name, count in self.counts.items() if name in REFUSED}
+        return {name: count for name, count in self.counts.items() if name in DROPPED}
 
     @property
     def noted(self) -> dict[str, int]:
@@ -101,10 +101,10 @@ def refuse_none_left(diagnosis: Diagnosis) -> None:
         return
     if not diagnosis.pairs:
         raise CptError("There are no pairs to train on.")
-    counts = ", ".join(f"{name} {count}" for name, count in diagnosis.refused.items())
-    worst = max(diagnosis.refused, key=lambda name: diagnosis.refused[name])
+    counts = ", ".join(f"{name} {count}" for name, count in diagnosis.dropped.items())
+    worst = max(diagnosis.dropped, key=lambda name: diagnosis.dropped[name])
     first = next(finding for finding in diagnosis.findings if finding.problem == worst)
     raise CptError(
         f"None of the {diagnosis.pairs} pairs can be trained on ({counts}). {worst}: "
-        f"{REFUSED[worst]}; for example pair {first.pair}{first.detail and f' ({first.detail})'}."
+        f"{DROPPED[worst]}; for example pair {first.pair}{first.detail and f' ({first.detail})'}."
     )

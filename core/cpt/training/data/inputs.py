@@ -32,9 +32,9 @@ class ModelInputs:
     lengths: tuple[int, ...]
     """Answer tokens of each sequence. Shape (sequences,)."""
     input_ids: Tensor
-    """Shape (batch, time)."""
+    """Shape (batch, seq_len)."""
     position_ids: Tensor
-    """Shape (batch, time)."""
+    """Shape (batch, seq_len)."""
     logits_indices: Tensor
     """Where each answer token is predicted, in the flattened batch. Shape (answer tokens,)."""
     targets: Tensor
@@ -42,7 +42,7 @@ class ModelInputs:
     segments: tuple[Segment, ...] = ()
     """How packed inputs are divided; empty if they are padded."""
     attention_mask: Tensor | None = None
-    """True where padded inputs have a token; None if they are packed. Shape (batch, time)."""
+    """True where padded inputs have a token; None if they are packed. Shape (batch, seq_len)."""
     alone: bool = False
     """Every row must be computed in a call of its own: see `rows`."""
 
@@ -94,7 +94,7 @@ class ModelInputs:
         return torch.stack([answer.sum() for answer in torch.split(flat, list(self.lengths))])
 
     def padded(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Each answer in a row of its own, and a mask of it. Both of shape (sequences, time)."""
+        """Each answer in a row of its own, and a mask of it. Both of shape (sequences, seq_len)."""
         answers = pad_sequence(list(torch.split(flat, list(self.lengths))), batch_first=True)
         lengths = torch.tensor(self.lengths, device=flat.device)
         return answers, torch.arange(answers.shape[1], device=flat.device) < lengths[:, None]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cpt.training.data.inputs import ModelInputs, Segment
-from cpt.training.data.sequences import Tokens, TokenSequence
+from cpt.training.data.sequences import TokenIds, TokenSequence
 
 
 @attrs.frozen(kw_only=True)
@@ -34,14 +34,22 @@ class Layout:
 
 Group = Sequence[TokenSequence]
 """Sequences that are computed together: of a pair, or all answers to one prompt."""
-Branches = list[tuple[int, list[int]]]
-"""The prompts of a group: the sequence that has it, and the sequences that follow it."""
 
 
-def model_inputs(groups: Sequence[Group], tokens: int, layout: Layout) -> list[ModelInputs]:
-    """The inputs of as few calls as possible, of at most `tokens` tokens each, long ones first.
+@attrs.frozen
+class Branches:
+    """One prompt and the answers that follow it, as numbers of sequences in a group."""
 
-    A group is never cut: one that is longer than `tokens` is alone. Sequences of one group that
+    prompt_of: int
+    """The sequence whose prompt is computed."""
+    answers_of: tuple[int, ...]
+    """The sequences whose answers follow that prompt; `prompt_of` is the first."""
+
+
+def model_inputs(groups: Sequence[Group], max_tokens: int, layout: Layout) -> list[ModelInputs]:
+    """The inputs of as few calls as possible, of at most `max_tokens` tokens each, long ones first.
+
+    A group is never cut: one that is longer than `max_tokens` is alone. Sequences of one group that
     have the same prompt may share it.
     """
     sizes = [_size(group, layout) for group in groups]
@@ -54,30 +62,30 @@ def model_inputs(groups: Sequence[Group], tokens: int, layout: Layout) -> list[M
         *(attrs.evolve(_padded((index,), [groups[index]], layout), alone=True) for index in alone),
         *(
             build(tuple(members), [groups[index] for index in members], layout)
-            for members in bins(together, sizes, groups, tokens)
+            for members in bins(together, sizes, groups, max_tokens)
         ),
     ]
 
 
-def branches(group: Group, layout: Layout) -> Branches:
+def branches(group: Group, layout: Layout) -> list[Branches]:
     """Which sequences of a group share a prompt: all with the same prompt, if that is cheaper."""
     same: dict[bytes, list[int]] = {}
     for index, sequence in enumerate(group):
         same.setdefault(sequence.prompt.tobytes(), []).append(index)
-    found: Branches = []
+    found: list[Branches] = []
     for members in same.values():
         if layout.shared and _sharing_pays([group[index] for index in members], layout):
-            found.append((members[0], members))
+            found.append(Branches(members[0], tuple(members)))
         else:
-            found += [(index, [index]) for index in members]
+            found += [Branches(index, (index,)) for index in members]
     return found
 
 
 def token_count(group: Group, layout: Layout) -> int:
     """Tokens of all sequences of a group, a prompt that they share counted once."""
     shared = sum(
-        (len(followers) - 1) * len(group[first].prompt)
-        for first, followers in branches(group, layout)
+        (len(branch.answers_of) - 1) * len(group[branch.prompt_of].prompt)
+        for branch in branches(group, layout)
     )
     return sum(sequence.input_length for sequence in group) - shared
 
@@ -103,7 +111,7 @@ def _size(group: Group, layout: Layout) -> int:
 
 
 def _packed_bins(
-    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], tokens: int
+    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], max_tokens: int
 ) -> list[list[int]]:
     bins: list[list[int]] = []
     free: list[int] = []
@@ -112,19 +120,19 @@ def _packed_bins(
         if fits is None:
             fits = len(bins)
             bins.append([])
-            free.append(tokens)
+            free.append(max_tokens)
         bins[fits].append(index)
         free[fits] -= sizes[index]
     return bins
 
 
 def _padded_bins(
-    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], tokens: int
+    order: Sequence[int], sizes: Sequence[int], groups: Sequence[Group], max_tokens: int
 ) -> list[list[int]]:
     bins: list[list[int]] = []
     rows = longest = 0
     for index in order:
-        if not bins or (rows + len(groups[index])) * longest > tokens:
+        if not bins or (rows + len(groups[index])) * longest > max_tokens:
             bins.append([])
             rows, longest = 0, sizes[index]
         bins[-1].append(index)
@@ -134,10 +142,10 @@ def _padded_bins(
 
 def _packed(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -> ModelInputs:
     pieces: list[_Piece] = []
-    logits_indices: list[Tokens] = []
+    logits_indices: list[TokenIds] = []
     start = 0
     for group in groups:
-        predicted: dict[int, Tokens] = {}
+        predicted: dict[int, TokenIds] = {}
         for piece in _pieces(group, layout, start, len(pieces)):
             pieces.append(piece)
             predicted |= piece.logits_indices
@@ -155,31 +163,31 @@ def _packed(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -
 
 @attrs.frozen(eq=False)
 class _Piece:
-    ids: Tokens
-    positions: Tokens
+    ids: TokenIds
+    positions: TokenIds
     segment: Segment
-    logits_indices: dict[int, Tokens]
+    logits_indices: dict[int, TokenIds]
     """Where each answer that ends here is predicted, by its number in the group."""
 
 
 def _pieces(group: Group, layout: Layout, start: int, number: int) -> Iterator[_Piece]:
     """The segments of a group, the first of which begins at token `start` as segment `number`."""
-    for first, followers in branches(group, layout):
-        prompt = group[first].prompt
-        if len(followers) == 1:
-            ids = np.concatenate([prompt, group[first].answer[:-1]])
+    for branch in branches(group, layout):
+        prompt = group[branch.prompt_of].prompt
+        if len(branch.answers_of) == 1:
+            ids = np.concatenate([prompt, group[branch.prompt_of].answer[:-1]])
             predicted = np.arange(start + len(prompt) - 1, start + len(ids))
-            yield _Piece(ids, np.arange(len(ids)), Segment(len(ids)), {first: predicted})
+            yield _Piece(ids, np.arange(len(ids)), Segment(len(ids)), {branch.prompt_of: predicted})
             start, number = start + len(ids), number + 1
             continue
         yield _Piece(prompt, np.arange(len(prompt)), Segment(len(prompt)), {})
         last, prefix = start + len(prompt) - 1, number
         start, number = start + len(prompt), number + 1
-        for follower in followers:
-            ids = group[follower].answer[:-1]
+        for index in branch.answers_of:
+            ids = group[index].answer[:-1]
             predicted = np.concatenate([[last], np.arange(start, start + len(ids))])
             positions = np.arange(len(prompt), len(prompt) + len(ids))
-            yield _Piece(ids, positions, Segment(len(ids), prefix), {follower: predicted})
+            yield _Piece(ids, positions, Segment(len(ids), prefix), {index: predicted})
             start, number = start + len(ids), number + 1
 
 
@@ -187,17 +195,17 @@ def _padded(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -
     sequences = [sequence for group in groups for sequence in group]
     rows = [torch.from_numpy(np.concatenate([row.prompt, row.answer[:-1]])) for row in sequences]
     ids = pad_sequence(rows, batch_first=True)
-    time = ids.shape[1]
-    mask = torch.arange(time) < torch.tensor([row.input_length for row in sequences])[:, None]
+    seq_len = ids.shape[1]
+    mask = torch.arange(seq_len) < torch.tensor([row.input_length for row in sequences])[:, None]
     logits_indices = [
-        np.arange(row * time + len(sequence.prompt) - 1, row * time + sequence.input_length)
+        np.arange(row * seq_len + len(sequence.prompt) - 1, row * seq_len + sequence.input_length)
         for row, sequence in enumerate(sequences)
     ]
     return _inputs(
         members,
         groups,
         input_ids=ids,
-        position_ids=torch.arange(time).expand_as(ids),
+        position_ids=torch.arange(seq_len).expand_as(ids),
         logits_indices=_tensor(logits_indices),
         attention_mask=mask,
     )
@@ -209,5 +217,5 @@ def _inputs(members: tuple[int, ...], groups: Sequence[Group], **tensors: object
     return ModelInputs(groups=members, lengths=lengths, targets=_tensor(answers), **tensors)  # type: ignore[arg-type]
 
 
-def _tensor(pieces: Sequence[Tokens]) -> Tensor:
+def _tensor(pieces: Sequence[TokenIds]) -> Tensor:
     return torch.from_numpy(np.concatenate(pieces))

@@ -63,8 +63,8 @@ def _sides(
     pair: Pair, encoded: Encoded, options: Training, vocabulary: int | None
 ) -> tuple[TokenSequence, TokenSequence] | Finding:
     """The chosen and the rejected sequence, or the first reason not to train on the pair."""
-    if refusal := _refusal(pair, encoded, options):
-        return refusal
+    if finding := _why_dropped(pair, encoded, options):
+        return finding
     left = options.max_length - len(encoded.prompt)
     chosen = TokenSequence(encoded.prompt, encoded.chosen.ids[:left])
     rejected = TokenSequence(encoded.prompt, encoded.rejected.ids[:left])
@@ -76,7 +76,7 @@ def _sides(
     return chosen, rejected
 
 
-def _refusal(pair: Pair, encoded: Encoded, options: Training) -> Finding | None:
+def _why_dropped(pair: Pair, encoded: Encoded, options: Training) -> Finding | None:
     """The first reason, if any, that a pair cannot be trained on."""
     sides = (encoded.chosen, encoded.rejected)
     if problem := next((side.problem for side in sides if side.problem), ""):

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from cpt.errors import BadData
 
-Tokens = NDArray[np.int64]
+TokenIds = NDArray[np.int64]
+"""Shape (tokens,)."""
 
 
-def _tokens(values: Any) -> Tokens:
+def _token_ids(values: Any) -> TokenIds:
     return np.asarray(values, dtype=np.int64)
 
 
-def _not_empty(sequence: TokenSequence, field: attrs.Attribute[Tokens], tokens: Tokens) -> None:
-    if tokens.ndim != 1 or not len(tokens):
+def _not_empty(sequence: TokenSequence, field: attrs.Attribute[TokenIds], ids: TokenIds) -> None:
+    if ids.ndim != 1 or not len(ids):
         raise BadData(
             f"The {field.name} of a sequence needs at least one token, as a flat list of ids."
         )
@@ -29,9 +30,9 @@ def _not_empty(sequence: TokenSequence, field: attrs.Attribute[Tokens], tokens: 
 class TokenSequence:
     """A prompt and an answer to it, tokenised."""
 
-    prompt: Tokens = attrs.field(converter=_tokens, validator=_not_empty)
+    prompt: TokenIds = attrs.field(converter=_token_ids, validator=_not_empty)
     """Token ids that are conditioned on, never scored. Shape (prompt,)."""
-    answer: Tokens = attrs.field(converter=_tokens, validator=_not_empty)
+    answer: TokenIds = attrs.field(converter=_token_ids, validator=_not_empty)
     """Token ids that are scored, the end-of-sequence token included. Shape (answer,)."""
 
     @property
@@ -45,14 +46,14 @@ class TokenSequence:
         return digest_with(prompt_hash(self.prompt), self.answer)
 
 
-def prompt_hash(prompt: Tokens) -> hashlib.blake2b:
+def prompt_hash(prompt: TokenIds) -> hashlib.blake2b:
     """The hash of a prompt, which `digest_with` continues for each answer to it."""
     digest = hashlib.blake2b(len(prompt).to_bytes(8, "little"), digest_size=16)
     digest.update(prompt.tobytes())
     return digest
 
 
-def digest_with(prompt: hashlib.blake2b, answer: Tokens) -> bytes:
+def digest_with(prompt: hashlib.blake2b, answer: TokenIds) -> bytes:
     """The `TokenSequence.digest` of a prompt, given its `prompt_hash`, and an answer."""
     digest = prompt.copy()
     digest.update(answer.tobytes())

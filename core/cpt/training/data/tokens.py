@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from cpt.training.data.rendering import Continuation, Conversation, TemplateInputs, render
-from cpt.training.data.sequences import Tokens
+from cpt.training.data.sequences import TokenIds
 from cpt.types import Message, Pair
 
 AT_ONCE = 128
@@ -35,7 +35,7 @@ IDS_ALONE: Mapping[str, bool] = {
 class Answer:
     """One answer, as it follows its prompt."""
 
-    ids: Tokens
+    ids: TokenIds
     """All that follows the prompt, to the end of the turn. Empty if `problem` says why."""
     merged: bool = False
     """Its first characters and the prompt's last would have been one token."""
@@ -50,7 +50,7 @@ class Answer:
 class Encoded:
     """A pair as token ids."""
 
-    prompt: Tokens
+    prompt: TokenIds
     chosen: Answer
     rejected: Answer
     left_out: bool = False
@@ -108,7 +108,7 @@ def encode(
 class _EncodedPrompt:
     """A prompt, and the answers to it."""
 
-    prompt: Tokens
+    prompt: TokenIds
     answers: Mapping[Message, Answer]
     left_out: bool = False
 
@@ -237,4 +237,4 @@ def _backend(tokenizer: Any) -> Any | None:
     return tokenizer.backend_tokenizer
 
 
-_NOTHING: Tokens = np.empty(0, dtype=np.int64)
+_NOTHING: TokenIds = np.empty(0, dtype=np.int64)

@@ -16,8 +16,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from cpt.training.data.inputs import Segment
+from cpt.training.forward import varlen
 from cpt.training.forward.blockwise import blockwise_attention
-from cpt.training.forward.varlen import Varlen, usable
+from cpt.training.forward.varlen import Varlen
 
 NAME = "cpt_packed"
 """The name of this attention in transformers."""
@@ -41,7 +42,7 @@ class Extras:
     """What a model does to the scores and weights of its attention."""
 
     scaling: float | None
-    """What scores are multiplied by; by default one over the root of the width."""
+    """What scores are multiplied by; by default one over the root of head_dim."""
     dropout: float
     softcap: float | None
     """Scores are squashed into (-softcap, softcap) (Gemma)."""
@@ -89,10 +90,10 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attend within segments, as transformers' attention interface wants it.
 
-    `query` has shape (1, heads, time, width), `key` and `value` may have fewer heads, and `value`
-    another width. `s_aux` are the sinks: a score for each head that takes weight from all keys.
-    Returns shape (1, time, heads, width of `value`), contiguous. Without `cpt_packed` it is
-    ordinary attention under `attention_mask`.
+    `query` has shape (1, heads, seq_len, head_dim), `key` (1, kv_heads, seq_len, head_dim) and
+    `value` (1, kv_heads, seq_len, its own head_dim). `s_aux` are the sinks: a score for each head
+    that takes weight from all keys. Returns shape (1, seq_len, heads, head_dim of `value`),
+    contiguous. Without `cpt_packed` it is ordinary attention under `attention_mask`.
     """
     extras = Extras(scaling, dropout, softcap, s_aux)
     # Some layers do not pass on what they are called with.
@@ -101,7 +102,7 @@ def packed_attention(
         sliding_window = getattr(module, "sliding_window", None)
     if cpt_packed is None:
         return _plain(module, query, key, value, attention_mask, extras, kwargs)
-    if cpt_packed.varlen is not None and usable(query, value, dropout, softcap, s_aux):
+    if cpt_packed.varlen is not None and varlen.usable(query, value, dropout, softcap, s_aux):
         attended = cpt_packed.varlen.attend(query, key, value, scaling, sliding_window)
         return attended.transpose(1, 2).contiguous(), None
     lengths = [segment.length for segment in cpt_packed.segments]
@@ -117,13 +118,13 @@ def packed_attention(
 
 def _mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:
     """The keys that each query may see; None where they are its own past."""
-    queries, keys = query.shape[2], key.shape[2]
-    if queries == keys and (window is None or keys <= window):
+    q_len, kv_len = query.shape[2], key.shape[2]
+    if q_len == kv_len and (window is None or kv_len <= window):
         return None
-    here = torch.arange(keys - queries, keys, device=query.device)[:, None]
-    there = torch.arange(keys, device=query.device)
-    seen = there <= here
-    return seen if window is None else seen & (there > here - window)
+    q_idx = torch.arange(kv_len - q_len, kv_len, device=query.device)[:, None]
+    kv_idx = torch.arange(kv_len, device=query.device)
+    mask = kv_idx <= q_idx
+    return mask if window is None else mask & (kv_idx > q_idx - window)
 
 
 def _attend(

@@ -22,9 +22,9 @@ def blockwise_attention(
 ) -> Tensor:
     """Causal attention in which the last query sees all keys, or the last `window` of them.
 
-    `query` has shape (1, heads, queries, width), `key` and `value` (1, groups, keys, width) with
-    heads a multiple of groups and no fewer keys than queries; values may have a width of their own.
-    Returns the shape of `query` with the width of `value`.
+    `query` has shape (1, heads, q_len, head_dim), `key` and `value` (1, kv_heads, kv_len, head_dim)
+    with heads a multiple of kv_heads and kv_len at least q_len; values may have their own head_dim.
+    Returns the shape of `query` with the head_dim of `value`.
     """
     result: Tensor = _Blockwise.apply(query, key, value, scale, window)  # type: ignore[no-untyped-call]
     return result
@@ -36,9 +36,9 @@ class _Blockwise(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
     ) -> Tensor:
         attended = query.new_empty(*query.shape[:3], value.shape[3])
-        for block, seen in _blocks(query.shape[2], key.shape[2], window):
-            weights = _weights(query, key, block, seen, scale, window)
-            products = weights @ value[0, :, seen]
+        for block, visible in _blocks(query.shape[2], key.shape[2], window):
+            weights = _weights(query, key, block, visible, scale, window)
+            products = weights @ value[0, :, visible]
             attended[:, :, block] = products.view(attended[:, :, block].shape)
         ctx.save_for_backward(query, key, value, attended)
         ctx.scale, ctx.window = scale, window
@@ -51,48 +51,51 @@ class _Blockwise(torch.autograd.Function):
         query_grad = torch.empty_like(query, memory_format=torch.contiguous_format)
         key_grad, value_grad = (torch.zeros(tensor.shape) for tensor in (key, value))
         mean = (grad.float() * attended).sum(-1, keepdim=True)
-        for block, seen in _blocks(query.shape[2], key.shape[2], ctx.window):
-            weights = _weights(query, key, block, seen, ctx.scale, ctx.window)
+        for block, visible in _blocks(query.shape[2], key.shape[2], ctx.window):
+            weights = _weights(query, key, block, visible, ctx.scale, ctx.window)
             output_grad = _folded(grad, block, key)
-            value_grad[0, :, seen] += weights.transpose(1, 2) @ output_grad
-            scores_grad = (output_grad @ value[0, :, seen].transpose(1, 2)).float()
+            value_grad[0, :, visible] += weights.transpose(1, 2) @ output_grad
+            scores_grad = (output_grad @ value[0, :, visible].transpose(1, 2)).float()
             scores_grad.sub_(_folded(mean, block, key)).mul_(weights).mul_(ctx.scale)
             scores_grad = scores_grad.to(key.dtype)
-            query_grad[:, :, block] = (scores_grad @ key[0, :, seen]).view(
+            query_grad[:, :, block] = (scores_grad @ key[0, :, visible]).view(
                 query_grad[:, :, block].shape
             )
-            key_grad[0, :, seen] += scores_grad.transpose(1, 2) @ _folded(query, block, key)
+            key_grad[0, :, visible] += scores_grad.transpose(1, 2) @ _folded(query, block, key)
         return query_grad, key_grad.to(key.dtype), value_grad.to(value.dtype), None, None
 
 
-def _blocks(queries: int, keys: int, window: int | None) -> Iterator[tuple[slice, slice]]:
+def _blocks(q_len: int, kv_len: int, window: int | None) -> Iterator[tuple[slice, slice]]:
     """Each block of queries, and the keys that any of them may see."""
-    before = keys - queries
-    for start in range(0, queries, BLOCK):
-        stop = min(start + BLOCK, queries)
+    before = kv_len - q_len
+    for start in range(0, q_len, BLOCK):
+        stop = min(start + BLOCK, q_len)
         first = 0 if window is None else max(0, before + start + 1 - window)
         yield slice(start, stop), slice(first, before + stop)
 
 
 def _weights(
-    query: Tensor, key: Tensor, block: slice, seen: slice, scale: float, window: int | None
+    query: Tensor, key: Tensor, block: slice, visible: slice, scale: float, window: int | None
 ) -> Tensor:
-    """Attention weights of a block. Shape (groups, heads / groups * block, seen keys)."""
-    scores = (_folded(query, block, key) @ key[0, :, seen].transpose(1, 2)).float()
+    """Attention weights of a block. Shape (kv_heads, heads / kv_heads * block, visible keys)."""
+    scores = (_folded(query, block, key) @ key[0, :, visible].transpose(1, 2)).float()
     scores.mul_(scale)
     by_query = scores.view(key.shape[1], -1, block.stop - block.start, scores.shape[-1])
     # Only the latest keys can be in a query's future; a window can hide any of them.
-    first = seen.start if window is not None else seen.stop - by_query.shape[2]
-    there = torch.arange(first, seen.stop)
-    here = torch.arange(seen.stop - by_query.shape[2], seen.stop)[:, None]
-    hidden = there > here
+    first = visible.start if window is not None else visible.stop - by_query.shape[2]
+    kv_idx = torch.arange(first, visible.stop)
+    q_idx = torch.arange(visible.stop - by_query.shape[2], visible.stop)[:, None]
+    hidden = kv_idx > q_idx
     if window is not None:
-        hidden |= there <= here - window
-    by_query[..., first - seen.start :].masked_fill_(hidden, float("-inf"))
+        hidden |= kv_idx <= q_idx - window
+    by_query[..., first - visible.start :].masked_fill_(hidden, float("-inf"))
     torch.softmax(by_query, -1, out=by_query)
     return scores.to(query.dtype)
 
 
 def _folded(tensor: Tensor, block: slice, key: Tensor) -> Tensor:
-    """A block of heads that share keys, stacked. Shape (groups, heads / groups * block, width)."""
+    """A block of heads that share keys, stacked.
+
+    Shape (kv_heads, heads / kv_heads * block, head_dim).
+    """
     return tensor[:, :, block].reshape(key.shape[1], -1, tensor.shape[-1])

@@ -1,8 +1,12 @@
 """What a model allows, found by trying: a few rows are computed each way and compared.
 
-No list of architectures is ever complete. So each short cut is tried on the model, and used only
-if it gives the log-probabilities that the model itself gives for one row after another: token ids
+No list of architectures is ever complete. So each layout is tried on the model, and used only if
+it gives the log-probabilities that the model itself gives for one row after another: token ids
 alone, no padding. With several processes, all of them do what the first one found.
+
+Rows are computed outside the training's autocast, in the precision of the weights. Kernels that
+only bf16 selects (`varlen`, and `blockwise` where there is no mask) are therefore not tried on a
+model in fp32: tests compare them with plain attention.
 """
 
 from __future__ import annotations

@@ -56,12 +56,12 @@ class Varlen:
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        """Causal attention within segments. Shapes (1, heads, time, width), also of the result.
+        """Causal attention within segments. Shapes (1, heads, seq_len, head_dim), as is the result.
 
-        Values may be narrower than keys: the kernel knows one width, so zeros are put behind them.
+        Values may be narrower than keys: the kernel has one head_dim, so they are padded with 0.
         """
-        dtype, width = _dtype(query), value.shape[-1]
-        value = functional.pad(value, (0, key.shape[-1] - width))
+        dtype, value_dim = _dtype(query), value.shape[-1]
+        value = functional.pad(value, (0, key.shape[-1] - value_dim))
         queries, keys, values = (
             tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value)
         )
@@ -79,14 +79,14 @@ class Varlen:
             window_size=(-1 if window is None else window - 1, 0),
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        return attended[..., :width].transpose(0, 1)[None]
+        return attended[..., :value_dim].transpose(0, 1)[None]
 
 
 def usable(query: Tensor, value: Tensor, dropout: float, *extras: object) -> bool:
     """Whether the kernel can do it: on CUDA, in half precision, without dropout and `extras`."""
     half = _dtype(query) in (torch.float16, torch.bfloat16)
-    width = query.shape[-1]
-    fits = value.shape[-1] <= width <= 256 and width % 8 == 0
+    head_dim = query.shape[-1]
+    fits = value.shape[-1] <= head_dim <= 256 and head_dim % 8 == 0
     plain = not dropout and all(extra is None for extra in extras)
     return AVAILABLE and query.is_cuda and half and fits and plain
 

@@ -29,7 +29,7 @@ def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
         "tags": ["contrastive-post-training", plan.loss.name],
     }
     pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
-    dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.refused.items())
+    dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.dropped.items())
     names = [*map(_literal, pairers[:MOST_NAMED])]
     names += [f"{len(pairers) - MOST_NAMED} more"] if len(pairers) > MOST_NAMED else []
     made_by = f" made by {', '.join(names)}" if pairers else ""

@@ -52,7 +52,7 @@ class Scorer:
 
     accelerator: Any
     module: SequenceLogps
-    tokens: int
+    max_tokens: int
     """Most tokens in one call of the model."""
 
     @torch.no_grad()
@@ -68,12 +68,12 @@ class Scorer:
         Every process must call this. One that has fewer sequences scores `filler` as well, because
         a sharded model computes only when all processes call it.
         """
-        groups = list(_by_prompt(sequences, self.tokens, self.module.layout))
+        groups = list(_by_prompt(sequences, self.max_tokens, self.module.layout))
         calls = self._inputs([[sequences[index] for index in group] for group in groups])
-        spare = calls[:1] or self._inputs([[filler]])
+        filler_calls = calls[:1] or self._inputs([[filler]])
         scored: list[AnswerLogps | None] = [None] * len(sequences)
         for number in range(max_over_processes(self.accelerator, len(calls))):
-            flat = self._forward((calls[number : number + 1] or spare)[0])
+            flat = self._forward((calls[number : number + 1] or filler_calls)[0])
             if number < len(calls):
                 indices = [index for group in calls[number].groups for index in groups[group]]
                 ends = np.cumsum(calls[number].lengths)[:-1]
@@ -84,7 +84,7 @@ class Scorer:
         return [logps for logps in scored if logps is not None]
 
     def _inputs(self, groups: Sequence[Sequence[TokenSequence]]) -> list[ModelInputs]:
-        return model_inputs(groups, self.tokens, self.module.layout)
+        return model_inputs(groups, self.max_tokens, self.module.layout)
 
     def _forward(self, inputs: ModelInputs) -> Tensor:
         with self.accelerator.autocast():
@@ -183,15 +183,15 @@ def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]
 
 
 def _by_prompt(
-    sequences: Sequence[TokenSequence], tokens: int, layout: Layout
+    sequences: Sequence[TokenSequence], max_tokens: int, layout: Layout
 ) -> Iterator[list[int]]:
-    """Indices of the sequences of each prompt, no more than `tokens` together."""
+    """Indices of the sequences of each prompt, no more than `max_tokens` together."""
     groups: dict[bytes, list[int]] = {}
     for index, sequence in enumerate(sequences):
         prompt = sequence.prompt.tobytes()
         group = [*groups.get(prompt, []), index]
         members = [sequences[member] for member in group]
-        if len(group) > 1 and token_count(members, layout) > tokens:
+        if len(group) > 1 and token_count(members, layout) > max_tokens:
             yield groups[prompt]
             group = [index]
         groups[prompt] = group
