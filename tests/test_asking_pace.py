@@ -110,7 +110,7 @@ def test_the_halt_ends_all_that_wait() -> None:
         tasks = [asyncio.create_task(ask()) for _ in range(3)]
         tasks.append(asyncio.create_task(stop.sleep(1e6)))
         await asyncio.sleep(1)
-        stop.throw(Stopped("enough"))
+        stop.set(Stopped("enough"))
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     ended = in_no_time(wait())

@@ -154,5 +154,5 @@ class Dispatcher:
         except (Overloaded, Unreachable) as error:
             raise GivenUp(error) from None
         except Denied as error:
-            self._stop.throw(CptError(f"{service.name}:{service.author}: {error}"))
+            self._stop.set(CptError(f"{service.name}:{service.author}: {error}"))
             raise self._stop.error or error from None

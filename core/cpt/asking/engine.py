@@ -93,7 +93,7 @@ class Asker:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, Exception):
-            self._stop.throw(error)
+            self._stop.set(error)
         while self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._exit.aclose()

@@ -41,7 +41,7 @@ class Throttle:
 
         Every `enter` is followed by a `leave`.
         """
-        self._stop.check()
+        self._stop.raise_if_set()
         waiter: asyncio.Future[float] = self._loop.create_future()
         if again:
             self._waiting.appendleft(waiter)

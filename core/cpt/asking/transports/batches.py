@@ -104,7 +104,7 @@ class _Queue:
 
     async def answer(self, request: Request) -> Paid:
         """What comes of a request, in whichever batch."""
-        self._sender.stop.check()
+        self._sender.stop.raise_if_set()
         if request.key not in self._waiters:
             self._waiters.add(request.key)
             if not self.covers(request):

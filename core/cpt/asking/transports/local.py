@@ -39,7 +39,7 @@ class Batcher:
 
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         """The answer, once a batch with this prompt in it is done."""
-        self._stop.check()
+        self._stop.raise_if_set()
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(prompt, sample, answer))
         if self._worker is None or self._worker.done():
@@ -52,7 +52,7 @@ class Batcher:
             batch = self._next()
             self._stats.in_flight += len(batch)
             try:
-                self._stop.check()
+                self._stop.raise_if_set()
                 await self._answer(batch)
             except Exception as error:
                 for request in batch:
