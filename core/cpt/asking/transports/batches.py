@@ -19,7 +19,7 @@ from cpt.asking.keeper import Keeper
 from cpt.asking.options import Asking
 from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_follower import Follower
-from cpt.asking.transports.batch_log import Batch, BatchLog
+from cpt.asking.transports.batch_log import BatchLog, ProviderBatch
 from cpt.asking.transports.batch_sender import Sender
 from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.batch_waiters import Waiters
@@ -29,7 +29,7 @@ from cpt.service.batch import BatchService
 log = logging.getLogger("cpt")
 
 
-class Batches:
+class ProviderBatches:
     """Answers requests by their providers' batch endpoints."""
 
     def __init__(
@@ -81,7 +81,7 @@ class _Queue:
     """One responder's requests on their way: to the sender, the follower, and back if they fail."""
 
     def __init__(
-        self, sender: Sender, follower: Follower, waiters: Waiters, earlier: Sequence[Batch]
+        self, sender: Sender, follower: Follower, waiters: Waiters, earlier: Sequence[ProviderBatch]
     ) -> None:
         self._sender = sender
         self._follower = follower
@@ -131,7 +131,7 @@ class _Queue:
         for batch in self._sender.batches():
             self._spawn(self._submit(batch))
 
-    async def _submit(self, batch: Batch) -> None:
+    async def _submit(self, batch: ProviderBatch) -> None:
         try:
             self._follow([await self._sender.submit(batch)])
         except Unreachable as error:
@@ -139,7 +139,7 @@ class _Queue:
         except (Overloaded, Rejected) as error:
             await self._refused(batch.requests, error)
 
-    async def _look_for(self, batch: Batch, error: AskError) -> None:
+    async def _look_for(self, batch: ProviderBatch, error: AskError) -> None:
         log.warning("a batch could not be sent (%s); looking whether it arrived", error)
         await self._sender.stop.sleep(self._sender.timing.poll)
         found = await self._sender.find(batch)
@@ -147,12 +147,12 @@ class _Queue:
         if not found:
             self._again(batch.requests, error)
 
-    def _follow(self, batches: Sequence[Batch]) -> None:
+    def _follow(self, batches: Sequence[ProviderBatch]) -> None:
         for batch in batches:
             self._follower.covered.update(request.key for request in batch.requests)
             self._spawn(self._see_through(batch))
 
-    async def _see_through(self, batch: Batch) -> None:
+    async def _see_through(self, batch: ProviderBatch) -> None:
         """From being at the provider to asking again what it did not answer."""
         errors = await self._follower.follow(batch)
         held, self._held = self._held, []

@@ -26,7 +26,7 @@ class _Waiting:
         return sum(len(turn.content) for turn in self.prompt.messages)
 
 
-class Batcher:
+class LocalQueue:
     """Collects the requests to one local model while it is busy with earlier ones."""
 
     def __init__(self, responder: Local, threads: Executor, stop: Stop, stats: Stats) -> None:
