@@ -126,7 +126,7 @@ class Endpoint:
         return response
 
     def _succeed(self, began: float) -> None:
-        self.throttle.accept(began)
+        self.throttle.accepted(began)
         self._answered, self._failing_since, self._failures = True, None, 0
 
     def _learn(self, usage: Usage) -> None:
@@ -149,13 +149,13 @@ class Endpoint:
             )
             self._stop.raise_if_set()
         elif isinstance(error, Overloaded):
-            self.throttle.refuse(began, error.retry_after)
+            self.throttle.overloaded(began, error.retry_after)
             self._check_wait(error.retry_after or 0.0, error)
             self._lose_patience(error)
         else:
             self._failures += 1
             if self._failures >= DEAD:
-                self.throttle.refuse(began, None)
+                self.throttle.overloaded(began, None)
             self._lose_patience(error)
 
     def _count_refusal(self, error: Rejected) -> None:
