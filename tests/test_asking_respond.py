@@ -21,7 +21,7 @@ from cpt.asking.progress import Progress
 from cpt.asking.stats import Stats
 from cpt.data import read_responses
 from cpt.errors import Stopped
-from cpt.run.steps.respond import _at_once, respond
+from cpt.run.stages.respond import _at_once, respond
 
 from .asked import Scripted, prompt, prompts
 

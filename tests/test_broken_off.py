@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from cpt.run.record.folder import Folder
-from cpt.run.steps import pairing
+from cpt.run.stages import pairing
 from cpt.training.metrics import TIMING
 
 from . import tiny
@@ -129,9 +129,9 @@ def unfinished(run: Path) -> list[str]:
 
 FULL = {
     "run.yaml": ("cpt.run.record.folder.write_text", 0),
-    "prompts": ("cpt.run.steps.pairing.write_prompts", 0),
+    "prompts": ("cpt.run.stages.pairing.write_prompts", 0),
     "journal": ("cpt.asking.journal.clean_close.take", 0),
-    "pairs": ("cpt.run.steps.pairing.pair_one", 0),
+    "pairs": ("cpt.run.stages.pairing.pair_one", 0),
     "doctor.json": ("cpt.training.plan.write_plan", 0),
     "references": ("cpt.training.reference.scoring.references", 0),
     "metrics": ("cpt.training.metrics.append", 0),
@@ -184,7 +184,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
 
 
 KILLED = {
-    "pairs": "cpt.run.steps.pairing.pair_one",
+    "pairs": "cpt.run.stages.pairing.pair_one",
     "export": "cpt.training.output.export.model_card",
     "scores": "cpt.run.scores.write_scores",
     "page": "cpt.report.page.render",

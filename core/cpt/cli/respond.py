@@ -54,7 +54,7 @@ def _ask(run: Run, as_json: bool) -> None:
     from cpt.config import options
     from cpt.data import read_prompts
     from cpt.run.stage import needed
-    from cpt.run.steps.respond import respond
+    from cpt.run.stages.respond import respond
 
     responder = needed(run, "responder")
     source = paths.resolve(needed(run, "prompts"))

@@ -14,7 +14,7 @@ from cpt.run.execute import check_unchanged, execute
 from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import content_of, digest_of_plain, known
 from cpt.run.stage import Run, Stage, Summary, needed
-from cpt.run.steps import evaluation, pairing, training
+from cpt.run.stages import evaluation, pairing, training
 
 
 def _content(run: Run, *files: str) -> dict[str, str | None]:
