@@ -53,11 +53,11 @@ def _respond(
 def _ask(run: Run, as_json: bool) -> None:
     from cpt.config import options
     from cpt.data import read_prompts
-    from cpt.run.stage import needed
+    from cpt.run.stage import require_option
     from cpt.run.stages.respond import respond
 
-    responder = needed(run, "responder")
-    source = paths.resolve(needed(run, "prompts"))
+    responder = require_option(run, "responder")
+    source = paths.resolve(require_option(run, "prompts"))
     responder.check()
     limit = run.config.limit
     # Counted first: a broken row is found before anything is paid, and the time left is known.
@@ -112,10 +112,10 @@ def _journal(path: Path) -> Path:
 def _print_why(run: Run, prompt_id: str, as_json: bool) -> None:
     from cpt.asking.journal.queries import why
     from cpt.data import read_prompts
-    from cpt.run.stage import needed
+    from cpt.run.stage import require_option
 
-    responder = needed(run, "responder")
-    source = needed(run, "prompts")
+    responder = require_option(run, "responder")
+    source = require_option(run, "prompts")
     for prompt in read_prompts(paths.resolve(source)):
         if prompt.id == prompt_id:
             samples = range(run.config.samples)

@@ -17,7 +17,7 @@ from cpt.files import writing_lines
 from cpt.roles import Ask, Pairer
 from cpt.roles.returns import call, checked_pairs
 from cpt.run.asker import asker
-from cpt.run.stage import Run, Summary, needed
+from cpt.run.stage import Run, Summary, require_option
 from cpt.types import Pair, Prompt
 
 KEPT = "kept"
@@ -101,13 +101,13 @@ def _with_own_ids(made: Iterable[Pair | NoPair]) -> Iterator[Pair | NoPair]:
 
 def read_in(run: Run) -> Summary:
     """Stage `prompts`: whatever the source, the same table in the folder."""
-    prompts = islice(read_prompts(needed(run, "prompts")), run.config.limit)
+    prompts = islice(read_prompts(require_option(run, "prompts")), run.config.limit)
     return {"prompts": write_prompts(run.path / "prompts.parquet", prompts)}
 
 
 def take(run: Run) -> Summary:
     """Stage `pairs` with `--pairs`: the given pairs, the unsound ones counted and left out."""
-    source = needed(run, "pairs")
+    source = require_option(run, "pairs")
     kept, dropped = 0, Counter[str]()
     with writing_pairs(run.path / PAIRS) as write:
         for pair in pairs_and_unusable(source):
@@ -125,7 +125,7 @@ def take(run: Run) -> Summary:
 
 def make(run: Run) -> Summary:
     """Stage `pairs`: ask, pair, and keep the outcome of every prompt in `outcomes.jsonl`."""
-    return asyncio.run(_make(run, needed(run, "pairer")))
+    return asyncio.run(_make(run, require_option(run, "pairer")))
 
 
 async def _make(run: Run, pairer: Pairer) -> Summary:
