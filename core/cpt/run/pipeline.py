@@ -124,7 +124,7 @@ PROMPTS = Stage(
     options=("prompts", "limit"),
     sources={"prompts": "prompts"},
     ready=lambda run: require_option(run, "prompts"),
-    work=pairing.read_in,
+    work=pairing.import_prompts,
     outputs=("prompts.parquet",),
 )
 PAIRS = Stage(
@@ -133,7 +133,7 @@ PAIRS = Stage(
     options=("pairer",),
     upstream=lambda run: _digests(run, "prompts.parquet"),
     ready=lambda run: require_option(run, "pairer"),
-    work=pairing.make,
+    work=pairing.make_pairs,
     outputs=("pairs.parquet", "outcomes.jsonl"),
 )
 GIVEN_PAIRS = Stage(
@@ -141,7 +141,7 @@ GIVEN_PAIRS = Stage(
     title="making the pairs",
     options=("pairs",),
     sources={"pairs": "pairs"},
-    work=pairing.take,
+    work=pairing.import_pairs,
     outputs=("pairs.parquet", "outcomes.jsonl"),
 )
 MODEL = Stage(

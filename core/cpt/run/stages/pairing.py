@@ -99,13 +99,13 @@ def _with_own_ids(made: Iterable[Pair | NoPair]) -> Iterator[Pair | NoPair]:
         yield pair if count == 1 else attrs.evolve(pair, id=f"{pair.id}#{count}")
 
 
-def read_in(run: Run) -> Summary:
+def import_prompts(run: Run) -> Summary:
     """Stage `prompts`: whatever the source, the same table in the folder."""
     prompts = islice(read_prompts(require_option(run, "prompts")), run.config.limit)
     return {"prompts": write_prompts(run.path / "prompts.parquet", prompts)}
 
 
-def take(run: Run) -> Summary:
+def import_pairs(run: Run) -> Summary:
     """Stage `pairs` with `--pairs`: the given pairs, the unsound ones counted and left out."""
     source = require_option(run, "pairs")
     kept, dropped = 0, Counter[str]()
@@ -123,14 +123,14 @@ def take(run: Run) -> Summary:
     return {"pairs": kept, "dropped": dict(dropped)}
 
 
-def make(run: Run) -> Summary:
+def make_pairs(run: Run) -> Summary:
     """Stage `pairs`: ask, pair, and keep the outcome of every prompt in `outcomes.jsonl`."""
-    return asyncio.run(_make(run, require_option(run, "pairer")))
+    return asyncio.run(_make_pairs(run, require_option(run, "pairer")))
 
 
-async def _make(run: Run, pairer: Pairer) -> Summary:
+async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
     with writing_pairs(run.path / PAIRS) as write:
-        counts, unfinished = await _ask(run, pairer, write)
+        counts, unfinished = await _pair_all(run, pairer, write)
         if over := counts.outcomes["over_budget"]:
             raise Stopped(
                 f"{run.path}: the budget is used up with {over} of "
@@ -142,7 +142,7 @@ async def _make(run: Run, pairer: Pairer) -> Summary:
     return counts.plain() | ({"unfinished": unfinished} if unfinished else {})
 
 
-async def _ask(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple[Counts, int]:
+async def _pair_all(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple[Counts, int]:
     """Pair every prompt, in order, and write what comes of it; also how many are unfinished."""
     prompts = read_prompts(run.path / "prompts.parquet", checked=True)
     total = run.folder.stage("prompts")["summary"]["prompts"]
