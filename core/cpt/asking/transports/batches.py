@@ -182,7 +182,7 @@ class _Queue:
             [
                 request
                 for request in requests
-                if not self.covers(request) and self._waiters.again(request, error)
+                if not self.covers(request) and self._waiters.count_error(request, error)
             ]
         )
 
