@@ -57,7 +57,7 @@ class Dispatcher:
         if self._batches and isinstance(responder, BatchService):
             with self._explained(responder):
                 # What an earlier run put in a batch is not paid for again, whatever this one says.
-                if self._options.batch or await self._batches.hold(responder, request):
+                if self._options.batch or await self._batches.is_in_batch(responder, request):
                     return await self._ask_in_batch(self._batches, responder, prompt, request)
         return await self._ask_service(endpoint, responder, prompt, request)
 

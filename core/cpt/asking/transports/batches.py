@@ -51,9 +51,9 @@ class ProviderBatches:
         """The answer, durable already. Raises the error that the request was given up with."""
         return await (await self._queue_of(responder)).answer(request)
 
-    async def hold(self, responder: BatchService, request: Request) -> bool:
+    async def is_in_batch(self, responder: BatchService, request: Request) -> bool:
         """Whether a request is in a batch at the provider, paid for or about to be."""
-        return (await self._queue_of(responder)).covers(request)
+        return (await self._queue_of(responder)).is_in_batch(request)
 
     async def close(self) -> None:
         """Stop looking; what is at a provider stays there for the next run."""
@@ -87,7 +87,7 @@ class _Queue:
         self._follower = follower
         self._waiters = waiters
         self._earlier = earlier
-        self._held: list[Request] = []
+        self._postponed: list[Request] = []
         """Refused while the provider was full."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._beginning: asyncio.Task[None] | None = None
@@ -98,7 +98,7 @@ class _Queue:
             self._beginning = asyncio.create_task(self._resume())
         await asyncio.shield(self._beginning)
 
-    def covers(self, request: Request) -> bool:
+    def is_in_batch(self, request: Request) -> bool:
         """Whether it is in a batch at the provider."""
         return self._follower.covered[request.key] > 0
 
@@ -107,7 +107,7 @@ class _Queue:
         self._sender.stop.raise_if_set()
         if request.key not in self._waiters:
             self._waiters.add(request.key)
-            if not self.covers(request):
+            if not self.is_in_batch(request):
                 self._enqueue([request])
         return await self._waiters.wait(request.key)
 
@@ -155,8 +155,8 @@ class _Queue:
     async def _see_through(self, batch: ProviderBatch) -> None:
         """From being at the provider to asking again what it did not answer."""
         errors = await self._follower.follow(batch)
-        held, self._held = self._held, []
-        self._enqueue(held)
+        postponed, self._postponed = self._postponed, []
+        self._enqueue(postponed)
         failed = [request for request in batch.requests if request.key in errors]
         if failed and all(isinstance(error, Overloaded) for error in errors.values()):
             return await self._refused(failed, errors[failed[0].key])
@@ -168,7 +168,7 @@ class _Queue:
         log.warning("a batch of %d was refused (%s)", len(requests), error)
         if isinstance(error, Overloaded) and self._follower.covered.total():
             # What is at the provider fills its queue: there is room when some of that has ended.
-            self._held += requests
+            self._postponed += requests
             return
         await self._sender.stop.sleep(self._sender.timing.poll)
         if len(requests) == 1:
@@ -182,7 +182,7 @@ class _Queue:
             [
                 request
                 for request in requests
-                if not self.covers(request) and self._waiters.count_error(request, error)
+                if not self.is_in_batch(request) and self._waiters.count_error(request, error)
             ]
         )
 
