@@ -111,7 +111,7 @@ class Asker:
         flight = self._flights.get(request.key)
         if flight is None:
             if kept := self._find(journal, request):
-                self.stats.found += 1
+                self.stats.from_journal += 1
                 if kept.response.outcome is Outcome.ANSWERED:
                     self._dispatcher.trust(responder)
                 return kept

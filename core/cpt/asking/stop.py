@@ -90,7 +90,7 @@ def interruptible(stop: Stop, in_flight: Callable[[], int]) -> Iterator[None]:
             os._exit(Interrupted.exit_code)
         click.echo(
             f"\nStopping: {in_flight()} answers in flight are awaited and kept. "
-            "Press again to leave at once.",
+            "Press Ctrl-C again to quit.",
             err=True,
         )
         stop.set(Interrupted("Stopped. Run the same command again to go on: all answers are kept."))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 UNFINISHED = 1
 """Exit status if some prompt has no final outcome yet."""
 
+LABELS = {"from_journal": "from the journal"}
+"""Counts that a line names otherwise than JSON does."""
+
 
 @click.pass_context
 def _respond(
@@ -83,9 +86,10 @@ def _ask(run: Run, as_json: bool) -> None:
 
 
 def _print_outcomes(summary: Mapping[str, Any]) -> None:
-    echo(summed_up({name: count for name, count in summary.items() if name != "reasons"}))
+    named = {LABELS.get(name, name): count for name, count in summary.items() if name != "reasons"}
+    echo(summed_up(named))
     for outcome, why in summary["reasons"].items():
-        echo(f"{outcome}, for one: {why}")
+        echo(f"{outcome}, for example: {why}")
 
 
 def _print_status(path: Path, as_json: bool) -> None:

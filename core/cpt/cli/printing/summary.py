@@ -169,4 +169,4 @@ def _names_of_dropped(folder: Folder) -> Iterator[str]:
 
 
 def _for_one(detail: str) -> str:
-    return f"; for one: {textwrap.shorten(detail, WIDEST_DETAIL)}" if detail else ""
+    return f"; for example: {textwrap.shorten(detail, WIDEST_DETAIL)}" if detail else ""

@@ -177,7 +177,7 @@ class Counts:
 
     @property
     def why_none(self) -> str:
-        first = f"; for one: {self.first}" if self.first else ""
+        first = f"; for example: {self.first}" if self.first else ""
         return f"{_listed(self.outcomes)}{first}" if self.outcomes else "no prompt"
 
     def plain(self) -> dict[str, Any]:
