@@ -139,7 +139,7 @@ FULL = {
     "optimizer": ("cpt.training.output.checkpoint.save", 300_000),
     "export": ("cpt.training.output.export.export", 0),
     "scores": ("cpt.run.scores.write_scores", 0),
-    "report": ("cpt.report.page.render", 0),
+    "report": ("cpt.report.html.render", 0),
 }
 """What cannot be written any more, from the call of which function, beyond so many bytes."""
 
@@ -165,7 +165,7 @@ INTERRUPTED = {
     "a second time, in a checkpoint": ["cpt.training.loop._factor", SAVE],
     "in the export": ["cpt.training.output.export.model_card"],
     "in the references": ["cpt.training.reference.store._write"],
-    "while the page is written": ["cpt.report.page.render"],
+    "while the report is written": ["cpt.report.html.render"],
 }
 
 
@@ -187,7 +187,7 @@ KILLED = {
     "pairs": "cpt.run.stages.pairing.pair_one",
     "export": "cpt.training.output.export.model_card",
     "scores": "cpt.run.scores.write_scores",
-    "page": "cpt.report.page.render",
+    "report": "cpt.report.html.render",
 }
 
 
