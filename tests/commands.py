@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 
 LOADED = (
-    *("cpt.cli", "cpt.report.page", "cpt.report.read.run", "cpt.run.pipeline", "cpt.run.estimate"),
+    *("cpt.cli", "cpt.report.html", "cpt.report.read.run", "cpt.run.pipeline", "cpt.run.estimate"),
     *("cpt.training.loop", "datasets", "pyarrow.json", "rich.table", "rich.progress"),
     *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
     *("transformers.models.llama.modeling_llama", "transformers.tokenization_utils_tokenizers"),

@@ -129,7 +129,7 @@ async def test_the_second_ctrl_c_leaves_at_once_and_loses_nothing_journaled(
         await until(server, lambda books: books["happened"].get("hanging", 0) > hanging, process)
         process.send_signal(signal.SIGINT)
         assert process.stderr
-        while b"Press again to leave at once" not in await process.stderr.readline():
+        while b"Press Ctrl-C again to quit" not in await process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
         code, _, _ = await finished(process)
@@ -200,7 +200,7 @@ def test_what_a_person_is_told(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists() and server.ledger()["received"] == {}
         said = told()
         assert said.startswith("responses 3, outcomes (") and "rejected 1" in said
-        assert "rejected, for one: prompt 1: HTTP 400: this prompt is too long" in said
+        assert "rejected, for example: prompt 1: HTTP 400: this prompt is too long" in said
         assert "reasons" not in said
         assert told("--why", "2").startswith("It is there: answered by m, 20")
         first, second = json.loads(told("--why", "2", "--samples", "2", "--json"))

@@ -68,4 +68,4 @@ async def test_what_was_answered_before_a_crash_is_not_asked_again(tmp_path: Pat
     again.go.set()
     async with Asker(tmp_path / "journal.sqlite", progress=False) as ask:
         await asyncio.gather(*(ask(again, prompt) for prompt in prompts(3)))
-        assert ask.stats.found == 1
+        assert ask.stats.from_journal == 1

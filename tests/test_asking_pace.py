@@ -51,11 +51,11 @@ async def ask_all(service: object, most: int, latency: float) -> Course:
             await asyncio.sleep(latency / 10)
             if service.takes(loop.time()):  # type: ignore[attr-defined]
                 await asyncio.sleep(latency)
-                throttle.accept(began)
+                throttle.accepted(began)
                 throttle.leave()
                 return
             course.refused += 1
-            throttle.refuse(began, RETRY_AFTER)
+            throttle.overloaded(began, RETRY_AFTER)
             throttle.leave()
             await asyncio.sleep(RETRY_AFTER + random.uniform(0.0, 0.1))
             again = True
@@ -88,7 +88,7 @@ def test_a_service_that_refuses_everything_is_hardly_asked() -> None:
             while loop.time() < 60:
                 began = await throttle.enter()
                 calls += 1
-                throttle.refuse(began, 20.0)
+                throttle.overloaded(began, 20.0)
                 throttle.leave()
 
         await asyncio.gather(*(ask() for _ in range(64)))
@@ -110,7 +110,7 @@ def test_the_halt_ends_all_that_wait() -> None:
         tasks = [asyncio.create_task(ask()) for _ in range(3)]
         tasks.append(asyncio.create_task(stop.sleep(1e6)))
         await asyncio.sleep(1)
-        stop.throw(Stopped("enough"))
+        stop.set(Stopped("enough"))
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     ended = in_no_time(wait())
@@ -158,11 +158,11 @@ def test_the_level_is_halved_by_a_refusal_and_grows_by_a_constant_a_round() -> N
         await asyncio.sleep(10)
         began = await throttle.enter()
         assert throttle.level == 64.0
-        throttle.refuse(began, None)
-        throttle.refuse(began, None)
+        throttle.overloaded(began, None)
+        throttle.overloaded(began, None)
         assert throttle.level == 32.0, "what was sent before is the same refusal"
         for _ in range(32):
-            throttle.accept(loop.time())
+            throttle.accepted(loop.time())
         assert 35.5 < throttle.level < 36.0, "a sixteenth of the most, in one round"
 
     in_no_time(course())

@@ -21,7 +21,7 @@ from cpt.asking.progress import Progress
 from cpt.asking.stats import Stats
 from cpt.data import read_responses
 from cpt.errors import Stopped
-from cpt.run.steps.respond import _at_once, respond
+from cpt.run.stages.respond import _at_once, respond
 
 from .asked import Scripted, prompt, prompts
 
@@ -39,7 +39,12 @@ def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
     said = respond(iter(prompts(4)), Scripted(act=act), tmp_path, samples=2, total=4)
     assert said["responses"] == 8
     assert said["outcomes"] == {"answered": 4, "rejected": 2, "cut_off": 2}
-    assert (said["requests"], said["found"], said["retries"], said["unfinished"]) == (8, 0, 0, 0)
+    assert (said["requests"], said["from_journal"], said["retries"], said["unfinished"]) == (
+        8,
+        0,
+        0,
+        0,
+    )
     assert said["reasons"] == {"rejected": "prompt p1: too long"}
     rows = pq.read_table(tmp_path / "responses.parquet").to_pylist()
     assert [(row["id"], row["sample"]) for row in rows] == [
@@ -76,7 +81,7 @@ def test_again_asks_nothing_and_writes_the_same(tmp_path: Path) -> None:
     respond(prompts(50), responder, tmp_path)
     first = (tmp_path / "responses.parquet").read_bytes()
     said = respond(prompts(50), responder, tmp_path)
-    assert (said["requests"], said["found"]) == (0, 50)
+    assert (said["requests"], said["from_journal"]) == (0, 50)
     assert (tmp_path / "responses.parquet").read_bytes() == first
 
 
@@ -101,7 +106,7 @@ def test_a_stopped_run_leaves_no_half_table(tmp_path: Path) -> None:
         respond(broken(), Scripted(), tmp_path)
     there = ["journal.sqlite", "journal.sqlite.closed", "journal.sqlite.lock"]
     assert sorted(os.listdir(tmp_path)) == there
-    assert respond(prompts(30), Scripted(), tmp_path)["found"] == 30
+    assert respond(prompts(30), Scripted(), tmp_path)["from_journal"] == 30
 
 
 def test_enough_prompts_are_under_way_to_keep_a_service_busy() -> None:

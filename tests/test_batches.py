@@ -22,7 +22,7 @@ from cpt.asking import Asker
 from cpt.asking.journal.queries import bill, status
 from cpt.asking.options import Asking
 from cpt.asking.transports.batch_timing import Timing
-from cpt.run.steps.respond import respond
+from cpt.run.stages.respond import respond
 from cpt.service import BatchItem, BatchService
 from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI

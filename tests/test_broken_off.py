@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from cpt.run.record.folder import Folder
-from cpt.run.steps import pairing
+from cpt.run.stages import pairing
 from cpt.training.metrics import TIMING
 
 from . import tiny
@@ -129,9 +129,9 @@ def unfinished(run: Path) -> list[str]:
 
 FULL = {
     "run.yaml": ("cpt.run.record.folder.write_text", 0),
-    "prompts": ("cpt.run.steps.pairing.write_prompts", 0),
+    "prompts": ("cpt.run.stages.pairing.write_prompts", 0),
     "journal": ("cpt.asking.journal.clean_close.take", 0),
-    "pairs": ("cpt.run.steps.pairing.pair_one", 0),
+    "pairs": ("cpt.run.stages.pairing.pair_one", 0),
     "doctor.json": ("cpt.training.plan.write_plan", 0),
     "references": ("cpt.training.reference.scoring.references", 0),
     "metrics": ("cpt.training.metrics.append", 0),
@@ -139,7 +139,7 @@ FULL = {
     "optimizer": ("cpt.training.output.checkpoint.save", 300_000),
     "export": ("cpt.training.output.export.export", 0),
     "scores": ("cpt.run.scores.write_scores", 0),
-    "report": ("cpt.report.page.render", 0),
+    "report": ("cpt.report.html.render", 0),
 }
 """What cannot be written any more, from the call of which function, beyond so many bytes."""
 
@@ -165,7 +165,7 @@ INTERRUPTED = {
     "a second time, in a checkpoint": ["cpt.training.loop._factor", SAVE],
     "in the export": ["cpt.training.output.export.model_card"],
     "in the references": ["cpt.training.reference.store._write"],
-    "while the page is written": ["cpt.report.page.render"],
+    "while the report is written": ["cpt.report.html.render"],
 }
 
 
@@ -184,10 +184,10 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
 
 
 KILLED = {
-    "pairs": "cpt.run.steps.pairing.pair_one",
+    "pairs": "cpt.run.stages.pairing.pair_one",
     "export": "cpt.training.output.export.model_card",
     "scores": "cpt.run.scores.write_scores",
-    "page": "cpt.report.page.render",
+    "report": "cpt.report.html.render",
 }
 
 

@@ -142,7 +142,8 @@ def test_what_the_disk_says_is_one_line(cpt_cli, tmp_path):
         assert result.exit_code == 2
         assert len(result.stderr.splitlines()) == 1
         assert (
-            "File name too long; name another place" in result.stderr or "no model" in result.stderr
+            "File name too long; choose another folder" in result.stderr
+            or "no model" in result.stderr
         )
 
 

@@ -88,17 +88,25 @@ def test_the_environment_speaks_in_addresses(monkeypatch):
 
 def test_a_mapping_of_any_value_is_an_option(registry, monkeypatch):
     monkeypatch.setenv("CPT_TRAIN__CHAT_TEMPLATE_KWARGS__ENABLE_THINKING", "False")
-    given = Layer("a file", {"train.chat_template_kwargs.effort": "low"})
+    monkeypatch.setenv("CPT_TRAIN__CHAT_TEMPLATE_KWARGS__DEEP__LIMIT", "3")
+    given = Layer(
+        "a file",
+        {"train.chat_template_kwargs.effort": "low", "train.chat_template_kwargs.date": "true"},
+    )
     defaults = Layer("the defaults", dict(config.DEFAULTS))
     resolved = config.resolve([defaults, given, config.environment()], registry)
-    assert resolved.train.chat_template_kwargs == {"effort": "low", "enable_thinking": False}
+    assert resolved.train.chat_template_kwargs == {
+        **{"effort": "low", "date": "true", "enable_thinking": False},
+        "deep": {"limit": 3},
+    }
     picked = config.merge([given])
     flags = {flag.address: flag for flag in FlagBuilder(registry, picked, {}).flags(config.Config)}
     effort = flags["train.chat_template_kwargs.effort"]
-    assert [effort.type.convert(value, None, None) for value in ("false", "3", "a: [")] == [
-        *(False, 3),
-        "a: [",
-    ]
+    texts = ("false", "True", "3", "2024-01-01", "[", '{"a": 1}')
+    values = [False, True, 3, "2024-01-01", "[", {"a": 1}]
+    assert [effort.type.convert(text, None, None) for text in texts] == values
+    whole = flags["train.chat_template_kwargs"]
+    assert whole.type.convert('{"a": 1}', None, None) == {"a": 1}
 
 
 def test_later_layers_win(registry):

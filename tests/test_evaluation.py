@@ -15,7 +15,7 @@ import cpt
 from cpt.files import json_text
 from cpt.report.formatting import with_interval
 from cpt.run.scores import changes, measured, read_scores, write_scores
-from cpt.run.steps.evaluation import measure
+from cpt.run.stages.evaluation import measure
 from cpt.testing import FakeAsk, Scripted, fake_prompts
 
 from . import tiny
@@ -185,7 +185,7 @@ def test_a_used_up_budget_is_status_1_and_a_larger_one_goes_on(
 def test_a_judge_that_reads_nothing_is_one_line(evaluate: Evaluate) -> None:
     failed = evaluate(dict.fromkeys(PROMPTS, "No idea."))
     assert failed.exit_code == 2
-    assert "scored none of the 4 answers of base (4 unread; for one: no score from 1 to 10" in (
+    assert "scored none of the 4 answers of base (4 unread; for example: no score from 1 to 10" in (
         failed.stderr
     )
 
@@ -255,7 +255,7 @@ async def test_what_an_evaluator_leaves_out_is_missing() -> None:
     reasons = {name: why.reason for name, why in found["some/one"].missing.items()}
     assert reasons == {"p1": "unread", "p2": "not_measured"}
     assert measured(found["some/one"]) == (
-        "1 of 3 prompts measured (1 unread, 1 not_measured; for one: the evaluator left it out)"
+        "1 of 3 prompts measured (1 unread, 1 not_measured; for example: the evaluator left it out)"
     )
     assert found["some/none"].of == 0
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cpt import CptError
 from cpt.models import folder_of
-from cpt.run.record.inputs import content_of
+from cpt.run.record.inputs import content_digest
 from cpt.training.output.rounding import Stored, survival
 
 from . import tiny
@@ -259,10 +259,10 @@ def test_an_adapter_is_its_base_with_it(adapter: Path, tmp_path: Path) -> None:
 
 
 def test_an_adapter_that_changes_is_another_model(adapter: Path) -> None:
-    before = content_of(str(adapter))
-    assert before == content_of(str(adapter)) is not None
+    before = content_digest(str(adapter))
+    assert before == content_digest(str(adapter)) is not None
     edit(adapter / "adapter_config.json", lora_alpha=64)
-    assert content_of(str(adapter)) != before
+    assert content_digest(str(adapter)) != before
 
 
 @pytest.mark.parametrize("rank", [0, 4])

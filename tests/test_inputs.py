@@ -14,7 +14,7 @@ import yaml
 import cpt
 from cpt.asking.options import Asking
 from cpt.run.record.code import code_of, installed
-from cpt.run.record.inputs import code, content, paths_in
+from cpt.run.record.inputs import code, content_digests, paths_in
 from cpt.training.options import Training
 
 from . import tiny
@@ -542,7 +542,7 @@ class Named:
 
 
 def content_of(**options):
-    return content(dict(paths_in(Named(**options), options.keys())))
+    return content_digests(dict(paths_in(Named(**options), options.keys())))
 
 
 def test_content_is_what_decides_and_is_named_by_a_path(tmp_path, model, monkeypatch):

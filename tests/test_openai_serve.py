@@ -104,7 +104,7 @@ async def test_what_was_answered_before_a_stop_is_not_asked_again(
 
     code, counts, said = await run.run()
     assert code == 0, said
-    assert (counts["responses"], counts["found"]) == (COUNT, kept)
+    assert (counts["responses"], counts["from_journal"]) == (COUNT, kept)
     assert counts["requests"] == COUNT - kept
     assert set(counts["outcomes"]) <= {"answered", "cut_off"}
     table = pq.read_table(run.output / "responses.parquet").to_pylist()

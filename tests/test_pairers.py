@@ -218,9 +218,10 @@ def test_prompts_without_pairs_are_listed_with_the_reason(
     rungs = [word for name in "ab" for word in ("--pairer.rungs", f"recorded:rows.jsonl#{name}")]
     line = ("pair", "--prompts", "rows.jsonl", "--pairer", "ladder", *rungs, "--output", "run")
     told = cpt_cli(*line).stdout
-    assert "no pair   empty: row-2; for one: a: empty (all in run/outcomes.jsonl)" in told
+    assert "no pair   empty: row-2; for example: a: empty (all in run/outcomes.jsonl)" in told
     assert (
-        "no pair   rejected: row-3; for one: a: rows.jsonl#a has no answer to prompt 'row" in told
+        "no pair   rejected: row-3; for example: a: rows.jsonl#a has no answer to prompt 'row"
+        in told
     )
 
 
@@ -235,7 +236,9 @@ def test_pairs_that_were_not_made_are_listed_with_the_reason(
     line = ("pair", "--prompts", "rows.jsonl", "--pairer", "ladder", *rungs, "--output", "run")
     said = cpt_cli(*line).stdout
     assert "pairs 4, dropped (empty 2), outcomes (kept 2)" in said
-    assert "dropped   empty: row-2, row-2; for one: b: empty (all in run/outcomes.jsonl)" in said
+    assert (
+        "dropped   empty: row-2, row-2; for example: b: empty (all in run/outcomes.jsonl)" in said
+    )
     first, second = open_run("run").outcomes
     assert first["dropped"] == []
     assert (second["outcome"], second["pairs"]) == ("kept", 1)

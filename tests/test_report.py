@@ -27,7 +27,7 @@ from cpt import report
 from cpt.asking.journal.queries import Charge
 from cpt.cli import main
 from cpt.report.formatting import DASH, MINUS, digits, share, signed
-from cpt.report.page import render
+from cpt.report.html import render
 from cpt.report.read.costs import Costs
 from cpt.report.read.run import read_run
 from cpt.report.sentences import about_scores, about_training
@@ -283,7 +283,7 @@ def test_the_commands_on_the_page_reproduce_the_run(tmp_path: Path) -> None:
     line = "pair --prompts said.jsonl --pairer ladder --output one --pairer.rungs"
     rungs = ["recorded:said.jsonl#a", "--pairer.rungs", "recorded:said.jsonl#b"]
     printed = command(tmp_path, *line.split(), *rungs)
-    assert printed.endswith("page      one/report.html\n")
+    assert printed.endswith("report    one/report.html\n")
     text = (tmp_path / "one" / "report.html").read_text()
     (again,) = re.findall(r"<pre>(.*?)</pre>", text)
     (options,) = re.findall(r"<pre tabindex[^>]*>(.*?)</pre>", text, re.DOTALL)
@@ -636,7 +636,7 @@ def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
     (tmp_path / "moved" / "report.html").unlink()
     line = ("report", "--output", "moved")
     printed = in_a_process(tmp_path, *line, PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="C")
-    assert printed.endswith("in        moved\npage      moved/report.html\n")
+    assert printed.endswith("in        moved\nreport    moved/report.html\n")
     assert (tmp_path / "moved" / "report.html").read_bytes() == before
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import cpt
 from cpt.errors import WrongReturn
-from cpt.run.steps.evaluation import measure
-from cpt.run.steps.pairing import pair_one
+from cpt.run.stages.evaluation import measure
+from cpt.run.stages.pairing import pair_one
 from cpt.testing import FakeAsk, Scripted, fake_prompts, fake_responses
 from cpt_rlaif import Rlaif
 

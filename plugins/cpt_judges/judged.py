@@ -64,8 +64,8 @@ class Judged(cpt.Evaluator):
 
 
 def _reasons(missing: Mapping[str, cpt.Missing]) -> str:
-    """`2 unread, 1 failed; for one: ...`."""
+    """`2 unread, 1 failed; for example: ...`."""
     counts = Counter(why.reason for why in missing.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     example = next((why.detail.rstrip(".") for why in missing.values() if why.detail), "")
-    return f"{reasons}; for one: {example}" if example else reasons
+    return f"{reasons}; for example: {example}" if example else reasons

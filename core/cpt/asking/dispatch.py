@@ -14,9 +14,9 @@ from cpt.asking.options import Asking
 from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_log import pending
 from cpt.asking.transports.batch_timing import Timing
-from cpt.asking.transports.batches import Batches
+from cpt.asking.transports.batches import ProviderBatches
 from cpt.asking.transports.endpoint import Endpoint, GivenUp, rejected
-from cpt.asking.transports.local import Batcher
+from cpt.asking.transports.local import LocalQueue
 from cpt.errors import CptError, Denied, Overloaded, Rejected, Unreachable
 from cpt.roles import Local, Responder, Service
 from cpt.service.batch import BatchService
@@ -37,12 +37,12 @@ class Dispatcher:
         self._doubted: dict[Endpoint, list[Doubted]] = {}
         """Rejections by endpoints that have answered nothing yet."""
         self._warm: set[Endpoint] = set()
-        self._batchers: dict[str, Batcher] = {}
+        self._local_queues: dict[str, LocalQueue] = {}
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cpt-local")
-        self._batches: Batches | None = None
+        self._batches: ProviderBatches | None = None
         journal = keeper.journal
         if journal and (options.batch or pending(journal.path)):
-            self._batches = Batches(journal.path, keeper, stop, timing, options)
+            self._batches = ProviderBatches(journal.path, keeper, stop, timing, options)
 
     async def answer(self, responder: Responder, prompt: Prompt, request: Request) -> Paid:
         """The answer, kept already. Raises `GivenUp`, or what stopped the run."""
@@ -57,7 +57,7 @@ class Dispatcher:
         if self._batches and isinstance(responder, BatchService):
             with self._explained(responder):
                 # What an earlier run put in a batch is not paid for again, whatever this one says.
-                if self._options.batch or await self._batches.hold(responder, request):
+                if self._options.batch or await self._batches.is_in_batch(responder, request):
                     return await self._ask_in_batch(self._batches, responder, prompt, request)
         return await self._ask_service(endpoint, responder, prompt, request)
 
@@ -80,12 +80,12 @@ class Dispatcher:
         gc.unfreeze()
 
     async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
-        batcher = self._batchers.get(request.identity)
-        if batcher is None:
-            batcher = self._batchers[request.identity] = Batcher(
+        queue = self._local_queues.get(request.identity)
+        if queue is None:
+            queue = self._local_queues[request.identity] = LocalQueue(
                 local, self._threads, self._stop, self._keeper.stats
             )
-        response = await batcher.answer(prompt, request.sample)
+        response = await queue.answer(prompt, request.sample)
         # Nothing is paid for, so nothing is in doubt before the answer is there.
         await self._keeper.entry(local, request).begin()
         return await self._keeper.keep(local, request, response)
@@ -133,7 +133,7 @@ class Dispatcher:
             await self._keeper.settle(doubted)
 
     async def _ask_in_batch(
-        self, batches: Batches, service: BatchService, prompt: Prompt, request: Request
+        self, batches: ProviderBatches, service: BatchService, prompt: Prompt, request: Request
     ) -> Paid:
         endpoint = self._endpoint(service)
         await self._keeper.entry(service, request).begin()
@@ -154,5 +154,5 @@ class Dispatcher:
         except (Overloaded, Unreachable) as error:
             raise GivenUp(error) from None
         except Denied as error:
-            self._stop.throw(CptError(f"{service.name}:{service.author}: {error}"))
+            self._stop.set(CptError(f"{service.name}:{service.author}: {error}"))
             raise self._stop.error or error from None

@@ -15,7 +15,7 @@ from cpt.asking.journal import keys
 from cpt.asking.journal.journal import Journal, Paid
 from cpt.asking.journal.keys import Request
 from cpt.asking.keeper import Keeper
-from cpt.asking.money.budget import Budget, Price
+from cpt.asking.money.budget import Budget, CostFunction
 from cpt.asking.money.prices import Prices
 from cpt.asking.options import Asking
 from cpt.asking.progress import Progress
@@ -45,7 +45,7 @@ class Asker:
         options: Asking | None = None,
         total: int | None = None,
         stage: str = "",
-        price: Price | None = None,
+        price: CostFunction | None = None,
         timing: Timing | None = None,
         progress: bool = True,
     ) -> None:
@@ -93,7 +93,7 @@ class Asker:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, Exception):
-            self._stop.throw(error)
+            self._stop.set(error)
         while self._flights:
             await asyncio.gather(*self._flights.values(), return_exceptions=True)
         await self._exit.aclose()
@@ -111,7 +111,7 @@ class Asker:
         flight = self._flights.get(request.key)
         if flight is None:
             if kept := self._find(journal, request):
-                self.stats.found += 1
+                self.stats.from_journal += 1
                 if kept.response.outcome is Outcome.ANSWERED:
                     self._dispatcher.trust(responder)
                 return kept
@@ -176,6 +176,6 @@ class Asker:
         return keys.request(responder, prompt, sample, self._identities[id(responder)][1])
 
 
-def _price(options: Asking) -> Price:
+def _price(options: Asking) -> CostFunction:
     own = Path(resolve(options.prices)) if options.prices else None
     return Prices.load(own).cost

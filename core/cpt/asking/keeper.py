@@ -10,7 +10,7 @@ import attrs
 
 from cpt.asking.journal.journal import Entry, Journal, Paid
 from cpt.asking.journal.keys import Request
-from cpt.asking.money.budget import Budget, Price
+from cpt.asking.money.budget import Budget, CostFunction
 from cpt.asking.money.tokens import input_tokens, text_tokens
 from cpt.asking.stats import Stats
 from cpt.roles import Responder, Service
@@ -30,7 +30,7 @@ class Keeper:
 
     journal: Journal | None
     stats: Stats
-    price: Price
+    price: CostFunction
     budget: Budget | None
     stage: str
     estimated: set[str] = attrs.field(factory=set)

@@ -77,11 +77,12 @@ class Progress:
         stats = self._stats
         answers, items = self._speeds()
         of = f"/{self._total}" if self._total else ""
+        earlier = f" ({stats.from_journal} from the journal)" if stats.from_journal else ""
         passing = _listed({kind: stats.errors[kind] for kind in PASSING})
         parts = [
             f"{stats.items}{of} done" if stats.items else "",
             f"{clock((self._total - stats.items) / items)} left" if self._total and items else "",
-            f"{stats.done} answers" + (f" ({stats.found} from the journal)" if stats.found else ""),
+            f"{stats.done} answers{earlier}",
             f"{stats.in_flight} in flight",
             _listed({k: n for k, n in stats.outcomes.items() if k != "answered"}),
             f"asked again: {passing}" if passing else "",

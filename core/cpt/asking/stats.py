@@ -16,7 +16,7 @@ class Stats:
 
     items: int = 0
     """Items that are done: what the answers are for, such as prompts."""
-    found: int = 0
+    from_journal: int = 0
     """Answers that were already in the journal."""
     sent: int = 0
     """Requests that went out, `retries` among them."""
@@ -41,7 +41,7 @@ class Stats:
 
     @property
     def done(self) -> int:
-        return self.found + self.outcomes.total()
+        return self.from_journal + self.outcomes.total()
 
     def count(self, response: Response, cost: float | None) -> None:
         """Add a new answer."""
@@ -58,7 +58,7 @@ class Stats:
     def plain(self) -> dict[str, Any]:
         """What the run did, for a summary; `cost` is None where no price is known."""
         return {
-            "found": self.found,
+            "from_journal": self.from_journal,
             "requests": self.sent,
             "retries": self.retries,
             "unfinished": self.unfinished,

@@ -1,4 +1,4 @@
-"""One switch that stops all that has not been sent yet; Ctrl-C throws it."""
+"""One switch that stops all that has not been sent yet; Ctrl-C sets it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """A switch: once thrown, nothing more is begun, and all that waits raises its error.
+    """A switch: once it is set, nothing more is begun, and all that waits raises its error.
 
     What is in flight goes on.
     """
@@ -29,10 +29,10 @@ class Stop:
         self._listeners: list[Callable[[Exception], None]] = []
 
     def listen(self, listener: Callable[[Exception], None]) -> None:
-        """Call this when the switch is thrown."""
+        """Call this when the switch is set."""
         self._listeners.append(listener)
 
-    def throw(self, error: Exception) -> None:
+    def set(self, error: Exception) -> None:
         """Stop with this error; the first one counts."""
         if self.error is None:
             self.error = error
@@ -42,21 +42,21 @@ class Stop:
             for listener in self._listeners:
                 listener(error)
 
-    def check(self) -> None:
-        """Raise the error, if there is one."""
+    def raise_if_set(self) -> None:
+        """Raise the error that it was set with, if it was."""
         if self.error:
             raise self.error
 
     def future(self) -> asyncio.Future[float]:
-        """Something to wait for that fails when the switch is thrown."""
-        self.check()
+        """Something to wait for that fails when the switch is set."""
+        self.raise_if_set()
         waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.add(waiter)
         waiter.add_done_callback(self._waiting.discard)
         return waiter
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, but no longer than until the switch is thrown."""
+        """Wait, but no longer than until the switch is set."""
         waiter = self.future()
         timer = asyncio.get_running_loop().call_later(seconds, _wake, waiter)
         try:
@@ -78,7 +78,7 @@ class Interrupted(Stopped):
 
 @contextmanager
 def interruptible(stop: Stop, in_flight: Callable[[], int]) -> Iterator[None]:
-    """Until the block ends, the first signal throws the switch and the second ends the process."""
+    """Until the block ends, the first signal sets the switch and the second ends the process."""
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield  # No loop can listen for signals there: Ctrl-C ends the process as it always does.
         return
@@ -90,12 +90,10 @@ def interruptible(stop: Stop, in_flight: Callable[[], int]) -> Iterator[None]:
             os._exit(Interrupted.exit_code)
         click.echo(
             f"\nStopping: {in_flight()} answers in flight are awaited and kept. "
-            "Press again to leave at once.",
+            "Press Ctrl-C again to quit.",
             err=True,
         )
-        stop.throw(
-            Interrupted("Stopped. Run the same command again to go on: all answers are kept.")
-        )
+        stop.set(Interrupted("Stopped. Run the same command again to go on: all answers are kept."))
 
     for number in SIGNALS:
         loop.add_signal_handler(number, interrupt)

@@ -37,7 +37,7 @@ DISK = {
     **dict.fromkeys(FULL, Stopped),
 }
 """Errors of the disk, wherever they happen, that are the user's to fix."""
-FIX = "name another place, or change that one"
+FIX = "choose another folder, or fix its permissions or free space"
 
 
 SPINNING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}

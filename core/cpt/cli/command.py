@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from cpt import config
@@ -31,6 +32,22 @@ DRY_RUN = click.Option(
 )
 
 
+STATE = "cpt.command"
+"""Where the context of a command keeps its `State`."""
+
+
+@attrs.frozen
+class State:
+    """What a command line means: where its run is, its values so far, and the flags it may have."""
+
+    folder: Folder
+    recorded: Mapping[str, Any]
+    """The options in the record of the folder, when the line was read."""
+    layers: Sequence[Layer]
+    """The values from every place; the last is the command line, as text."""
+    flags: Sequence[Flag]
+
+
 class PipelineCommand(click.Command):
     """A command whose flags depend on the components named on its own line."""
 
@@ -48,30 +65,34 @@ class PipelineCommand(click.Command):
         """Whether a preset fills in what the line leaves open."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta["line"] = config.preparse(args)
-        ctx.meta["looks"] = "--status" in args
+        ctx.meta[STATE] = self._read(ctx, args)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The flags of the components chosen so far, made once for each line."""
-        if "flags" not in ctx.meta:
-            registry, line = _registry(ctx), ctx.meta.get("line", {})
-            above = _above(line)
-            folder = ctx.meta["folder"] = _folder(line, above, registry, self.default_preset)
-            recorded = ctx.meta["recorded"] = folder.options
-            ctx.meta["layers"] = config.stack(
-                [_run_yaml(folder.path, recorded), *above], registry, self.default_preset
-            )
-            ctx.meta["flags"] = self._flags(ctx, registry, line)
-        return [*ctx.meta["flags"], *super().get_params(ctx)]
+        if STATE not in ctx.meta:
+            ctx.meta[STATE] = self._read(ctx, [])
+        return [*_state(ctx).flags, *super().get_params(ctx)]
 
-    def _flags(self, ctx: click.Context, registry: Registry, line: Addresses) -> list[Flag]:
+    def _read(self, ctx: click.Context, args: list[str]) -> State:
+        registry, line = _registry(ctx), config.preparse(args)
+        above = _above(line)
+        folder = _folder(line, above, registry, self.default_preset)
+        recorded = folder.options
+        run_yaml = _run_yaml(folder.path, recorded)
+        layers = config.stack([run_yaml, *above], registry, self.default_preset)
+        # Completing a half-typed name is no error, nor is reading a run of missing plugins.
+        lenient = ctx.resilient_parsing or "--status" in args
+        return State(folder, recorded, layers, self._flags(registry, layers, line, lenient))
+
+    def _flags(
+        self, registry: Registry, layers: Sequence[Layer], line: Addresses, lenient: bool
+    ) -> list[Flag]:
+        """The flags; with `lenient`, those of the defaults if a component is unknown."""
         try:
-            picked = config.merge(ctx.meta["layers"])
-            flags = list(FlagBuilder(registry, picked, line).flags(Config))
+            flags = list(FlagBuilder(registry, config.merge(layers), line).flags(Config))
         except UnknownComponent:
-            # Completing a half-typed name is no error, nor is reading a run of missing plugins.
-            if not (ctx.resilient_parsing or ctx.meta.get("looks")):
+            if not lenient:
                 raise
             flags = list(FlagBuilder(registry, dict(config.DEFAULTS), {}).flags(Config))
         for flag in flags:
@@ -88,6 +109,11 @@ class PipelineCommand(click.Command):
         for group, records in groups.items():
             with formatter.section(f"Options of {group}" if group else "Options"):
                 formatter.write_dl(records)
+
+
+def _state(ctx: click.Context) -> State:
+    state: State = ctx.meta[STATE]
+    return state
 
 
 def _registry(ctx: click.Context) -> Registry:
@@ -135,18 +161,18 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     from cpt.run.events import Events
     from cpt.run.stage import Run
 
-    registry = _registry(ctx)
+    registry, state = _registry(ctx), _state(ctx)
     _refuse_broken(registry)
     # The flags know the types of their values, which the first reading of the line did not.
-    typed = Layer(COMMAND_LINE, given(values, ctx.meta["flags"]))
-    resolved = config.resolve([*ctx.meta["layers"][:-1], typed], registry)
+    typed = Layer(COMMAND_LINE, given(values, state.flags))
+    resolved = config.resolve([*state.layers[:-1], typed], registry)
     manager = registry.plugins.manager
     manager.register(Progress(), Progress.__module__)
     for place, observer in enumerate(resolved.observers):
         if observer not in resolved.observers[:place]:
             manager.register(observer, f"observers.{place} {observer.name}")
     keep_quiet()
-    folder = run_folder(ctx)
+    folder = state.folder
     return Run(resolved, folder, registry, Events(registry.plugins, folder.path))
 
 
@@ -162,7 +188,7 @@ def holding(ctx: click.Context, run: Run) -> Iterator[None]:
         yield
         return
     with run.folder.held(f"`cpt {ctx.info_name}`"):
-        if run.folder.options != ctx.meta["recorded"]:
+        if run.folder.options != _state(ctx).recorded:
             raise CptError(
                 f"{run.path}: another command changed its options while this one started; run "
                 "this one again."
@@ -172,8 +198,7 @@ def holding(ctx: click.Context, run: Run) -> Iterator[None]:
 
 def run_folder(ctx: click.Context) -> Folder:
     """The folder of a command line, even if plugins of its run are not loaded."""
-    folder: Folder = ctx.meta["folder"]
-    return folder
+    return _state(ctx).folder
 
 
 def _refuse_broken(registry: Registry) -> None:

@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args, get_origin
 
 import attrs
 import click
-import yaml
 from click.shell_completion import CompletionItem
 
 from cpt.config import Addresses, options
@@ -49,24 +48,12 @@ class OrNothing(click.ParamType[Any]):
 
 
 class Value(click.ParamType[Any]):
-    """A value of any kind, as YAML writes it: `false`, `3`, a text."""
-
-    name = "value"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            return yaml.safe_load(value)
-        except yaml.YAMLError:
-            return value
-
-
-class Json(click.ParamType[Any]):
-    """JSON, or else text."""
+    """A value of any kind: JSON, or else text."""
 
     name = "json"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return options.from_json(value) if isinstance(value, str) else value
+        return options.from_text(value) if isinstance(value, str) else value
 
 
 class Flag(click.Option):
@@ -86,7 +73,7 @@ class Flag(click.Option):
         spelling = address.replace("_", "-")
         names = [spelling.rpartition(".")[2], spelling] if short else [spelling]
         if under:
-            # A name inside `extra_body` is the server's own, and mostly written with `_`.
+            # A name inside a mapping of any values is not ours, and mostly written with `_`.
             names.append(under.replace("_", "-") + address.removeprefix(under))
         super().__init__(
             [
@@ -129,11 +116,10 @@ class FlagBuilder:
                 )
             several = get_origin(kind) is tuple
             inner = get_args(kind)[0] if several else kind
-            if field.metadata.get("open"):
-                yield from self._open(cls, field, address, hidden, group)
+            if get_origin(kind) is Mapping and attrs.has(get_args(kind)[1]):
+                yield from self._named(address, get_args(kind)[1])
             elif get_origin(kind) is Mapping:
-                named = self._named if attrs.has(get_args(kind)[1]) else self._values
-                yield from named(address, get_args(kind)[1])
+                yield from self._values(cls, field, address, hidden, group)
             elif attrs.has(inner) and not _is_role(inner):
                 yield from self.flags(inner, f"{address}.", hidden=hidden, group=address)
             else:
@@ -163,28 +149,20 @@ class FlagBuilder:
 
     def _named(self, address: str, kind: Any) -> Iterator[Flag]:
         """Flags of a mapping to options, for the names that are in use."""
-        for name in self._names_in_use(address):
-            yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
-
-    def _values(self, address: str, _: Any) -> Iterator[Flag]:
-        """Flags of a mapping to plain values, for the names that are in use."""
-        for name in self._names_in_use(address):
-            yield Flag(f"{address}.{name}", Value(), group=address, several=False, hidden=True)
-
-    def _names_in_use(self, address: str) -> Iterator[str]:
         inner = (found.removeprefix(f"{address}.") for found in _under(self.picked, address))
         for name in dict.fromkeys(found.partition(".")[0] for found in inner):
             if name.isidentifier():  # else no flag is called so; the configuration refuses it
-                yield name
+                yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
 
-    def _open(
+    def _values(
         self, cls: type[Any], field: attrs.Attribute[Any], address: str, hidden: bool, group: str
     ) -> Iterator[Flag]:
-        """A flag for a whole mapping, and one for each name in it that is given alone."""
+        """A flag for a whole mapping of any values, and one for each name in it that is in use."""
         about = options.descriptions(cls).get(field.name, "")  # type: ignore[arg-type]
-        yield Flag(address, Json(), group=group, several=False, hidden=hidden, help=about)
+        yield Flag(address, Value(), group=group, several=False, hidden=hidden, help=about)
         for found in _under(self.picked, address):
-            yield Flag(found, Json(), group=group, several=False, hidden=True, under=address)
+            if found.replace(".", "_").isidentifier():  # else a file has it, and no flag can
+                yield Flag(found, Value(), group=group, several=False, hidden=True, under=address)
 
     def _flag(
         self,

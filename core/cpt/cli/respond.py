@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 UNFINISHED = 1
 """Exit status if some prompt has no final outcome yet."""
 
+LABELS = {"from_journal": "from the journal"}
+"""Counts that a line names otherwise than JSON does."""
+
 
 @click.pass_context
 def _respond(
@@ -53,11 +56,11 @@ def _respond(
 def _ask(run: Run, as_json: bool) -> None:
     from cpt.config import options
     from cpt.data import read_prompts
-    from cpt.run.stage import needed
-    from cpt.run.steps.respond import respond
+    from cpt.run.stage import require_option
+    from cpt.run.stages.respond import respond
 
-    responder = needed(run, "responder")
-    source = paths.resolve(needed(run, "prompts"))
+    responder = require_option(run, "responder")
+    source = paths.resolve(require_option(run, "prompts"))
     responder.check()
     limit = run.config.limit
     # Counted first: a broken row is found before anything is paid, and the time left is known.
@@ -83,9 +86,10 @@ def _ask(run: Run, as_json: bool) -> None:
 
 
 def _print_outcomes(summary: Mapping[str, Any]) -> None:
-    echo(summed_up({name: count for name, count in summary.items() if name != "reasons"}))
+    named = {LABELS.get(name, name): count for name, count in summary.items() if name != "reasons"}
+    echo(summed_up(named))
     for outcome, why in summary["reasons"].items():
-        echo(f"{outcome}, for one: {why}")
+        echo(f"{outcome}, for example: {why}")
 
 
 def _print_status(path: Path, as_json: bool) -> None:
@@ -112,10 +116,10 @@ def _journal(path: Path) -> Path:
 def _print_why(run: Run, prompt_id: str, as_json: bool) -> None:
     from cpt.asking.journal.queries import why
     from cpt.data import read_prompts
-    from cpt.run.stage import needed
+    from cpt.run.stage import require_option
 
-    responder = needed(run, "responder")
-    source = needed(run, "prompts")
+    responder = require_option(run, "responder")
+    source = require_option(run, "prompts")
     for prompt in read_prompts(paths.resolve(source)):
         if prompt.id == prompt_id:
             samples = range(run.config.samples)

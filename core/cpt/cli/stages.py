@@ -121,7 +121,7 @@ COMMANDS = (
 @click.command()
 @click.option("--output", metavar="DIR", required=True, type=Path, help="The run folder.")
 def report(output: Path, as_json: bool) -> None:
-    """Print what a run made, and write its page again."""
+    """Print what a run made, and write its report again."""
     from cpt.run.record.folder import Folder
 
     folder = Folder(output)

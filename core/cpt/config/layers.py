@@ -125,13 +125,11 @@ def read(path: Path) -> Layer:
 def environment() -> Layer:
     """`CPT_LOSS__BETA=0.1` as `loss.beta: 0.1`."""
     found = {
-        name.removeprefix("CPT_").lower().replace("__", "."): value
+        name.removeprefix("CPT_").lower().replace("__", "."): options.Unparsed(value)
         for name, value in os.environ.items()
         if name.startswith("CPT_") and name not in RESERVED
     }
-    inside = {name for name in found if OPEN & set(name.split(".")[:-1])}
-    typed = {name: options.from_json(found[name]) for name in inside}
-    return Layer("the environment (CPT_...)", found | typed)
+    return Layer("the environment (CPT_...)", found)
 
 
 def preparse(line: Sequence[str]) -> Addresses:

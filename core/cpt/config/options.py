@@ -32,6 +32,10 @@ MISSING = ": must be given"
 """How a complaint about a missing value ends: no place gave it."""
 
 
+class Unparsed(str):
+    """A text whose option may have any type: only that type says what the text means."""
+
+
 def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under: str = "") -> T:
     """Make a `cls` from plain values.
 
@@ -207,24 +211,26 @@ def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
 def _named(value: Any, kind: Any, made: cattrs.Converter) -> dict[str, Any]:
     """A mapping from names; JSON text is one too."""
     name, inner = get_args(kind)
-    value = from_json(value) if isinstance(value, str) else value
+    value = from_text(value) if isinstance(value, str) else value
     if inner is Any:
-        return {str(key): _typed(item) for key, item in _mapping(value).items()}
+        return {str(key): _parsed(item) for key, item in _mapping(value).items()}
     return made.structure(_mapping(value), dict[name, inner])  # type: ignore[valid-type]
 
 
-def _typed(value: Any) -> Any:
-    """A value of any kind; the environment has no other way to say true or false."""
-    word = value.lower() if isinstance(value, str) else ""
-    return word == "true" if word in ("true", "false") else value
+def _parsed(value: Any) -> Any:
+    """A value of any kind, with what is not parsed yet, however deep, parsed."""
+    if isinstance(value, Mapping):
+        return {key: _parsed(inner) for key, inner in value.items()}
+    return from_text(value) if isinstance(value, Unparsed) else value
 
 
-def from_json(text: str) -> Any:
-    """The value of a JSON text; other text is itself."""
+def from_text(text: str) -> Any:
+    """The value of a JSON text (`True` and `False` as well); other text is itself."""
+    words = {"true": True, "false": False}
     try:
-        return json.loads(text)
+        return words[text.lower()] if text.lower() in words else json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        return str(text)
 
 
 def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:

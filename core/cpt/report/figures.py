@@ -1,4 +1,4 @@
-"""Which plots the page of a run has: their numbers, captions and descriptions."""
+"""Which plots the report of a run has: their numbers, captions and descriptions."""
 
 from __future__ import annotations
 

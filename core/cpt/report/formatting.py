@@ -1,4 +1,4 @@
-"""Numbers and texts as the page writes them."""
+"""Numbers and texts as the report writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of plots on a page, drawn from plain numbers."""
+"""The kinds of plots in a report, drawn from plain numbers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Plots as SVG markup inside an HTML page: axes with ticks, lines, points, bars and text.
+"""Plots as SVG markup inside an HTML file: axes with ticks, lines, points, bars and text.
 
-Nothing here has a colour: elements carry a class, and the style sheet of the page gives each class
-its colour, in light and in dark. Text is text of the page, so its width is only estimated.
+Nothing here has a colour: elements carry a class, and the style sheet of the report gives each
+class its colour, in light and in dark. Text is text of the report, so its width is only estimated.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from cpt.data import read_prompts
 from cpt.errors import NoPair
 from cpt.roles import Ask
 from cpt.roles.returns import call
-from cpt.run.stage import Run, needed
+from cpt.run.stage import Run, require_option
 from cpt.types import Prompt
 
 
 def estimate(run: Run) -> dict[str, Estimate]:
     """What making the pairs would take, by the responders asked; nothing is written."""
-    pairer = needed(run, "pairer")
+    pairer = require_option(run, "pairer")
 
     async def pair(prompt: Prompt, ask: Ask) -> None:
         with suppress(NoPair):  # stand-ins make no pair; what was asked for is counted all the same
@@ -32,7 +32,7 @@ def estimate(run: Run) -> dict[str, Estimate]:
 
 def estimate_responses(run: Run) -> dict[str, Estimate]:
     """What asking the responder every prompt would take; nothing is written."""
-    responder = needed(run, "responder")
+    responder = require_option(run, "responder")
 
     async def answer(prompt: Prompt, ask: Ask) -> None:
         for sample in range(run.config.samples):
@@ -54,4 +54,4 @@ async def _estimate(
 
 
 def _prompts(run: Run) -> Iterator[Prompt]:
-    return islice(read_prompts(needed(run, "prompts")), run.config.limit)
+    return islice(read_prompts(require_option(run, "prompts")), run.config.limit)

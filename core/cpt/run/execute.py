@@ -26,7 +26,8 @@ def execute(stages: Sequence[Stage], run: Run) -> None:
 
     The main process calls `cpt_run_started` and, whatever happens after it, `cpt_run_ended`.
     """
-    inputs = check_unchanged(stages, run)
+    inputs = inputs_of(stages, run)
+    check_all_unchanged(stages, run, inputs)
     remaining = _remaining(stages, run, inputs)
     # What a stage makes again may turn out to be another input of a later one.
     to_do = [
@@ -34,7 +35,7 @@ def execute(stages: Sequence[Stage], run: Run) -> None:
     ]
     _refuse_own_outputs(stages, run, to_do)
     for stage in to_do:
-        check(stage.checked(run))
+        check(stage.to_check(run))
     if not is_main():
         _take_part(stages, run, inputs)
         return
@@ -44,15 +45,15 @@ def execute(stages: Sequence[Stage], run: Run) -> None:
     _do_all(remaining, run, inputs, measures="scores" in inputs)
 
 
-def check_unchanged(stages: Sequence[Stage], run: Run) -> Mapping[str, Inputs]:
-    """The inputs of each stage, by its name.
+def inputs_of(stages: Sequence[Stage], run: Run) -> Mapping[str, Inputs]:
+    """The inputs of each stage, by its name."""
+    return {stage.name: stage.inputs(run) for stage in stages}
 
-    Raises `CptError` if one was made from other inputs and may not be made again.
-    """
-    inputs = {stage.name: stage.inputs(run) for stage in stages}
+
+def check_all_unchanged(stages: Sequence[Stage], run: Run, inputs: Mapping[str, Inputs]) -> None:
+    """Raise `CptError` if a stage was made from other inputs and may not be made again."""
     for stage in stages if not run.redo else ():
         run.folder.check_unchanged(stage.name, inputs[stage.name], stage.leftovers)
-    return inputs
 
 
 def _do_all(
@@ -98,7 +99,7 @@ def _work(stage: Stage, run: Run, inputs: Inputs) -> Summary:
 
 def _refuse_changed_data(stage: Stage, run: Run, inputs: Inputs) -> None:
     """Raise `CptError` if what was read may not be what is recorded."""
-    for address, digest in stage.data_content(run).items():
+    for address, digest in stage.data_digests(run).items():
         if digest != inputs["content"].get(address):
             raise CptError(
                 f"{address} {getattr(run.config, address)}: changed while it was read; the same "
@@ -129,7 +130,7 @@ def _refuse_own_outputs(stages: Sequence[Stage], run: Run, to_do: Sequence[Stage
 
 def _with_new_content(stage: Stage, run: Run, inputs: Mapping[str, Inputs]) -> Inputs:
     """The inputs of a stage whose turn it is: earlier stages may have changed its content."""
-    return {**inputs[stage.name], "content": stage.content(run)}
+    return {**inputs[stage.name], "content": stage.content_digests(run)}
 
 
 def _is_current(stage: Stage, run: Run, inputs: Inputs) -> bool:

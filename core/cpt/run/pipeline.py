@@ -10,16 +10,16 @@ from cpt.config import Config, Control, training_of
 from cpt.errors import CptError
 from cpt.roles import Loss
 from cpt.run.events import Events
-from cpt.run.execute import check_unchanged, execute
+from cpt.run.execute import check_all_unchanged, execute, inputs_of
 from cpt.run.record.folder import Folder
-from cpt.run.record.inputs import content_of, digest_of_plain, known
-from cpt.run.stage import Run, Stage, Summary, needed
-from cpt.run.steps import evaluation, pairing, training
+from cpt.run.record.inputs import content_digest, digest_of_plain, known
+from cpt.run.stage import Run, Stage, Summary, require_option
+from cpt.run.stages import evaluation, pairing, training
 
 
-def _content(run: Run, *files: str) -> dict[str, str | None]:
+def _digests(run: Run, *files: str) -> dict[str, str | None]:
     """A digest of each of these files and models of the folder, None if it is not there."""
-    return {name: content_of(str(run.path / name)) for name in files}
+    return {name: content_digest(str(run.path / name)) for name in files}
 
 
 def pair(run: Run) -> None:
@@ -50,8 +50,7 @@ def evaluate(run: Run) -> None:
 
 def run_all(run: Run) -> None:
     """Every stage."""
-    others = (PROMPTS, PAIRS) if run.config.pairs else (GIVEN_PAIRS,)
-    execute([stage for stage in STAGES if stage not in others], run)
+    execute([*_pair_stages(run.config), MODEL, CONTROLS, SCORES], run)
 
 
 def _refuse_stale(stage: Stage, run: Run, why: str) -> None:
@@ -73,7 +72,7 @@ def _train_controls(run: Run) -> Summary:
 
 def _check_controls(run: Run) -> None:
     for stages, control_run in _control_runs(run):
-        check_unchanged(stages, control_run)
+        check_all_unchanged(stages, control_run, inputs_of(stages, control_run))
 
 
 def _control_runs(run: Run) -> Iterator[tuple[Sequence[Stage], Run]]:
@@ -103,7 +102,7 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
 def _references(run: Run) -> dict[str, str | None]:
     """A digest of the reference model of each control that names its own."""
     return {
-        f"controls.{name}.train.reference": content_of(control.train["reference"])
+        f"controls.{name}.train.reference": content_digest(control.train["reference"])
         for name, control in run.config.controls.items()
         if control.train.get("reference")
     }
@@ -114,7 +113,7 @@ def _measured(run: Run) -> dict[str, str | None]:
     controls = run.config.controls.items()
     trained = [f"controls/{name}/model/" for name, control in controls if control.loss]
     return {
-        **_content(run, "model/", *trained),
+        **_digests(run, "model/", *trained),
         "controls": digest_of_plain(run.folder.stage("controls").get("options")),
     }
 
@@ -124,17 +123,17 @@ PROMPTS = Stage(
     title="reading the prompts",
     options=("prompts", "limit"),
     sources={"prompts": "prompts"},
-    ready=lambda run: needed(run, "prompts"),
-    work=pairing.read_in,
+    ready=lambda run: require_option(run, "prompts"),
+    work=pairing.import_prompts,
     outputs=("prompts.parquet",),
 )
 PAIRS = Stage(
     name="pairs",
     title="making the pairs",
     options=("pairer",),
-    upstream=lambda run: _content(run, "prompts.parquet"),
-    ready=lambda run: needed(run, "pairer"),
-    work=pairing.make,
+    upstream=lambda run: _digests(run, "prompts.parquet"),
+    ready=lambda run: require_option(run, "pairer"),
+    work=pairing.make_pairs,
     outputs=("pairs.parquet", "outcomes.jsonl"),
 )
 GIVEN_PAIRS = Stage(
@@ -142,14 +141,14 @@ GIVEN_PAIRS = Stage(
     title="making the pairs",
     options=("pairs",),
     sources={"pairs": "pairs"},
-    work=pairing.take,
+    work=pairing.import_pairs,
     outputs=("pairs.parquet", "outcomes.jsonl"),
 )
 MODEL = Stage(
     name="model",
     title="training",
     options=("model", "loss", "scheduler", "train", "seed"),
-    upstream=lambda run: _content(run, "pairs.parquet"),
+    upstream=lambda run: _digests(run, "pairs.parquet"),
     ready=training.ready,
     work=training.train,
     outputs=(

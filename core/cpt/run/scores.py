@@ -70,9 +70,9 @@ def changes(before: Mapping[str, Score], after: Mapping[str, Score]) -> dict[str
 
 
 def measured(score: Score) -> str:
-    """`9 of 12 prompts measured (2 failed, 1 unread; for one: ...)`."""
+    """`9 of 12 prompts measured (2 failed, 1 unread; for example: ...)`."""
     details = (why.detail for why in score.missing.values() if why.detail)
-    example = next((f"; for one: {detail.rstrip('.')}" for detail in details), "")
+    example = next((f"; for example: {detail.rstrip('.')}" for detail in details), "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in _reasons(score).items())
     said = f" ({shorten(reasons + example, LONGEST)})" if reasons else ""
     return f"{score.n} of {score.of} prompts measured{said}"

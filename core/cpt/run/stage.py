@@ -17,7 +17,7 @@ from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import (
     Inputs,
     code,
-    content,
+    content_digests,
     identity,
     known,
     paths_in,
@@ -93,14 +93,15 @@ class Stage:
         return {
             "options": {name: identity(value) for name, value in values.items()},
             "code": code(values),
-            "content": self.content(run),
+            "content": self.content_digests(run),
         }
 
-    def content(self, run: Run) -> dict[str, str]:
+    def content_digests(self, run: Run) -> dict[str, str]:
         """Digests of the data, files, models and earlier artefacts that decide its result."""
-        return content(self._paths(run)) | self.data_content(run) | known(self.upstream(run))
+        files = content_digests(self._paths(run))
+        return files | self.data_digests(run) | known(self.upstream(run))
 
-    def data_content(self, run: Run) -> dict[str, str]:
+    def data_digests(self, run: Run) -> dict[str, str]:
         """Those of the data alone."""
         return known({name: source_digest(*source) for name, source in self._data(run).items()})
 
@@ -109,7 +110,7 @@ class Stage:
         tables = {name: str(table_of(*source)) for name, source in self._data(run).items()}
         return list(paths_inside(self._paths(run) | tables, places))
 
-    def checked(self, run: Run) -> list[Any]:
+    def to_check(self, run: Run) -> list[Any]:
         """The values of the options whose components can be checked before it begins."""
         return [getattr(run.config, name) for name in self.options if name not in self.unchecked]
 
@@ -127,7 +128,7 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def needed(run: Run, field: str) -> Any:
+def require_option(run: Run, field: str) -> Any:
     """An option that a stage cannot do without. Raises `CptError` that names its flag."""
     value = getattr(run.config, field)
     if value is None:

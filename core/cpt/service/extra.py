@@ -14,9 +14,7 @@ NOT_EXTRA = frozenset({"messages", "model", "n", "stream"})
 
 def extra_body_field() -> Any:
     """A field `extra_body: Mapping[str, Any]` that is written into the body of every request."""
-    return attrs.field(
-        factory=dict, kw_only=True, hash=False, validator=_check, metadata={"open": True}
-    )
+    return attrs.field(factory=dict, kw_only=True, hash=False, validator=_check)
 
 
 def _check(responder: Any, field: attrs.Attribute[Any], value: Any) -> None:

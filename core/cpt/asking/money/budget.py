@@ -22,7 +22,7 @@ LONGER = 1.5
 """How many times the longest answer so far the next may be."""
 
 
-class Price(Protocol):
+class CostFunction(Protocol):
     """US dollars for what one answer took; None where no price is known."""
 
     def __call__(
@@ -33,7 +33,9 @@ class Price(Protocol):
 class Budget:
     """Lets a request through only if the most that it may cost is left."""
 
-    def __init__(self, budget: float, spent: float, price: Price, *, batch: bool = False) -> None:
+    def __init__(
+        self, budget: float, spent: float, price: CostFunction, *, batch: bool = False
+    ) -> None:
         self.budget = budget
         self.spent = spent
         self._price = price

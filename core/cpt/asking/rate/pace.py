@@ -122,7 +122,7 @@ class Pace:
             if self._trial.starts >= TRIAL:
                 self._judge(self._curve, now)
 
-    def accept(self, began: float) -> None:
+    def accepted(self, began: float) -> None:
         """A request that began then was not refused."""
         if self._gap is not None and began >= self._refused_at:
             self._gap = None
@@ -131,7 +131,7 @@ class Pace:
             # It has room again: no need to sit out a gap that was as long as a minute's limit.
             self._next = min(self._next, began + WINDOW)
 
-    def refuse(self, began: float, now: float, retry_after: float | None) -> bool:
+    def overloaded(self, began: float, now: float, retry_after: float | None) -> bool:
         """A request that began then was refused. Whether we go slower for it."""
         if began in self._accepted:
             self._accepted.remove(began)

@@ -10,7 +10,7 @@ from cpt.errors import AskError, Overloaded, Unreachable
 
 Result = TypeVar("Result")
 Wait = Callable[[AskError, int], float]
-"""Seconds to wait after an error, which was the first, second, ... of its request."""
+"""Called with the error and its number (from 1); returns the seconds to wait."""
 
 FIRST, LONGEST = 0.5, 60.0
 """Bounds of the wait after the first error, and after many: seconds."""
@@ -24,12 +24,16 @@ class Attempts:
     def __init__(self, most: int) -> None:
         self._left = float(most)
 
-    def again(self, error: AskError) -> bool:
-        """Whether to ask again after this error."""
-        if not isinstance(error, (Overloaded, Unreachable)):
-            return False
-        self._left -= WAITING_COUNTS if isinstance(error, Overloaded) else 1.0
-        return self._left >= 1e-6
+    def count(self, error: AskError) -> None:
+        """Count an attempt that ended in this error, unless the error is final."""
+        if isinstance(error, Overloaded):
+            self._left -= WAITING_COUNTS
+        elif isinstance(error, Unreachable):
+            self._left -= 1.0
+
+    def may_retry(self, error: AskError) -> bool:
+        """Whether to ask again after this error, which has been counted."""
+        return isinstance(error, (Overloaded, Unreachable)) and self._left >= 1e-6
 
 
 def backoff(error: AskError, number: int) -> float:
@@ -56,7 +60,8 @@ async def retried(
         try:
             return await once()
         except AskError as error:
-            if not left.again(error):
+            left.count(error)
+            if not left.may_retry(error):
                 raise
             number += 1
             seconds = wait(error, number)

@@ -41,7 +41,7 @@ class Throttle:
 
         Every `enter` is followed by a `leave`.
         """
-        self._stop.check()
+        self._stop.raise_if_set()
         waiter: asyncio.Future[float] = self._loop.create_future()
         if again:
             self._waiting.appendleft(waiter)
@@ -60,16 +60,16 @@ class Throttle:
         self.in_flight -= 1
         self._admit()
 
-    def accept(self, began: float) -> None:
+    def accepted(self, began: float) -> None:
         """The service took a request that began then."""
-        self.pace.accept(began)
+        self.pace.accepted(began)
         if self._doubles_since is None:
             step = max(1.0, self.most / STEPS)
             self.level = min(self.most, self.level + step / self.level)
 
-    def refuse(self, began: float, retry_after: float | None) -> None:
+    def overloaded(self, began: float, retry_after: float | None) -> None:
         """The service had too much when it got a request that began then."""
-        if self.pace.refuse(began, self._loop.time(), retry_after):
+        if self.pace.overloaded(began, self._loop.time(), retry_after):
             self.level = max(1.0, self.level / 2)
             self._doubles_since = None
 

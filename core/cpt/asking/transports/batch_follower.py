@@ -14,7 +14,7 @@ from cpt.asking.journal.keys import Request
 from cpt.asking.keeper import Keeper
 from cpt.asking.rate.retries import retried
 from cpt.asking.stop import Stop
-from cpt.asking.transports.batch_log import Batch, BatchLog
+from cpt.asking.transports.batch_log import BatchLog, ProviderBatch
 from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.batch_waiters import Waiters
 from cpt.asking.transports.refusals import refusal_of_all
@@ -47,7 +47,7 @@ class Follower:
     covered: Counter[str] = attrs.field(factory=Counter)
     """Keys of the requests in these batches."""
 
-    async def follow(self, batch: Batch) -> dict[str, AskError]:
+    async def follow(self, batch: ProviderBatch) -> dict[str, AskError]:
         """See a batch of `covered` to its end; the errors of what it did not answer, by key."""
         missing = {request.key: request for request in batch.requests}
         errors: dict[str, AskError] = {}
@@ -73,7 +73,7 @@ class Follower:
         }
 
     async def _collect(
-        self, batch: Batch, missing: dict[str, Request], errors: dict[str, AskError]
+        self, batch: ProviderBatch, missing: dict[str, Request], errors: dict[str, AskError]
     ) -> None:
         """Keep every answer of a batch that is `missing`, and note the errors."""
         items, answers = batch.items, dict[str, Response]()

@@ -38,7 +38,7 @@ INSIDE = """SELECT key, prompt_id, sample, messages FROM batched JOIN requests U
 
 
 @attrs.frozen
-class Batch:
+class ProviderBatch:
     """A batch that was, or is about to be, sent."""
 
     name: str
@@ -81,7 +81,7 @@ class BatchLog:
             for table in TABLES:
                 write.execute(table)
 
-    def intend(self, batch: Batch) -> None:
+    def intend(self, batch: ProviderBatch) -> None:
         """Note a batch that is about to be sent, or was found at the provider."""
         row = (batch.name, batch.identity, batch.remote, batch.since)
         inside = [(batch.name, place, request.key) for place, request in enumerate(batch.requests)]
@@ -99,11 +99,11 @@ class BatchLog:
         with self._writing() as write:
             write.execute("UPDATE batches SET state = ? WHERE name = ?", (state, name))
 
-    def open(self, identity: str) -> list[Batch]:
+    def open(self, identity: str) -> list[ProviderBatch]:
         """The batches of one responder that may still bring answers."""
         with schema.explained(self._path):
             return [
-                Batch(name, identity, self._inside(name, identity), since, remote)
+                ProviderBatch(name, identity, self._inside(name, identity), since, remote)
                 for name, remote, since in self._connection.execute(OPEN, (identity,)).fetchall()
             ]
 

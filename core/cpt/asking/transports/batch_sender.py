@@ -11,7 +11,7 @@ import attrs
 from cpt.asking.journal.keys import Request
 from cpt.asking.rate.retries import retried
 from cpt.asking.stop import Stop
-from cpt.asking.transports.batch_log import Batch, BatchLog
+from cpt.asking.transports.batch_log import BatchLog, ProviderBatch
 from cpt.asking.transports.batch_timing import Timing
 from cpt.errors import Overloaded, Rejected
 from cpt.service.batch import BatchService
@@ -46,15 +46,15 @@ class Sender:
             before = len(self._unsent)
             await self.stop.sleep(self.timing.quiet)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[ProviderBatch]:
         """All that waits, in batches that are written down already."""
         while self._unsent:
             name = f"cpt-{uuid.uuid4().hex}"
-            batch = Batch(name, self.identity, self._take(), time.time())
+            batch = ProviderBatch(name, self.identity, self._take(), time.time())
             self.log.intend(batch)
             yield batch
 
-    async def submit(self, batch: Batch) -> Batch:
+    async def submit(self, batch: ProviderBatch) -> ProviderBatch:
         """Send a batch; it has its id then. `Unreachable` is raised if it may have arrived."""
         try:
             remote = await self.responder.batch_submit(batch.name, list(batch.items.values()))
@@ -64,7 +64,7 @@ class Sender:
         self.log.sent(batch.name, remote)
         return attrs.evolve(batch, remote=remote)
 
-    async def find(self, batch: Batch) -> list[Batch]:
+    async def find(self, batch: ProviderBatch) -> list[ProviderBatch]:
         """What may be this batch at the provider, if its id was never noted."""
         if batch.remote:
             return [batch]

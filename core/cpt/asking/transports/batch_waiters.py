@@ -36,15 +36,19 @@ class Waiters:
         if future := self._futures.pop(key, None):
             future.set_result(paid)
 
-    def again(self, request: Request, error: AskError) -> bool:
-        """Whether to ask again what ended in this error; if not, its waiter gets the error."""
+    def count_error(self, request: Request, error: AskError) -> bool:
+        """Count an error of a request; return whether to ask again.
+
+        If not, its waiter gets the error.
+        """
         if request.key not in self._futures:
             return False
         left = self._attempts.setdefault(request.key, Attempts(self._most))
-        again = left.again(error)
-        if not again:
-            self._futures.pop(request.key).set_exception(error)
-        return again
+        left.count(error)
+        if left.may_retry(error):
+            return True
+        self._futures.pop(request.key).set_exception(error)
+        return False
 
     def fail_all(self, error: BaseException) -> None:
         """Nothing more will be answered."""

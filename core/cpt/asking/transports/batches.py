@@ -19,7 +19,7 @@ from cpt.asking.keeper import Keeper
 from cpt.asking.options import Asking
 from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_follower import Follower
-from cpt.asking.transports.batch_log import Batch, BatchLog
+from cpt.asking.transports.batch_log import BatchLog, ProviderBatch
 from cpt.asking.transports.batch_sender import Sender
 from cpt.asking.transports.batch_timing import Timing
 from cpt.asking.transports.batch_waiters import Waiters
@@ -29,7 +29,7 @@ from cpt.service.batch import BatchService
 log = logging.getLogger("cpt")
 
 
-class Batches:
+class ProviderBatches:
     """Answers requests by their providers' batch endpoints."""
 
     def __init__(
@@ -51,9 +51,9 @@ class Batches:
         """The answer, durable already. Raises the error that the request was given up with."""
         return await (await self._queue_of(responder)).answer(request)
 
-    async def hold(self, responder: BatchService, request: Request) -> bool:
+    async def is_in_batch(self, responder: BatchService, request: Request) -> bool:
         """Whether a request is in a batch at the provider, paid for or about to be."""
-        return (await self._queue_of(responder)).covers(request)
+        return (await self._queue_of(responder)).is_in_batch(request)
 
     async def close(self) -> None:
         """Stop looking; what is at a provider stays there for the next run."""
@@ -81,13 +81,13 @@ class _Queue:
     """One responder's requests on their way: to the sender, the follower, and back if they fail."""
 
     def __init__(
-        self, sender: Sender, follower: Follower, waiters: Waiters, earlier: Sequence[Batch]
+        self, sender: Sender, follower: Follower, waiters: Waiters, earlier: Sequence[ProviderBatch]
     ) -> None:
         self._sender = sender
         self._follower = follower
         self._waiters = waiters
         self._earlier = earlier
-        self._held: list[Request] = []
+        self._postponed: list[Request] = []
         """Refused while the provider was full."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._beginning: asyncio.Task[None] | None = None
@@ -98,16 +98,16 @@ class _Queue:
             self._beginning = asyncio.create_task(self._resume())
         await asyncio.shield(self._beginning)
 
-    def covers(self, request: Request) -> bool:
+    def is_in_batch(self, request: Request) -> bool:
         """Whether it is in a batch at the provider."""
         return self._follower.covered[request.key] > 0
 
     async def answer(self, request: Request) -> Paid:
         """What comes of a request, in whichever batch."""
-        self._sender.stop.check()
+        self._sender.stop.raise_if_set()
         if request.key not in self._waiters:
             self._waiters.add(request.key)
-            if not self.covers(request):
+            if not self.is_in_batch(request):
                 self._enqueue([request])
         return await self._waiters.wait(request.key)
 
@@ -131,7 +131,7 @@ class _Queue:
         for batch in self._sender.batches():
             self._spawn(self._submit(batch))
 
-    async def _submit(self, batch: Batch) -> None:
+    async def _submit(self, batch: ProviderBatch) -> None:
         try:
             self._follow([await self._sender.submit(batch)])
         except Unreachable as error:
@@ -139,7 +139,7 @@ class _Queue:
         except (Overloaded, Rejected) as error:
             await self._refused(batch.requests, error)
 
-    async def _look_for(self, batch: Batch, error: AskError) -> None:
+    async def _look_for(self, batch: ProviderBatch, error: AskError) -> None:
         log.warning("a batch could not be sent (%s); looking whether it arrived", error)
         await self._sender.stop.sleep(self._sender.timing.poll)
         found = await self._sender.find(batch)
@@ -147,16 +147,16 @@ class _Queue:
         if not found:
             self._again(batch.requests, error)
 
-    def _follow(self, batches: Sequence[Batch]) -> None:
+    def _follow(self, batches: Sequence[ProviderBatch]) -> None:
         for batch in batches:
             self._follower.covered.update(request.key for request in batch.requests)
             self._spawn(self._see_through(batch))
 
-    async def _see_through(self, batch: Batch) -> None:
+    async def _see_through(self, batch: ProviderBatch) -> None:
         """From being at the provider to asking again what it did not answer."""
         errors = await self._follower.follow(batch)
-        held, self._held = self._held, []
-        self._enqueue(held)
+        postponed, self._postponed = self._postponed, []
+        self._enqueue(postponed)
         failed = [request for request in batch.requests if request.key in errors]
         if failed and all(isinstance(error, Overloaded) for error in errors.values()):
             return await self._refused(failed, errors[failed[0].key])
@@ -168,7 +168,7 @@ class _Queue:
         log.warning("a batch of %d was refused (%s)", len(requests), error)
         if isinstance(error, Overloaded) and self._follower.covered.total():
             # What is at the provider fills its queue: there is room when some of that has ended.
-            self._held += requests
+            self._postponed += requests
             return
         await self._sender.stop.sleep(self._sender.timing.poll)
         if len(requests) == 1:
@@ -182,7 +182,7 @@ class _Queue:
             [
                 request
                 for request in requests
-                if not self.covers(request) and self._waiters.again(request, error)
+                if not self.is_in_batch(request) and self._waiters.count_error(request, error)
             ]
         )
 

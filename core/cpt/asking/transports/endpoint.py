@@ -126,7 +126,7 @@ class Endpoint:
         return response
 
     def _succeed(self, began: float) -> None:
-        self.throttle.accept(began)
+        self.throttle.accepted(began)
         self._answered, self._failing_since, self._failures = True, None, 0
 
     def _learn(self, usage: Usage) -> None:
@@ -141,33 +141,33 @@ class Endpoint:
             self._succeed(began)
             self._count_refusal(error)
         elif isinstance(error, Denied):
-            self._stop.throw(
+            self._stop.set(
                 CptError(
                     f"{self.name}: {error}. Fix the key, the model's name or the "
                     "address, then run again: all answers are kept."
                 )
             )
-            self._stop.check()
+            self._stop.raise_if_set()
         elif isinstance(error, Overloaded):
-            self.throttle.refuse(began, error.retry_after)
+            self.throttle.overloaded(began, error.retry_after)
             self._check_wait(error.retry_after or 0.0, error)
             self._lose_patience(error)
         else:
             self._failures += 1
             if self._failures >= DEAD:
-                self.throttle.refuse(began, None)
+                self.throttle.overloaded(began, None)
             self._lose_patience(error)
 
     def _count_refusal(self, error: Rejected) -> None:
         """Stop the run if all that was asked is rejected alike: then it is not the prompts."""
         if not self.works and (why := self._refusals.add(error)):
-            self._stop.throw(CptError(f"{self.name}: {why}."))
-            self._stop.check()
+            self._stop.set(CptError(f"{self.name}: {why}."))
+            self._stop.raise_if_set()
 
     def _check_wait(self, wait: float, error: AskError) -> None:
         """Warn of a long wait; stop the run if it is one of days."""
         if wait > LONGEST_WAIT:
-            self._stop.throw(
+            self._stop.set(
                 Stopped(
                     f"{self.name}: wants no request for {wait / 3600:.0f} hours "
                     f"({error}). Run again then: all answers are kept."
@@ -196,7 +196,7 @@ class Endpoint:
             patience = self._patience
         failing = now - self._failing_since
         if failing > patience:
-            self._stop.throw(
+            self._stop.set(
                 Stopped(
                     f"{self.name}: no answer for {failing:.0f} s ({error}). "
                     "Check the service, then run again: all answers are kept."

@@ -26,7 +26,7 @@ class _Waiting:
         return sum(len(turn.content) for turn in self.prompt.messages)
 
 
-class Batcher:
+class LocalQueue:
     """Collects the requests to one local model while it is busy with earlier ones."""
 
     def __init__(self, responder: Local, threads: Executor, stop: Stop, stats: Stats) -> None:
@@ -39,7 +39,7 @@ class Batcher:
 
     async def answer(self, prompt: Prompt, sample: int) -> Response:
         """The answer, once a batch with this prompt in it is done."""
-        self._stop.check()
+        self._stop.raise_if_set()
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(prompt, sample, answer))
         if self._worker is None or self._worker.done():
@@ -52,7 +52,7 @@ class Batcher:
             batch = self._next()
             self._stats.in_flight += len(batch)
             try:
-                self._stop.check()
+                self._stop.raise_if_set()
                 await self._answer(batch)
             except Exception as error:
                 for request in batch:

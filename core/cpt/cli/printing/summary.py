@@ -31,13 +31,13 @@ OUTCOMES = "outcomes.jsonl"
 
 
 def conclude(folder: Folder, as_json: bool) -> None:
-    """Print what is in the folder now, and write its page."""
+    """Print what is in the folder now, and write its report."""
     from cpt import report
 
     print_summary(folder, as_json)
-    page = report.write(folder.path)
-    if page and not as_json:
-        echo(f"{'page':<9} {page}")
+    written = report.write(folder.path)
+    if written and not as_json:
+        echo(f"{'report':<9} {written}")
 
 
 def print_summary(folder: Folder, as_json: bool) -> None:
@@ -169,4 +169,4 @@ def _names_of_dropped(folder: Folder) -> Iterator[str]:
 
 
 def _for_one(detail: str) -> str:
-    return f"; for one: {textwrap.shorten(detail, WIDEST_DETAIL)}" if detail else ""
+    return f"; for example: {textwrap.shorten(detail, WIDEST_DETAIL)}" if detail else ""

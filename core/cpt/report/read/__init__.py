@@ -1,1 +1,1 @@
-"""What the page says, read from a run folder as plain data."""
+"""What the report says, read from a run folder as plain data."""

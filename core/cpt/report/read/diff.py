@@ -9,7 +9,7 @@ from itertools import pairwise
 import attrs
 
 COMPARED = 20_000
-"""Characters of each answer that are compared; more would make a page slow."""
+"""Characters of each answer that are compared; more would make a report slow."""
 SHOWN = 1_500
 """Characters of each answer that are shown."""
 _WORD = re.compile(r"\s+|[\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s]")

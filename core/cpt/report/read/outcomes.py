@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from cpt.files import read_json, read_lines
-from cpt.run.steps.pairing import KEPT
+from cpt.run.stages.pairing import KEPT
 from cpt.training.data.findings import DROPPED, NOTED
 
 MEANINGS = {**DROPPED, **NOTED}

@@ -62,7 +62,7 @@ class PairExample:
 
 @attrs.frozen(kw_only=True)
 class PairSummary:
-    """What the page says about `pairs.parquet`."""
+    """What the report says about `pairs.parquet`."""
 
     groups: tuple[PairGroup, ...]
     """Most frequent first."""

@@ -1,4 +1,4 @@
-"""Everything that the page says about a run, read from its folder."""
+"""Everything that the report says about a run, read from its folder."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ def installed() -> dict[str, Distribution]:
 
 def _state(root: str, distribution: Distribution | None) -> str:
     if distribution is None:
-        return _content(root)
+        return _code_digest(root)
     if distribution.name == OWN:
         return ""
     version = f"{distribution.name} {distribution.version}"
     # PEP 610: there unless it came from an index by its name.
     elsewhere = distribution.read_text("direct_url.json")
-    return f"{version} ({_content(root)})" if elsewhere else version
+    return f"{version} ({_code_digest(root)})" if elsewhere else version
 
 
 def _root(module: str) -> str:
@@ -66,7 +66,7 @@ def _file(module: str) -> str | None:
     return getattr(sys.modules.get(module), "__file__", None)
 
 
-def _content(root: str) -> str:
+def _code_digest(root: str) -> str:
     """The name of a file or package, and a digest of its code; "" if there is no file."""
     file = Path(_file(root) or "")
     if not file.is_file():

@@ -43,9 +43,9 @@ def code(values: Mapping[str, Any]) -> dict[str, str]:
     return known(found)
 
 
-def content(named: Mapping[str, str]) -> dict[str, str]:
+def content_digests(named: Mapping[str, str]) -> dict[str, str]:
     """A digest of every file and model on this disk, by the address of the option that names it."""
-    return known({address: content_of(text) for address, text in named.items()})
+    return known({address: content_digest(text) for address, text in named.items()})
 
 
 def paths_in(options: Any, names: Set[str]) -> Iterator[tuple[str, str]]:
@@ -69,7 +69,7 @@ def known(found: Mapping[str, str | None]) -> dict[str, str]:
     return {address: value for address, value in found.items() if value}
 
 
-def content_of(text: str) -> str | None:
+def content_digest(text: str) -> str | None:
     """A digest of the file (`FILE` or `FILE#AUTHOR`) or model of that name, None if it is neither.
 
     A model counts by its weights and tokenizer; one of the hub by its revision, if it is here.

@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that needs nothing else."""
+"""The report of a run: one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILTERS = (
 
 
 def render(run: RunData) -> str:
-    """The page of a run, as HTML."""
+    """The report of a run, as HTML."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -43,9 +43,9 @@ def render(run: RunData) -> str:
         undefined=StrictUndefined,
     )
     environment.filters.update({function.__name__: function for function in FILTERS})
-    return environment.get_template("page.html").render(run=run)
+    return environment.get_template("report.html").render(run=run)
 
 
 def _printable(value: Any) -> Any:
-    """What the page writes for a value. Markup, which is a subclass of `str`, stays as it is."""
+    """What the report writes for a value. Markup, which is a subclass of `str`, stays as it is."""
     return formatting.printable(value) if type(value) is str else value

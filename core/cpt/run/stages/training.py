@@ -7,12 +7,12 @@ from pathlib import Path
 from cpt import paths
 from cpt.data import read_pairs
 from cpt.models import folder_of
-from cpt.run.stage import Run, Summary, needed
+from cpt.run.stage import Run, Summary, require_option
 
 
 def ready(run: Run) -> None:
     """Raise `CptError` if there is no model to train."""
-    folder_of(needed(run, "model"))
+    folder_of(require_option(run, "model"))
 
 
 def train(run: Run) -> Summary:
@@ -21,7 +21,7 @@ def train(run: Run) -> Summary:
 
     summary: Summary = train_on(
         read_pairs(run.path / "pairs.parquet"),
-        model=Path(paths.resolve(needed(run, "model"))),
+        model=Path(paths.resolve(require_option(run, "model"))),
         scheduler=run.config.scheduler,
         loss=run.config.loss,
         options=run.config.train,

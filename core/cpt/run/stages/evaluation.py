@@ -19,14 +19,14 @@ from cpt.roles import Ask, Evaluator, Responder
 from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
 from cpt.run.scores import Scores, write_scores
-from cpt.run.stage import Run, Summary, needed
+from cpt.run.stage import Run, Summary, require_option
 from cpt.types import Missing, Prompt, Score
 
 
 def ready(run: Run) -> None:
     """Raise `CptError` for prompts that cannot be read: better now than after a training."""
     if run.config.evaluators:
-        needed(run, "generator")
+        require_option(run, "generator")
         for _ in _prompts(run):
             pass
 
@@ -43,7 +43,7 @@ def evaluate(run: Run) -> Summary:
 
 
 def _prompts(run: Run) -> Iterator[Prompt]:
-    source = needed(run, "eval_prompts")
+    source = require_option(run, "eval_prompts")
     limit = run.config.eval_limit or run.config.limit
     return islice(read_prompts(source), limit)
 
@@ -99,7 +99,7 @@ def _of_all(score: Score, prompts: Sequence[Prompt]) -> Score:
 
 def _models(run: Run) -> Iterator[tuple[str, Responder]]:
     """What is measured, by the name that the table gives it."""
-    base = needed(run, "model")
+    base = require_option(run, "model")
     yield BEFORE, _speaking(run, paths.resolve(base))
     yield AFTER, _speaking(run, str(run.path / "model"))
     for name, control in run.config.controls.items():
@@ -108,7 +108,7 @@ def _models(run: Run) -> Iterator[tuple[str, Responder]]:
 
 
 def _speaking(run: Run, model: str, control: Control | None = None) -> Responder:
-    generator: Responder = needed(run, "generator")
+    generator: Responder = require_option(run, "generator")
     changed: dict[str, Any] = {"model": model}
     if control and control.temperature is not None:
         changed["temperature"] = control.temperature

@@ -17,7 +17,7 @@ from cpt.files import writing_lines
 from cpt.roles import Ask, Pairer
 from cpt.roles.returns import call, checked_pairs
 from cpt.run.asker import asker
-from cpt.run.stage import Run, Summary, needed
+from cpt.run.stage import Run, Summary, require_option
 from cpt.types import Pair, Prompt
 
 KEPT = "kept"
@@ -99,15 +99,15 @@ def _with_own_ids(made: Iterable[Pair | NoPair]) -> Iterator[Pair | NoPair]:
         yield pair if count == 1 else attrs.evolve(pair, id=f"{pair.id}#{count}")
 
 
-def read_in(run: Run) -> Summary:
+def import_prompts(run: Run) -> Summary:
     """Stage `prompts`: whatever the source, the same table in the folder."""
-    prompts = islice(read_prompts(needed(run, "prompts")), run.config.limit)
+    prompts = islice(read_prompts(require_option(run, "prompts")), run.config.limit)
     return {"prompts": write_prompts(run.path / "prompts.parquet", prompts)}
 
 
-def take(run: Run) -> Summary:
+def import_pairs(run: Run) -> Summary:
     """Stage `pairs` with `--pairs`: the given pairs, the unsound ones counted and left out."""
-    source = needed(run, "pairs")
+    source = require_option(run, "pairs")
     kept, dropped = 0, Counter[str]()
     with writing_pairs(run.path / PAIRS) as write:
         for pair in pairs_and_unusable(source):
@@ -123,14 +123,14 @@ def take(run: Run) -> Summary:
     return {"pairs": kept, "dropped": dict(dropped)}
 
 
-def make(run: Run) -> Summary:
+def make_pairs(run: Run) -> Summary:
     """Stage `pairs`: ask, pair, and keep the outcome of every prompt in `outcomes.jsonl`."""
-    return asyncio.run(_make(run, needed(run, "pairer")))
+    return asyncio.run(_make_pairs(run, require_option(run, "pairer")))
 
 
-async def _make(run: Run, pairer: Pairer) -> Summary:
+async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
     with writing_pairs(run.path / PAIRS) as write:
-        counts, unfinished = await _ask(run, pairer, write)
+        counts, unfinished = await _pair_all(run, pairer, write)
         if over := counts.outcomes["over_budget"]:
             raise Stopped(
                 f"{run.path}: the budget is used up with {over} of "
@@ -142,7 +142,7 @@ async def _make(run: Run, pairer: Pairer) -> Summary:
     return counts.plain() | ({"unfinished": unfinished} if unfinished else {})
 
 
-async def _ask(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple[Counts, int]:
+async def _pair_all(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple[Counts, int]:
     """Pair every prompt, in order, and write what comes of it; also how many are unfinished."""
     prompts = read_prompts(run.path / "prompts.parquet", checked=True)
     total = run.folder.stage("prompts")["summary"]["prompts"]
@@ -177,7 +177,7 @@ class Counts:
 
     @property
     def why_none(self) -> str:
-        first = f"; for one: {self.first}" if self.first else ""
+        first = f"; for example: {self.first}" if self.first else ""
         return f"{_listed(self.outcomes)}{first}" if self.outcomes else "no prompt"
 
     def plain(self) -> dict[str, Any]:
