@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from cpt import Batch, CptError, Loss, hookspecs
-from cpt.training import objective, step
+from cpt.training import loop, objective, step
 from cpt.training.data.corpus import corpus_of
 from cpt.training.data.packing import Layout
 from cpt.training.data.sequences import TokenSequence
@@ -118,13 +118,18 @@ def test_checkpointing_computes_activations_twice(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    forward = LlamaMLP.forward
+    forward, step = LlamaMLP.forward, loop._step
 
     def counted(self: LlamaMLP, hidden: Tensor) -> Tensor:
         calls.append(torch.is_grad_enabled())
         return forward(self, hidden)
 
-    monkeypatch.setattr(LlamaMLP, "forward", counted)
+    def watched(state: Any) -> float:  # what tries the model out before the first step is not meant
+        with monkeypatch.context() as context:
+            context.setattr(LlamaMLP, "forward", counted)
+            return step(state)
+
+    monkeypatch.setattr(loop, "_step", watched)
     tiny.train(tmp_path / "once", model, PAIRS)
     once = calls.count(True)
     tiny.train(tmp_path / "twice", model, PAIRS, gradient_checkpointing=True)
