@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -353,7 +354,8 @@ async def test_the_budget_is_never_passed(journal: Path) -> None:
     answers = await ask_all(journal, responder, prompts(300), options)
     outcomes = [answer.outcome for answer in answers]
     assert set(outcomes) == {"answered", "over_budget"}
-    assert 0.45 < status(journal).cost <= 0.5
+    cost = status(journal).cost
+    assert cost is not None and 0.45 < cost <= 0.5
     assert "of $0.5 are spent, and one more may cost $0.0200" in answers[-1].detail
     again = await ask_all(journal, responder, prompts(300), Asking(budget=2.0))
     assert {answer.outcome for answer in again} == {"answered"}
@@ -434,7 +436,8 @@ async def test_a_prompt_that_is_no_text_is_bad_data(journal: Path) -> None:
 async def test_an_answer_with_half_a_character_can_be_kept(journal: Path, where: str) -> None:
     def act(asked: Prompt, _: int) -> Response:
         whole = Response(prompt_id=asked.id, text="whole", author="m")
-        return attrs.evolve(whole, **{where: "half \ud83d"})
+        changed: dict[str, Any] = {where: "half \ud83d"}
+        return attrs.evolve(whole, **changed)
 
     (answer,) = await ask_all(journal, Scripted(act=act), prompts(1))
     assert getattr(answer, where) == "half ?"

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -122,7 +123,8 @@ async def test_after_an_error_nothing_more_is_written(path: Path) -> None:
     request = keys.request(Scripted(), prompt(1), 0)
     good = Response(prompt_id="p1", text="Two.", author="m")
     await journal.begin(request)
-    for bad in (None, {}, "half \ud83d"):
+    unwritable: tuple[Any, ...] = (None, {}, "half \ud83d")
+    for bad in unwritable:
         with pytest.raises(Stopped, match="an answer cannot be written") as error:
             await journal.keep(request, Paid(attrs.evolve(good, text=bad)))
         with pytest.raises(Stopped) as again:
@@ -243,7 +245,7 @@ async def test_only_what_was_not_closed_in_order_is_read_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That takes seconds for a million answers, and a run opens its journal many times."""
-    read_whole = []
+    read_whole: list[Any] = []
     monkeypatch.setattr(schema, "_read_whole", read_whole.append)
     await fill(path, 2)
     read_whole.clear()

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,7 +184,7 @@ async def test_time_left_is_there_while_a_local_model_makes_its_next_answers(
     busy: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     shown = Progress(busy, 100, "responses")
     lines = []
     for _ in range(3):
@@ -198,7 +199,7 @@ async def test_speed_and_time_left_are_those_of_late(
     busy: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     shown = Progress(busy, 100, "responses")
     now += 10
     line = shown.line()

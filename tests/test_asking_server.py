@@ -60,7 +60,13 @@ async def ask(server: Scripted, asked: Prompt | None = None, **options: Any) -> 
 
 
 async def test_what_is_sent_is_what_the_options_say(server: Scripted) -> None:
-    options = {"temperature": 0.5, "max_tokens": 7, "seed": 10, "stop": ("END",), "system": "Hm."}
+    options: dict[str, Any] = {
+        "temperature": 0.5,
+        "max_tokens": 7,
+        "seed": 10,
+        "stop": ("END",),
+        "system": "Hm.",
+    }
     answer = await ask(server, **options)
     path, body, _ = server.asked[0]
     assert path == "/v1/chat/completions"

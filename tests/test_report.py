@@ -114,7 +114,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     """A whole run with scores, and controls one of which asks models of its own."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "measuring.py").write_text(MEASURING)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": f"p{row}",
             "prompt": f"question {row}",
@@ -412,7 +412,7 @@ def test_a_loss_shows_what_it_has(
 def logged(run: Path, more: Mapping[str, float], without: str = "\0") -> None:
     """Change every line of metrics: add `more`, remove names that begin with `without`."""
     changed = [
-        {name: value for name, value in line.items() if not name.startswith(without)} | more
+        {name: value for name, value in line.items() if not name.startswith(without)} | dict(more)
         for line in lines(run / "metrics.jsonl")
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in changed))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -109,7 +110,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def ladder(tmp_path):
     """Twelve prompts, each answered by three authors; on one of them two agree."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": str(row),
             "prompt": f"question {row}",
