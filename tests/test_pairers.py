@@ -20,7 +20,6 @@ from cpt.testing import FakeAsk, PairerContract, Scripted, fake_prompts
 from cpt_ladder import Ladder
 from cpt_recorded import Recorded
 
-DATA = Path(__file__).parents[1] / "../shared/data"
 PROMPT = fake_prompts(1)[0]
 
 
@@ -256,9 +255,8 @@ def test_pairs_that_were_not_made_are_listed_with_the_reason(
     assert "b: empty" in page
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the published answers are not here")
-async def test_the_ladder_of_the_paper() -> None:
-    file = DATA / "ladder_805.jsonl"
+async def test_the_ladder_of_the_paper(published: Callable[[str], Path]) -> None:
+    file = published("ladder_805.jsonl")
     authors = ("gpt4", "gpt-3.5-turbo-0301", "text_davinci_003")
     ladder = Ladder(rungs=tuple(Recorded(source=f"{file}#{author}") for author in authors))
     ask = FakeAsk()

@@ -24,7 +24,6 @@ from cpt.run.stage import Run
 from . import tiny
 
 AUTHORS = ("large", "middle", "small")
-PUBLISHED = Path(__file__).parents[1] / "../shared/data/ladder_805.jsonl"
 
 
 PRICES = "dear.example: {dear: {date: 2026-01-01, input: 0, output: 1}}\n"
@@ -310,11 +309,11 @@ def test_two_processes_share_one_training(ladder, model, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published ladder is not beside the project")
-def test_the_published_ladder(cpt_cli):
+def test_the_published_ladder(cpt_cli, published):
+    ladder = published("ladder_805.jsonl")
     rungs = ("gpt4", "gpt-3.5-turbo-0301", "text_davinci_003")
-    told = [word for rung in rungs for word in ("--pairer.rungs", f"recorded:{PUBLISHED}#{rung}")]
-    result = cpt_cli("pair", "--prompts", PUBLISHED, "--pairer", "ladder", *told, "--output", "run")
+    told = [word for rung in rungs for word in ("--pairer.rungs", f"recorded:{ladder}#{rung}")]
+    result = cpt_cli("pair", "--prompts", ladder, "--pairer", "ladder", *told, "--output", "run")
     assert "pairs 2392, dropped (identical 23)" in result.stdout
     tiers = pq.read_table("run/pairs.parquet")["tier"].to_pylist()
     assert (tiers.count(2), tiers.count(1)) == (793, 1599)
