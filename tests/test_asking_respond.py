@@ -136,7 +136,7 @@ def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def busy() -> Stats:
-    stats = Stats(items=40, found=10, in_flight=7, retries=3, input_tokens=12_000)
+    stats = Stats(items=40, from_journal=10, in_flight=7, retries=3, input_tokens=12_000)
     stats.outcomes.update({"answered": 25, "rejected": 2, "refused": 3})
     stats.errors.update({"overloaded": 2, "unreachable": 1})
     stats.cost, stats.unpriced = 0.125, 4
