@@ -49,7 +49,7 @@ def nothing(_: Prompt, __: int) -> None:
 
 
 @attrs.frozen
-class Scripted(Service):
+class Acting(Service):
     """Answers, or does what `act` returns or raises for the call of that number."""
 
     name = "scripted"

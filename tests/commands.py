@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -126,7 +126,7 @@ def _fork(
     _exit(words)
 
 
-def _exit(words: list[str]) -> None:
+def _exit(words: list[str]) -> NoReturn:
     import traceback
 
     from cpt.cli import main

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from cpt.training.data.sequences import TokenSequence
 
@@ -127,12 +127,12 @@ def config_of(kind: str, own: Mapping[str, Any]) -> Any:
 
 
 @functools.cache
-def model_of(family: str) -> nn.Module:
+def model_of(family: str) -> PreTrainedModel:
     """A model in eval mode, in which what one token does to another shows. Do not change it."""
     return random_model(config_of(*FAMILIES[family]))
 
 
-def random_model(config: Any) -> nn.Module:
+def random_model(config: Any) -> PreTrainedModel:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -16,7 +17,7 @@ from cpt.errors import BadData, Stopped
 from cpt.roles import Responder
 from cpt.service.ratelimits import report_limits
 
-from .asked import Act, Batched, Book, Scripted, prompt, prompts
+from .asked import Act, Acting, Batched, Book, prompt, prompts
 from .clock import in_no_time
 
 
@@ -37,7 +38,7 @@ async def ask_all(
 
 
 async def test_an_answer_is_asked_for_once(journal: Path) -> None:
-    responder = Scripted()
+    responder = Acting()
     first = await ask_all(journal, responder, prompts(20))
     assert await ask_all(journal, responder, prompts(20)) == first
     assert set(responder.book.calls.values()) == {1}
@@ -46,7 +47,7 @@ async def test_an_answer_is_asked_for_once(journal: Path) -> None:
 
 
 async def test_only_what_is_new_is_asked(journal: Path) -> None:
-    responder = Scripted()
+    responder = Acting()
     await ask_all(journal, responder, prompts(100))
     grown = [attrs.evolve(prompt, id=f"other-{prompt.id}") for prompt in prompts(150)[::-1]]
     answers = await ask_all(journal, responder, grown)
@@ -55,7 +56,7 @@ async def test_only_what_is_new_is_asked(journal: Path) -> None:
 
 
 async def test_how_it_is_fetched_does_not_matter(journal: Path) -> None:
-    responder = Scripted()
+    responder = Acting()
     await ask_all(journal, responder, prompts(5))
     slower = attrs.evolve(responder, timeout=1.0, concurrency=1, attempts=1)
     await ask_all(journal, slower, prompts(5))
@@ -63,7 +64,7 @@ async def test_how_it_is_fetched_does_not_matter(journal: Path) -> None:
 
 
 async def test_what_changes_an_answer_is_asked_anew(journal: Path) -> None:
-    responder = Scripted()
+    responder = Acting()
     async with Asker(journal, progress=False) as ask:
         for one in (responder, attrs.evolve(responder, temperature=0.5)):
             await ask(one, prompt(1))
@@ -73,7 +74,7 @@ async def test_what_changes_an_answer_is_asked_anew(journal: Path) -> None:
 
 
 async def test_identical_requests_in_flight_are_one(journal: Path) -> None:
-    responder = Scripted(book=Book(release=asyncio.Event()))
+    responder = Acting(book=Book(release=asyncio.Event()))
     async with Asker(journal, progress=False) as ask:
         same = [attrs.evolve(prompt(1), id=f"id{number}") for number in range(20)]
         asking = [asyncio.create_task(ask(responder, prompt)) for prompt in same]
@@ -87,7 +88,7 @@ async def test_identical_requests_in_flight_are_one(journal: Path) -> None:
 
 
 async def test_who_stops_waiting_loses_no_paid_answer(journal: Path) -> None:
-    responder = Scripted(book=Book(release=asyncio.Event()))
+    responder = Acting(book=Book(release=asyncio.Event()))
     async with Asker(journal, progress=False) as ask:
         asking = asyncio.create_task(ask(responder, prompt(1)))
         while not responder.book.in_flight:
@@ -101,7 +102,7 @@ async def test_who_stops_waiting_loses_no_paid_answer(journal: Path) -> None:
 async def test_an_answer_is_durable_before_it_is_returned(journal: Path) -> None:
     async with Asker(journal, progress=False) as ask:
         for number in range(5):
-            await ask(Scripted(), prompt(number))
+            await ask(Acting(), prompt(number))
             assert status(journal).answers == number + 1
 
 
@@ -109,7 +110,7 @@ async def test_one_bad_prompt_is_one_call_and_one_recorded_failure(journal: Path
     def act(asked: Prompt, _: int) -> Exception | None:
         return Rejected("too long") if asked.id == "p500" else None
 
-    responder = Scripted(act=act)
+    responder = Acting(act=act)
     for _ in range(2):
         answers = await ask_all(journal, responder, prompts(1000))
         failed = [answer for answer in answers if answer.outcome != "answered"]
@@ -126,7 +127,7 @@ def flaky(*errors: Exception) -> Act:
 
 @pytest.mark.parametrize("error", [Overloaded("429"), Overloaded("529", 7.0), Unreachable("cut")])
 def test_what_may_pass_is_asked_again(error: Exception) -> None:
-    responder = Scripted(act=flaky(error, error, error))
+    responder = Acting(act=flaky(error, error, error))
     answers = in_no_time(ask_all(None, responder, prompts(3)))
     assert {answer.outcome for answer in answers} == {"answered"}
     assert set(responder.book.calls.values()) == {4}
@@ -136,7 +137,7 @@ def test_a_request_that_hangs_is_given_up_and_asked_again() -> None:
     book = Book()
 
     @attrs.frozen
-    class Hanging(Scripted):
+    class Hanging(Acting):
         async def answer(self, prompt: Prompt, sample: int) -> Response:
             if not book.calls[prompt.id]:
                 book.calls[prompt.id] += 1
@@ -153,7 +154,7 @@ def test_what_never_succeeds_is_given_up_in_bounded_calls_and_asked_next_time(
     def act(asked: Prompt, call: int) -> Exception | None:
         return Unreachable("HTTP 500") if asked.id == "p3" and call <= 4 else None
 
-    responder = Scripted(act=act, attempts=4)
+    responder = Acting(act=act, attempts=4)
     answers = in_no_time(ask_all(journal, responder, prompts(8)))
     assert [answer.outcome for answer in answers].count("failed") == 1
     assert "asked 4 times, last: HTTP 500" in answers[3].detail
@@ -169,14 +170,14 @@ def test_being_told_to_wait_is_bounded_too() -> None:
     def act(asked: Prompt, _: int) -> Exception | None:
         return Overloaded("too large for your tier", 1.0) if asked.id == "p0" else None
 
-    responder = Scripted(act=act, attempts=2)
+    responder = Acting(act=act, attempts=2)
     answers = in_no_time(ask_all(None, responder, prompts(200)))
     assert answers[0].outcome == "failed"
     assert responder.book.calls["What is 0 plus 0?"] == 20
 
 
 async def test_a_wrong_key_stops_at_once(journal: Path) -> None:
-    responder = Scripted(act=lambda *_: Denied("HTTP 401: wrong key"))
+    responder = Acting(act=lambda *_: Denied("HTTP 401: wrong key"))
     with pytest.raises(CptError, match="scripted:m: HTTP 401: wrong key") as stopped:
         await ask_all(journal, responder, prompts(10_000))
     assert stopped.value.exit_code == 2
@@ -187,14 +188,14 @@ async def test_what_is_in_flight_at_a_stop_is_kept(journal: Path) -> None:
     def act(asked: Prompt, _: int) -> Exception | None:
         return Denied("no") if asked.id == "p0" else None
 
-    responder = Scripted(act=act, concurrency=4)
+    responder = Acting(act=act, concurrency=4)
     with pytest.raises(CptError):
         await ask_all(journal, responder, prompts(4))
     assert status(journal).answers == 3
 
 
 def test_a_dead_service_stops_the_run_with_one_line() -> None:
-    responder = Scripted(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
+    responder = Acting(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
     with pytest.raises(Stopped, match=r"scripted:m: no answer for \d\d s \(HTTP 500\)") as stopped:
         in_no_time(ask_all(None, responder, prompts(50)))
     assert stopped.value.exit_code == 1
@@ -202,7 +203,7 @@ def test_a_dead_service_stops_the_run_with_one_line() -> None:
 
 
 def test_what_a_dead_service_was_asked_is_not_in_doubt(journal: Path) -> None:
-    responder = Scripted(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
+    responder = Acting(act=lambda *_: Unreachable("HTTP 500"), attempts=1000)
     with pytest.raises(Stopped):
         in_no_time(ask_all(journal, responder, prompts(50)))
     assert status(journal).given_up > 0
@@ -219,7 +220,7 @@ def test_a_service_that_dies_is_asked_ever_more_rarely_for_as_long_as_we_are_pat
         failed.append(now)
         return Unreachable("HTTP 500")
 
-    responder = Scripted(act=act, attempts=1000, requests_per_minute=1200.0)
+    responder = Acting(act=act, attempts=1000, requests_per_minute=1200.0)
     with pytest.raises(Stopped, match=r"no answer for 1[2-5]\d s"):
         in_no_time(ask_all(None, responder, prompts(3000)))
     assert len(failed) < 60, "the user allows twenty a second"
@@ -234,13 +235,13 @@ def test_a_service_that_fails_now_and_then_is_not_dead(sign_of_life: Exception |
         calls += 1
         return sign_of_life if calls % 10 else Unreachable("HTTP 500")
 
-    responder = Scripted(act=act, requests_per_minute=60.0)
+    responder = Acting(act=act, requests_per_minute=60.0)
     answers = in_no_time(ask_all(None, responder, prompts(400)))
     assert {answer.outcome for answer in answers} == {"rejected" if sign_of_life else "answered"}
 
 
 async def test_an_error_of_the_caller_ends_what_waits_to_be_asked_again(journal: Path) -> None:
-    responder = Scripted(act=lambda *_: Overloaded("busy", 3600.0))
+    responder = Acting(act=lambda *_: Overloaded("busy", 3600.0))
     local = Batched(size=1)
     with pytest.raises(KeyError):
         async with Asker(journal, progress=False) as ask:
@@ -260,7 +261,7 @@ def test_a_service_that_recovers_in_time_is_waited_for() -> None:
         times.append(asyncio.get_running_loop().time())
         return Overloaded("busy", 30.0) if 5 < times[-1] - times[0] < 100 else None
 
-    responder = Scripted(act=act, requests_per_minute=60.0)
+    responder = Acting(act=act, requests_per_minute=60.0)
     answers = in_no_time(ask_all(None, responder, prompts(30)))
     assert {answer.outcome for answer in answers} == {"answered"}
 
@@ -271,7 +272,7 @@ def test_limits_of_the_user_are_kept() -> None:
     def act(_: Prompt, __: int) -> None:
         began.append(asyncio.get_running_loop().time())
 
-    responder = Scripted(act=act, requests_per_minute=60.0, concurrency=3)
+    responder = Acting(act=act, requests_per_minute=60.0, concurrency=3)
     in_no_time(ask_all(None, responder, prompts(100)))
     assert max(sum(t <= start < t + 60 for start in began) for t in began) <= 62
     assert responder.book.most_in_flight <= 3
@@ -283,7 +284,7 @@ def test_tokens_a_minute_are_kept() -> None:
     def act(_: Prompt, __: int) -> None:
         began.append(asyncio.get_running_loop().time())
 
-    in_no_time(ask_all(None, Scripted(act=act, tokens_per_minute=900.0), prompts(200)))
+    in_no_time(ask_all(None, Acting(act=act, tokens_per_minute=900.0), prompts(200)))
     # 15 tokens an answer: 60 answers a minute, once their length is known.
     assert sum(60 <= start < 120 for start in began) <= 62
 
@@ -298,13 +299,13 @@ def test_limits_that_the_service_tells_are_kept(kind: str, limit: int) -> None:
         began.append(asyncio.get_running_loop().time())
         report_limits({f"x-ratelimit-{what}-{kind}": value for what, value in said.items()})
 
-    in_no_time(ask_all(None, Scripted(act=act), prompts(300)))
+    in_no_time(ask_all(None, Acting(act=act), prompts(300)))
     steady = began[200:]
     assert 9.0 < (len(steady) - 1) / (steady[-1] - steady[0]) < 11.0
 
 
 def test_a_service_that_wants_us_to_wait_for_days_stops_the_run(journal: Path) -> None:
-    responder = Scripted(act=lambda *_: Overloaded("HTTP 429: used up", 3e6))
+    responder = Acting(act=lambda *_: Overloaded("HTTP 429: used up", 3e6))
     with pytest.raises(Stopped, match=r"wants no request for 833 hours \(HTTP 429: used up\)"):
         in_no_time(ask_all(journal, responder, prompts(50)))
 
@@ -315,7 +316,7 @@ def test_a_limit_that_takes_hours_is_said_once(caplog: pytest.LogCaptureFixture)
     def act(_: Prompt, __: int) -> None:
         report_limits({f"x-ratelimit-{what}-requests": value for what, value in said.items()})
 
-    answers = in_no_time(ask_all(None, Scripted(act=act), prompts(8)))
+    answers = in_no_time(ask_all(None, Acting(act=act), prompts(8)))
     assert {answer.outcome for answer in answers} == {"answered"}
     assert caplog.messages == ["scripted:m: waiting 3600 s, as its headers allow no more"]
 
@@ -325,7 +326,7 @@ def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         early = asyncio.get_running_loop().time() < 500
         return Overloaded("HTTP 429: used up", 600.0) if early else None
 
-    answers = in_no_time(ask_all(None, Scripted(act=act), prompts(50)))
+    answers = in_no_time(ask_all(None, Acting(act=act), prompts(50)))
     assert {answer.outcome for answer in answers} == {"answered"}
     (said,) = caplog.messages
     assert said == "scripted:m: waiting 600 s, as it asked (HTTP 429: used up)"
@@ -333,7 +334,7 @@ def test_a_long_wait_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_responders_at_one_endpoint_share_its_limits(journal: Path) -> None:
     book = Book(release=asyncio.Event())
-    two = [Scripted(temperature=t, concurrency=3, book=book) for t in (0.0, 1.0)]
+    two = [Acting(temperature=t, concurrency=3, book=book) for t in (0.0, 1.0)]
     async with Asker(journal, progress=False) as ask:
         asking = [
             asyncio.create_task(ask(responder, one)) for responder in two for one in prompts(30)
@@ -348,12 +349,13 @@ async def test_responders_at_one_endpoint_share_its_limits(journal: Path) -> Non
 
 
 async def test_the_budget_is_never_passed(journal: Path) -> None:
-    responder = Scripted(max_tokens=20)
+    responder = Acting(max_tokens=20)
     options = Asking(budget=0.5)  # An answer costs 0.005, and might cost 0.02.
     answers = await ask_all(journal, responder, prompts(300), options)
     outcomes = [answer.outcome for answer in answers]
     assert set(outcomes) == {"answered", "over_budget"}
-    assert 0.45 < status(journal).cost <= 0.5
+    cost = status(journal).cost
+    assert cost is not None and 0.45 < cost <= 0.5
     assert "of $0.5 are spent, and one more may cost $0.0200" in answers[-1].detail
     again = await ask_all(journal, responder, prompts(300), Asking(budget=2.0))
     assert {answer.outcome for answer in again} == {"answered"}
@@ -361,7 +363,7 @@ async def test_the_budget_is_never_passed(journal: Path) -> None:
 
 
 async def test_what_earlier_runs_spent_counts(journal: Path) -> None:
-    responder = Scripted(max_tokens=20)
+    responder = Acting(max_tokens=20)
     await ask_all(journal, responder, prompts(80))
     answers = await ask_all(journal, responder, prompts(100), Asking(budget=0.4))
     assert [answer.outcome for answer in answers] == ["answered"] * 80 + ["over_budget"] * 20
@@ -371,10 +373,10 @@ async def test_a_budget_says_what_it_cannot_know(
     journal: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Asker(journal, progress=False) as ask:
-        await ask(Scripted(), prompt(1))
+        await ask(Acting(), prompt(1))
     for _ in range(2):
         caplog.clear()
-        await ask_all(journal, Scripted(max_tokens=20), prompts(3), Asking(budget=5.0))
+        await ask_all(journal, Acting(max_tokens=20), prompts(3), Asking(budget=5.0))
         assert caplog.messages == ["the budget leaves out 1 answers whose price is unknown"]
 
 
@@ -382,7 +384,7 @@ async def test_without_a_limit_the_longest_answers_so_far_say_what_the_next_may_
     journal: Path,
 ) -> None:
     """An answer costs 0.005; 4096 tokens, which it might have had, would cost four dollars."""
-    await ask_all(journal, Scripted(), prompts(30), Asking(budget=4.2))
+    await ask_all(journal, Acting(), prompts(30), Asking(budget=4.2))
     assert status(journal).answers == 30
 
 
@@ -390,7 +392,7 @@ async def test_a_budget_needs_a_price(journal: Path) -> None:
     options = Asking(budget=1.0)
     async with Asker(journal, options=options, progress=False) as ask:
         with pytest.raises(CptError, match="no price is known"):
-            await ask(Scripted(), prompt(1))
+            await ask(Acting(), prompt(1))
 
 
 async def test_a_local_model_gets_what_waits_sorted_by_length(journal: Path) -> None:
@@ -415,7 +417,7 @@ async def test_a_local_model_that_forgets_an_answer_is_named(journal: Path) -> N
 
 
 async def test_without_a_journal_nothing_is_kept() -> None:
-    responder = Scripted()
+    responder = Acting()
     for _ in range(2):
         await ask_all(None, responder, prompts(3))
     assert set(responder.book.calls.values()) == {2}
@@ -423,20 +425,21 @@ async def test_without_a_journal_nothing_is_kept() -> None:
 
 async def test_a_prompt_that_is_no_text_is_bad_data(journal: Path) -> None:
     with pytest.raises(BadData, match="prompt 'p1'"):
-        await ask_all(journal, Scripted(), [prompt(1, "half a \ud83d character")])
+        await ask_all(journal, Acting(), [prompt(1, "half a \ud83d character")])
     with pytest.raises(BadData, match="its id or messages"):
-        await ask_all(journal, Scripted(), [attrs.evolve(prompt(1), id="half a \ud83d")])
+        await ask_all(journal, Acting(), [attrs.evolve(prompt(1), id="half a \ud83d")])
     with pytest.raises(BadData, match="int where text belongs"):
-        await ask_all(journal, Scripted(), [prompt(1, 5)])  # type: ignore[arg-type]
+        await ask_all(journal, Acting(), [prompt(1, 5)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("where", ["text", "detail", "finish_reason"])
 async def test_an_answer_with_half_a_character_can_be_kept(journal: Path, where: str) -> None:
     def act(asked: Prompt, _: int) -> Response:
         whole = Response(prompt_id=asked.id, text="whole", author="m")
-        return attrs.evolve(whole, **{where: "half \ud83d"})
+        changed: dict[str, Any] = {where: "half \ud83d"}
+        return attrs.evolve(whole, **changed)
 
-    (answer,) = await ask_all(journal, Scripted(act=act), prompts(1))
+    (answer,) = await ask_all(journal, Acting(act=act), prompts(1))
     assert getattr(answer, where) == "half ?"
     assert where == "text" or answer.text == "whole"
 
@@ -446,6 +449,6 @@ async def test_a_fault_of_a_responder_ends_the_run_and_keeps_the_rest(journal: P
         return KeyError("a bug") if asked.id == "p2" else None
 
     with pytest.raises(KeyError):
-        await ask_all(journal, Scripted(act=act, concurrency=4), prompts(4))
+        await ask_all(journal, Acting(act=act, concurrency=4), prompts(4))
     assert status(journal).answers == 3
     assert status(journal).doubtful == ("p2",)

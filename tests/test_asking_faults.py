@@ -74,9 +74,7 @@ async def test_what_is_journaled_is_never_asked_again_however_often_it_is_killed
         for kill in range(kills):
             process = await run.start()
             enough = (kill + rng.random()) * count / (kills + 1)
-            await until(
-                server, lambda books, n=enough: sum(books["answered"].values()) > n, process
-            )
+            await until(server, more_than(enough), process)
             process.send_signal(signal.SIGKILL)
             await process.communicate()
             assert process.returncode == -signal.SIGKILL

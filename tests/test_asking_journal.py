@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -27,7 +28,7 @@ from cpt.asking.journal.queries import status, why
 from cpt.asking.journal.writer import MOST, Writer
 from cpt.errors import Stopped
 
-from .asked import Scripted, prompt, prompts
+from .asked import Acting, prompt, prompts
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -39,13 +40,13 @@ def path(tmp_path: Path) -> Path:
 
 async def fill(path: Path, count: int) -> None:
     async with Asker(path, progress=False, stage="pairs") as ask:
-        await asyncio.gather(*(ask(Scripted(), prompt) for prompt in prompts(count)))
+        await asyncio.gather(*(ask(Acting(), prompt) for prompt in prompts(count)))
 
 
 def test_a_key_is_the_same_in_every_process() -> None:
     """Change this only with `keys.VERSION`: every journal there is would be paid for again."""
     one = Prompt(id="ignored", messages=(Message("system", "Be brief."), Message("user", "Süß?")))
-    assert keys.request(Scripted("m"), one, 3).key == "c4d8fa1c709c9b4890afe0277a5db8d4"
+    assert keys.request(Acting("m"), one, 3).key == "c4d8fa1c709c9b4890afe0277a5db8d4"
 
 
 @given(st.lists(st.tuples(text, text), max_size=3), st.integers(0, 3), text)
@@ -54,7 +55,7 @@ def test_only_equal_requests_have_equal_keys(
 ) -> None:
     def key(turns: list[tuple[str, str]], sample: int, model: str) -> str:
         messages = tuple(Message(role, content) for role, content in turns)  # type: ignore[arg-type]
-        return keys.request(Scripted(model), Prompt(id="", messages=messages), sample).key
+        return keys.request(Acting(model), Prompt(id="", messages=messages), sample).key
 
     mine = key(turns, sample, model)
     assert mine == key(list(turns), sample, model)
@@ -73,7 +74,7 @@ def test_only_equal_requests_have_equal_keys(
 def test_an_answer_comes_back_as_it_was(said: str, why: str, info: dict[str, str], n: int) -> None:
     async def round_trip(path: Path) -> Paid | None:
         journal = Journal(path)
-        request = keys.request(Scripted(), prompt(n), 1)
+        request = keys.request(Acting(), prompt(n), 1)
         await journal.begin(request)
         await journal.keep(request, Paid(answer, 0.25), calls=2)
         found = journal.find(request)
@@ -119,10 +120,11 @@ async def test_what_waits_is_committed_together(path: Path) -> None:
 
 async def test_after_an_error_nothing_more_is_written(path: Path) -> None:
     journal = Journal(path)
-    request = keys.request(Scripted(), prompt(1), 0)
+    request = keys.request(Acting(), prompt(1), 0)
     good = Response(prompt_id="p1", text="Two.", author="m")
     await journal.begin(request)
-    for bad in (None, {}, "half \ud83d"):
+    unwritable: tuple[Any, ...] = (None, {}, "half \ud83d")
+    for bad in unwritable:
         with pytest.raises(Stopped, match="an answer cannot be written") as error:
             await journal.keep(request, Paid(attrs.evolve(good, text=bad)))
         with pytest.raises(Stopped) as again:
@@ -166,14 +168,14 @@ async def test_a_second_run_is_refused_and_the_first_goes_on(path: Path) -> None
         with pytest.raises(CptError, match="another run is using it"):
             async with Asker(path, progress=False):
                 pass
-        await ask(Scripted(), prompt(1))
+        await ask(Acting(), prompt(1))
     await fill(path, 2)
     assert status(path).answers == 2
 
 
 async def test_it_can_be_looked_at_while_a_run_writes(path: Path) -> None:
     async with Asker(path, progress=False) as ask:
-        await ask(Scripted(), prompt(1))
+        await ask(Acting(), prompt(1))
         assert status(path).by_author == {"m": {"answered": 1}}
 
 
@@ -243,7 +245,7 @@ async def test_only_what_was_not_closed_in_order_is_read_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That takes seconds for a million answers, and a run opens its journal many times."""
-    read_whole = []
+    read_whole: list[Any] = []
     monkeypatch.setattr(schema, "_read_whole", read_whole.append)
     await fill(path, 2)
     read_whole.clear()
@@ -271,7 +273,7 @@ async def test_damage_that_nothing_gave_away_stops_the_run_that_meets_it(path: P
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     refused = []
     for _ in range(2):
-        responder = Scripted()
+        responder = Acting()
         with pytest.raises(CptError, match="damaged, or not a journal") as error:
             async with Asker(path, progress=False) as ask:
                 await asyncio.gather(*(ask(responder, prompt) for prompt in prompts(3000)))
@@ -367,7 +369,7 @@ def whole(path: Path) -> bool:
 
 
 async def test_why_an_answer_is_there_or_not(path: Path) -> None:
-    responder = Scripted()
+    responder = Acting()
     await fill(path, 2)
     assert why(path, responder, prompt(1)).startswith("It is there: answered by m")
     assert "no request for prompt 'p7'" in why(path, responder, prompt(7))
@@ -380,26 +382,26 @@ async def test_why_an_answer_is_there_or_not(path: Path) -> None:
 
 async def test_why_names_the_request_that_is_most_like_it(path: Path) -> None:
     async with Asker(path, progress=False) as ask:
-        for responder in (Scripted("other", temperature=0.5), Scripted(), Scripted("another")):
+        for responder in (Acting("other", temperature=0.5), Acting(), Acting("another")):
             await ask(responder, prompt(1))
-    said = why(path, Scripted(temperature=2.0), prompt(1))
+    said = why(path, Acting(temperature=2.0), prompt(1))
     assert said.splitlines()[1:] == ["  temperature: 1.0 there, 2.0 now"]
 
 
 async def test_why_something_was_given_up(path: Path) -> None:
     journal = Journal(path)
-    request = keys.request(Scripted(), prompt(1), 0)
+    request = keys.request(Acting(), prompt(1), 0)
     await journal.begin(request)
     journal.fail(request, "HTTP 500")
     journal.close()
-    assert "given up (HTTP 500): the next run asks it again" in why(path, Scripted(), prompt(1))
+    assert "given up (HTTP 500): the next run asks it again" in why(path, Acting(), prompt(1))
 
 
 async def test_what_a_crash_caught_in_flight_is_listed(path: Path) -> None:
     journal = Journal(path)
-    await journal.begin(keys.request(Scripted(), prompt(1), 0))
+    await journal.begin(keys.request(Acting(), prompt(1), 0))
     journal.close()
     assert status(path).doubtful == ("p1",)
-    assert "in flight when the run ended" in why(path, Scripted(), prompt(1))
+    assert "in flight when the run ended" in why(path, Acting(), prompt(1))
     await fill(path, 2)
     assert status(path).doubtful == ()

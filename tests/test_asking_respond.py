@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from cpt.data import read_responses
 from cpt.errors import Stopped
 from cpt.run.stages.respond import _at_once, respond
 
-from .asked import Scripted, prompt, prompts
+from .asked import Acting, prompt, prompts
 
 
 def act(asked: Prompt, _: int) -> Response | Exception | None:
@@ -36,7 +37,7 @@ def act(asked: Prompt, _: int) -> Response | Exception | None:
 
 
 def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
-    said = respond(iter(prompts(4)), Scripted(act=act), tmp_path, samples=2, total=4)
+    said = respond(iter(prompts(4)), Acting(act=act), tmp_path, samples=2, total=4)
     assert said["responses"] == 8
     assert said["outcomes"] == {"answered": 4, "rejected": 2, "cut_off": 2}
     assert (said["requests"], said["from_journal"], said["retries"], said["unfinished"]) == (
@@ -68,7 +69,7 @@ def test_a_table_larger_than_is_written_at_once_is_whole(
     def long(asked: Prompt, _: int) -> Response:
         return Response(prompt_id=asked.id, text=f"{asked.id} ä\n" * int(asked.id[1:]), author="m")
 
-    respond(prompts(60), Scripted(act=long), tmp_path)
+    respond(prompts(60), Acting(act=long), tmp_path)
     table = pq.ParquetFile(tmp_path / "responses.parquet")
     assert table.num_row_groups > 10
     rows = table.read(["id", "text"]).to_pylist()
@@ -77,7 +78,7 @@ def test_a_table_larger_than_is_written_at_once_is_whole(
 
 
 def test_again_asks_nothing_and_writes_the_same(tmp_path: Path) -> None:
-    responder = Scripted(act=act)
+    responder = Acting(act=act)
     respond(prompts(50), responder, tmp_path)
     first = (tmp_path / "responses.parquet").read_bytes()
     said = respond(prompts(50), responder, tmp_path)
@@ -86,7 +87,7 @@ def test_again_asks_nothing_and_writes_the_same(tmp_path: Path) -> None:
 
 
 def test_what_it_wrote_can_be_read_as_responses(tmp_path: Path) -> None:
-    respond(prompts(3), Scripted(act=act), tmp_path)
+    respond(prompts(3), Acting(act=act), tmp_path)
     read = list(read_responses(tmp_path / "responses.parquet"))
     assert [asked.messages for asked, _ in read] == [prompt.messages for prompt in prompts(3)]
     assert [(response.prompt_id, response.outcome) for _, response in read] == [
@@ -103,21 +104,21 @@ def test_a_stopped_run_leaves_no_half_table(tmp_path: Path) -> None:
         raise Stopped("the source is gone")
 
     with pytest.raises(Stopped):
-        respond(broken(), Scripted(), tmp_path)
+        respond(broken(), Acting(), tmp_path)
     there = ["journal.sqlite", "journal.sqlite.closed", "journal.sqlite.lock"]
     assert sorted(os.listdir(tmp_path)) == there
-    assert respond(prompts(30), Scripted(), tmp_path)["from_journal"] == 30
+    assert respond(prompts(30), Acting(), tmp_path)["from_journal"] == 30
 
 
 def test_enough_prompts_are_under_way_to_keep_a_service_busy() -> None:
     """Some of them wait for the disk, or to be asked again."""
-    assert _at_once(Scripted(concurrency=1000), Asking()) == 2000
-    assert _at_once(Scripted(concurrency=1), Asking(at_once=7)) == 7
+    assert _at_once(Acting(concurrency=1000), Asking()) == 2000
+    assert _at_once(Acting(concurrency=1), Asking(at_once=7)) == 7
 
 
 def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
     """A source that never ends is no reason to take all of it first."""
-    responder, taken = Scripted(), 0
+    responder, taken = Acting(), 0
 
     def endless() -> Iterator[Prompt]:
         nonlocal taken
@@ -135,7 +136,7 @@ def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def busy() -> Stats:
-    stats = Stats(items=40, found=10, in_flight=7, retries=3, input_tokens=12_000)
+    stats = Stats(items=40, from_journal=10, in_flight=7, retries=3, input_tokens=12_000)
     stats.outcomes.update({"answered": 25, "rejected": 2, "refused": 3})
     stats.errors.update({"overloaded": 2, "unreachable": 1})
     stats.cost, stats.unpriced = 0.125, 4
@@ -183,7 +184,7 @@ async def test_time_left_is_there_while_a_local_model_makes_its_next_answers(
     busy: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     shown = Progress(busy, 100, "responses")
     lines = []
     for _ in range(3):
@@ -198,7 +199,7 @@ async def test_speed_and_time_left_are_those_of_late(
     busy: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     shown = Progress(busy, 100, "responses")
     now += 10
     line = shown.line()

@@ -17,7 +17,7 @@ from cpt.asking import Asker
 from cpt.asking.journal.queries import status
 from cpt.asking.money.estimates import DryRun
 
-from .asked import Scripted, prompt, prompts
+from .asked import Acting, prompt, prompts
 
 ONE = "it must return a Response to it."
 ALL = "`answer_all` must return a Response for each request, in the order given."
@@ -148,7 +148,7 @@ async def test_what_is_not_final_is_not_kept(tmp_path: Path) -> None:
     def act(asked: Prompt, _: int) -> Response:
         return response(asked, outcome=next(said), detail="busy")
 
-    responder, journal = Scripted(act=act), tmp_path / "j.sqlite"
+    responder, journal = Acting(act=act), tmp_path / "j.sqlite"
     assert [one.outcome for one in await ask(responder, 1, journal)] == [Outcome.FAILED]
     found = status(journal)
     assert (found.answers, found.given_up, found.doubtful) == (0, 1, ())
@@ -168,7 +168,7 @@ def test_a_plain_word_becomes_an_outcome() -> None:
 
 def test_other_options_or_one_line() -> None:
     """What an evaluator changes of a model, whatever responder it is."""
-    other = Scripted().with_options(model="n", temperature=0.0)
+    other = Acting().with_options(model="n", temperature=0.0)
     assert (other.model, other.temperature, other.author) == ("n", 0.0, "n")
     said = re.escape(
         "the responder 'all_wrong' has no option 'model' (it has returns); choose one that"

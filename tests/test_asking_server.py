@@ -30,7 +30,7 @@ from cpt_server import Server
 
 from .asked import prompt, prompts
 from .scripted import NEARLY_USED, Reply, serving
-from .scripted import Server as Scripted
+from .scripted import Server as FakeServer
 from .threaded import completion, served
 
 
@@ -45,13 +45,13 @@ class TestServer(ResponderContract):
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
+async def server() -> AsyncIterator[FakeServer]:
     async with serving() as made:
         made.reply = Reply(completion("Four."))
         yield made
 
 
-async def ask(server: Scripted, asked: Prompt | None = None, **options: Any) -> Response:
+async def ask(server: FakeServer, asked: Prompt | None = None, **options: Any) -> Response:
     responder = Server("m", base_url=(f"{server.url}/v1",), **options)
     try:
         return await responder.answer(asked or prompt(2), 3)
@@ -59,8 +59,14 @@ async def ask(server: Scripted, asked: Prompt | None = None, **options: Any) -> 
         await responder.close()
 
 
-async def test_what_is_sent_is_what_the_options_say(server: Scripted) -> None:
-    options = {"temperature": 0.5, "max_tokens": 7, "seed": 10, "stop": ("END",), "system": "Hm."}
+async def test_what_is_sent_is_what_the_options_say(server: FakeServer) -> None:
+    options: dict[str, Any] = {
+        "temperature": 0.5,
+        "max_tokens": 7,
+        "seed": 10,
+        "stop": ("END",),
+        "system": "Hm.",
+    }
     answer = await ask(server, **options)
     path, body, _ = server.asked[0]
     assert path == "/v1/chat/completions"
@@ -79,12 +85,12 @@ async def test_what_is_sent_is_what_the_options_say(server: Scripted) -> None:
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (60, 12)
 
 
-async def test_options_not_given_are_left_to_the_server(server: Scripted) -> None:
+async def test_options_not_given_are_left_to_the_server(server: FakeServer) -> None:
     await ask(server)
     assert set(server.asked[0][1]) == {"model", "messages"}
 
 
-async def test_a_prompt_with_a_system_message_keeps_it(server: Scripted) -> None:
+async def test_a_prompt_with_a_system_message_keeps_it(server: FakeServer) -> None:
     own = Prompt(id="x", messages=(Message("system", "Mine."), Message("user", "Hi")))
     await ask(server, own, system="Ours.")
     assert [turn["content"] for turn in server.asked[0][1]["messages"]] == ["Mine.", "Hi"]
@@ -112,7 +118,7 @@ def ended(reason: str, content: Any, **message: Any) -> dict[str, Any]:
     ],
 )
 async def test_an_answer_that_is_none_says_so(
-    server: Scripted, body: dict[str, Any], outcome: str
+    server: FakeServer, body: dict[str, Any], outcome: str
 ) -> None:
     server.reply = Reply(body)
     answer = await ask(server)
@@ -142,7 +148,7 @@ async def test_an_answer_that_is_none_says_so(
     ],
 )
 async def test_trouble_is_told_by_its_kind(
-    server: Scripted, reply: Reply, error: type[AskError]
+    server: FakeServer, reply: Reply, error: type[AskError]
 ) -> None:
     server.reply = reply
     with pytest.raises(AskError) as raised:
@@ -152,7 +158,7 @@ async def test_trouble_is_told_by_its_kind(
 
 
 @pytest.mark.parametrize("count", [-5, 10**30, 1.5, "7", None, float("nan"), [3]])
-async def test_a_count_that_cannot_be_is_none(server: Scripted, count: Any) -> None:
+async def test_a_count_that_cannot_be_is_none(server: FakeServer, count: Any) -> None:
     body = completion("Yes.")
     body["usage"] = {"prompt_tokens": 9, "completion_tokens": count}
     server.reply = Reply(body)
@@ -162,7 +168,7 @@ async def test_a_count_that_cannot_be_is_none(server: Scripted, count: Any) -> N
 
 
 async def test_an_answer_without_end_is_cut_off(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "MOST_BYTES", 1000)
     assert (await ask(server)).outcome == "answered"
@@ -171,7 +177,7 @@ async def test_an_answer_without_end_is_cut_off(
         await ask(server)
 
 
-async def test_what_the_headers_say_of_its_limits_is_passed_on(server: Scripted) -> None:
+async def test_what_the_headers_say_of_its_limits_is_passed_on(server: FakeServer) -> None:
     heard: list[Refill] = []
     listen(heard.append)
     server.reply = Reply(completion("Four."), headers=NEARLY_USED)
@@ -179,7 +185,7 @@ async def test_what_the_headers_say_of_its_limits_is_passed_on(server: Scripted)
     assert heard == [Refill(requests=9.0)]
 
 
-async def test_retry_after_is_read(server: Scripted) -> None:
+async def test_retry_after_is_read(server: FakeServer) -> None:
     server.reply = Reply({}, 429, {"retry-after": "7"})
     with pytest.raises(Overloaded) as raised:
         await ask(server)
@@ -187,7 +193,7 @@ async def test_retry_after_is_read(server: Scripted) -> None:
 
 
 async def test_the_key_is_sent_and_never_said(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", "secret-and-long")
     await ask(server, api_key_env="MY_KEY")
@@ -210,7 +216,7 @@ async def test_the_load_is_shared_between_addresses() -> None:
     assert min(shares) > 15
 
 
-async def test_an_address_where_nobody_is_costs_little(server: Scripted) -> None:
+async def test_an_address_where_nobody_is_costs_little(server: FakeServer) -> None:
     responder = Server("m", base_url=("http://127.0.0.1:9/v1", f"{server.url}/v1"))
     async with Asker(None, progress=False) as ask:
         answers = await asyncio.gather(*(ask(responder, prompt) for prompt in prompts(50)))

@@ -24,19 +24,19 @@ def test_it_is_causal_attention(
     torch.manual_seed(queries)
     keys = before + queries
     shapes = [(1, 4, queries, 8), (1, groups, keys, 8), (1, groups, keys, width)]
-    inputs = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    query, key, value = (torch.randn(shape, requires_grad=True) for shape in shapes)
     here = torch.arange(before, before + queries)[:, None]
     there = torch.arange(before + queries)
     seen = (there <= here) & (there > here - (window or before + queries))
     wanted = functional.scaled_dot_product_attention(
-        *inputs, attn_mask=seen, scale=0.3, enable_gqa=True
+        query, key, value, attn_mask=seen, scale=0.3, enable_gqa=True
     )
-    found = blockwise_attention(*inputs, 0.3, window)
+    found = blockwise_attention(query, key, value, 0.3, window)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     grad = torch.randn(wanted.shape)
     for mine, right in zip(
-        torch.autograd.grad(found, inputs, grad),
-        torch.autograd.grad(wanted, inputs, grad),
+        torch.autograd.grad(found, (query, key, value), grad),
+        torch.autograd.grad(wanted, (query, key, value), grad),
         strict=True,
     ):
         torch.testing.assert_close(mine, right, rtol=1e-4, atol=2e-5)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from cpt.data import write_prompts
 from cpt.run.record.folder import Folder
 from cpt.run.stages import pairing
 from cpt.training.metrics import TIMING
@@ -236,10 +237,9 @@ def test_data_that_change_while_they_are_read_are_refused(
     cpt_cli: Any, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    inner = pairing.write_prompts
 
     def slow(path: Path, prompts: Any) -> int:
-        count = inner(path, prompts)
+        count = write_prompts(path, prompts)
         with Path("ladder.jsonl").open("a") as file:
             file.write('{"id": "late", "prompt": "late"}\n')
         return count

@@ -34,7 +34,8 @@ def test_the_cache_is_in_one_place(
         monkeypatch.setenv(name, value)
     assert str(cache_folder()) == folder
     assert Settings().folder.is_relative_to(f"{folder}/lab")
-    assert open_store(Path("run"), "name").cache.is_relative_to(f"{folder}/reference")
+    cache = open_store(Path("run"), "name").cache
+    assert cache is not None and cache.is_relative_to(f"{folder}/reference")
 
 
 def test_nothing_else_reads_the_variables() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -17,7 +17,6 @@ from cpt_clair import Clair
 from cpt_clair.revision import parse, unfenced
 from cpt_clair.template import TEMPLATE, fill
 
-PUBLISHED = Path(__file__).parents[1] / "../shared/data/clair_20.jsonl"
 PROMPT = fake_prompts(1)[0]
 REVISED = "{teacher_reasoning}\nToo short.\n\n{corrected_student_solution}\nAnswer zero to {id}."
 
@@ -137,9 +136,9 @@ def test_a_conversation_is_shown_as_a_transcript() -> None:
     assert "System: Be kind.\n\nUser: Hi\n" in fill(TEMPLATE, task.text, "Hello")
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published revisions are not here")
-def test_published_revisions() -> None:
-    rows = [json.loads(line) for line in PUBLISHED.read_text().splitlines()]
+def test_published_revisions(published: Callable[[str], Path]) -> None:
+    text = published("clair_20.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
     assert len(rows) == 20
     for row in rows:
         found = parse(row["raw_completion"])

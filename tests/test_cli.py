@@ -224,7 +224,12 @@ def test_as_a_module_it_imports_nothing_from_the_working_directory(tmp_path):
 def test_the_layers_of_a_line_are_read_once(cpt_cli, monkeypatch):
     """But for the run folder, whose name may depend on what is picked."""
     read = []
-    monkeypatch.setattr("cpt.config.environment", lambda: read.append(1) or Layer("none", {}))
+
+    def environment() -> Layer:
+        read.append(1)
+        return Layer("none", {})
+
+    monkeypatch.setattr("cpt.config.environment", environment)
     cpt_cli("train", "--pairs", "none.jsonl", "--model", "none", "--output", "run")
     assert read == [1]
     help_too = cpt_cli("train", "--help")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -133,7 +134,7 @@ async def test_the_bill_is_by_stage_and_model_and_says_what_it_does_not_know(
         async with Asker(journal, stage=stage, price=price, options=Asking()) as ask:
             for prompt in prompts(*texts):
                 await ask(Talker(model), prompt)
-    known = pytest.approx(2 * (100 * 2 + 20 * 8) / 1e6)
+    known: Any = pytest.approx(2 * (100 * 2 + 20 * 8) / 1e6)
     assert bill(journal) == [
         Charge("pairs", "gpt-4.1", 2, 200, 0, 40, known, 0),
         Charge("scores", "of-tomorrow", 1, 100, 0, 20, None, 1),

@@ -16,7 +16,8 @@ from cpt.run.record.folder import Folder
 from cpt.run.stage import Run, Stage
 
 from . import tiny
-from .test_inputs import ASKS, LINE, MEASURES, MINE, edit
+from .plugins import source
+from .test_inputs import LINE, edit
 
 WATCHES = """
 import json
@@ -68,7 +69,8 @@ def cpt_run_ended(output, scores, error, control):
 def run(cpt_cli, tmp_path):
     """A run of four prompts with a control, watched; returns what happened."""
     tiny.folder(tmp_path / "base")
-    for name, text in (("asks", ASKS), ("mine", MINE), ("measures", MEASURES), ("watch", WATCHES)):
+    shared = {name: source(name) for name in ("asks", "mine", "measures")}
+    for name, text in {**shared, "watch": WATCHES}.items():
         (tmp_path / f"{name}.py").write_text(text)
     rows = [json.dumps({"id": str(row), "prompt": f"question {row}"}) for row in range(4)]
     (tmp_path / "prompts.jsonl").write_text("\n".join(rows))
@@ -142,8 +144,8 @@ def test_a_command_that_does_not_measure_has_no_scores(run, cpt_cli):
     plugins = [word for name in ("asks", "mine", "measures", "watch") for word in ("-p", name)]
     files = [word if word == "-p" else f"{word}.py" for word in plugins]
     assert cpt_cli(*files, "train", "--output", "run").exit_code == 0
-    _, last = read_lines(Path("events.jsonl"))
-    assert last == ["", "run_ended", "run", {}, "None"]
+    last = Path("events.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last) == ["", "run_ended", "run", {}, "None"]
 
 
 @pytest.mark.parametrize(

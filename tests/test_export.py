@@ -20,13 +20,20 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
 
 def pair_of(name: str, *messages: Message, **sides: Any) -> Pair:
     prompt = Prompt(id=f"p{name}", messages=messages, tools=sides.pop("tools", ()))
-    answers = {
-        side: Response(
-            prompt_id=prompt.id, text=f"{side} {name} é", author="a", **sides.pop(side, {})
-        )
+    chosen, rejected = (
+        Response(prompt_id=prompt.id, text=f"{side} {name} é", author="a", **sides.pop(side, {}))
         for side in ("chosen", "rejected")
-    }
-    return Pair(prompt=prompt, id=name, pairer="x", tier=2, margin=0.5, **answers, **sides)
+    )
+    return Pair(
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        id=name,
+        pairer="x",
+        tier=2,
+        margin=0.5,
+        **sides,
+    )
 
 
 USER = Message("user", "Weather?")

@@ -9,6 +9,7 @@ import logging
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from cpt.errors import CptError
 from cpt.training.forward import probe, trial
@@ -53,7 +54,7 @@ def gradient(model: nn.Module) -> Tensor:
 @functools.cache
 def wanted(family: str) -> tuple[Tensor, Tensor]:
     """Log-probabilities of all rows, each by a fresh copy of the model, and their gradient."""
-    found, total = [], 0.0
+    found, total = [], torch.zeros(())
     sequences = [sequence for group in rows() for sequence in group]
     weights = weights_of(sum(len(sequence.answer) for sequence in sequences))
     pieces = torch.split(weights, [len(sequence.answer) for sequence in sequences])
@@ -166,7 +167,7 @@ def test_padding_that_changes_results_is_not_used(
     monkeypatch.setattr(model.base_model, "forward", ignoring_length)
     logits = type(model).forward
 
-    def through(self: nn.Module, *args: object, **kwargs: object) -> object:
+    def through(self: PreTrainedModel, *args: object, **kwargs: object) -> object:
         output = logits(self, *args, **kwargs)
         hidden = self.base_model(
             input_ids=kwargs["input_ids"], attention_mask=kwargs.get("attention_mask")

@@ -241,6 +241,7 @@ def addresses() -> list[str]:
 
 def _names_of(group: str) -> list[str]:
     kind = next(field.type for field in fields(config.Config) if field.name == group)
+    assert kind is not None
     return [field.name for field in fields(kind)]
 
 

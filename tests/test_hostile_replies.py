@@ -26,7 +26,7 @@ from cpt_server import Server
 
 from .asked import prompt
 from .scripted import Reply, serving
-from .scripted import Server as Scripted
+from .scripted import Server as FakeServer
 
 KINDS: dict[str, Any] = {
     "server": lambda url: Server("m", base_url=(f"{url}/v1",)),
@@ -41,7 +41,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
+async def server() -> AsyncIterator[FakeServer]:
     async with serving() as made:
         yield made
 
@@ -130,7 +130,7 @@ ODD: list[Any] = [
 
 @pytest.mark.parametrize("status", [200, 307, 400, 403, 418, 429, 500, 599])
 async def test_odd_bodies_are_errors_of_the_request(
-    server: Scripted, kind: str, status: int
+    server: FakeServer, kind: str, status: int
 ) -> None:
     for body in ODD:
         server.reply = Reply(body, status)
@@ -138,14 +138,14 @@ async def test_odd_bodies_are_errors_of_the_request(
             await ask(kind, server.url)
 
 
-async def test_an_encoding_that_nobody_asked_for_is_not_read(server: Scripted, kind: str) -> None:
+async def test_an_encoding_that_nobody_asked_for_is_not_read(server: FakeServer, kind: str) -> None:
     for encoding in ("br", "zstd", "gzip, gzip", "x" * 1000):
         server.reply = Reply({}, headers={"content-encoding": encoding})
         with pytest.raises(Malformed, match="in the encoding"):
             await ask(kind, server.url)
 
 
-async def test_a_redirect_is_not_followed(server: Scripted, kind: str) -> None:
+async def test_a_redirect_is_not_followed(server: FakeServer, kind: str) -> None:
     async with serving() as other:
         for status in (301, 302, 303, 307, 308):
             server.reply = Reply({}, status, {"location": f"{other.url}/v1/chat/completions"})

@@ -178,7 +178,7 @@ def test_the_refused_one_leaves_no_trace_and_names_the_other(
     first = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True)
     assert first.stderr is not None
     assert any(line.startswith("prompts done") for line in first.stderr)
-    lines = [gated(run), [*gated(run), "--redo"], ["report", "--output", run]]
+    lines = [gated(run), [*gated(run), "--redo"], ["report", "--output", str(run)]]
     refused = [commands.one(*line, cwd=place, env=env(place)) for line in lines]
     status = commands.one("respond", "--status", "--output", run, cwd=place)
     Path(f"{run}.gate").touch()

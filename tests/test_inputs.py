@@ -18,71 +18,10 @@ from cpt.run.record.inputs import code, content_digests, paths_in
 from cpt.training.options import Training
 
 from . import tiny
+from .plugins import source
 
-ASKS = '''
-import attrs
-import cpt
-
-
-@attrs.frozen
-class Paid(cpt.Service):
-    """Answers, and notes down that it was asked."""
-
-    name = "paid"
-    model: str = "paid"
-    """Its only model."""
-
-    async def answer(self, prompt, sample):
-        with open("asked.log", "a") as log:
-            log.write(prompt.id + " ")
-        said = f"the long answer to {prompt.text}"
-        return cpt.Response(prompt_id=prompt.id, text=said, author=self.model)
-
-
-@attrs.frozen
-class Longer(cpt.Pairer):
-    """Prefers the answer to the beginning of it."""
-
-    name = "longer"
-    responder: cpt.Responder
-    """Who is asked."""
-
-    async def pair(self, prompt, ask):
-        chosen = (await ask(self.responder, prompt)).expect()
-        rejected = attrs.evolve(chosen, text="the short answer", author="nobody")
-        return [cpt.Pair(prompt=prompt, chosen=chosen, rejected=rejected)]
-
-
-@cpt.hookimpl
-def cpt_responders():
-    return [Paid]
-
-
-@cpt.hookimpl
-def cpt_pairers():
-    return [Longer]
-'''
-MINE = '''
-import attrs
-import cpt
-
-
-@attrs.frozen
-class Mine(cpt.Loss):
-    """Widens the margin."""
-
-    name = "mine"
-    beta: float = 0.1
-    """Scale of a log-ratio."""
-
-    def __call__(self, batch):
-        return 1.0 * (batch.rejected.ratio - batch.chosen.ratio)
-
-
-@cpt.hookimpl
-def cpt_losses():
-    return [Mine]
-'''
+ASKS = source("asks")
+MINE = source("mine")
 
 
 @pytest.fixture
@@ -271,44 +210,7 @@ def test_what_a_run_holds_is_said_without_its_plugins(run, cpt_cli):
     assert "answers 8" in status.stdout or "8 answers" in status.stdout
 
 
-MEASURES = '''
-import attrs
-import cpt
-
-
-@attrs.frozen
-class Speaker(cpt.Local):
-    """Is asked nothing."""
-
-    name = "speaker"
-    model: str = "model"
-    """What speaks."""
-    temperature: float = 1.0
-    """How freely."""
-
-    def answer_all(self, requests):
-        raise NotImplementedError
-
-
-@attrs.frozen
-class Warmth(cpt.Evaluator):
-    """The temperature of a model."""
-
-    name = "warmth"
-
-    async def evaluate(self, model, prompts, ask):
-        return {"warmth": cpt.Score.mean({prompt.id: model.temperature for prompt in prompts})}
-
-
-@cpt.hookimpl
-def cpt_responders():
-    return [Speaker]
-
-
-@cpt.hookimpl
-def cpt_evaluators():
-    return [Warmth]
-'''
+MEASURES = source("measures")
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ from cpt import config, paths
 from cpt.data import read_pairs, read_prompts
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
-from cpt_lab import make
 from cpt_lab.presets import PRESETS
-from cpt_lab.recipes import _study
+from cpt_lab.recipes import _study, make
 from cpt_lab.settings import MODELS, PROMPTS, parse
 from cpt_lab.tokenizer import make_tokenizer
 

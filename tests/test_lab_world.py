@@ -173,10 +173,10 @@ def test_through_clair() -> None:
     prompt = cpt.Prompt(id="p", messages=(cpt.Message("user", text),))
     student, reviser = Student(), Reviser(fixes=1.0)
 
-    async def say(responder: cpt.Responder, asked: cpt.Prompt, sample: int = 0) -> cpt.Response:
+    async def say(responder: cpt.Responder, prompt: cpt.Prompt, sample: int = 0) -> cpt.Response:
         if isinstance(responder, Student):
             return cpt.Response(prompt_id="p", text=answers["p"], author="student")
-        return reviser.answer_all([(asked, sample)])[0]
+        return reviser.answer_all([(prompt, sample)])[0]
 
     (pair,) = asyncio.run(_pairs(Clair(student=student, reviser=reviser), prompt, say))
     assert pair.chosen.text == "The plurals are boxes, foxes and leaves."
@@ -185,7 +185,8 @@ def test_through_clair() -> None:
 
 
 async def _pairs(pairer: cpt.Pairer, prompt: cpt.Prompt, say: cpt.Ask) -> list[cpt.Pair]:
-    return list(await pairer.pair(prompt, say))
+    made = await pairer.pair(prompt, say)
+    return [pair for pair in made if isinstance(pair, cpt.Pair)]
 
 
 def test_the_checker_names_a_foreign_prompt() -> None:
@@ -203,7 +204,7 @@ class Student(cpt.Local):
 
     name = "student"
 
-    def answer_all(self, requests):  # type: ignore[no-untyped-def]
+    def answer_all(self, requests):
         raise AssertionError
 
 

@@ -6,6 +6,7 @@ import copy
 import functools
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import numpy as np
@@ -28,6 +29,7 @@ from transformers import (
     MambaConfig,
     MistralConfig,
     PhiConfig,
+    PreTrainedModel,
     Qwen3Config,
 )
 
@@ -95,7 +97,7 @@ def one_thread() -> Iterator[None]:
 
 
 @functools.cache
-def original(family: str) -> nn.Module:
+def original(family: str) -> PreTrainedModel:
     """A model with the attention that it came with."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(copy.deepcopy(FAMILIES[family]))
@@ -257,7 +259,8 @@ def test_a_frozen_head_keeps_nothing_and_gets_no_gradient() -> None:
     hidden = torch.randn(6, 8, requires_grad=True)
     targets = torch.arange(6)
     found = heads.token_logps(hidden, targets, heads.Head(output=linear))
-    shapes = [tensor.shape for tensor in found.grad_fn.saved_tensors if tensor is not None]
+    saved: Any = found.grad_fn
+    shapes = [tensor.shape for tensor in saved.saved_tensors if tensor is not None]
     assert all(VOCABULARY not in shape or shape == linear.weight.shape for shape in shapes)
     found.sum().backward()
     given = hidden.grad

@@ -129,7 +129,7 @@ def sigmoid_grad(z: float) -> float:
 def test_gradients_at_the_example(
     loss: Loss, chosen: float, rejected: float, example: Batch
 ) -> None:
-    loss(example).sum().backward()  # type: ignore[no-untyped-call]
+    loss(example).sum().backward()
     assert example.chosen.policy.grad is not None
     assert example.chosen.policy.grad.item() == pytest.approx(chosen, abs=1e-9)
     found = example.rejected.policy.grad
@@ -138,11 +138,11 @@ def test_gradients_at_the_example(
 
 def test_the_gradients_of_apo_that_the_paper_implies() -> None:
     at_start = one((-38.0, -47.0))
-    ApoZero()(at_start).sum().backward()  # type: ignore[no-untyped-call]
+    ApoZero()(at_start).sum().backward()
     assert at_start.chosen.policy.grad.item() == pytest.approx(-0.1 / 4)  # type: ignore[union-attr]
     assert at_start.rejected.policy.grad.item() == pytest.approx(0.1 / 4)  # type: ignore[union-attr]
     at_start = one((-38.0, -47.0))
-    ApoDown()(at_start).sum().backward()  # type: ignore[no-untyped-call]
+    ApoDown()(at_start).sum().backward()
     assert at_start.chosen.policy.grad.item() == pytest.approx(0.0)  # type: ignore[union-attr]
     assert at_start.rejected.policy.grad.item() == pytest.approx(0.1 / 4)  # type: ignore[union-attr]
 
@@ -166,7 +166,7 @@ def test_gradients_are_those_of_the_value(
         if abs(loss.delta - chosen / scale[0] + rejected / scale[1]) < 1e-3:
             return
     batch = one((chosen, rejected), tuple(reference))  # type: ignore[arg-type]
-    loss(batch).sum().backward()  # type: ignore[no-untyped-call]
+    loss(batch).sum().backward()
     step = 1e-4
     for found, finite in (
         (batch.chosen.policy.grad, (at(step, 0) - at(-step, 0)) / (2 * step)),

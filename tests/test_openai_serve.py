@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cpt import Message, Prompt
-from cpt_lab import make
+from cpt_lab.recipes import make
 from cpt_openai import OpenAI
 
 from .respond import Command, finished
@@ -55,9 +55,9 @@ def url(model: Path) -> Iterator[str]:
     )
     assert server.stderr is not None
     said = []
-    for line in server.stderr:
-        said.append(line)
-        if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+    for printed in server.stderr:
+        said.append(printed)
+        if found := re.search(r"http://127\.0\.0\.1:\d+", printed):
             break
     else:
         pytest.fail("".join(said))

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from cpt import NoPair, Pair, Pairer, Prompt, Response, config, open_run
+from cpt import Ask, NoPair, Pair, Pairer, Prompt, Response, config, open_run
 from cpt.data import read_prompts
 from cpt.errors import BadOptions
 from cpt.plugins.manager import load_plugins
@@ -20,7 +20,6 @@ from cpt.testing import FakeAsk, PairerContract, Scripted, fake_prompts
 from cpt_ladder import Ladder
 from cpt_recorded import Recorded
 
-DATA = Path(__file__).parents[1] / "../shared/data"
 PROMPT = fake_prompts(1)[0]
 
 
@@ -45,6 +44,14 @@ async def outcome(pairer: Pairer, prompt: Prompt = PROMPT) -> NoPair:
     return caught.value
 
 
+async def pairs_of(pairer: Pairer, prompt: Prompt = PROMPT, ask: Ask | None = None) -> list[Pair]:
+    """What it makes, which must be pairs and nothing else."""
+    made = await pairer.pair(prompt, ask or FakeAsk())
+    pairs = [pair for pair in made if isinstance(pair, Pair)]
+    assert len(pairs) == len(made)
+    return pairs
+
+
 THREE = tuple(says(f"{name} {{id}}", author=name) for name in ("strong", "middle", "weak"))
 
 
@@ -53,7 +60,7 @@ class TestLadder(PairerContract):
 
 
 async def test_every_rung_is_above_those_below_it() -> None:
-    pairs = await Ladder(rungs=THREE).pair(PROMPT, FakeAsk())
+    pairs = await pairs_of(Ladder(rungs=THREE))
     assert [(p.chosen.author, p.rejected.author, p.tier, p.margin) for p in pairs] == [
         ("strong", "middle", 1, 1.0),
         ("strong", "weak", 2, 2.0),
@@ -64,7 +71,7 @@ async def test_every_rung_is_above_those_below_it() -> None:
 @pytest.mark.parametrize("named", ["0>2", "strong>weak", " strong > 2"])
 async def test_only_the_named_rungs_meet(named: str) -> None:
     ladder = Ladder(rungs=THREE, pairs=(named,))
-    (pair,) = await ladder.pair(PROMPT, FakeAsk())
+    (pair,) = await pairs_of(ladder)
     assert (pair.chosen.author, pair.rejected.author, pair.tier) == ("strong", "weak", 2)
 
 
@@ -248,13 +255,12 @@ def test_pairs_that_were_not_made_are_listed_with_the_reason(
     assert "b: empty" in page
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the published answers are not here")
-async def test_the_ladder_of_the_paper() -> None:
-    file = DATA / "ladder_805.jsonl"
+async def test_the_ladder_of_the_paper(published: Callable[[str], Path]) -> None:
+    file = published("ladder_805.jsonl")
     authors = ("gpt4", "gpt-3.5-turbo-0301", "text_davinci_003")
     ladder = Ladder(rungs=tuple(Recorded(source=f"{file}#{author}") for author in authors))
     ask = FakeAsk()
-    pairs = [pair for prompt in read_prompts(file) for pair in await ladder.pair(prompt, ask)]
+    pairs = [pair for prompt in read_prompts(file) for pair in await pairs_of(ladder, prompt, ask)]
     differ = [pair for pair in pairs if pair.chosen.text.strip() != pair.rejected.text.strip()]
     assert len(pairs) == 2415
     assert Counter(pair.tier for pair in differ) == {2: 793, 1: 1599}

@@ -344,7 +344,7 @@ def test_one_of_two_can_be_picked_wherever_components_are_picked(cpt_cli, tmp_pa
     assert "--prompts must be given" in listed.stderr
     monkeypatch.setenv("CPT_PAIRER", "ladder")
     (tmp_path / "p.jsonl").write_text('{"prompt": "Why?"}')
-    line = ("-p", "twin.py", "pair", "--prompts", "p.jsonl", "--output", "run")
+    line: tuple[str, ...] = ("-p", "twin.py", "pair", "--prompts", "p.jsonl", "--output", "run")
     line = (*line, "--pairer.rungs", "twin/server:fine", "--pairer.rungs")
     assert "2 plugins offer a responder called 'server'" in cpt_cli(*line, "server:m").stderr
     monkeypatch.setenv("CPT_PAIRER__RUNGS__1__MANNERS", "rude")
@@ -537,7 +537,8 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplo
     events = Events(plugins, tmp_path)
     for step in (1, 2):
         events("cpt_step_ended", step=step, steps=2)
-    assert plugins.manager.get_plugin("watch").seen == [1, 2]
+    watch = plugins.manager.get_plugin("watch")
+    assert watch is not None and watch.seen == [1, 2]
     assert [record.getMessage() for record in caplog.records] == [
         "plugin 'watch' failed in cpt_step_ended; the run goes on"
     ]

@@ -23,7 +23,7 @@ from cpt_anthropic.messages import read
 from cpt_openai import OpenAI
 from cpt_server import Server
 
-from .asked import Scripted, prompt, prompts
+from .asked import Acting, prompt, prompts
 from .threaded import completion, served
 
 
@@ -162,7 +162,7 @@ def test_who_is_openai(url: str, is_one: bool) -> None:
 
 
 async def asked(journal: Path, act: Any, count: int, **options: Any) -> tuple[list[str], int]:
-    responder = Scripted(act=act, concurrency=4)
+    responder = Acting(act=act, concurrency=4)
     async with Asker(journal, options=Asking(**options), progress=False) as ask:
         outcomes = [(await ask(responder, one)).outcome.value for one in prompts(count)]
     return outcomes, ask.stats.unfinished
@@ -226,7 +226,7 @@ async def test_a_budget_is_kept_where_no_tokens_are_reported(
     prices = tmp_path / "prices.yaml"
     prices.write_text('"*": {"*": {input: 1, output: 1000}}\n')
     journal = tmp_path / "journal.sqlite"
-    responder = Scripted(act=act, max_tokens=600)
+    responder = Acting(act=act, max_tokens=600)
     options = Asking(budget=3.0, prices=str(prices))
     async with Asker(journal, options=options, progress=False) as ask:
         outcomes = [(await ask(responder, one)).outcome.value for one in prompts(12)]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_what_is_damaged_is_one_line(tmp_path, name, file, text, complaint):
 
 def test_scores_and_responses(tmp_path):
     (tmp_path / "run.yaml").write_text("options: {}\nstages: {}\n")
-    score = {"value": 0.5, "low": 0.25, "high": 0.75, "each": {"p": 0.5}}
+    score: dict[str, Any] = {"value": 0.5, "low": 0.25, "high": 0.75, "each": {"p": 0.5}}
     (tmp_path / "scores.json").write_text(json.dumps({"scores": {"after": {"j/g": score}}}))
     run = cpt.open_run(tmp_path)
     assert run.scores == {"after": {"j/g": cpt.Score(**score)}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,6 @@ from cpt import CptError, Message, Prompt, Response
 from cpt.data import read_prompts, write_responses
 from cpt.testing import FakeAsk, ResponderContract, fake_prompts
 from cpt_recorded import Recorded
-
-LADDER = Path(__file__).parents[1] / "../shared/data/ladder_805.jsonl"
 
 
 def source(folder: Path, *rows: Any, name: str = "answers.jsonl") -> str:
@@ -139,12 +137,14 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert texts(responder, (prompt("A?", "a"), 0)) == ["new and longer"]
 
 
-@pytest.mark.skipif(not LADDER.exists(), reason="the published answers are not here")
 @pytest.mark.parametrize("author", ["gpt4", "gpt-3.5-turbo-0301", "text_davinci_003"])
-async def test_every_published_answer_is_found(author: str) -> None:
-    responder, ask = Recorded(source=f"{LADDER}#{author}"), FakeAsk()
+async def test_every_published_answer_is_found(
+    author: str, published: Callable[[str], Path]
+) -> None:
+    ladder = published("ladder_805.jsonl")
+    responder, ask = Recorded(source=f"{ladder}#{author}"), FakeAsk()
     responder.check()
-    requests: Sequence[tuple[Prompt, int]] = [(prompt, 0) for prompt in read_prompts(LADDER)]
+    requests: Sequence[tuple[Prompt, int]] = [(prompt, 0) for prompt in read_prompts(ladder)]
     answers = responder.answer_all(requests)
     assert len(answers) == 805
     assert {answer.outcome for answer in answers} == {"answered"}

@@ -35,7 +35,8 @@ from cpt.types import Score
 
 from . import tiny
 from .pages import Page, faults
-from .test_run import DEAR, PRICES
+from .plugins import source
+from .test_run import PRICES
 
 BROWSER = shutil.which("chromium")
 
@@ -114,7 +115,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     """A whole run with scores, and controls one of which asks models of its own."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "measuring.py").write_text(MEASURING)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": f"p{row}",
             "prompt": f"question {row}",
@@ -412,7 +413,7 @@ def test_a_loss_shows_what_it_has(
 def logged(run: Path, more: Mapping[str, float], without: str = "\0") -> None:
     """Change every line of metrics: add `more`, remove names that begin with `without`."""
     changed = [
-        {name: value for name, value in line.items() if not name.startswith(without)} | more
+        {name: value for name, value in line.items() if not name.startswith(without)} | dict(more)
         for line in lines(run / "metrics.jsonl")
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in changed))
@@ -484,7 +485,7 @@ def test_where_the_sides_went_is_in_sentences(
 
 
 def test_a_price_that_nobody_knows_is_not_nothing(tmp_path: Path) -> None:
-    (tmp_path / "dear.py").write_text(DEAR)
+    (tmp_path / "dear.py").write_text(source("dear"))
     (tmp_path / "prices.yaml").write_text(PRICES)
     rows = "".join(json.dumps({"id": str(n), "prompt": f"q {n}"}) + "\n" for n in range(2))
     (tmp_path / "prompts.jsonl").write_text(rows)
@@ -501,7 +502,7 @@ def test_a_price_that_nobody_knows_is_not_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_stopped_by_its_budget_has_a_page_too(cpt_cli: Any, tmp_path: Path) -> None:
-    (tmp_path / "dear.py").write_text(DEAR)
+    (tmp_path / "dear.py").write_text(source("dear"))
     (tmp_path / "prices.yaml").write_text(PRICES)
     rows = "".join(json.dumps({"id": str(n), "prompt": f"q {n}"}) + "\n" for n in range(4))
     (tmp_path / "prompts.jsonl").write_text(rows)

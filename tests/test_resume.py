@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 import pytest
@@ -219,8 +219,8 @@ def test_a_template_that_asks_for_the_date_gets_that_of_the_begin(
     def today(day: date) -> None:
         class Clock(date):
             @classmethod
-            def today(cls) -> date:
-                return day
+            def today(cls) -> Self:
+                return cls(day.year, day.month, day.day)
 
         monkeypatch.setattr(prepare, "date", Clock)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,61 +22,13 @@ from cpt.run.record.folder import Folder
 from cpt.run.stage import Run
 
 from . import tiny
+from .plugins import source
 
 AUTHORS = ("large", "middle", "small")
-PUBLISHED = Path(__file__).parents[1] / "../shared/data/ladder_805.jsonl"
 
 
 PRICES = "dear.example: {dear: {date: 2026-01-01, input: 0, output: 1}}\n"
-DEAR = '''
-"""A service whose every answer is a million tokens long, and a pairer that asks it."""
-
-import attrs
-import cpt
-
-
-@attrs.frozen
-class Dear(cpt.Service):
-    """Answers at length."""
-
-    name = "dear"
-    model: str = "dear"
-    """Its only model."""
-    max_tokens: int = 1_000_000
-    """Most tokens of an answer."""
-
-    @property
-    def endpoint(self):
-        return "http://dear.example/v1"
-
-    async def answer(self, prompt, sample):
-        with open("asked.log", "a") as log:
-            log.write(prompt.id + " ")
-        usage = cpt.Usage(output_tokens=1_000_000)
-        return cpt.Response(prompt_id=prompt.id, text="long", author=self.model, usage=usage)
-
-
-@attrs.frozen
-class Taller(cpt.Pairer):
-    """Prefers the long answer."""
-
-    name = "taller"
-
-    async def pair(self, prompt, ask):
-        chosen = (await ask(Dear(), prompt)).expect()
-        rejected = attrs.evolve(chosen, text="short", author="nobody")
-        return [cpt.Pair(prompt=prompt, chosen=chosen, rejected=rejected)]
-
-
-@cpt.hookimpl
-def cpt_responders():
-    return [Dear]
-
-
-@cpt.hookimpl
-def cpt_pairers():
-    return [Taller]
-'''
+DEAR = source("dear")
 
 
 BROKEN = '''
@@ -109,7 +62,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def ladder(tmp_path):
     """Twelve prompts, each answered by three authors; on one of them two agree."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": str(row),
             "prompt": f"question {row}",
@@ -309,11 +262,11 @@ def test_two_processes_share_one_training(ladder, model, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published ladder is not beside the project")
-def test_the_published_ladder(cpt_cli):
+def test_the_published_ladder(cpt_cli, published):
+    ladder = published("ladder_805.jsonl")
     rungs = ("gpt4", "gpt-3.5-turbo-0301", "text_davinci_003")
-    told = [word for rung in rungs for word in ("--pairer.rungs", f"recorded:{PUBLISHED}#{rung}")]
-    result = cpt_cli("pair", "--prompts", PUBLISHED, "--pairer", "ladder", *told, "--output", "run")
+    told = [word for rung in rungs for word in ("--pairer.rungs", f"recorded:{ladder}#{rung}")]
+    result = cpt_cli("pair", "--prompts", ladder, "--pairer", "ladder", *told, "--output", "run")
     assert "pairs 2392, dropped (identical 23)" in result.stdout
     tiers = pq.read_table("run/pairs.parquet")["tier"].to_pylist()
     assert (tiers.count(2), tiers.count(1)) == (793, 1599)

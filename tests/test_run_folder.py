@@ -1,5 +1,7 @@
 """A run folder explains itself, and is never mixed."""
 
+from typing import Any
+
 import attrs
 import pytest
 import yaml
@@ -134,12 +136,17 @@ def test_what_failed_is_tried_again_where_one_process_works(
     if processes:
         monkeypatch.setenv("WORLD_SIZE", processes)
     registry = Registry.collect(load_plugins())
-    done = []
+    done: list[Any] = []
+
+    def work(run: Any) -> dict[str, int]:
+        done.append(run)
+        return {"unfinished": 1}
+
     stage = Stage(
         name="pairs",
         title="pairing",
         options=(),
-        work=lambda run: done.append(run) or {"unfinished": 1},
+        work=work,
     )
     settings = config.resolve(config.stack([], registry), registry)
     events = Events(registry.plugins, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 import attrs
 import pytest
@@ -155,7 +156,7 @@ def test_margins_fall() -> None:
     ],
 )
 def test_pairs_that_do_not_serve(
-    scheduler: Scheduler, change: dict[str, object], message: str
+    scheduler: Scheduler, change: dict[str, Any], message: str
 ) -> None:
     pairs = [attrs.evolve(pair, **change) for pair in ladder(3)]
     with pytest.raises(CptError, match=message):

@@ -22,10 +22,9 @@ from cpt_anthropic import Anthropic
 from cpt_openai import OpenAI
 from cpt_server import Server
 
-from .asked import Scripted as Asked
-from .asked import prompt
+from .asked import Acting, prompt
 from .scripted import Reply, serving
-from .scripted import Server as Scripted
+from .scripted import Server as FakeServer
 
 KEY = "marked-key-4f9c1d7e-do-not-show"
 TEXT = "It is four."
@@ -54,7 +53,7 @@ TROUBLES = {
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
+async def server() -> AsyncIterator[FakeServer]:
     async with serving() as made:
         yield made
 
@@ -102,7 +101,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 async def test_the_key_is_nowhere_after_success_and_trouble(
-    server: Scripted, tmp_path: Path, kind: str
+    server: FakeServer, tmp_path: Path, kind: str
 ) -> None:
     server.reply, server.replies = Reply(ANSWERS[kind]), TROUBLES
     said = await run(tmp_path / "run", kind, server.url)
@@ -114,7 +113,7 @@ async def test_the_key_is_nowhere_after_success_and_trouble(
 
 
 async def test_the_key_is_nowhere_after_it_was_refused(
-    server: Scripted, tmp_path: Path, kind: str
+    server: FakeServer, tmp_path: Path, kind: str
 ) -> None:
     server.reply = Reply(ECHO, 401)
     said = await run(tmp_path / "run", kind, server.url)
@@ -131,7 +130,7 @@ async def test_no_error_of_any_responder_says_what_a_variable_keeps_secret(
     error: AskError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOMEONES_API_KEY", KEY)
-    responder = Asked(act=lambda *_: error, attempts=1)
+    responder = Acting(act=lambda *_: error, attempts=1)
     journal = tmp_path / "journal.sqlite"
     with suppress(CptError):
         async with Asker(journal, progress=False) as ask:
@@ -146,7 +145,7 @@ async def test_what_stops_a_run_does_not_say_it_either(monkeypatch: pytest.Monke
     for error in (Denied(f"no {KEY}"), Overloaded(f"no {KEY}", 1e6)):
         with pytest.raises(CptError, match=r"no \*\*\*") as stopped:
             async with Asker(None, progress=False) as ask:
-                await ask(Asked(act=lambda *_, error=error: error), prompt(1))
+                await ask(Acting(act=lambda *_, error=error: error), prompt(1))
         assert KEY not in stopped.value.message
 
 
@@ -184,7 +183,7 @@ def test_no_cut_leaves_a_part_of_a_key(status: int, shape: str) -> None:
 
 
 async def test_no_part_of_a_key_is_in_any_file_wherever_its_message_was_cut(
-    server: Scripted, tmp_path: Path, kind: str
+    server: FakeServer, tmp_path: Path, kind: str
 ) -> None:
     pads = range(LONGEST - len(KEY) - 40, LONGEST, 3)
     server.replies = {
@@ -210,7 +209,7 @@ async def test_no_part_of_a_key_is_in_any_file_wherever_its_message_was_cut(
 
 
 async def test_an_answer_and_its_finish_reason_do_not_say_the_key(
-    server: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MY_ACCESS", KEY)
     choice = {"message": {"content": f"It is {KEY}."}, "finish_reason": KEY[:-1]}

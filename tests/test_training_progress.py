@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Any
 
 import pytest
 
@@ -45,13 +46,18 @@ def test_on_a_terminal_references_have_a_bar_that_goes_before_that_of_the_steps(
     monkeypatch.setattr(sys, "stderr", Terminal())
     progress = Progress()
     progress.cpt_references_computed(5, 10)
-    (task,) = progress._bar.tasks
+    task = task_of(progress)
     assert (task.completed, task.total) == (5, 10)
     progress.cpt_references_computed(10, 10)
     assert progress._bar is None
     progress.cpt_step_ended(1, 4)
-    assert progress._bar.tasks[0].total == 4
+    assert task_of(progress).total == 4
     progress.cpt_stage_ended("model", 1.0, {"steps": 4}, "")
+
+
+def task_of(progress: Progress) -> Any:
+    (task,) = progress._bar.tasks
+    return task
 
 
 class Terminal(io.StringIO):
@@ -60,17 +66,18 @@ class Terminal(io.StringIO):
 
 
 def test_on_a_terminal_the_bar_moves_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "200")
     progress = Progress()
     try:
         progress.cpt_step_ended(1, 4)
-        (task,) = progress._bar.tasks
+        task = task_of(progress)
         assert (task.completed, task.total, task.fields["metrics"]) == (1, 4, "")
         progress.cpt_metrics_logged(1, 4, METRICS)
         progress.cpt_step_ended(2, 4)
-        (task,) = progress._bar.tasks
+        task = task_of(progress)
         assert (task.completed, task.fields["metrics"]) == (2, SHOWN)
     finally:
         progress.cpt_stage_ended("model", 1.0, {"steps": 4}, control="")
-    assert "model done in 1.0 s: steps 4" in sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "model done in 1.0 s: steps 4" in terminal.getvalue()

@@ -92,7 +92,7 @@ def test_answers_come_as_their_batch_is_done_and_tokens_as_they_are_made(
     cramped.answer_each(
         VARIED, lambda index, answer: happened.append((index, answer)), happened.append
     )
-    answers = dict(entry for entry in happened if isinstance(entry, tuple))
+    answers: dict[int, Response] = dict(entry for entry in happened if isinstance(entry, tuple))
     assert texts([answers[index] for index in range(len(VARIED))]) == texts(
         cramped.answer_all(VARIED)
     )
@@ -271,7 +271,7 @@ def test_who_signs(text: str, name: str) -> None:
     ],
 )
 def test_what_cannot_work_is_said_first(
-    change: dict[str, object], complaint: str, responder: Transformers
+    change: dict[str, Any], complaint: str, responder: Transformers
 ) -> None:
     with pytest.raises(CptError, match=complaint):
         attrs.evolve(responder, **change).check()

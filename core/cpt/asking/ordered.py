@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -17,7 +17,7 @@ AHEAD = 16
 
 async def in_order(
     items: Iterable[Item], function: Callable[[Item], Awaitable[Result]], at_once: int
-) -> AsyncIterator[Result]:
+) -> AsyncGenerator[Result, None]:
     """Run `function` on up to `at_once` items at a time; yield the results in the items' order.
 
     Items are taken as they are needed, so memory does not grow with their number. After the first
