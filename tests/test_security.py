@@ -43,11 +43,12 @@ def test_code_in_the_folder_of_a_model_does_not_run(tmp_path):
         (folder / name).write_text(json.dumps(values | kind | {"auto_map": entry}))
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n')
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "cpt", "doctor", pairs, "--model", folder],
-        stdin=subprocess.DEVNULL,
+        input=b"y\n",  # what transformers would ask for on the terminal
         capture_output=True,
     )
+    assert done.returncode == 2 and b"trust_remote_code" in done.stderr
     assert not (tmp_path / "ran").exists()
 
 
