@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 import tempfile
 import warnings
@@ -15,8 +14,6 @@ from cpt import derived
 from cpt.errors import CptError, first_line
 from cpt.files import read_json
 from cpt.paths import cache_folder
-
-log = logging.getLogger("cpt")
 
 CONFIG = "adapter_config.json"
 CAUSAL = (None, "CAUSAL_LM")
@@ -48,7 +45,11 @@ def merged(adapter: Path, base: Path, digest: str) -> Path:
     folder = cache_folder() / "merged" / _digest(adapter, digest)
     if not folder.is_dir():
         _publish(folder, lambda temporary: _merge(adapter, base, temporary))
-        log.warning("%s: an adapter, merged with %s in %s", adapter, base, folder)
+        import logging  # slow to import
+
+        logging.getLogger("cpt").warning(
+            "%s: an adapter, merged with %s in %s", adapter, base, folder
+        )
     return folder
 
 

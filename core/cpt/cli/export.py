@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cpt import paths
-from cpt.cli.printing.output import print_json, takes_json
+from cpt.cli.printing.output import echo, print_json, takes_json
 from cpt.errors import BadData
 from cpt.files import write_text
 
@@ -41,9 +41,9 @@ def export(source: str, layout: str, output: Path, as_json: bool) -> None:
     if as_json:
         print_json({"pairs": done.pairs, "left_out": done.left_out, "output": str(output)})
         return
-    click.echo(f"{done.pairs} pairs in {output}")
+    echo(f"{done.pairs} pairs in {output}")
     for why, count in done.left_out.items():
-        click.echo(f"{count:>7} left out: {why}")
+        echo(f"{count:>7} left out: {why}")
 
 
 def _register(output: Path, entry: dict[str, object]) -> None:

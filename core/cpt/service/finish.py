@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 
 from cpt.errors import Unreachable
 from cpt.secrets import one_line
 from cpt.types import Outcome
-
-log = logging.getLogger("cpt")
 
 ENDED, CUT, FILTERED, REFUSED, BROKEN = (
     Outcome.ANSWERED,
@@ -87,6 +84,8 @@ def _by_stem(word: str) -> Outcome | None:
 def _say(word: str, author: str) -> None:
     if word not in _said:
         _said.add(word)
-        log.warning(
+        import logging  # slow to import
+
+        logging.getLogger("cpt").warning(
             "%s: unknown finish reason %r; its texts count as cut off", author, one_line(word, 80)
         )

@@ -15,13 +15,13 @@ import attrs
 from cpt.cli.printing.output import LONGEST_NAME, echo, first_of, print_json, summed_up
 from cpt.errors import shortened
 from cpt.files import read_lines
-from cpt.run.scores import Scores, changes, measured, read_scores, summary_of
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from cpt.asking.journal.queries import Charge
     from cpt.run.record.folder import Folder
+    from cpt.run.scores import Scores
     from cpt.types import Score
 
 WIDE = 200
@@ -43,6 +43,8 @@ def conclude(folder: Folder, as_json: bool) -> None:
 def print_summary(folder: Folder, as_json: bool) -> None:
     """Print what is in the folder now."""
     summaries = {name: stage.get("summary", {}) for name, stage in folder.record["stages"].items()}
+    from cpt.run.scores import read_scores, summary_of
+
     scores = read_scores(folder.path / "scores.json")
     if as_json:
         paid = [attrs.asdict(charge) for charge in _charges(folder.path / "journal.sqlite")]
@@ -67,6 +69,8 @@ def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 def _incomplete_scores(folder: Folder) -> Iterator[str]:
     """Each score that leaves prompts out, with the reasons; whether they are asked again."""
+    from cpt.run.scores import measured, read_scores
+
     for model, named in read_scores(folder.path / "scores.json").items():
         for name, score in named.items():
             if score.missing:
@@ -82,6 +86,7 @@ def table(scores: Scores) -> None:
     from rich.table import Table
 
     from cpt.config import BEFORE
+    from cpt.run.scores import changes
 
     names = list(dict.fromkeys(name for named in scores.values() for name in named))
     shown = Table(box=SIMPLE_HEAD)
