@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from inspect import signature
@@ -25,7 +24,6 @@ PAIR = (
     "the reward model has no chat template, so it reads what was asked and the answer as its "
     "tokenizer's own pair of texts"
 )
-log = logging.getLogger("cpt")
 IN_USE = Lock()
 """One model at a time: several would only slow each other down."""
 
@@ -269,7 +267,9 @@ def _load(folder: str, weights: str, device: str, dtype: Dtype, trust_remote_cod
     named = model.config.get_text_config().pad_token_id is not None
     tokenizer = models.bare_tokenizer(Path(folder), trust_remote_code=trust_remote_code)
     if not tokenizer.chat_template:
-        log.warning("%s: %s", folder, PAIR)
+        import logging  # slow to import
+
+        logging.getLogger("cpt").warning("%s: %s", folder, PAIR)
     return Loaded(model.to(device).eval(), tokenizer, named)
 
 
