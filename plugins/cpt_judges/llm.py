@@ -9,7 +9,6 @@ import attrs
 from attrs.validators import ge
 
 import cpt
-from cpt_judges.reading import read_score
 
 REQUEST = """\
 You grade an answer that an assistant gave. First comes what it was asked, then its answer.
@@ -77,6 +76,8 @@ class Llm(cpt.Judge):
         if said.outcome != "answered":
             why = said.detail or said.finish_reason or said.outcome
             return cpt.Missing(said.outcome.value, f"the judge {said.author}: {why}", said.text)
+        from cpt_judges.reading import read_score  # its expressions are slow to compile
+
         score = read_score(said.text, self.scale)
         if score is None:
             detail = f"no score from 1 to {self.scale} can be read in what {said.author} wrote"
