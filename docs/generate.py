@@ -13,7 +13,19 @@ from typing import Any
 import attrs
 
 import cpt
-from cpt import data, errors, files, hookspecs, models, paths, roles, service, testing, types
+from cpt import (
+    data,
+    errors,
+    files,
+    hookspecs,
+    likelihood,
+    models,
+    paths,
+    roles,
+    service,
+    testing,
+    types,
+)
 from cpt.config import Config, options
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.offers import plural
@@ -24,7 +36,7 @@ from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
 ROLE_ORDER = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator", "observer")
-PUBLIC = (cpt, data, files, models, paths, service, testing)
+PUBLIC = (cpt, data, files, likelihood, models, paths, service, testing)
 """The modules that plugins may import, bundled ones as well as yours."""
 BY = "*Written by `docs/generate.py` from the code itself.*"
 

@@ -82,6 +82,14 @@ def open_store(output: Path, digest: str) -> Store:
     return Store(run=output / "reference" / digest, cache=cache)
 
 
+def open_cache(digest: str) -> Store | None:
+    """The store with a `store_digest` that all runs of this machine share; None without one."""
+    try:
+        return Store(run=cache_folder() / "reference" / digest, cache=None)
+    except CptError:
+        return None
+
+
 def _write(folder: Path, values: Mapping[bytes, AnswerLogps]) -> None:
     if not values:
         return

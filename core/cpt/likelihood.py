@@ -1,0 +1,142 @@
+"""How likely a model finds the two answers of a pair: what an implicit reward is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from cpt.models import folder_of, load_tokenizer, suited_threads
+from cpt.types import Missing, Pair
+
+if TYPE_CHECKING:
+    from cpt.training.data.corpus import Corpus
+    from cpt.training.reference.store import AnswerLogps
+
+
+@attrs.frozen(kw_only=True)
+class PairLogps:
+    """Log-probabilities of the two answers of a pair under one model, in nats."""
+
+    chosen: float
+    """log π(y|x) of the chosen answer, summed over its tokens."""
+    rejected: float
+    """The same of the rejected answer."""
+    chosen_tokens: int
+    """Tokens of the chosen answer, with the one that ends it."""
+    rejected_tokens: int
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How pairs become token ids, and what computes their log-probabilities."""
+
+    max_length: int = 2048
+    """Most tokens in a prompt and one answer together, at most the model's own limit."""
+    truncate: bool = False
+    """Cut both answers of a pair that are both too long instead of leaving the pair out."""
+    chat_template_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    """What the chat template is given beside the messages."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What matrices are multiplied in."""
+    device: Literal["auto", "cpu"] = "auto"
+    """An accelerator if there is one, or the CPU in any case."""
+    max_tokens: int | None = None
+    """Tokens in one call of the model (default 8192; 2048 on a CPU)."""
+    trust_remote_code: bool = False
+    """Run the Python code in the model's folder."""
+
+
+def log_probabilities(
+    pairs: Sequence[Pair], model: str | Path, reading: Reading | None = None
+) -> dict[str, PairLogps | Missing]:
+    """The log-probabilities of each pair's answers under a model, by the pair's id.
+
+    They are computed as training computes them, so the difference of two models is the log-ratio
+    that a loss sees; values of the same weights are kept in the cache of this machine, and two
+    folders with the same weights give equal values to the last bit. A pair that training would
+    drop has the reason instead. `model` is a folder, a path scheme or a hub id. Raises `CptError`
+    if there is no such model.
+    """
+    from cpt.training.data.prepare import prepare
+    from cpt.training.forward.cpu import count_parameters
+    from cpt.training.forward.loading import vocabulary, within_positions
+
+    reading, folder = reading or Reading(), folder_of(model)
+    trust = reading.trust_remote_code
+    options = within_positions(_training(reading), folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
+    known = vocabulary(folder, trust_remote_code=trust)
+    corpus, diagnosis = prepare(pairs, tokenizer, options, known)
+    with suited_threads(count_parameters(folder)):
+        values = _computed(corpus, folder, reading)
+    dropped = {
+        finding.pair: Missing(finding.problem, finding.detail)
+        for finding in diagnosis.findings
+        if finding.dropped
+    }
+    return dropped | _by_pair(corpus, values)
+
+
+def _by_pair(corpus: Corpus, values: Sequence[AnswerLogps]) -> dict[str, PairLogps | Missing]:
+    def of(pair: int) -> PairLogps:
+        chosen, rejected = values[corpus.chosen[pair]], values[corpus.rejected[pair]]
+        return PairLogps(
+            chosen=float(chosen.sum(dtype=float)),
+            rejected=float(rejected.sum(dtype=float)),
+            chosen_tokens=len(chosen),
+            rejected_tokens=len(rejected),
+        )
+
+    return {pair.id: of(number) for number, pair in enumerate(corpus.pairs)}
+
+
+def _computed(corpus: Corpus, folder: Path, reading: Reading) -> Sequence[AnswerLogps]:
+    """Those of every sequence, from the cache where it has them."""
+    from cpt.training.reference.store import open_cache, store_digest
+
+    trust, device = reading.trust_remote_code, _device(reading)
+    digest = store_digest(folder, reading.precision, device, trust_remote_code=trust)
+    store = open_cache(digest)
+    wanted = dict(zip(corpus.digests, corpus.sequences, strict=True))
+    found = store.read(wanted) if store else {}
+    missing = {name: sequence for name, sequence in wanted.items() if name not in found}
+    if missing:
+        scored = _score(list(missing.values()), folder, reading)
+        new = dict(zip(missing, scored, strict=True))
+        found |= new
+        with suppress(OSError):  # without a cache they are computed again
+            if store:
+                store.add(new)
+    return [found[name] for name in corpus.digests]
+
+
+def _score(sequences: Sequence[Any], folder: Path, reading: Reading) -> list[AnswerLogps]:
+    from cpt.training.forward.loading import load_model
+    from cpt.training.forward.logps import SequenceLogps
+    from cpt.training.reference.scoring import Scorer
+    from cpt.training.state import MICRO_TOKENS, make_accelerator
+
+    accelerator = make_accelerator(_training(reading))
+    model = load_model(folder, trust_remote_code=reading.trust_remote_code)
+    module = SequenceLogps(model.to(accelerator.device))
+    max_tokens = reading.max_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
+    scorer = Scorer(accelerator=accelerator, module=module, max_tokens=max_tokens)
+    return scorer.score(sequences, sequences[0])
+
+
+def _device(reading: Reading) -> str:
+    from cpt.models import device_of
+
+    return device_of(reading.device).partition(":")[0]
+
+
+def _training(reading: Reading) -> Any:
+    from cpt.training.options import Training
+
+    names = ("max_length", "truncate", "chat_template_kwargs", "precision", "device")
+    same = {name: getattr(reading, name) for name in names}
+    return Training(**same, trust_remote_code=reading.trust_remote_code)
