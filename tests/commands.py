@@ -26,7 +26,8 @@ LOADED = (
     *("cpt.training.loop", "datasets", "pyarrow.json", "rich.table", "rich.progress"),
     *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
     *("transformers.models.llama.modeling_llama", "transformers.tokenization_utils_tokenizers"),
-    *("cpt_judges", "cpt_lab", "cpt_ladder", "cpt_recorded", "cpt_transformers", "rapidfuzz.fuzz"),
+    *("cpt_judges.judged", "cpt_lab.recipes", "cpt_ladder.pairer", "rapidfuzz.fuzz"),
+    *("cpt_recorded.responder", "cpt_transformers.responder"),
     *("transformers.generation.utils", "tests.tiny", "cattrs", "jinja2"),
 )
 """What commands import, which takes longer than what they do in a test."""

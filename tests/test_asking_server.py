@@ -26,7 +26,7 @@ from cpt.errors import AskError, Malformed
 from cpt.service import bodies
 from cpt.service.ratelimits import Refill, listen
 from cpt.testing import ResponderContract
-from cpt_server import Server
+from cpt_server.responder import Server
 
 from .asked import prompt, prompts
 from .scripted import NEARLY_USED, Reply, serving

@@ -24,8 +24,8 @@ from cpt.asking.options import Asking
 from cpt.asking.transports.batch_timing import Timing
 from cpt.run.stages.respond import respond
 from cpt.service import BatchItem, BatchService
-from cpt_anthropic import Anthropic
-from cpt_openai import OpenAI
+from cpt_anthropic.responder import Anthropic
+from cpt_openai.responder import OpenAI
 
 from .batch_stub import Provider, providing, said
 
@@ -231,8 +231,8 @@ RUN = """
 import asyncio, sys
 from pathlib import Path
 from tests.test_batches import ask_all, prompts
-from cpt_anthropic import Anthropic
-from cpt_openai import OpenAI
+from cpt_anthropic.responder import Anthropic
+from cpt_openai.responder import OpenAI
 kind, url, journal, *texts = sys.argv[1:]
 service = OpenAI("m", base_url=f"{url}/v1") if kind == "openai" else Anthropic("m", base_url=url)
 asyncio.run(ask_all(Path(journal), service, prompts(*texts)))

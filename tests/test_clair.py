@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cpt import CptError, Message, NoPair, Prompt, Response
 from cpt.testing import FakeAsk, PairerContract, Scripted, fake_prompts
-from cpt_clair import Clair
+from cpt_clair.pairer import Clair
 from cpt_clair.revision import parse, unfenced
 from cpt_clair.template import TEMPLATE, fill
 

@@ -12,11 +12,11 @@ import pytest
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.testing import MonotoneLossContract, ResponderContract
-from cpt_anthropic import Anthropic
+from cpt_anthropic.responder import Anthropic
 from cpt_apo import ApoDown, ApoZero
 from cpt_dpo import Dpo
-from cpt_openai import OpenAI
-from cpt_server import Server
+from cpt_openai.responder import OpenAI
+from cpt_server.responder import Server
 from cpt_slic import Sft, Slic
 
 from .threaded import completion, served

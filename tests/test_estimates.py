@@ -19,7 +19,7 @@ from cpt.asking.money.prices import Prices
 from cpt.asking.money.tokens import PER_TURN, input_tokens
 from cpt.asking.options import Asking
 from cpt.cli import main
-from cpt_openai import OpenAI
+from cpt_openai.responder import OpenAI
 
 
 def prompts(*texts: str) -> list[Prompt]:

@@ -19,10 +19,10 @@ from cpt.asking.money.prices import Prices
 from cpt.errors import AskError, Malformed
 from cpt.service import chat_response, http_error, retry_after
 from cpt.service.ratelimits import refills
-from cpt_anthropic import Anthropic
 from cpt_anthropic.messages import read
-from cpt_openai import OpenAI
-from cpt_server import Server
+from cpt_anthropic.responder import Anthropic
+from cpt_openai.responder import OpenAI
+from cpt_server.responder import Server
 
 from .asked import prompt
 from .scripted import Reply, serving

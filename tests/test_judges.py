@@ -34,8 +34,9 @@ from cpt.testing import (
     Scripted,
     fake_prompts,
 )
-from cpt_judges import Judged, Llm, RewardModel
-from cpt_judges.reward_model import Scorer, answered
+from cpt_judges.judged import Judged
+from cpt_judges.llm import Llm
+from cpt_judges.reward_model import RewardModel, Scorer, answered
 from cpt_rlaif import Rlaif
 
 PROMPT = fake_prompts(1)[0]

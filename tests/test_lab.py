@@ -123,7 +123,7 @@ def test_half_a_model_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_two_processes_make_it_once(tmp_path: Path) -> None:
-    code = "from cpt_lab import make; print(make('tiny/skill/weak'))"
+    code = "from cpt_lab.recipes import make; print(make('tiny/skill/weak'))"
     both = [
         subprocess.Popen(
             [sys.executable, "-c", code],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import cpt
 from cpt.testing import FakeAsk, JudgeContract, ResponderContract, fake_prompts
-from cpt_clair import Clair
+from cpt_clair.pairer import Clair
 from cpt_clair.revision import parse
 from cpt_clair.template import TEMPLATE, fill
 from cpt_lab.checker import Checker, credit

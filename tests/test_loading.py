@@ -19,8 +19,8 @@ from cpt.errors import CptError
 from cpt.models import digest_of, load_tokenizer
 from cpt.training.forward.loading import load_model, made_trainable, vocabulary
 from cpt.training.options import Training
-from cpt_judges import RewardModel
-from cpt_transformers import Transformers
+from cpt_judges.reward_model import RewardModel
+from cpt_transformers.responder import Transformers
 
 from . import tiny
 from .families import FAMILIES, config_of, random_model

@@ -9,7 +9,7 @@ import pytest
 
 from cpt import CptError, Denied, Message, Overloaded, Prompt, Rejected, Unreachable, Usage
 from cpt.service.ratelimits import Refill, listen
-from cpt_openai import OpenAI
+from cpt_openai.responder import OpenAI
 
 from .scripted import NEARLY_USED, Reply, Server, serving
 

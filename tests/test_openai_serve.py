@@ -17,7 +17,7 @@ import pytest
 
 from cpt import Message, Prompt
 from cpt_lab.recipes import make
-from cpt_openai import OpenAI
+from cpt_openai.responder import OpenAI
 
 from .respond import Command, finished
 

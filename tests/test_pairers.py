@@ -17,8 +17,8 @@ from cpt.errors import BadOptions
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.testing import FakeAsk, PairerContract, Scripted, fake_prompts
-from cpt_ladder import Ladder
-from cpt_recorded import Recorded
+from cpt_ladder.pairer import Ladder
+from cpt_recorded.responder import Recorded
 
 PROMPT = fake_prompts(1)[0]
 

@@ -289,6 +289,66 @@ def test_what_would_silently_do_nothing_breaks_its_plugin(cpt_cli, tmp_path, wri
     assert broken(cpt_cli, "mine.py", why)
 
 
+DEFERRED = """
+import cpt
+
+@cpt.hookimpl
+def cpt_losses():
+    return {places}
+"""
+
+
+def deferring(folder, **places):
+    (folder / "lazily.py").write_text(DEFERRED.format(places=places))
+    (folder / "some_losses.py").write_text(HINGE)
+
+
+def test_a_component_can_be_imported_when_it_is_picked(cpt_cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("CPT_PLUGINS", "lazily.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "some_losses", raising=False)
+    deferring(tmp_path, hinge="some_losses:Hinge")
+    assert cpt_cli("--help").exit_code == 0 and "some_losses" not in sys.modules
+    assert "--loss.width" in cpt_cli("--loss", "hinge", "--help").output
+    assert (
+        json.loads(cpt_cli("show", "loss", "hinge", "--json").output)[0]["class"]
+        == "some_losses.Hinge"
+    )
+    listed = json.loads(cpt_cli("plugins", "--json").output)
+    (components,) = (each["components"] for each in listed if each["name"] == "lazily")
+    assert components == [{"role": "loss", "name": "hinge"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "why"),
+    [
+        ("hinge", "nowhere_at_all:Hinge", "No module named 'nowhere_at_all'"),
+        ("hinge", "some_losses:Hing", "some_losses has no 'Hing'"),
+        ("hinge", "json:JSONEncoder", "must return classes derived from cpt.Loss"),
+        ("other", "some_losses:Hinge", "some_losses:Hinge is called 'hinge', not 'other'"),
+    ],
+)
+def test_a_wrong_place_breaks_only_who_picks_it(cpt_cli, tmp_path, monkeypatch, name, place, why):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    deferring(tmp_path, **{name: place})
+    picked = cpt_cli("-p", "lazily.py", "--loss", name, "--help")
+    assert picked.exit_code == 2 and len(picked.stderr.splitlines()) == 1
+    assert f"the loss '{name}' ({place}) cannot be loaded: " in picked.stderr
+    assert why in picked.stderr
+    assert cpt_cli("-p", "lazily.py", "--loss", "dpo", "--help").exit_code == 0
+    (line,) = (
+        line
+        for line in cpt_cli("-p", "lazily.py", "plugins").stdout.splitlines()
+        if line.startswith("lazily ")
+    )
+    assert line.split()[1] == "broken" and why in line
+
+
+def test_a_place_that_is_none_breaks_its_plugin(cpt_cli, tmp_path):
+    (tmp_path / "mine.py").write_text(DEFERRED.format(places={"hinge": "mine.Hinge"}))
+    assert broken(cpt_cli, "mine.py", "cpt_losses: 'hinge' must be the text 'MODULE:CLASS'")
+
+
 def test_a_helper_whose_name_is_like_no_hook_is_none(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(f"{HINGE}\ndef cpt_home():\n    return 'x'\n")
     assert "hinge" in cpt_cli("-p", "mine.py", "show", "loss").stdout

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cpt import CptError, Local, Prompt, Response, Usage
 from cpt.asking.money.prices import MILLION, Price, Prices
-from cpt_anthropic import Anthropic
-from cpt_openai import OpenAI
-from cpt_server import Server
+from cpt_anthropic.responder import Anthropic
+from cpt_openai.responder import OpenAI
+from cpt_server.responder import Server
 
 TOKENS = st.integers(0, 10**7)
 

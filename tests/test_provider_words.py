@@ -20,8 +20,8 @@ from cpt.errors import AskError
 from cpt.service import chat_response, http_error, is_openai, normal_url
 from cpt.service.finish import ended
 from cpt_anthropic.messages import read
-from cpt_openai import OpenAI
-from cpt_server import Server
+from cpt_openai.responder import OpenAI
+from cpt_server.responder import Server
 
 from .asked import Acting, prompt, prompts
 from .threaded import completion, served

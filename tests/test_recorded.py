@@ -12,7 +12,7 @@ import pytest
 from cpt import CptError, Message, Prompt, Response
 from cpt.data import read_prompts, write_responses
 from cpt.testing import FakeAsk, ResponderContract, fake_prompts
-from cpt_recorded import Recorded
+from cpt_recorded.responder import Recorded
 
 
 def source(folder: Path, *rows: Any, name: str = "answers.jsonl") -> str:

@@ -18,9 +18,9 @@ from cpt.asking import Asker
 from cpt.errors import AskError
 from cpt.secrets import hide, scrub
 from cpt.service import http_error
-from cpt_anthropic import Anthropic
-from cpt_openai import OpenAI
-from cpt_server import Server
+from cpt_anthropic.responder import Anthropic
+from cpt_openai.responder import OpenAI
+from cpt_server.responder import Server
 
 from .asked import Acting, prompt
 from .scripted import Reply, serving

@@ -18,7 +18,7 @@ from transformers import GenerationConfig, RobertaConfig, RobertaForCausalLM
 from cpt import CptError, Message, Prompt, Response
 from cpt.models import batches, digest_of, name_of
 from cpt.testing import ResponderContract, fake_prompts
-from cpt_transformers import Transformers
+from cpt_transformers.responder import Transformers
 from cpt_transformers.sampling import Noise, gumbel, key, sampler
 
 from .tiny import folder, tokenizer

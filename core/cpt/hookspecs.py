@@ -17,41 +17,42 @@ if TYPE_CHECKING:
 hookspec = HookspecMarker("cpt")
 hookimpl = HookimplMarker("cpt")
 
-# Offers: classes that a user picks by name.
+# Offers: classes that a user picks by name, as a list; or, to import each only when it is picked,
+# a mapping from names to places: {"short": "my_package.short:Short"}.
 
 
 @hookspec
-def cpt_responders() -> Iterable[type[Responder]]:  # type: ignore[empty-body]
+def cpt_responders() -> Iterable[type[Responder]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer classes that answer prompts."""
 
 
 @hookspec
-def cpt_judges() -> Iterable[type[Judge]]:  # type: ignore[empty-body]
+def cpt_judges() -> Iterable[type[Judge]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer classes that say how good answers are."""
 
 
 @hookspec
-def cpt_pairers() -> Iterable[type[Pairer]]:  # type: ignore[empty-body]
+def cpt_pairers() -> Iterable[type[Pairer]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer classes that turn prompts into preferences."""
 
 
 @hookspec
-def cpt_schedulers() -> Iterable[type[Scheduler]]:  # type: ignore[empty-body]
+def cpt_schedulers() -> Iterable[type[Scheduler]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer classes that order pairs into a curriculum."""
 
 
 @hookspec
-def cpt_losses() -> Iterable[type[Loss]]:  # type: ignore[empty-body]
+def cpt_losses() -> Iterable[type[Loss]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer losses over pairs."""
 
 
 @hookspec
-def cpt_evaluators() -> Iterable[type[Evaluator]]:  # type: ignore[empty-body]
+def cpt_evaluators() -> Iterable[type[Evaluator]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer classes that measure a trained model."""
 
 
 @hookspec
-def cpt_observers() -> Iterable[type[Observer]]:  # type: ignore[empty-body]
+def cpt_observers() -> Iterable[type[Observer]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer classes that observe a run and have options: `--observers NAME` picks them."""
 
 

@@ -14,7 +14,7 @@ from cpt_anthropic.messages import read
 from cpt_anthropic.sdk import client, translated
 
 if TYPE_CHECKING:
-    from cpt_anthropic import Anthropic
+    from cpt_anthropic.responder import Anthropic
 
 CLOCKS_DIFFER = 600.0
 """Seconds."""

@@ -14,7 +14,7 @@ from cpt.service import Clients, bounded, read_json, report_limits, sdk_errors
 from cpt_anthropic.messages import read
 
 if TYPE_CHECKING:
-    from cpt_anthropic import Anthropic
+    from cpt_anthropic.responder import Anthropic
 
 
 _HttpClient = bounded(anthropic.DefaultAioHttpClient)

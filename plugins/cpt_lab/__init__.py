@@ -7,28 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import cpt
-from cpt_lab.checker import Checker
-from cpt_lab.ignorant import Ignorant
 from cpt_lab.presets import PRESETS
-from cpt_lab.recipes import make
-from cpt_lab.reviser import Reviser
 
 
 @cpt.hookimpl
-def cpt_responders() -> list[type[cpt.Responder]]:
-    return [Ignorant, Reviser]
+def cpt_responders() -> dict[str, str]:
+    return {
+        "lab_ignorant": "cpt_lab.ignorant:Ignorant",
+        "lab_reviser": "cpt_lab.reviser:Reviser",
+    }
 
 
 @cpt.hookimpl
-def cpt_judges() -> list[type[cpt.Judge]]:
-    return [Checker]
+def cpt_judges() -> dict[str, str]:
+    return {"lab_checker": "cpt_lab.checker:Checker"}
 
 
 @cpt.hookimpl
 def cpt_paths() -> Mapping[str, Callable[[str], Path]]:
-    return {"lab": make}
+    return {"lab": _make}
 
 
 @cpt.hookimpl
 def cpt_presets() -> Mapping[str, Mapping[str, Any]]:
     return PRESETS
+
+
+def _make(rest: str) -> Path:
+    from cpt_lab.recipes import make
+
+    return make(rest)

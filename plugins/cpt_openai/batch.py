@@ -14,7 +14,7 @@ from cpt.service import BatchItem, chat_response, http_error
 from cpt_openai.sdk import client, translated
 
 if TYPE_CHECKING:
-    from cpt_openai import OpenAI
+    from cpt_openai.responder import OpenAI
 
 URL: Final = "/v1/chat/completions"
 MARK = "cpt"

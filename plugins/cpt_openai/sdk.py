@@ -13,7 +13,7 @@ from cpt import Prompt, Response
 from cpt.service import Clients, bounded, chat_response, read_json, report_limits, sdk_errors
 
 if TYPE_CHECKING:
-    from cpt_openai import OpenAI
+    from cpt_openai.responder import OpenAI
 
 
 _HttpClient = bounded(openai.DefaultAioHttpClient)

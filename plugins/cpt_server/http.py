@@ -25,7 +25,7 @@ from cpt.service import (
 )
 
 if TYPE_CHECKING:
-    from cpt_server import Server
+    from cpt_server.responder import Server
 
 ASIDE = 5.0
 """Seconds for which an address that could not be reached gets nothing, if there are others."""

@@ -24,7 +24,7 @@ from cpt.models import load_tokenizer, refuse_own_code, suited_threads
 from cpt_transformers.sampling import key, sampler
 
 if TYPE_CHECKING:
-    from cpt_transformers import Transformers
+    from cpt_transformers.responder import Transformers
 
 
 @attrs.frozen

@@ -112,7 +112,8 @@ def _taken(package: Package, registry: Registry) -> Iterator[str]:
     """Who has one of the package's names."""
     if iskeyword(package.module):
         yield "a keyword of Python"
-    if other := registry.components.get((package.role, package.name)):
+    if package.name in registry.names(package.role):
+        other = registry[package.role, package.name]
         yield f"the {package.role} {other.__module__}.{other.__qualname__}"
     if plugin := registry.plugins.found.get(package.name):
         yield f"the plugin of {plugin.source}"

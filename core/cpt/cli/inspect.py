@@ -26,6 +26,7 @@ def plugins(registry: Registry, as_json: bool, full: bool) -> None:
 
     One a line: its status, the time its import took, where it comes from, its hooks or its error.
     """
+    registry.plugins.load_all()
     found = registry.plugins.found
     if as_json:
         print_json([_plain(plugin) for plugin in found.values()], indent=2)

@@ -73,7 +73,7 @@ def stack(given: Sequence[Layer], registry: Registry, default_preset: bool = Tru
 
     With `default_preset`, one preset fills in a run that names nothing to work on.
     """
-    known = {name for _, name in registry.components}
+    known = {name for offers in registry.offers.values() for name in offers.names()}
     defaults = {field: pick for field, pick in DEFAULTS.items() if pick.partition(":")[0] in known}
     above = merge(given)
     name = above.pop("preset", None)

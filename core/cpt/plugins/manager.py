@@ -22,7 +22,7 @@ import pluggy
 from cpt import hookspecs
 from cpt.errors import CptError, printable
 from cpt.plugins.hooks import register
-from cpt.plugins.offers import CHECKS, Offers, checked
+from cpt.plugins.offers import CHECKS, Deferred, Offers, checked
 
 GROUP = "cpt"
 
@@ -122,6 +122,16 @@ class Plugins:
             self.manager.unregister(name=plugin.name)
             plugin.error = error
 
+    def load_all(self) -> None:
+        """Import every component that a plugin deferred; a plugin with a wrong one is broken."""
+        for plugin in self.found.values():
+            try:
+                with redirect_stdout(sys.stderr):
+                    for thing in _deferred(plugin):
+                        thing.load()
+            except (Exception, SystemExit) as error:
+                plugin.error = error
+
     def _add_again(self, plugin: Plugin, first: Plugin) -> None:
         """What a second plugin of one name becomes: the same again, left out too, or broken."""
         if first.blocked or plugin.place in (first.place, first.name):
@@ -135,6 +145,11 @@ class Plugins:
         others = [module for name, module in self.manager.list_name_plugin() if name != plugin.name]
         results = self.manager.subset_hook_caller(hook, others)()
         return results[0] if results else None
+
+
+def _deferred(plugin: Plugin) -> Iterator[Deferred]:
+    things = (thing for offered in plugin.offered.values() for thing in offered.values())
+    return (thing for thing in things if isinstance(thing, Deferred))
 
 
 def load_plugins(extra: Iterable[str] = ()) -> Plugins:

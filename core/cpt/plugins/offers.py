@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,29 @@ from cpt.roles import ROLES, Component
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What can be typed after a flag: `:` begins an argument, `/` ends the name of a plugin."""
+PLACE = re.compile(r"\w+(\.\w+)*:\w+")
+"""A class in a module."""
+
+
+@attrs.frozen
+class Deferred:
+    """A component that is imported when it is picked."""
+
+    hook: str
+    name: str
+    place: str
+    """`MODULE:CLASS`, as in an entry point."""
+
+    def load(self) -> type[Component]:
+        """Import it. Raises `TypeError` or `ValueError` if it is no component of this name."""
+        module, _, attribute = self.place.partition(":")
+        cls = getattr(import_module(module), attribute, None)
+        if cls is None:
+            raise ValueError(f"{self.hook}: {module} has no {attribute!r}")
+        check_component(cls, BASES[self.hook], self.hook)
+        if cls.name != self.name:
+            raise ValueError(f"{self.hook}: {self.place} is called {cls.name!r}, not {self.name!r}")
+        return cls  # type: ignore[no-any-return]
 
 
 @attrs.frozen
@@ -67,6 +91,10 @@ def plural(role: str) -> str:
     return f"{role}es" if role.endswith("s") else f"{role}s"
 
 
+BASES = {f"cpt_{plural(role)}": base for role, base in ROLES.items()}
+"""For each hook that offers components, the class that they derive from."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """` Did you mean 'NAME'?` or nothing."""
     close = get_close_matches(name, list(names), n=1)
@@ -88,13 +116,20 @@ def checked(hook: str, returned: Any) -> dict[str, Any]:
     return found
 
 
-def _components(role: str) -> Callable[[str, Any], Iterator[tuple[str, type[Component]]]]:
-    def check(hook: str, returned: Any) -> Iterator[tuple[str, type[Component]]]:
-        for cls in _listed(hook, returned):
-            check_component(cls, ROLES[role], hook)
-            yield cls.name, cls
+def _components(hook: str, returned: Any) -> Iterator[tuple[Any, type[Component] | Deferred]]:
+    if isinstance(returned, Mapping):
+        yield from _deferred(hook, returned)
+        return
+    for cls in _listed(hook, returned):
+        check_component(cls, BASES[hook], hook)
+        yield cls.name, cls
 
-    return check
+
+def _deferred(hook: str, returned: Mapping[Any, Any]) -> Iterator[tuple[Any, Deferred]]:
+    for name, place in returned.items():
+        if not (isinstance(place, str) and PLACE.fullmatch(place)):
+            raise TypeError(f"{hook}: {name!r} must be the text 'MODULE:CLASS', got {place!r}")
+        yield name, Deferred(hook, name, place)
 
 
 def _commands(hook: str, returned: Any) -> Iterator[tuple[Any, click.Command]]:
@@ -133,7 +168,7 @@ def _mapping(what: str, returned: Any) -> Mapping[Any, Any]:
 
 
 CHECKS: Mapping[str, Callable[[str, Any], Iterator[tuple[Any, Any]]]] = {
-    **{f"cpt_{plural(role)}": _components(role) for role in ROLES},
+    **dict.fromkeys(BASES, _components),
     "cpt_commands": _commands,
     "cpt_paths": _schemes,
     "cpt_presets": _presets,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import attrs
 
-from cpt.errors import UnknownComponent
+from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.manager import Plugins
-from cpt.plugins.offers import Offers, nearest, plural
+from cpt.plugins.offers import Deferred, Offers, nearest, plural
 from cpt.roles import ROLES, Component
 
 
@@ -20,7 +20,7 @@ class Registry:
     """
 
     plugins: Plugins
-    offers: Mapping[str, Offers[type[Component]]]
+    offers: Mapping[str, Offers[type[Component] | Deferred]]
     """The components of each role."""
 
     @classmethod
@@ -30,12 +30,8 @@ class Registry:
 
     @property
     def components(self) -> dict[tuple[str, str], type[Component]]:
-        """Every component by its role and the name to pick it by."""
-        return {
-            (role, name): component
-            for role, offers in self.offers.items()
-            for name, component in offers.items()
-        }
+        """Every component by its role and the name to pick it by; all are imported."""
+        return {(role, name): self[role, name] for role in self.offers for name in self.names(role)}
 
     def names(self, role: str) -> list[str]:
         """The names that one role can take, sorted."""
@@ -43,8 +39,9 @@ class Registry:
 
     def name_of(self, component: type[Component]) -> str:
         """The name that picks this component: `PLUGIN/NAME` where two plugins offer the NAME."""
-        offered = self.offers[component.role].items()
-        return next((name for name, other in offered if other is component), component.name)
+        name = component.name
+        same = (other for other in self.names(component.role) if other.rpartition("/")[2] == name)
+        return next((other for other in same if self[component.role, other] is component), name)
 
     def including(self, component: type[Component]) -> Registry:
         """The same, but that the name of `component` picks just this one."""
@@ -52,12 +49,15 @@ class Registry:
         return attrs.evolve(self, offers={**self.offers, component.role: offers})
 
     def __getitem__(self, key: tuple[str, str]) -> type[Component]:
-        """Raises `UnknownComponent` if no plugin offers this name, or more than one."""
+        """Raises `UnknownComponent` if no plugin offers this name, or more than one.
+
+        Raises `CptError` if its module cannot be imported.
+        """
         role, name = key
         found = self.offers[role].find(name)
         if found is None:
             raise UnknownComponent(self._no_such(role, name))
-        return found
+        return _loaded(found, f"the {role} {name!r}") if isinstance(found, Deferred) else found
 
     def _no_such(self, role: str, name: str) -> str:
         names = self.names(role)
@@ -70,3 +70,11 @@ class Registry:
         for plugin in self.plugins.broken:
             message += f" (Plugin {plugin.name!r} did not load: {plugin.why}.)"
         return message
+
+
+def _loaded(deferred: Deferred, what: str) -> type[Component]:
+    try:
+        return deferred.load()
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CptError(f"{what} ({deferred.place}) cannot be loaded: {why}") from error

@@ -1,0 +1,109 @@
+"""The `anthropic` responder: Claude, over Anthropic's Messages API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from cpt import NOT_IDENTITY, AskError, Prompt, Response
+from cpt.service import BatchItem, BatchService, check_key, check_url, normal_url
+
+OFFICIAL = "https://api.anthropic.com"
+
+
+@attrs.frozen
+class Anthropic(BatchService):
+    """Asks Claude over Anthropic's Messages API, with the official SDK."""
+
+    name = "anthropic"
+    batch_items = 100_000
+    batch_bytes = 256_000_000
+
+    model: str
+    """The model's name."""
+    max_tokens: int = attrs.field(default=4096, kw_only=True)
+    """Most tokens in an answer; the service insists on a limit."""
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    """Sampling temperature; the service's own default where none is given."""
+    top_p: float | None = attrs.field(default=None, kw_only=True)
+    """Sample from the smallest set of tokens that has this probability."""
+    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    """Texts that end an answer."""
+    system: str | None = attrs.field(default=None, kw_only=True)
+    """A system prompt for prompts that have none."""
+    base_url: str | None = attrs.field(default=None, kw_only=True)
+    """Where the service is; `ANTHROPIC_BASE_URL` or Anthropic itself where none is given."""
+    api_key_env: str = attrs.field(default="ANTHROPIC_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
+    """The environment variable that holds the key."""
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL in effect."""
+        return normal_url(self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OFFICIAL)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, "base_url": self.endpoint}
+
+    def check(self) -> None:
+        """A key is needed, except over plain http: servers of one's own."""
+        check_url(self.endpoint)
+        check_key(self, self.api_key_env, self.endpoint)
+        # It takes a second or more to load, in which no request's time should run.
+        from cpt_anthropic import sdk  # noqa: F401
+
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        from cpt_anthropic import sdk
+
+        return await sdk.answer(self, prompt)
+
+    async def close(self) -> None:
+        from cpt_anthropic import sdk
+
+        await sdk.CLIENTS.close()
+
+    async def batch_submit(self, name: str, items: Sequence[BatchItem]) -> str:
+        from cpt_anthropic import batch
+
+        return await batch.submit(self, items)
+
+    async def batch_find(self, name: str, count: int, since: float) -> Sequence[str]:
+        from cpt_anthropic import batch
+
+        return await batch.find(self, count, since)
+
+    async def batch_ended(self, remote: str) -> bool:
+        from cpt_anthropic import batch
+
+        return await batch.ended(self, remote)
+
+    def batch_results(
+        self, remote: str, items: Mapping[str, BatchItem]
+    ) -> AsyncIterator[tuple[str, Response | AskError]]:
+        from cpt_anthropic import batch
+
+        return batch.results(self, remote, items)
+
+    def body(self, prompt: Prompt) -> dict[str, Any]:
+        """The body of a request."""
+        prompt.refuse_tools(self.name)
+        system = [turn.content for turn in prompt.messages if turn.role == "system"]
+        options = {
+            "system": "\n\n".join(system) if system else self.system,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "stop_sequences": list(self.stop) or None,
+        }
+        return {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "messages": [
+                {"role": turn.role, "content": turn.content}
+                for turn in prompt.messages
+                if turn.role != "system"
+            ],
+            **{name: value for name, value in options.items() if value is not None},
+        }

@@ -1,0 +1,124 @@
+"""The `openai` responder: OpenAI's chat completions, and every endpoint compatible with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from cpt import NOT_IDENTITY, AskError, Prompt, Response
+from cpt.service import (
+    BatchItem,
+    BatchService,
+    chat_request,
+    check_key,
+    check_url,
+    extra_body_field,
+    is_openai,
+    normal_url,
+)
+
+OFFICIAL = "https://api.openai.com/v1"
+
+
+@attrs.frozen
+class OpenAI(BatchService):
+    """Asks a model over OpenAI's chat completions, with the official SDK."""
+
+    name = "openai"
+    batch_items = 50_000
+    batch_bytes = 200_000_000
+
+    model: str
+    """The model's name at the endpoint."""
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    """Sampling temperature; the endpoint's own default where none is given."""
+    top_p: float | None = attrs.field(default=None, kw_only=True)
+    """Sample from the smallest set of tokens that has this probability."""
+    max_tokens: int | None = attrs.field(default=None, kw_only=True)
+    """Most tokens in an answer, reasoning included."""
+    seed: int | None = attrs.field(default=None, kw_only=True)
+    """Asks for repeatable sampling; sample number n is asked with seed + n."""
+    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
+    """Texts that end an answer."""
+    system: str | None = attrs.field(default=None, kw_only=True)
+    """A system message for prompts that have none."""
+    extra_body: Mapping[str, Any] = extra_body_field()
+    """More of the request's body, by name: `top_k`, `chat_template_kwargs`, ... (JSON or YAML)."""
+    reasoning_effort: str | None = attrs.field(default=None, kw_only=True)
+    """How long a reasoning model thinks: `low`, `medium`, `high`, or what the model knows."""
+    base_url: str | None = attrs.field(default=None, kw_only=True)
+    """Where the endpoint is; `OPENAI_BASE_URL` or OpenAI itself where none is given."""
+    api_key_env: str = attrs.field(default="OPENAI_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
+    """The environment variable that holds the key."""
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL in effect."""
+        return normal_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, "base_url": self.endpoint}
+
+    def check(self) -> None:
+        """A key is needed, except over plain http: servers of one's own."""
+        check_url(self.endpoint)
+        check_key(self, self.api_key_env, self.endpoint)
+        # It takes a second or more to load, in which no request's time should run.
+        from cpt_openai import sdk  # noqa: F401
+
+    async def answer(self, prompt: Prompt, sample: int) -> Response:
+        from cpt_openai import sdk
+
+        return await sdk.answer(self, prompt, sample)
+
+    async def close(self) -> None:
+        from cpt_openai import sdk
+
+        await sdk.CLIENTS.close()
+
+    async def batch_submit(self, name: str, items: Sequence[BatchItem]) -> str:
+        from cpt_openai import batch
+
+        return await batch.submit(self, name, items)
+
+    async def batch_find(self, name: str, count: int, since: float) -> Sequence[str]:
+        from cpt_openai import batch
+
+        return await batch.find(self, name, since)
+
+    async def batch_ended(self, remote: str) -> bool:
+        from cpt_openai import batch
+
+        return await batch.ended(self, remote)
+
+    def batch_results(
+        self, remote: str, items: Mapping[str, BatchItem]
+    ) -> AsyncIterator[tuple[str, Response | AskError]]:
+        from cpt_openai import batch
+
+        return batch.results(self, remote, items)
+
+    def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
+        """The body of a request."""
+        # OpenAI's reasoning models refuse the older name; many compatible servers know no other.
+        limit = "max_completion_tokens" if is_openai(self.endpoint) else "max_tokens"
+        options = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            limit: self.max_tokens,
+            "stop": list(self.stop) or None,
+            "reasoning_effort": self.reasoning_effort,
+        }
+        return chat_request(
+            self.model,
+            prompt,
+            sample,
+            system=self.system,
+            seed=self.seed,
+            extra_body=self.extra_body,
+            **options,
+        )

@@ -1,0 +1,115 @@
+"""Answers that are on disk already."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import attrs
+
+import cpt
+from cpt import paths
+
+Asked = tuple[cpt.Message, ...]
+
+
+@attrs.frozen
+class Recorded(cpt.Local):
+    """Answers from a file, matched to a prompt by its id, or else by its text.
+
+    The file is AlpacaEval's `model_outputs.json`, or has rows with `prompt` and `response`, or with
+    `prompt` and a table `responses` by author. Several answers to one prompt are samples 0, 1, ...
+    """
+
+    name = "recorded"
+    journaled = False
+    source: str = attrs.field(metadata=cpt.PATH)
+    """FILE#AUTHOR. A file with one author needs none; one that names none takes any.
+
+    Of several `#`, the one after the longest name of a file that exists begins the author.
+    """
+
+    @property
+    def author(self) -> str:
+        file, sharp, author = paths.split_author(self.source)
+        return author if sharp else Path(file).stem
+
+    def check(self) -> None:
+        self._answers()
+
+    def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
+        answers = self._answers()
+        return [self._answer(answers, prompt, sample) for prompt, sample in requests]
+
+    def _answer(self, answers: Answers, prompt: cpt.Prompt, sample: int) -> cpt.Response:
+        found = answers.to(prompt)
+        if sample < len(found):
+            outcome = found[sample].outcome if found[sample].text.strip() else cpt.Outcome.EMPTY
+            return attrs.evolve(
+                found[sample], prompt_id=prompt.id, author=self.author, outcome=outcome
+            )
+        count = f"only {len(found)} answer{'s' * (len(found) > 1)}" if found else "no answer"
+        return cpt.Response(
+            prompt_id=prompt.id,
+            text="",
+            author=self.author,
+            outcome=cpt.Outcome.REJECTED,
+            detail=f"{self.source} has {count} to prompt {prompt.id!r}",
+        )
+
+    def _answers(self) -> Answers:
+        """What the author said. Raises `CptError` naming the authors that there are."""
+        file, sharp, author = paths.split_author(self.source)
+        if not file.strip():
+            raise cpt.CptError(f"recorded:{self.source}: which file? Write recorded:FILE#AUTHOR.")
+        path = Path(paths.resolve(file))
+        authors = _load(path, _state(path))
+        if len(authors) == 1 and (not sharp or "" in authors):
+            return next(iter(authors.values()))
+        if sharp and author in authors:
+            return authors[author]
+        there = ", ".join(repr(name) for name in sorted(authors))
+        raise cpt.CptError(
+            f"recorded:{self.source}: no such author; write recorded:FILE#AUTHOR, there is {there}."
+        )
+
+
+@attrs.frozen
+class Answers:
+    """What one author answered, by the prompt's id and by its text."""
+
+    by_id: dict[str, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
+    by_text: dict[Asked, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
+
+    def add(self, prompt: cpt.Prompt, response: cpt.Response, numbered: bool) -> None:
+        """Remember an answer, but not by the id of a prompt that is only `numbered`."""
+        if not numbered:
+            self.by_id[prompt.id].append(response)
+        if prompt.messages:
+            self.by_text[_stripped(prompt)].append(response)
+
+    def to(self, prompt: cpt.Prompt) -> Sequence[cpt.Response]:
+        """The answers to a prompt."""
+        return self.by_id.get(prompt.id) or self.by_text.get(_stripped(prompt)) or []
+
+
+def _stripped(prompt: cpt.Prompt) -> Asked:
+    return tuple(attrs.evolve(turn, content=turn.content.strip()) for turn in prompt.messages)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What changes when a file does."""
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, state: tuple[int, int] | None) -> Mapping[str, Answers]:
+    """The answers in a file by author, as long as its `state` is the same."""
+    from cpt.data import NUMBERED, read_responses
+
+    authors: dict[str, Answers] = defaultdict(Answers)
+    for prompt, response in read_responses(path):
+        authors[response.author].add(prompt, response, prompt.id.startswith(NUMBERED))
+    return authors
