@@ -64,7 +64,7 @@ ASKS_ONCE = """
 import asyncio, resource
 from cpt import Message, Prompt
 from cpt.errors import AskError
-from cpt_{kind} import {kind_class} as Kind
+from cpt_{kind}.responder import {kind_class} as Kind
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 async def once(url):

@@ -153,7 +153,7 @@ def _name(requirement: str) -> str:
     ("plugin", "responder"), [("openai", "OpenAI"), ("anthropic", "Anthropic")]
 )
 def test_an_sdk_is_loaded_before_the_time_of_a_request_runs(plugin: str, responder: str) -> None:
-    made = f"from cpt_{plugin} import {responder}; it = {responder}('m', base_url='http://127.0.0.1/v1')"
+    made = f"from cpt_{plugin}.responder import {responder}; it = {responder}('m', base_url='http://127.0.0.1/v1')"
     loaded = f"print({plugin!r} in sys.modules)"
     code = f"import sys; {made}; {loaded}; it.check(); {loaded}"
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
