@@ -11,7 +11,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
-from cpt import CptError, Message, Pair, ToolCall
+from cpt import CptError, Message, Pair, Prompt, Response, ToolCall
 from cpt.data import (
     Unusable,
     pairs_and_unusable,
@@ -337,3 +337,14 @@ def test_one_answer_with_a_label_is_a_response(tmp_path: Path) -> None:
     path.write_text(json.dumps({"prompt": [ASK], "completion": [PARIS], "label": True}))
     ((prompt, response),) = read_responses(path)
     assert (response.text, prompt.info) == ("Paris ", {"label": True})
+
+
+def test_pairs_carry_what_their_prompt_is_labelled_with(tmp_path: Path) -> None:
+    info = {"domain": "math", "turn": 2, "tags": ["a"], "long": "x" * 201, "responses": {"a": "b"}}
+    prompt = Prompt(id="p", messages=(Message("user", "Why?"),), info=info)
+    sides = [Response(prompt_id="p", text=text, author=text) for text in "ab"]
+    write_pairs(
+        tmp_path / "pairs.parquet", [Pair(prompt=prompt, chosen=sides[0], rejected=sides[1])]
+    )
+    (read,) = read_pairs(tmp_path / "pairs.parquet")
+    assert read.prompt.info == {"domain": "math", "turn": 2, "tags": ["a"]}

@@ -41,6 +41,8 @@ HELLO = {"role": "user", "content": "Hello"}
         ({"messages": [HELLO, {"role": "assistant", "content": "Hi"}]}, said("Hello")),
         ({"instruction": "Translate.", "input": ""}, said("Translate.")),
         ({"instruction": "Translate.", "input": "chat"}, said("Translate.\n\nchat")),
+        ({"prompt": "\n\nHuman: Hello\n\nAssistant: "}, said("Hello")),
+        ({"prompt": "Say\n\nHuman: a\n\nAssistant:"}, said("Say\n\nHuman: a\n\nAssistant:")),
     ],
 )
 def test_the_ways_to_ask(
@@ -48,6 +50,43 @@ def test_the_ways_to_ask(
 ) -> None:
     (prompt,) = read_prompts(source(tmp_path, row))
     assert prompt == Prompt(id="row-1", messages=messages)
+
+
+TALK = "\n\nHuman: Hello\n\nAssistant: "
+HI = [HELLO, {"role": "assistant", "content": "Hi"}]
+HEY = [HELLO, {"role": "assistant", "content": "Hey"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": f"{TALK}Hi", "rejected": f"{TALK}Hey"},
+        {"chosen": HI, "rejected": HEY},
+        {"chosen": HI, "rejected": HI},
+        {"conversation_a": HI, "conversation_b": HEY},
+        {"conversation_a": HI + HI, "conversation_b": HEY + HI},
+        {"history": "Hello", "human_ref_A": "Hi", "human_ref_B": "Hey"},
+        {"context": [HELLO], "response1": "Hi", "response2": "Hey"},
+        {"prompt": '["Hello"]', "response_a": '["Hi"]', "response_b": "[null]"},
+    ],
+)
+def test_preferences_are_prompts_as_well(row: dict[str, Any], tmp_path: Path) -> None:
+    (prompt,) = read_prompts(source(tmp_path, row))
+    assert prompt.messages == said("Hello")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": "Hi", "rejected": "Hey"},
+        {"chosen": [{"role": "user", "content": "A?"}, HI[1]], "rejected": HI},
+        {"history": "Hello"},
+        {"prompt": "", "context": [HELLO]},
+    ],
+)
+def test_preferences_without_a_prompt_are_refused(row: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(CptError, match="rows.jsonl:1: (no prompt|history)"):
+        list(read_prompts(source(tmp_path, row)))
 
 
 def test_other_columns_are_kept(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 
 @st.composite
 def a_pair(draw: st.DrawFn) -> Pair:
-    prompt = attrs.evolve(draw(prompts), info={})
+    prompt = draw(prompts)
     chosen, rejected = (
         attrs.evolve(draw(responses), prompt_id=prompt.id) for _ in ("chosen", "rejected")
     )

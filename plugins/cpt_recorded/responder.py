@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 import cpt
 from cpt import paths
 
-Asked = tuple[cpt.Message, ...]
+if TYPE_CHECKING:
+    from cpt.data import ByPrompt
+
+    Answers = ByPrompt[cpt.Response]
 
 
 @attrs.frozen
@@ -44,7 +47,7 @@ class Recorded(cpt.Local):
         return [self._answer(answers, prompt, sample) for prompt, sample in requests]
 
     def _answer(self, answers: Answers, prompt: cpt.Prompt, sample: int) -> cpt.Response:
-        found = answers.to(prompt)
+        found = answers.of(prompt)
         if sample < len(found):
             outcome = found[sample].outcome if found[sample].text.strip() else cpt.Outcome.EMPTY
             return attrs.evolve(
@@ -76,29 +79,6 @@ class Recorded(cpt.Local):
         )
 
 
-@attrs.frozen
-class Answers:
-    """What one author answered, by the prompt's id and by its text."""
-
-    by_id: dict[str, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
-    by_text: dict[Asked, list[cpt.Response]] = attrs.field(factory=lambda: defaultdict(list))
-
-    def add(self, prompt: cpt.Prompt, response: cpt.Response, numbered: bool) -> None:
-        """Remember an answer, but not by the id of a prompt that is only `numbered`."""
-        if not numbered:
-            self.by_id[prompt.id].append(response)
-        if prompt.messages:
-            self.by_text[_stripped(prompt)].append(response)
-
-    def to(self, prompt: cpt.Prompt) -> Sequence[cpt.Response]:
-        """The answers to a prompt."""
-        return self.by_id.get(prompt.id) or self.by_text.get(_stripped(prompt)) or []
-
-
-def _stripped(prompt: cpt.Prompt) -> Asked:
-    return tuple(attrs.evolve(turn, content=turn.content.strip()) for turn in prompt.messages)
-
-
 def _state(path: Path) -> tuple[int, int] | None:
     """What changes when a file does."""
     return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
@@ -107,9 +87,11 @@ def _state(path: Path) -> tuple[int, int] | None:
 @lru_cache(maxsize=8)
 def _load(path: Path, state: tuple[int, int] | None) -> Mapping[str, Answers]:
     """The answers in a file by author, as long as its `state` is the same."""
-    from cpt.data import NUMBERED, read_responses
+    from collections import defaultdict
 
-    authors: dict[str, Answers] = defaultdict(Answers)
+    from cpt.data import ByPrompt, read_responses
+
+    authors: dict[str, Answers] = defaultdict(ByPrompt)
     for prompt, response in read_responses(path):
-        authors[response.author].add(prompt, response, prompt.id.startswith(NUMBERED))
+        authors[response.author].add(prompt, response)
     return authors

@@ -5,25 +5,35 @@ folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` 
 `OWNER/NAME:SPLIT`).
 """
 
+from cpt.data.by_prompt import ByPrompt
 from cpt.data.pairs import (
     Unusable,
     each_pair,
+    labels_of,
+    pair_of,
     pairs_and_unusable,
     read_pairs,
     write_pairs,
     writing_pairs,
 )
-from cpt.data.prompts import NUMBERED, read_prompts, write_prompts
+from cpt.data.prompts import NUMBERED, prompt_of, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
+from cpt.data.rows import Row, read_rows
 
 __all__ = [
     "NUMBERED",
+    "ByPrompt",
+    "Row",
     "Unusable",
     "each_pair",
+    "labels_of",
+    "pair_of",
     "pairs_and_unusable",
+    "prompt_of",
     "read_pairs",
     "read_prompts",
     "read_responses",
+    "read_rows",
     "write_pairs",
     "write_prompts",
     "write_responses",

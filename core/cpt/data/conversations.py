@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from itertools import takewhile
 from typing import Any
 
 from cpt.data.messages import message_of, text_of
@@ -17,9 +18,13 @@ PARTED = "parts_early"
 """Why conversations are no pair whose last answers follow different turns."""
 SPEAKERS: dict[str, Any] = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
+TRANSCRIPT = re.compile(r"\s*Human:.*\n\nAssistant:\s*", re.DOTALL)
+"""A prompt that is written as a transcript up to the answer."""
 ASKED = ("prompt", "messages", "instruction")
 """Columns that may hold a prompt."""
 PROMPT_COLUMNS = (*ASKED, "input", "system", "history", "tools")
+SIDES = (("chosen", "rejected"), ("conversation_a", "conversation_b"))
+"""Columns that may hold two whole conversations."""
 
 
 def prompt_messages(row: Row) -> tuple[Message, ...]:
@@ -72,10 +77,40 @@ def _asked(row: Row) -> tuple[Message, ...]:
     return ()
 
 
+def shared_beginning(row: Row) -> tuple[Message, ...]:
+    """What the two conversations of a row ask alike, up to the last such question; else empty."""
+    for names in SIDES:
+        sides = [row.values.get(name) for name in names]
+        if None not in sides:
+            first, second = (_said(side, row) for side in sides)
+            shared = sum(
+                1
+                for _ in takewhile(
+                    lambda turns: turns[0] == turns[1], zip(first, second, strict=False)
+                )
+            )
+            asked = first[:shared]
+            while asked and asked[-1].role == "assistant":
+                asked = asked[:-1]
+            return with_context(asked, row) if asked else ()
+    return ()
+
+
+def _said(side: Any, row: Row) -> tuple[Message, ...]:
+    """A conversation that is a transcript or a list of messages."""
+    return _transcript(text_of(side, row)) if isinstance(side, str) else _turns(side, row)
+
+
 def conversation(value: Any, row: Row) -> tuple[Message, ...]:
-    """Messages from a text (the user's) or a list of messages. Raises `BadData`."""
-    if isinstance(value, str):
-        said: tuple[Message, ...] = (Message("user", text_of(value, row)),)
+    """Messages from a text (the user's, or a transcript up to the answer) or a list of messages.
+
+    Raises `BadData`.
+    """
+    said: tuple[Message, ...]
+    if isinstance(value, str) and TRANSCRIPT.fullmatch(value):
+        said = _transcript(text_of(value, row))[:-1]
+    elif isinstance(value, str):
+        said = (Message("user", text_of(value, row)),)
     elif isinstance(value, Sequence):
         said = tuple(message_of(turn, row) for turn in value)
     else:

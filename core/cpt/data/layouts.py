@@ -9,6 +9,7 @@ import attrs
 
 from cpt.data.messages import refuse_media
 from cpt.data.rows import Row
+from cpt.files import Refused, from_json
 
 Values = dict[str, Any]
 
@@ -79,6 +80,40 @@ def _questions(values: Values) -> None:
     _rename(values, {"system_prompt": "system"})
 
 
+def _published(values: Values) -> None:
+    """Published preferences: SHP's `history` is a text, HelpSteer3 asks in `context`."""
+    if "human_ref_A" in values and isinstance(values.get("history"), str):
+        _rename(values, {"history": "prompt"})
+    if "response1" in values or "response_1" in values:
+        _rename(values, {"context": "prompt"})
+
+
+def _arena(values: Values) -> None:
+    """Chatbot Arena's votes with `prompt`, `response_a`, `response_b` as JSON lists of turns."""
+    names = ("prompt", "response_a", "response_b")
+    asked, *answers = (_json_list(values.get(name)) for name in names)
+    if asked is None or None in answers:
+        return
+    for side, said in zip(("conversation_a", "conversation_b"), answers, strict=True):
+        values[side] = [
+            {"role": role, "content": text or ""}
+            for turn in zip(asked, said or (), strict=False)
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ]
+    for name in names:
+        del values[name]
+
+
+def _json_list(text: Any) -> list[Any] | None:
+    if not isinstance(text, str) or not text.startswith("["):
+        return None
+    try:
+        found = from_json(text)
+    except (Refused, ValueError):
+        return None
+    return found if isinstance(found, list) else None
+
+
 def _rename(values: Values, names: Mapping[str, str]) -> None:
     """Rename the first column that has a value, where the new name has none."""
     for old, new in names.items():
@@ -86,5 +121,7 @@ def _rename(values: Values, names: Mapping[str, str]) -> None:
             values[new] = values.pop(old)
 
 
-LAYOUTS: Sequence[Callable[[Values], None]] = (_openai, _sharegpt, _swift, _questions)
+LAYOUTS: Sequence[Callable[[Values], None]] = (
+    *(_openai, _sharegpt, _swift, _published, _arena, _questions),
+)
 """Each changes a row of its own layout, and no other."""

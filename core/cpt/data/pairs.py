@@ -47,12 +47,17 @@ COLUMNS = {
     "info": TEXT,
     "chosen_info": TEXT,
     "rejected_info": TEXT,
+    "prompt_info": TEXT,
     "tools": TOOLS,
 }
 OTHERS = {"chosen_score": ("score_chosen",), "rejected_score": ("score_rejected",)}
 """What other data sets call our columns."""
 RATIONALE = ("rationale", "rational")
 USED = {*COLUMNS, *PROMPT_COLUMNS, *OTHERS, *sum(OTHERS.values(), ()), *RATIONALE} - {"info"}
+
+
+LONGEST_LABEL = 200
+"""Characters of a text that pairs can be told apart by."""
 
 
 @attrs.frozen
@@ -91,6 +96,14 @@ def pairs_and_unusable(source: str | Path) -> Iterator[Pair | Unusable]:
         yield found
 
 
+def pair_of(values: Mapping[str, Any], where: str) -> Pair:
+    """The pair of one row of a source, as `each_pair` reads it; `where` is what errors name.
+
+    Raises `BadData`, and `NoPair` for conversations that part before their last answer.
+    """
+    return _pair(usual(Row(values, where)))
+
+
 def _pair_or_unusable(row: Row) -> Pair | Unusable:
     try:
         return _pair(row)
@@ -108,7 +121,7 @@ def _pair(row: Row) -> Pair:
     messages, chosen, rejected = answers_of(row)
     tools = tools_of(row["tools"], row)
     name = str(row["prompt_id"] or digest_of(messages, tools))
-    prompt = Prompt(id=name, messages=messages, tools=tools)
+    prompt = Prompt(id=name, messages=messages, tools=tools, info=row.unpacked("prompt_info"))
     better, worse = (_score(row, side) for side in ("chosen", "rejected"))
     gap = None if better is None or worse is None else better - worse
     margin, weight = row.number_of("margin"), row.number_of("weight")
@@ -149,7 +162,8 @@ def _score(row: Row, side: str) -> float | None:
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
     """Write a table of pairs (`.parquet` or `.jsonl`) and return how many there were.
 
-    The `info` of their prompts is left to the table of prompts.
+    Of the `info` of their prompts, what pairs can be told apart by: numbers, truth values, short
+    texts and lists of these. The rest is left to the table of prompts.
     """
     return write_rows(path, (row_of(pair) for pair in pairs), COLUMNS)
 
@@ -181,5 +195,19 @@ def row_of(pair: Pair) -> dict[str, Any]:
         "info": packed(pair.info),
         "chosen_info": packed(details_of(pair.chosen)),
         "rejected_info": packed(details_of(pair.rejected)),
+        "prompt_info": packed(labels_of(pair.prompt)),
         "tools": packed_tools(pair.prompt.tools),
     }
+
+
+def labels_of(prompt: Prompt) -> dict[str, Any]:
+    """The metadata of a prompt that its pairs carry: domain, language, source, turn, ..."""
+    return {name: value for name, value in prompt.info.items() if _is_label(value)}
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) < LONGEST_LABEL and all(map(_is_label, value))
+    if isinstance(value, str):
+        return len(value) <= LONGEST_LABEL
+    return value is None or isinstance(value, bool | int | float)

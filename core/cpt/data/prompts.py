@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cpt.data.conversations import ASKED, PROMPT_COLUMNS, prompt_messages
+from cpt.data.conversations import ASKED, PROMPT_COLUMNS, prompt_messages, shared_beginning
 from cpt.data.layouts import usual
 from cpt.data.messages import tools_of
 from cpt.data.rows import Row, read_rows
@@ -29,10 +29,11 @@ def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Promp
     """Yield the prompts of a source, one by one.
 
     A row has `prompt` (text or messages), `messages`, or `instruction` (with `input`), or one of
-    the other layouts that `usual` knows; its `id`, or else its number, names the prompt; other
-    columns become `info`. Raises `BadData` for a
-    broken row, a row without a prompt, an id that occurs twice, and an empty source. Where the
-    source was `checked` before, ids are not compared again, and memory does not grow with it.
+    the other layouts that `usual` knows, or two conversations (`chosen` and `rejected`) that begin
+    alike; its `id`, or else its number, names the prompt; other columns become `info`. Raises
+    `BadData` for a broken row, a row without a prompt, an id that occurs twice, and an empty
+    source. Where the source was `checked` before, ids are not compared again, and memory does not
+    grow with it.
     """
     # Hashes: the ids themselves, and where they are, would take four times the memory.
     seen: set[int] = set()
@@ -60,7 +61,7 @@ def prompt_of(row: Row, *others: str) -> Prompt:
     given = row["id"]
     return Prompt(
         id=f"{NUMBERED}{row.number}" if given is None else str(given),
-        messages=prompt_messages(row),
+        messages=prompt_messages(row) or shared_beginning(row),
         info=row.info("id", *PROMPT_COLUMNS, *others),
         tools=tools_of(row["tools"], row),
     )
