@@ -85,7 +85,7 @@ def test_preferences_are_prompts_as_well(row: dict[str, Any], tmp_path: Path) ->
     ],
 )
 def test_preferences_without_a_prompt_are_refused(row: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(CptError, match="rows.jsonl:1: (no prompt|history)"):
+    with pytest.raises(CptError, match=r"rows\.jsonl:1: (no prompt|history)"):
         list(read_prompts(source(tmp_path, row)))
 
 
