@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 SAVE, EXPORT = "cpt.training.output.checkpoint.save", "cpt.training.output.export.export"
 INTERRUPTED = {
     "a second time, in a step": ["cpt.training.loop._step", "cpt.training.loop._backward"],
-    "a second time, in a checkpoint": ["cpt.training.loop._factor", SAVE],
+    "a second time, in a checkpoint": ["cpt.training.schedule.factor", SAVE],
     "in the export": ["cpt.training.output.export.model_card"],
     "in the references": ["cpt.training.reference.store._write"],
     "while the report is written": ["cpt.report.html.render"],

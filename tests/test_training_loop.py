@@ -13,8 +13,6 @@ import attrs
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,7 +24,6 @@ from cpt.training.data.corpus import corpus_of
 from cpt.training.data.packing import Layout
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.loading import compile_layers
-from cpt.training.loop import _factor
 from cpt.training.options import Training
 from cpt.training.reference.scoring import _by_prompt
 
@@ -570,37 +567,6 @@ def test_layers_are_compiled_as_a_whole_and_nothing_else_is() -> None:
     compile_layers(made)
     compiled = [module for module in made.modules() if module._compiled_call_impl is not None]
     assert compiled == list(made.model.layers)
-
-
-# The learning rate
-
-
-@given(
-    steps=st.integers(1, 300),
-    warmup=st.floats(0, 0.9),
-    schedule=st.sampled_from(["linear", "cosine", "constant"]),
-)
-def test_the_learning_rate_rises_then_falls_and_is_never_zero(
-    steps: int, warmup: float, schedule: Any
-) -> None:
-    options = Training(warmup=warmup, lr_schedule=schedule)
-    rates = [_factor(number, steps, options) for number in range(steps)]
-    top = rates.index(max(rates))
-    assert max(rates) == pytest.approx(1.0) and min(rates) > 0
-    assert rates[: top + 1] == sorted(rates[: top + 1])
-    assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert top <= max(0, round(warmup * steps))
-
-
-def test_the_schedules_are_those_of_their_names() -> None:
-    def factors(schedule: Any) -> list[float]:
-        options = Training(warmup=0.2, lr_schedule=schedule)
-        return [round(_factor(number, 10, options), 4) for number in range(10)]
-
-    assert factors("constant") == [0.5] + [1.0] * 9
-    assert factors("linear") == [0.5, 1.0, *(round(1 - at / 8, 4) for at in range(8))]
-    half = [round((1 + math.cos(math.pi * at / 8)) / 2, 4) for at in range(8)]
-    assert factors("cosine") == [0.5, 1.0, *half]
 
 
 def test_a_small_model_computes_with_one_thread_and_a_large_one_with_all():

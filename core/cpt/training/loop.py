@@ -28,6 +28,7 @@ from cpt.training.options import Training
 from cpt.training.output.export import Trained, collect, export, how_to_store
 from cpt.training.plan import Plan, day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
+from cpt.training.schedule import factor
 from cpt.training.state import State, begin, make_accelerator, save
 from cpt.training.step import (
     MicroBatch,
@@ -114,7 +115,7 @@ def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> 
 def _step(state: State) -> float:
     """One optimizer step; returns the gradient norm before clipping."""
     plan, accelerator = state.plan, state.accelerator
-    rate = plan.options.learning_rate * _factor(state.done, plan.steps, plan.options)
+    rate = plan.options.learning_rate * factor(state.done, plan.steps, plan.options)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     computed = _backward(state)
@@ -177,17 +178,6 @@ def _refuse_non_finite(
         "from them, and the last checkpoint is kept; lower train.learning_rate, or drop these "
         "pairs."
     )
-
-
-def _factor(step: int, steps: int, options: Training) -> float:
-    """What the learning rate is multiplied by; the first step is 0."""
-    warmup = round(options.warmup * steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    left = (steps - step) / (steps - warmup)
-    if options.lr_schedule == "linear":
-        return left
-    return (1 - math.cos(math.pi * left)) / 2 if options.lr_schedule == "cosine" else 1.0
 
 
 def _log(state: State, output: Path, seconds: float) -> dict[str, float]:

@@ -16,7 +16,18 @@ RESERVED = frozenset(
     | {"max_length", "return_assistant_tokens_mask", "tokenizer_kwargs"}
 )
 """Arguments of a chat template, and of what applies it, that are not the user's."""
-LrSchedule = Literal["linear", "cosine", "constant"]
+LrSchedule = Literal[
+    "linear",
+    "cosine",
+    "constant",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+    "constant_with_warmup",
+    "warmup_stable_decay",
+]
 Precision = Literal["fp32", "bf16"]
 ExportDtype = Literal["auto", "base", "fp32", "bf16", "fp16"]
 
@@ -28,7 +39,9 @@ class Training:
     learning_rate: float = attrs.field(default=1e-6, validator=gt(0.0))
     """Highest learning rate; with LoRA, about ten times as much is usual."""
     lr_schedule: LrSchedule = "linear"
-    """How the learning rate falls to zero after the warm-up, or that it stays."""
+    """How the learning rate goes on after the warm-up, by transformers' names."""
+    lr_schedule_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
+    """What transformers' schedule of that name takes, such as `min_lr_rate: 0.1`."""
     warmup: float = attrs.field(default=0.1, validator=and_(ge(0.0), lt(1.0)))
     """Share of the steps over which the learning rate rises from zero."""
     epochs: int = attrs.field(default=1, validator=ge(1))
@@ -86,6 +99,11 @@ class Training:
     def _free(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
         if taken := sorted({*value} & RESERVED):
             raise ValueError(f"must not hold {', '.join(taken)}, which cpt gives itself")
+
+    @lr_schedule_kwargs.validator
+    def _taken(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
+        if value and self.lr_schedule in ("linear", "constant", "constant_with_warmup"):
+            raise ValueError(f"must be empty, as {self.lr_schedule} takes nothing")
 
     @max_prompt_length.validator
     def _leaves_room(self, _: attrs.Attribute[Any], value: int | None) -> None:

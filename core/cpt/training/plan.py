@@ -24,6 +24,7 @@ from cpt.training.data.prepare import prepare
 from cpt.training.forward.loading import vocabulary, within_positions
 from cpt.training.options import Training
 from cpt.training.order import order_of
+from cpt.training.schedule import factor
 from cpt.types import Pair
 from cpt.types.batch import PairFacts
 
@@ -91,6 +92,7 @@ def make_plan(
     corpus, diagnosis = prepare(pairs, tokenizer, options, known, day=day)
     refuse_none_left(diagnosis)
     order = order_of(corpus.pairs, scheduler, options, seed)
+    factor(len(order) - 1, len(order), options)
     mismatched: list[list[int]] = []
     if "mismatched" in loss.needs:
         corpus, mismatched = mismatch(corpus, order, options.max_length)
