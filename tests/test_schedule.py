@@ -92,7 +92,7 @@ def test_a_resumed_training_goes_on_with_the_same_rates(tmp_path: Path) -> None:
             raise InterruptedError
 
     model = tiny.folder(tmp_path / "base")
-    asked = {"batch_size": 2, "checkpoint_every": 2, "log_every": 1}
+    asked: dict[str, Any] = {"batch_size": 2, "checkpoint_every": 2, "log_every": 1}
     asked |= {"lr_schedule": "inverse_sqrt", "lr_schedule_kwargs": {"timescale": 2}}
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     tiny.train(whole, model, tiny.pairs(10), **asked)

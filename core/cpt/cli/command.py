@@ -170,6 +170,7 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     manager.register(Progress(), Progress.__module__)
     for place, observer in enumerate(resolved.observers):
         if observer not in resolved.observers[:place]:
+            observer.check()
             manager.register(observer, f"observers.{place} {observer.name}")
     keep_quiet()
     folder = state.folder

@@ -30,7 +30,7 @@ def check_hooks(plugin: object) -> None:
 
     `plugin` is a module, or a class whose methods are hooks.
     """
-    functions = {name: value for name, value in vars(plugin).items() if isfunction(value)}
+    functions = {name: value for name, value in _members(plugin).items() if isfunction(value)}
     marked = {name: function for name, function in functions.items() if hasattr(function, MARK)}
     for name in functions.keys() - marked.keys():
         if name.startswith("cpt_") and _close(name):
@@ -43,6 +43,12 @@ def check_hooks(plugin: object) -> None:
         raise ValueError(
             "it has no hooks; a hook is a function called cpt_..., marked with @cpt.hookimpl"
         )
+
+
+def _members(plugin: object) -> dict[str, object]:
+    """What a module has, or a class and those it inherits from."""
+    owners = reversed(getattr(plugin, "__mro__", (plugin,)))
+    return {name: value for owner in owners for name, value in vars(owner).items()}
 
 
 def _check_hook(name: str, arguments: tuple[str, ...]) -> None:

@@ -39,9 +39,7 @@ def _lambda(steps: int, options: Training) -> Callable[[int], float]:
 
 
 @lru_cache
-def _theirs(
-    name: str, steps: int, warmup: int, rate: float, kwargs: str
-) -> Callable[[int], float]:
+def _theirs(name: str, steps: int, warmup: int, rate: float, kwargs: str) -> Callable[[int], float]:
     """The function of a step that transformers has under a name; `kwargs` is JSON."""
     import torch
     from transformers import get_scheduler
