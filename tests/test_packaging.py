@@ -110,9 +110,11 @@ def test_help_imports_nothing_heavy(line: str, tmp_path: Path) -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    """And the other way round; pytest comes with whoever tests a plugin."""
+    """And the other way round; pytest comes with whoever tests a plugin, extras with who asks."""
     declared = {_name(each) for each in PROJECT["project"]["dependencies"]}
-    assert _imported() - {"pytest"} == declared
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    optional = {_name(each) for extra in extras for each in extra}
+    assert _imported() - {"pytest"} - optional == declared
 
 
 def _imported() -> set[str]:
@@ -125,7 +127,7 @@ def _imported() -> set[str]:
     )
     modules = {module.partition(".")[0] for tree in trees for module in _modules(tree)}
     foreign = modules - sys.stdlib_module_names - {"cpt", *PLUGINS}
-    return {_name(provider[module][0]) for module in foreign}
+    return {_name(provider.get(module, [module])[0]) for module in foreign}
 
 
 def _modules(tree: ast.Module) -> Iterator[str]:
