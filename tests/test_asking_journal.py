@@ -241,6 +241,19 @@ async def test_a_damaged_journal_is_one_clear_line(
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["info = '[1]'", "info = 'no JSON'", "outcome = 'invented'", "info = '" + "[" * 3000 + "'"],
+)
+async def test_an_answer_that_was_tampered_with_is_one_clear_line(path: Path, change: str) -> None:
+    await fill(path, 3)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE answers SET {change}")
+    with pytest.raises(CptError, match="an answer is not as it was kept") as refused:
+        await fill(path, 3)
+    assert "\n" not in refused.value.message
+
+
 async def test_only_what_was_not_closed_in_order_is_read_whole(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

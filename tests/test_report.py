@@ -657,6 +657,50 @@ def test_a_damaged_file_is_one_line(run: Path, cpt_cli: Any, file: str) -> None:
     assert (run / "report.html").read_bytes() == page
 
 
+ODD = ("null", "5", '"x"', "[]", "[1, [2]]", "{}", '{"step": "a"}', '{"step": 3, "loss": [1]}')
+DEEPER = (
+    '{"scores": {"after": {"a": {"value": {}, "low": 1, "high": 2}}}}',
+    '{"scores": {"after": {"a": {"value": 1, "low": 0, "high": 2, "missing": {"p": {"x": 1}}}}}}',
+    '{"findings": [{}], "counts": {"same": 1}, "kept": "many", "pairs": null, "day": 7}',
+    '{"outcome": [], "prompt_id": 1, "detail": {}, "dropped": 5}',
+    '{"options": [], "stages": {"pairs": {"state": "done", "summary": [1]}}}',
+    '{"options": {"loss": 3}, "stages": {"model": {"state": "done", "seconds": "long"}}}',
+)
+
+
+@pytest.mark.parametrize("file", ["scores.json", "doctor.json", "outcomes.jsonl", "metrics.jsonl"])
+def test_a_file_of_another_shape_is_one_line_or_counts_for_nothing(
+    run: Path, cpt_cli: Any, file: str
+) -> None:
+    for content in (*ODD, *DEEPER):
+        (run / file).write_text(f"{content}\n")
+        result = cpt_cli("report", "--output", run)
+        assert result.exit_code in (0, 2), (content, result.exception)
+        if result.exit_code:
+            assert len(result.stderr.splitlines()) == 1 and file in result.stderr, content
+
+
+def test_a_record_of_another_shape_is_one_line(run: Path, cpt_cli: Any) -> None:
+    for content in (*ODD, *DEEPER):
+        (run / "run.yaml").write_text(f"{content}\n")
+        result = cpt_cli("report", "--output", run)
+        assert result.exit_code in (0, 2), (content, result.exception)
+        assert len(result.stderr.splitlines()) == (1 if result.exit_code else 0), content
+
+
+def _renamed(path: Path) -> Any:
+    table = pq.read_table(path)
+    return table.rename_columns([f"{name}2" for name in table.column_names])
+
+
+@pytest.mark.parametrize("file", ["pairs.parquet", "order.parquet"])
+def test_a_table_of_another_shape_is_one_line(run: Path, cpt_cli: Any, file: str) -> None:
+    pq.write_table(_renamed(run / file), run / file)
+    result = cpt_cli("report", "--output", run)
+    assert result.exit_code == 2, result.exception
+    assert len(result.stderr.splitlines()) == 1 and file in result.stderr
+
+
 # The parts
 
 

@@ -23,6 +23,8 @@ OS_ERROR = re.compile(r"\(os error (\d+)\)")
 """How libraries in Rust name the error number."""
 TORCH_WRITER = ("PytorchStreamWriter", "inline_container")
 """What torch calls its writer, which does not say why it failed."""
+ODD = (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What code raises that meets data of another shape than it wrote."""
 
 
 @contextmanager
@@ -160,6 +162,18 @@ def _refuse_halves(value: Any) -> None:
         raise Refused("a text holds half of a character (a lone surrogate)") from None
 
 
+@contextmanager
+def as_written(path: Path) -> Iterator[None]:
+    """Raise `BadData` if the block meets something in a file that cpt does not write there."""
+    try:
+        yield
+    except ODD as error:
+        why = f"{type(error).__name__}: {error}"
+        raise BadData(
+            f"{path}: not as cpt wrote it ({why}); put it back, or make it again with --redo."
+        ) from error
+
+
 def read_json(path: Path) -> Any:
     """The content of a file, None if there is none. Raises `BadData` if it is not JSON."""
     try:
@@ -174,18 +188,21 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """One record for each line, nothing if there is no file.
 
     Half a line at the end is skipped, as a killed process may leave one. Raises `BadData` for any
-    other line that is not JSON.
+    other line that is not a JSON object.
     """
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield from_json(line)
+                record = from_json(line)
             except ValueError as error:
                 if not line.endswith("\n"):
                     return
                 raise BadData(f"{path}, line {number}: not JSON ({error}).") from error
+            if not isinstance(record, dict):
+                raise BadData(f"{path}, line {number}: not a record in braces.")
+            yield record
 
 
 @contextmanager

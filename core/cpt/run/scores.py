@@ -13,7 +13,7 @@ import attrs
 
 from cpt.config import BEFORE
 from cpt.errors import BadData, WrongReturn
-from cpt.files import json_text, read_json, write_text
+from cpt.files import ODD, json_text, read_json, write_text
 from cpt.types import Missing, Score
 
 LONGEST = 200
@@ -56,7 +56,7 @@ def read_scores(path: Path) -> Scores:
             model: {name: _score(score) for name, score in named.items()}
             for model, named in plain["scores"].items()
         }
-    except (TypeError, KeyError, AttributeError, WrongReturn) as error:
+    except (*ODD, WrongReturn) as error:
         raise BadData(f"{path}: not the scores of a run ({error}).") from error
 
 

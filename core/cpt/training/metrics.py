@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cpt.files import disk_errors, json_text, write_text
+from cpt.files import as_written, disk_errors, json_text, write_text
 from cpt.roles import Loss
 from cpt.types import Batch
 
@@ -118,12 +118,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     """All lines; none if there is no file."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    with as_written(path):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def keep_until(path: Path, step: int) -> None:
     """Drop what was written after a step, as a resumed run writes it again."""
-    kept = [line for line in _whole_lines(path) if line["step"] <= step]
+    with as_written(path):
+        kept = [line for line in _whole_lines(path) if line["step"] <= step]
     write_text(path, "".join(json_text(line) + "\n" for line in kept))
 
 

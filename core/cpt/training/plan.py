@@ -14,7 +14,7 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cpt.files import atomic, json_text, write_text
+from cpt.files import as_written, atomic, json_text, write_text
 from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
 from cpt.training.checks import refuse_wrong_needs
@@ -157,7 +157,8 @@ def day_of(output: Path) -> date | None:
     """The day that chat templates were given when the training in a folder began, if it did."""
     if not (output / DOCTOR).exists():
         return None
-    return date.fromisoformat(json.loads((output / DOCTOR).read_text())["day"])
+    with as_written(output / DOCTOR):
+        return date.fromisoformat(json.loads((output / DOCTOR).read_text())["day"])
 
 
 def _decides(field: attrs.Attribute[Any], _: Any) -> bool:

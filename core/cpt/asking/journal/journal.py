@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 from cpt.asking.journal import clean_close, schema
 from cpt.asking.journal.keys import Request
 from cpt.asking.journal.writer import Writer
-from cpt.errors import CptError
+from cpt.errors import CptError, WrongReturn
+from cpt.files import ODD, from_json
 from cpt.types import Response, Usage
 
 FIND = """SELECT text, author, outcome, finish_reason, detail, input_tokens, cached_tokens,
@@ -146,9 +147,15 @@ class Journal:
 
 
 def find(connection: sqlite3.Connection, request: Request) -> Paid | None:
-    """The answer to a request in an open journal, if it is there."""
+    """The answer to a request in an open journal, if it is there.
+
+    Raises `sqlite3.DatabaseError` for one that is not as it was kept.
+    """
     found = connection.execute(FIND, (request.key,)).fetchone()
-    return Paid(_response(found, request.prompt_id), found[-1]) if found else None
+    try:
+        return Paid(_response(found, request.prompt_id), found[-1]) if found else None
+    except (*ODD, WrongReturn) as error:
+        raise sqlite3.DatabaseError(f"an answer is not as it was kept: {error}") from error
 
 
 @attrs.frozen
@@ -204,5 +211,5 @@ def _response(row: Sequence[Any], prompt_id: str) -> Response:
         finish_reason=finish_reason,
         detail=detail,
         usage=Usage(input_tokens=given, cached_tokens=cached, output_tokens=made),
-        info=json.loads(info) if info != "{}" else {},
+        info=dict(from_json(info)) if info != "{}" else {},
     )

@@ -14,7 +14,7 @@ import attrs
 
 from cpt.cli.printing.output import LONGEST_NAME, echo, first_of, print_json, summed_up
 from cpt.errors import shortened
-from cpt.files import read_lines
+from cpt.files import as_written, read_lines
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -61,8 +61,9 @@ def print_summary(folder: Folder, as_json: bool) -> None:
 def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines of a summary, each with its label."""
     yield from ((name, summed_up(summary)) for name, summary in summaries.items())
-    yield from (("no pair", line) for line in _prompts_without_pairs(folder))
-    yield from (("dropped", line) for line in _names_of_dropped(folder))
+    with as_written(folder.path / OUTCOMES):
+        yield from (("no pair", line) for line in _prompts_without_pairs(folder))
+        yield from (("dropped", line) for line in _names_of_dropped(folder))
     yield from (("measured", line) for line in _incomplete_scores(folder))
     yield from (("paid", line) for line in bill_lines(folder.path / "journal.sqlite"))
 

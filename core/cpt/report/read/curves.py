@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from cpt.files import read_json, read_lines
+from cpt.files import as_written, read_json, read_lines
 
 POINTS = 100
 """Most points of a curve."""
@@ -75,12 +75,21 @@ class TrainingCurves:
 
 def read_curves(run: Path) -> TrainingCurves | None:
     """The curves of a run; None if nothing was logged. Raises `BadData` if a file is damaged."""
-    lines = [line for line in read_lines(run / "metrics.jsonl") if "step" in line]
-    if not lines:
-        return None
+    with as_written(run / "metrics.jsonl"):
+        lines = [line for line in read_lines(run / "metrics.jsonl") if "step" in line]
+        if not lines:
+            return None
+        last = int(lines[-1]["step"])
+        with as_written(run / "order.parquet"):
+            order = _order(run, last)
+        return _curves(lines, order, read_json(run / "doctor.json") or {})
+
+
+def _curves(
+    lines: Sequence[Line], ordered: tuple[str, Curve], doctor: Mapping[str, Any]
+) -> TrainingCurves:
     names = dict.fromkeys(name for line in lines for name in line if name not in ("step", "epoch"))
-    ordered_by, order = _order(run, lines[-1]["step"])
-    doctor = read_json(run / "doctor.json") or {}
+    ordered_by, order = ordered
     return TrainingCurves(
         steps=lines[-1]["step"],
         lines=len(lines),

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from cpt.files import read_json, read_lines
+from cpt.files import as_written, read_json, read_lines
 from cpt.run.stages.pairing import KEPT
 from cpt.training.data.findings import DROPPED, NOTED
 
@@ -56,8 +56,11 @@ class Funnel:
 
 def read_funnel(run: Path, stages: Mapping[str, Any]) -> Funnel:
     """Count in the files of the run; where one is missing, take the summary of its stage."""
-    doctor = read_json(run / "doctor.json")
-    prompts, dropped = _outcomes(run)
+    with as_written(run / "outcomes.jsonl"):
+        prompts, dropped = _outcomes(run)
+    with as_written(run / "doctor.json"):
+        doctor = read_json(run / "doctor.json")
+        trained, noted = _trained(doctor), _problems(doctor, noted=True) if doctor else ()
     summary = stages.get("pairs", {}).get("summary", {})
     kept = summary.get("pairs", 0)
     if not dropped:
@@ -70,8 +73,8 @@ def read_funnel(run: Path, stages: Mapping[str, Any]) -> Funnel:
     return Funnel(
         prompts=Breakdown(total=max(total, _sum(prompts)), counts=prompts) if prompts else None,
         made=Breakdown(total=_sum(made), counts=made) if summary else None,
-        trained=_trained(doctor),
-        noted=_problems(doctor, noted=True) if doctor else (),
+        trained=trained,
+        noted=noted,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from cpt.files import as_written
 from cpt.report.read.diff import MarkedText, compare, cut
 from cpt.secrets import scrub
 
@@ -90,7 +91,7 @@ def read_pairs(run: Path, seed: int) -> PairSummary | None:
     path = run / "pairs.parquet"
     if not path.exists():
         return None
-    with pq.ParquetFile(path) as file:
+    with as_written(path), pq.ParquetFile(path) as file:
         count = file.metadata.num_rows
         shown = set(spread(count, EXAMPLES, seed))
         measured = set(spread(count, MEASURED, seed))

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from cpt.files import as_written
 from cpt.report.read.costs import Costs, read_costs, seconds
 from cpt.report.read.curves import TrainingCurves, read_curves
 from cpt.report.read.files import without_secrets
@@ -44,7 +45,11 @@ class RunData:
 
 def read_run(run: Path) -> RunData | None:
     """Read a run folder; None if no stage is done. Raises `CptError` if a file is damaged."""
-    record = without_secrets(Folder(run).record)
+    with as_written(run / "run.yaml"):
+        return _read_run(run, without_secrets(Folder(run).record))
+
+
+def _read_run(run: Path, record: Mapping[str, Any]) -> RunData | None:
     stages: Mapping[str, Any] = record.get("stages", {})
     done = [name for name, stage in stages.items() if stage.get("state") == "done"]
     if not done:
