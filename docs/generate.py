@@ -35,7 +35,10 @@ from cpt.run.read import Records, RunReader
 from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
-ROLE_ORDER = ("pairer", "scheduler", "loss", "responder", "judge", "evaluator", "observer")
+ROLE_ORDER = (
+    *("pairer", "filter", "scheduler", "loss"),
+    *("responder", "judge", "evaluator", "observer"),
+)
 PUBLIC = (cpt, data, files, likelihood, models, paths, service, testing)
 """The modules that plugins may import, bundled ones as well as yours."""
 BY = "*Written by `docs/generate.py` from the code itself.*"

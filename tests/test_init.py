@@ -93,14 +93,14 @@ def test_what_comes_next_is_printed_and_can_be_typed(made: Made, role: str) -> N
 
 def _field(role: str) -> str:
     """Where the command that is printed has the component."""
-    return {"evaluator": "evaluators", "judge": "pairer.judge", "observer": "observers"}.get(
-        role, role
-    )
+    several = {each: f"{each}s" for each in ("evaluator", "filter", "observer")}
+    return {"judge": "pairer.judge", **several}.get(role, role)
 
 
 def test_they_work_together_in_one_run(made: Made) -> None:
     made.cpt(
         "--prompts said.jsonl --pairer my_pairer --pairer.responder recorded:said.jsonl "
+        "--filters my_filter --filters.words 50 "
         "--scheduler my_scheduler --scheduler.longest-first --loss my_loss --loss.beta 0.5 "
         "--model model --train.batch-size 2 --train.log-every 1 --evaluators my_evaluator "
         "--evaluators.words 9 --eval-prompts said.jsonl --generator.max-tokens 4 "

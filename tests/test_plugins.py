@@ -96,6 +96,7 @@ HOOKS = {
     "cpt_responders": "must return a list",
     "cpt_judges": "must return a list",
     "cpt_pairers": "must return a list",
+    "cpt_filters": "must return a list",
     "cpt_schedulers": "must return a list",
     "cpt_evaluators": "must return a list",
     "cpt_observers": "must return a list",

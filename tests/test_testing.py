@@ -9,7 +9,7 @@ import itertools
 import random
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -20,6 +20,7 @@ from cpt.testing import (
     ComponentContract,
     EvaluatorContract,
     FakeAsk,
+    FilterContract,
     JudgeContract,
     LossContract,
     MonotoneLossContract,
@@ -161,6 +162,125 @@ def test_wrong_schedulers_are_caught() -> None:
         "test_batches_are_full_but_for_the_last_of_an_epoch",
         "test_an_empty_set_gives_no_batches",
     } <= broken(SchedulerContract, Ragged())
+
+
+class Sifting(cpt.Filter):
+    """What the filters below have in common."""
+
+    name = "sifting"
+
+
+class Whole(Sifting):
+    """Keeps what is there."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from pairs
+
+
+class Omitting(Sifting):
+    """Leaves out what it drops."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from (pair for place, pair in enumerate(pairs) if place % 2)
+
+
+class Sorting(Sifting):
+    """Gives the pairs another order."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from sorted(pairs, key=lambda pair: (pair.margin, pair.id))
+
+
+class Renaming(Sifting):
+    """Gives a pair a new id."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from (attrs.evolve(pair, id=f"new {pair.id}") for pair in pairs)
+
+
+class Measuring(Sifting):
+    """Asks for the length."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from (pairs[place] for place in range(len(pairs)))
+
+
+class Hoarding(Sifting):
+    """Holds all pairs."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from list(pairs)
+
+
+class Remembering(Sifting):
+    """Drops what it has seen before, in whichever run."""
+
+    seen: ClassVar[set[str]] = set()
+
+    def filter(self, pairs: Any) -> Any:
+        for pair in pairs:
+            known = pair.id in self.seen
+            self.seen.add(pair.id)
+            yield cpt.Drop("seen") if known else pair
+
+
+class Hashing(Sifting):
+    """Decides by a hash that every process has for itself."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from (cpt.Drop("odd") if hash(pair.id) % 2 else pair for pair in pairs)
+
+
+class Refusing(Sifting):
+    """Drops all of them, for a sentence."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield from (cpt.Drop("it is not good") for _ in pairs)
+
+
+class Assuming(Sifting):
+    """Takes it that there is a pair."""
+
+    def filter(self, pairs: Any) -> Any:
+        yield next(iter(pairs))
+        yield from itertools.islice(pairs, 1, None)
+
+
+SIFTED = {"test_it_is_a_frozen_attrs_class"}
+
+
+@pytest.mark.parametrize(
+    ("filter", "promises"),
+    [
+        (Whole(), set()),
+        (Omitting(), {"test_each_pair_gets_one_decision_in_order"}),
+        (Renaming(), {"test_each_pair_gets_one_decision_in_order"}),
+        (
+            Sorting(),
+            {
+                "test_each_pair_gets_one_decision_in_order",
+                "test_pairs_are_not_held_in_memory",
+            },
+        ),
+        (Hoarding(), {"test_pairs_are_not_held_in_memory"}),
+        (Hashing(), {"test_another_process_decides_the_same"}),
+        (Refusing(), {"test_some_pairs_are_kept", "test_a_reason_is_a_short_name"}),
+        (Assuming(), {"test_no_pairs_give_no_decision"}),
+    ],
+    ids=lambda value: value.__class__.__name__,
+)
+def test_a_wrong_filter_breaks_the_promise_that_it_breaks(
+    filter: cpt.Filter, promises: set[str]
+) -> None:
+    assert broken(FilterContract, filter) == promises | SIFTED
+
+
+def test_filters_that_need_more_than_a_loop_are_caught() -> None:
+    assert "test_pairs_come_one_by_one" in broken(FilterContract, Measuring())
+    contract = FilterContract()
+    contract.component = Remembering()
+    with pytest.raises(AssertionError, match="The same pairs gave"):
+        contract.test_the_same_pairs_give_the_same_result()
 
 
 @attrs.frozen

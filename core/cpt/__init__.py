@@ -31,6 +31,7 @@ from cpt.roles import (
     Ask,
     Component,
     Evaluator,
+    Filter,
     Judge,
     Local,
     Loss,
@@ -42,6 +43,7 @@ from cpt.roles import (
 )
 from cpt.types import (
     Batch,
+    Drop,
     Logps,
     Message,
     Missing,
@@ -65,7 +67,9 @@ __all__ = [
     "Component",
     "CptError",
     "Denied",
+    "Drop",
     "Evaluator",
+    "Filter",
     "Filtered",
     "Judge",
     "Local",

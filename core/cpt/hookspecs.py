@@ -11,7 +11,7 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     import click
 
-    from cpt.roles import Evaluator, Judge, Loss, Observer, Pairer, Responder, Scheduler
+    from cpt.roles import Evaluator, Filter, Judge, Loss, Observer, Pairer, Responder, Scheduler
     from cpt.types import Score
 
 hookspec = HookspecMarker("cpt")
@@ -34,6 +34,11 @@ def cpt_judges() -> Iterable[type[Judge]] | Mapping[str, str]:  # type: ignore[e
 @hookspec
 def cpt_pairers() -> Iterable[type[Pairer]] | Mapping[str, str]:  # type: ignore[empty-body]
     """Offer classes that turn prompts into preferences."""
+
+
+@hookspec
+def cpt_filters() -> Iterable[type[Filter]] | Mapping[str, str]:  # type: ignore[empty-body]
+    """Offer classes that leave pairs out: `--filters NAME` picks them, in order."""
 
 
 @hookspec

@@ -98,15 +98,15 @@ COMMANDS = (
     pipeline_command(
         "pair",
         _pair,
-        "Make pairs from prompts.",
-        shows="prompts limit pairer asking",
+        "Make pairs from prompts, or take given ones, and filter them.",
+        shows="prompts limit pairer pairs filters asking",
         asks=True,
     ),
     pipeline_command(
         "train",
         _train,
         "Train a model on pairs.",
-        shows="pairs model scheduler loss train seed",
+        shows="pairs filters model scheduler loss train seed",
     ),
     pipeline_command(
         "eval",

@@ -12,7 +12,7 @@ from attrs.validators import and_, ge, le, optional
 from cpt.asking.options import Asking
 from cpt.config import options
 from cpt.plugins.registry import Registry
-from cpt.roles import PATH, Evaluator, Loss, Observer, Pairer, Responder, Scheduler
+from cpt.roles import PATH, Evaluator, Filter, Loss, Observer, Pairer, Responder, Scheduler
 from cpt.training.options import Training
 
 BEFORE, AFTER = "before", "after"
@@ -63,6 +63,8 @@ class Config:
     """Turns prompts into preferences."""
     pairs: str | None = attrs.field(default=None, metadata=PATH)
     """Pairs to train on instead of making them: a file, a folder or a hub id."""
+    filters: tuple[Filter, ...] = ()
+    """Leave pairs out before training; repeat the flag for several, which work in this order."""
     model: str | None = attrs.field(default=None, metadata=PATH)
     """What to train: a folder or a hub id that transformers loads."""
     scheduler: Scheduler

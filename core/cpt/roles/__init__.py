@@ -2,6 +2,7 @@
 
 from cpt.roles.component import NOT_IDENTITY, PATH, Component
 from cpt.roles.evaluator import Evaluator
+from cpt.roles.filter import Filter
 from cpt.roles.judge import Judge
 from cpt.roles.loss import Loss, Need
 from cpt.roles.observer import Observer
@@ -16,6 +17,7 @@ __all__ = [
     "Ask",
     "Component",
     "Evaluator",
+    "Filter",
     "Judge",
     "Local",
     "Loss",
@@ -28,5 +30,6 @@ __all__ = [
 ]
 
 ROLES: dict[str, type[Component]] = {
-    cls.role: cls for cls in (Responder, Judge, Pairer, Scheduler, Loss, Evaluator, Observer)
+    cls.role: cls
+    for cls in (Responder, Judge, Pairer, Filter, Scheduler, Loss, Evaluator, Observer)
 }

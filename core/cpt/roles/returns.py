@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import isasyncgen, iscoroutine
 from typing import Any
 
+import attrs
+
 from cpt.errors import NoPair, WrongReturn
 from cpt.secrets import one_line
-from cpt.types import Pair, Prompt, Response, Score, Verdict
+from cpt.types import Drop, Pair, Prompt, Response, Score, Verdict
 
 SHOWN = 60
 """Characters of a wrong value that an error shows."""
+DECISIONS = "`filter` must yield, for each pair in order, the pair or a Drop"
+END = object()
 
 
 async def call(component: Any, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -84,6 +88,55 @@ def checked_pairs(pairer: Any, prompt: Prompt, returned: Any) -> Sequence[Pair |
         if isinstance(pair, Pair) and pair.prompt.id != prompt.id:
             raise _wrong(pairer, pair, f"this one is of prompt {pair.prompt.id!r}", where)
     return returned
+
+
+@attrs.define
+class Decisions:
+    """What a filter yields for the pairs of a set, checked one by one."""
+
+    filter: Any
+    yielded: Iterator[Any]
+    count: int = 0
+
+    @classmethod
+    def of(cls, filter: Any, pairs: Iterable[Pair]) -> Decisions:
+        """Begin. Raises `WrongReturn` if nothing comes that can be gone through."""
+        returned = filter.filter(pairs)
+        if not isinstance(returned, Iterable) or isinstance(returned, str | bytes | Mapping):
+            raise _wrong(filter, returned, DECISIONS)
+        return cls(filter, iter(returned))
+
+    def next(self, pair: Pair) -> Pair | Drop:
+        """The pair, or why it goes. Raises `WrongReturn`."""
+        decision = next(self.yielded, END)
+        if decision is END:
+            counts = f"{self.count} decisions and no more, at pair {pair.id!r}"
+            raise WrongReturn(f"{_who(self.filter)} returned {counts}; {DECISIONS}.")
+        self.count += 1
+        return _checked_decision(self.filter, pair, decision)
+
+    def end(self) -> None:
+        """Raises `WrongReturn` if there is more."""
+        if (extra := next(self.yielded, END)) is not END:
+            raise _wrong(self.filter, extra, DECISIONS, " after the last pair")
+
+
+def _checked_decision(filter: Any, pair: Pair, decision: Any) -> Pair | Drop:
+    where = f" for pair {pair.id!r}"
+    if not isinstance(decision, Pair | Drop):
+        raise _wrong(filter, decision, DECISIONS, where)
+    if isinstance(decision, Drop) and not _is_named(decision.reason):
+        raise _wrong(filter, decision.reason, "the reason of a Drop has no blanks", where)
+    if isinstance(decision, Pair) and decision.prompt.id != pair.prompt.id:
+        other = f"this one is of prompt {decision.prompt.id!r}"
+        raise _wrong(filter, decision, other, where)
+    if isinstance(decision, Pair) and decision.id != pair.id:
+        raise _wrong(filter, decision, f"this one is {decision.id!r}: keep the order", where)
+    return decision
+
+
+def _is_named(reason: Any) -> bool:
+    return isinstance(reason, str) and reason.split() == [reason]
 
 
 def checked_scores(evaluator: Any, returned: Any) -> Mapping[str, Score]:

@@ -33,6 +33,7 @@ def train(run: Run) -> None:
         execute([GIVEN_PAIRS, MODEL], run)
     elif run.folder.is_done("pairs"):
         _refuse_stale(PAIRS, run, "these pairs are of other prompts than the folder's; `cpt pair`")
+        _refuse_other_filters(run)
         execute([MODEL], run)
     else:
         raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
@@ -57,6 +58,17 @@ def _refuse_stale(stage: Stage, run: Run, why: str) -> None:
     """Raise `CptError` if a stage was made from something that the folder no longer holds."""
     if run.folder.differences(stage.name, {"content": known(stage.upstream(run))}):
         raise CptError(f"{run.path}: {why} --redo makes it again.")
+
+
+def _refuse_other_filters(run: Run) -> None:
+    """Raise `CptError` if the folder's pairs went through other filters than those of this run."""
+    recorded = run.folder.stage("pairs")["options"]
+    current = recorded | {"filters": PAIRS.inputs(run)["options"]["filters"]}
+    if changed := run.folder.differences("pairs", {"options": current}):
+        raise CptError(
+            f"{run.path}: its pairs were made with {'; '.join(changed)}; `cpt pair --redo` makes "
+            "them again, and asks nothing again."
+        )
 
 
 def _pair_stages(config: Config) -> list[Stage]:
@@ -88,6 +100,7 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
         run.config,
         pairs=None if control.pairer else str(run.path / "pairs.parquet"),
         pairer=control.pairer,
+        filters=run.config.filters if control.pairer else (),
         scheduler=control.scheduler or run.config.scheduler,
         loss=loss,
         train=training_of(run.config, name, run.registry),
@@ -130,7 +143,7 @@ PROMPTS = Stage(
 PAIRS = Stage(
     name="pairs",
     title="making the pairs",
-    options=("pairer",),
+    options=("pairer", "filters"),
     upstream=lambda run: _digests(run, "prompts.parquet"),
     ready=lambda run: require_option(run, "pairer"),
     work=pairing.make_pairs,
@@ -139,7 +152,7 @@ PAIRS = Stage(
 GIVEN_PAIRS = Stage(
     name="pairs",
     title="making the pairs",
-    options=("pairs",),
+    options=("pairs", "filters"),
     sources={"pairs": "pairs"},
     work=pairing.import_pairs,
     outputs=("pairs.parquet", "outcomes.jsonl"),

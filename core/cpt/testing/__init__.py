@@ -15,6 +15,7 @@ pytest.register_assert_rewrite("cpt.testing.contracts")
 from cpt.testing.contracts import (  # noqa: E402
     ComponentContract,
     EvaluatorContract,
+    FilterContract,
     JudgeContract,
     LossContract,
     MonotoneLossContract,
@@ -36,6 +37,7 @@ __all__ = [
     "ComponentContract",
     "EvaluatorContract",
     "FakeAsk",
+    "FilterContract",
     "JudgeContract",
     "LossContract",
     "MonotoneLossContract",

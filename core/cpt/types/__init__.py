@@ -3,11 +3,12 @@
 from cpt.types.batch import Batch, Logps, TokenLogps
 from cpt.types.messages import Message, ToolCall
 from cpt.types.outcome import Outcome
-from cpt.types.pairs import Missing, Pair, Score, Verdict
+from cpt.types.pairs import Drop, Missing, Pair, Score, Verdict
 from cpt.types.responses import Prompt, Response, Usage
 
 __all__ = [
     "Batch",
+    "Drop",
     "Logps",
     "Message",
     "Missing",

@@ -82,6 +82,16 @@ class Pair:
         return f"{prompt}/{chosen}>{rejected}"
 
 
+@attrs.frozen
+class Drop:
+    """Why a filter leaves a pair out."""
+
+    reason: str
+    """A short name that is counted: `too_long`, `no_score`."""
+    detail: str = ""
+    """What is so here, in one line."""
+
+
 @attrs.frozen(kw_only=True)
 class Score:
     """One measured quantity, with its uncertainty. Raises `WrongReturn` if the two do not fit."""

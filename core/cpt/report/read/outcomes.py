@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from cpt.files import as_written, read_json, read_lines
-from cpt.run.stages.pairing import KEPT
+from cpt.run.stages.outcomes import KEPT
 from cpt.training.data.findings import DROPPED, NOTED
 
 MEANINGS = {**DROPPED, **NOTED}
@@ -70,8 +70,9 @@ def read_funnel(run: Path, stages: Mapping[str, Any]) -> Funnel:
         )
     made = (Count(outcome=KEPT, count=kept), *dropped)
     total = stages.get("prompts", {}).get("summary", {}).get("prompts", 0)
+    asked = prompts and not stages.get("pairs", {}).get("options", {}).get("pairs")
     return Funnel(
-        prompts=Breakdown(total=max(total, _sum(prompts)), counts=prompts) if prompts else None,
+        prompts=Breakdown(total=max(total, _sum(prompts)), counts=prompts) if asked else None,
         made=Breakdown(total=_sum(made), counts=made) if summary else None,
         trained=trained,
         noted=noted,

@@ -81,7 +81,7 @@ def _commands(made: Mapping[str, Any]) -> list[str]:
     """The commands that run the stages of these options."""
     if "evaluators" in made:
         return ["cpt"]
-    pair = ["cpt pair"] if "prompts" in made else []
+    pair = ["cpt pair"] if "prompts" in made or "model" not in made else []
     return [*pair, "cpt train"] if "model" in made else pair
 
 

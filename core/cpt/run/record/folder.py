@@ -185,10 +185,18 @@ def _changed_options(recorded: Mapping[str, Any], current: Mapping[str, Any]) ->
     plain = json.loads(json.dumps(dict(current), default=str))
     before, after = dict(flatten(recorded)), dict(flatten(plain))
     addresses = dict.fromkeys([*before, *after])
-    changed = [address for address in addresses if before.get(address) != after.get(address)]
+    changed = [
+        address for address in addresses if _given(before, address) != _given(after, address)
+    ]
     for address in changed:
         if not any(address.startswith(f"{other}.") for other in changed):
             yield f"{address} {before.get(address)}, not {after.get(address)}"
+
+
+def _given(options: Mapping[str, Any], address: str) -> Any:
+    """The value of an option; an empty list is none, as in a record of before there was one."""
+    value = options.get(address)
+    return None if value == [] else value
 
 
 def _changed(recorded: Mapping[str, str], current: Mapping[str, str]) -> Iterator[str]:

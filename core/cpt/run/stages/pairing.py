@@ -4,48 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 import attrs
 
 from cpt.asking import in_order
 from cpt.data import Unusable, pairs_and_unusable, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped, during
-from cpt.files import writing_lines
 from cpt.roles import Ask, Pairer
 from cpt.roles.returns import call, checked_pairs
 from cpt.run.asker import asker
 from cpt.run.stage import Run, Summary, require_option
+from cpt.run.stages.outcomes import KEPT, Dropped, Made, PromptOutcome, listed
+from cpt.run.stages.recording import Recorder, recording
 from cpt.types import Pair, Prompt
 
-KEPT = "kept"
-PAIRS, OUTCOMES = "pairs.parquet", "outcomes.jsonl"
-
-
-@attrs.frozen
-class Dropped:
-    """One pair that was not kept, or not made."""
-
-    pair: str
-    """Its id; empty if it was not made."""
-    reason: str
-    detail: str = ""
-
-
-@attrs.frozen
-class PromptOutcome:
-    """What became of one prompt."""
-
-    prompt_id: str
-    outcome: str
-    """`kept` if it gave a pair, else why it gave none."""
-    pairs: int = 0
-    detail: str = ""
-    raw: str = ""
-    """The text that was refused, whole."""
-    dropped: tuple[Dropped, ...] = ()
+PAIRS = "pairs.parquet"
 
 
 async def pair_one(pairer: Pairer, prompt: Prompt, ask: Ask) -> tuple[list[Pair], PromptOutcome]:
@@ -106,87 +81,66 @@ def import_prompts(run: Run) -> Summary:
 
 
 def import_pairs(run: Run) -> Summary:
-    """Stage `pairs` with `--pairs`: the given pairs, the unsound ones counted and left out."""
+    """Stage `pairs` with `--pairs`: the given pairs, without the unsound ones."""
     source = require_option(run, "pairs")
-    kept, dropped = 0, Counter[str]()
     with writing_pairs(run.path / PAIRS) as write:
-        for pair in pairs_and_unusable(source):
-            if isinstance(pair, Unusable):
-                dropped[pair.reason] += 1
-            elif fault := fault_of(pair):
-                dropped[fault] += 1
-            else:
-                write(pair)
-                kept += 1
-        if not kept:
-            raise CptError(f"--pairs {source}: no usable pair ({_listed(dropped)}).")
-    return {"pairs": kept, "dropped": dict(dropped)}
+        with recording(run, write) as recorder:
+            for found in pairs_and_unusable(source):
+                recorder.add(_given(found))
+            recorder.finish()
+        if not recorder.made.pairs:
+            why = listed(recorder.made.dropped)
+            raise CptError(f"--pairs {source}: no usable pair ({why}).")
+        if recorder.emptied:
+            raise CptError(f"--pairs {source}: {recorder.emptied}.")
+    return {"pairs": recorder.left.pairs, "dropped": dict(recorder.left.dropped)}
+
+
+def _given(found: Pair | Unusable) -> Made:
+    """A given pair, or why it is none, as an outcome of its prompt."""
+    if isinstance(found, Unusable):
+        return _dropped("", Dropped(found.id, found.reason, found.detail))
+    if fault := fault_of(found):
+        return _dropped(found.prompt.id, Dropped(found.id, fault))
+    return Made((found,), PromptOutcome(found.prompt.id, KEPT, 1))
+
+
+def _dropped(prompt_id: str, dropped: Dropped) -> Made:
+    return Made((), PromptOutcome(prompt_id, dropped.reason, dropped=(dropped,)))
 
 
 def make_pairs(run: Run) -> Summary:
-    """Stage `pairs`: ask, pair, and keep the outcome of every prompt in `outcomes.jsonl`."""
+    """Stage `pairs`: ask, pair, filter, and keep the outcome of every prompt."""
     return asyncio.run(_make_pairs(run, require_option(run, "pairer")))
 
 
 async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
     with writing_pairs(run.path / PAIRS) as write:
-        counts, unfinished = await _pair_all(run, pairer, write)
-        if over := counts.outcomes["over_budget"]:
+        with recording(run, write) as recorder:
+            unfinished = await _pair_all(run, pairer, recorder)
+            over = recorder.made.outcomes["over_budget"]
+            recorder.finish(sift=not over)
+        if over:
             raise Stopped(
                 f"{run.path}: the budget is used up with {over} of "
-                f"{counts.outcomes.total()} prompts left. Every answer is kept: the same command "
-                "with a larger --budget goes on."
+                f"{recorder.made.outcomes.total()} prompts left. Every answer is kept: the same "
+                "command with a larger --budget goes on."
             )
-        if not counts.pairs:
-            raise CptError(f"{run.path}: no prompt gave a pair ({counts.why_none}).")
-    return counts.plain() | ({"unfinished": unfinished} if unfinished else {})
+        if not recorder.made.pairs:
+            raise CptError(f"{run.path}: no prompt gave a pair ({recorder.made.why_none}).")
+        if recorder.emptied:
+            raise CptError(f"{run.path}: {recorder.emptied}.")
+    return recorder.left.plain() | ({"unfinished": unfinished} if unfinished else {})
 
 
-async def _pair_all(run: Run, pairer: Pairer, write: Callable[[Pair], None]) -> tuple[Counts, int]:
-    """Pair every prompt, in order, and write what comes of it; also how many are unfinished."""
+async def _pair_all(run: Run, pairer: Pairer, recorder: Recorder) -> int:
+    """Pair every prompt, in order, and record what comes of it; how many are unfinished."""
     prompts = read_prompts(run.path / "prompts.parquet", checked=True)
     total = run.folder.stage("prompts")["summary"]["prompts"]
-    at_once, counts = run.config.asking.under_way, Counts()
+    at_once = run.config.asking.under_way
     async with asker(run, "pairs", total) as ask:
-        with writing_lines(run.path / OUTCOMES) as write_line:
-            made = in_order(prompts, lambda prompt: pair_one(pairer, prompt, ask), at_once)
-            async for kept, outcome in made:
-                for pair in kept:
-                    write(pair)
-                write_line(attrs.asdict(outcome))
-                counts.add(outcome)
-                ask.advance()
-    return counts, ask.stats.unfinished
-
-
-@attrs.define
-class Counts:
-    """What became of all prompts so far."""
-
-    pairs: int = 0
-    outcomes: Counter[str] = attrs.field(factory=Counter)
-    dropped: Counter[str] = attrs.field(factory=Counter)
-    first: str = ""
-    """The detail of the first outcome that has one."""
-
-    def add(self, outcome: PromptOutcome) -> None:
-        self.first = self.first or outcome.detail
-        self.pairs += outcome.pairs
-        self.outcomes[outcome.outcome] += 1
-        self.dropped.update(pair.reason for pair in outcome.dropped)
-
-    @property
-    def why_none(self) -> str:
-        first = f"; for example: {self.first}" if self.first else ""
-        return f"{_listed(self.outcomes)}{first}" if self.outcomes else "no prompt"
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "pairs": self.pairs,
-            "dropped": dict(self.dropped),
-            "outcomes": dict(self.outcomes),
-        }
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "it is empty"
+        paired = in_order(prompts, lambda prompt: pair_one(pairer, prompt, ask), at_once)
+        async for kept, outcome in paired:
+            recorder.add(Made(tuple(kept), outcome))
+            ask.advance()
+    return ask.stats.unfinished

@@ -2,6 +2,7 @@
 
 from cpt.testing.contracts.component import ComponentContract
 from cpt.testing.contracts.evaluator import EvaluatorContract
+from cpt.testing.contracts.filter import FilterContract
 from cpt.testing.contracts.judge import JudgeContract
 from cpt.testing.contracts.loss import LossContract, MonotoneLossContract
 from cpt.testing.contracts.observer import ObserverContract
@@ -12,6 +13,7 @@ from cpt.testing.contracts.scheduler import SchedulerContract
 __all__ = [
     "ComponentContract",
     "EvaluatorContract",
+    "FilterContract",
     "JudgeContract",
     "LossContract",
     "MonotoneLossContract",
