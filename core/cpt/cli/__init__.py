@@ -20,6 +20,7 @@ from cpt.cli.inspect import plugins, show
 from cpt.cli.printing.output import echo
 from cpt.cli.respond import respond
 from cpt.cli.stages import COMMANDS, report
+from cpt.cli.winrate import winrate
 from cpt.errors import CptError, Stopped, shortened
 from cpt.files import FULL
 from cpt.plugins.manager import Plugins, load_plugins
@@ -151,5 +152,5 @@ def main() -> None:
     """
 
 
-for command in (respond, *COMMANDS, report, doctor, export, plugins, show, init):
+for command in (respond, *COMMANDS, report, winrate, doctor, export, plugins, show, init):
     main.add_command(command)

@@ -5,7 +5,15 @@ folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` 
 `OWNER/NAME:SPLIT`).
 """
 
+from cpt.data.annotations import (
+    Annotation,
+    merged,
+    read_annotations,
+    write_annotations,
+    write_outputs,
+)
 from cpt.data.by_prompt import ByPrompt
+from cpt.data.difficulties import Difficulties, read_difficulties, read_regularizer
 from cpt.data.pairs import (
     Unusable,
     each_pair,
@@ -22,18 +30,26 @@ from cpt.data.rows import Row, read_rows
 
 __all__ = [
     "NUMBERED",
+    "Annotation",
     "ByPrompt",
+    "Difficulties",
     "Row",
     "Unusable",
     "each_pair",
     "labels_of",
+    "merged",
     "pair_of",
     "pairs_and_unusable",
     "prompt_of",
+    "read_annotations",
+    "read_difficulties",
     "read_pairs",
     "read_prompts",
+    "read_regularizer",
     "read_responses",
     "read_rows",
+    "write_annotations",
+    "write_outputs",
     "write_pairs",
     "write_prompts",
     "write_responses",
