@@ -37,7 +37,7 @@ from cpt.testing import (
 from cpt_judges.judged import Judged
 from cpt_judges.llm import Llm
 from cpt_judges.reward_model import RewardModel, Scorer, answered
-from cpt_rlaif import Rlaif
+from cpt_scored.judged import Rlaif
 
 PROMPT = fake_prompts(1)[0]
 
@@ -165,7 +165,10 @@ async def test_the_best_is_preferred_to_the_worst() -> None:
     (pair,) = await TestRlaif.component.pair(PROMPT, FakeAsk())
     assert (pair.chosen.text, pair.rejected.text) == ("s1", "s2")
     assert (pair.chosen_score, pair.rejected_score, pair.margin) == (9.0, 2.0, 7.0)
-    assert pair.info == {"judge": "llm", "scores": [3.0, 9.0, 2.0, 5.0]}
+    assert (pair.tier, pair.info["rule"]) == (3, "best_worst")
+    assert (pair.info["judge"], pair.info["judge_models"]) == ("llm", ["scripted"])
+    assert pair.info["scores"] == [3.0, 9.0, 2.0, 5.0]
+    assert pair.info["authors"] == ["scripted"] * 4
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from cpt.errors import WrongReturn
 from cpt.run.stages.evaluation import measure
 from cpt.run.stages.pairing import pair_one
 from cpt.testing import FakeAsk, Scripted, fake_prompts, fake_responses
-from cpt_rlaif import Rlaif
+from cpt_scored.judged import Rlaif
 
 PROMPT, OTHER = fake_prompts(2)
 LIST = "it must return a list of Pair (or NoPair, in place of a pair that cannot be made)."

@@ -5,4 +5,4 @@ import cpt
 
 @cpt.hookimpl
 def cpt_pairers() -> dict[str, str]:
-    return {"ladder": "cpt_ladder.pairer:Ladder"}
+    return {"ladder": "cpt_ladder.pairer:Ladder", "stronger": "cpt_ladder.stronger:Stronger"}

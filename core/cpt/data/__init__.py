@@ -14,6 +14,7 @@ from cpt.data.annotations import (
 )
 from cpt.data.by_prompt import ByPrompt
 from cpt.data.difficulties import Difficulties, read_difficulties, read_regularizer
+from cpt.data.layouts import usual
 from cpt.data.pairs import (
     Unusable,
     each_pair,
@@ -48,6 +49,7 @@ __all__ = [
     "read_regularizer",
     "read_responses",
     "read_rows",
+    "usual",
     "write_annotations",
     "write_outputs",
     "write_pairs",

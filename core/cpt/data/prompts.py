@@ -62,7 +62,7 @@ def prompt_of(row: Row, *others: str) -> Prompt:
     return Prompt(
         id=f"{NUMBERED}{row.number}" if given is None else str(given),
         messages=prompt_messages(row) or shared_beginning(row),
-        info=row.info("id", *PROMPT_COLUMNS, *others),
+        info=row.info("id", "prompt_info", *PROMPT_COLUMNS, *others) | row.unpacked("prompt_info"),
         tools=tools_of(row["tools"], row),
     )
 
