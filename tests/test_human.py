@@ -303,9 +303,8 @@ def test_pairs_of_an_earlier_run_are_preferences_as_well(
     cpt_cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     written(tmp_path / "rows.jsonl", ULTRAFEEDBACK | {"id": "u"}, OWN | {"id": "o"})
-    assert not cpt_cli(
-        *["pair", "--prompts", "rows.jsonl", "--pairer", "human", "--output", "one"]
-    ).exit_code
+    line = "pair --prompts rows.jsonl --pairer human --output one"
+    assert not cpt_cli(*line.split()).exit_code
     line = "pair --prompts one/pairs.parquet --pairer human --output two"
     assert not cpt_cli(*line.split()).exit_code
     line = "pair --prompts rows.jsonl --pairer human:one/pairs.parquet --output three"

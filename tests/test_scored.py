@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 from statistics import fmean, pstdev
 from typing import Any
@@ -239,5 +240,5 @@ def test_the_largest_gap_is_between_neighbours(scored: list[float]) -> None:
     between = [one for one in scored if scored[rejected] < one < scored[chosen]]
     assert not between
     ordered = sorted(scored)
-    widest = max(high - low for low, high in zip(ordered, ordered[1:], strict=False))
+    widest = max(high - low for low, high in pairwise(ordered))
     assert scored[chosen] - scored[rejected] == widest
