@@ -18,8 +18,8 @@ from cpt import (
     errors,
     files,
     hookspecs,
-    judging,
     likelihood,
+    matches,
     models,
     paths,
     roles,
@@ -41,7 +41,7 @@ ROLE_ORDER = (
     *("pairer", "filter", "scheduler", "loss"),
     *("responder", "judge", "evaluator", "observer"),
 )
-PUBLIC = (cpt, data, files, judging, likelihood, models, paths, service, statistics, testing)
+PUBLIC = (cpt, data, files, likelihood, matches, models, paths, service, statistics, testing)
 """The modules that plugins may import, bundled ones as well as yours."""
 BY = "*Written by `docs/generate.py` from the code itself.*"
 

@@ -22,8 +22,8 @@ from cpt.data import (
     write_outputs,
 )
 from cpt.errors import BadData
-from cpt.judging import figures
-from cpt.judging.answers import matched
+from cpt.matches import figures
+from cpt.matches.answers import matched
 from cpt.types import Message, Prompt, Response
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

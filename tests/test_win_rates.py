@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cpt.data import read_annotations, read_difficulties, read_regularizer
-from cpt.judging import Control, Figures, figures
+from cpt.matches import Control, Figures, figures
 from cpt.statistics import from_weights, length_controlled
 
 Published = Callable[[str], Path]

@@ -19,7 +19,7 @@ from cpt.roles import Judge
 
 if TYPE_CHECKING:
     from cpt.data import Annotation
-    from cpt.judging import Control, Figures
+    from cpt.matches import Control, Figures
 
 FLAGS = "cpt.winrate.flags"
 UNJUDGED = 1
@@ -72,7 +72,7 @@ def _winrate(
     weights: str | None,
     **values: Any,
 ) -> None:
-    from cpt.judging import figures
+    from cpt.matches import figures
 
     control, unfinished = _control(difficulty, regularizer, weights), 0
     if outputs or reference:
@@ -106,7 +106,7 @@ def _refuse(wrong: bool, why: str) -> None:
 
 def _control(difficulty: str | None, regularizer: str | None, weights: str | None) -> Control:
     from cpt.data import read_difficulties, read_regularizer
-    from cpt.judging import Control
+    from cpt.matches import Control
 
     return Control(
         difficulty=read_difficulties(difficulty) if difficulty else None,
@@ -170,8 +170,8 @@ def _judge(
     Also how many requests are unfinished.
     """
     from cpt.data import write_annotations, write_outputs
-    from cpt.judging.answers import matched
-    from cpt.judging.asked import annotate
+    from cpt.matches.answers import matched
+    from cpt.matches.asked import annotate
 
     if outputs is None or reference is None or judging.judge is None or output is None:
         raise CptError("cpt winrate: --outputs needs --reference, --judge and --output, too.")

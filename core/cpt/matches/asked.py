@@ -10,8 +10,8 @@ from cpt.asking import Asker
 from cpt.asking.options import Asking
 from cpt.data import Annotation
 from cpt.errors import Stopped
-from cpt.judging.answers import Answers
-from cpt.judging.matches import judged
+from cpt.matches.answers import Answers
+from cpt.matches.orders import judged
 from cpt.roles import Judge
 
 
