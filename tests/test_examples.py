@@ -23,8 +23,10 @@ def with_plugin(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
 
 
 def test_the_plugin_is_found_by_name(with_plugin: Environment, tmp_path: Path) -> None:
-    assert "beta" in with_plugin.run("cpt", "show", "loss", "hinge", cwd=tmp_path)
-    shown = with_plugin.run("cpt", "--pairer", "brief", "--loss", "hinge", "--help", cwd=tmp_path)
+    assert "beta" in with_plugin.run("cpt", "show", "loss", "my_hinge", cwd=tmp_path)
+    shown = with_plugin.run(
+        "cpt", "--pairer", "brief", "--loss", "my_hinge", "--help", cwd=tmp_path
+    )
     assert "--pairer.student" in shown
     assert "--loss.beta" in shown
 

@@ -19,7 +19,7 @@ HINGE = textwrap.dedent('''
     @attrs.frozen
     class Hinge(cpt.Loss):
         """Stop pushing once the margin is wide enough."""
-        name = "hinge"
+        name = "my_hinge"
         width: float = 1.0
         """The margin that is enough."""
 
@@ -41,7 +41,7 @@ def trainable(folder):
 
 def test_a_single_file_is_a_plugin(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(HINGE)
-    shown = cpt_cli("-p", "mine.py", "show", "loss", "hinge")
+    shown = cpt_cli("-p", "mine.py", "show", "loss", "my_hinge")
     assert "Stop pushing once" in shown.output
     assert "--loss.width" in shown.output
 
@@ -50,7 +50,7 @@ def test_plugins_come_from_the_environment_too(cpt_cli, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(HINGE)
     monkeypatch.setenv("CPT_PLUGINS", "mine.py,no:apo")
     output = cpt_cli("show", "loss").output
-    assert "hinge" in output
+    assert "my_hinge" in output
     assert "apo_zero" not in output
 
 
@@ -352,7 +352,7 @@ def test_a_place_that_is_none_breaks_its_plugin(cpt_cli, tmp_path):
 
 def test_a_helper_whose_name_is_like_no_hook_is_none(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(f"{HINGE}\ndef cpt_home():\n    return 'x'\n")
-    assert "hinge" in cpt_cli("-p", "mine.py", "show", "loss").stdout
+    assert "my_hinge" in cpt_cli("-p", "mine.py", "show", "loss").stdout
 
 
 def test_an_option_that_is_a_list_is_refused(cpt_cli, tmp_path):
@@ -360,7 +360,7 @@ def test_an_option_that_is_a_list_is_refused(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(
         HINGE.replace("width: float = 1.0", "width: list[str] = attrs.field(factory=list)")
     )
-    refused = cpt_cli("-p", "mine.py", "train", "--loss", "hinge", "--loss.width", "abc")
+    refused = cpt_cli("-p", "mine.py", "train", "--loss", "my_hinge", "--loss.width", "abc")
     assert refused.exit_code == 2
     assert "cpt: loss.width: mine.Hinge has a list[str] there" in refused.stderr
 
@@ -369,18 +369,18 @@ def test_an_option_that_a_plugin_has_no_more_says_where_it_stands(cpt_cli, tmp_p
     (tmp_path / "mine.py").write_text(HINGE)
     trainable(tmp_path)
     line = ("-p", "mine.py", "train", "--output", "run")
-    made = cpt_cli(*line, "--loss", "hinge", "--pairs", "pairs.jsonl", "--model", "model")
+    made = cpt_cli(*line, "--loss", "my_hinge", "--pairs", "pairs.jsonl", "--model", "model")
     assert made.exit_code == 0, made.output
     (tmp_path / "mine.py").write_text(HINGE.replace("width", "breadth"))
     again = cpt_cli(*line)
     assert again.exit_code == 2
     assert "loss.width: no such option. There are: breadth. (from run/run.yaml; a" in again.stderr
     without = cpt_cli("train", "--output", "run")
-    assert "No loss is called 'hinge'." in without.stderr and "add -p FILE.py" in without.stderr
+    assert "No loss is called 'my_hinge'." in without.stderr and "add -p FILE.py" in without.stderr
 
 
 def test_a_name_that_two_plugins_offer_concerns_only_who_picks_it(cpt_cli, tmp_path):
-    (tmp_path / "twin.py").write_text(HINGE.replace('"hinge"', '"dpo"'))
+    (tmp_path / "twin.py").write_text(HINGE.replace('"my_hinge"', '"dpo"'))
     assert "--loss.beta" in cpt_cli("-p", "twin.py", "--loss", "apo_zero", "--help").output
     listed = cpt_cli("-p", "twin.py", "show", "loss").stdout
     assert "twin/dpo" in listed and "dpo/dpo" in listed
@@ -443,16 +443,24 @@ def test_a_run_goes_on_where_its_name_is_offered_twice_now(cpt_cli, tmp_path):
     line = ("-p", "mine.py", "train", "--output", "run")
     trainable(tmp_path)
     made = cpt_cli(
-        *line, "--loss", "hinge", "--loss.width", "2", "--pairs", "pairs.jsonl", "--model", "model"
+        *line,
+        "--loss",
+        "my_hinge",
+        "--loss.width",
+        "2",
+        "--pairs",
+        "pairs.jsonl",
+        "--model",
+        "model",
     )
     assert made.exit_code == 0, made.output
     (tmp_path / "new.py").write_text(HINGE)
     clash = cpt_cli("-p", "new.py", *line)
-    assert "2 plugins offer a loss called 'hinge': new, mine." in clash.stderr
-    again = cpt_cli("-p", "new.py", *line, "--loss", "mine/hinge")
+    assert "2 plugins offer a loss called 'my_hinge': new, mine." in clash.stderr
+    again = cpt_cli("-p", "new.py", *line, "--loss", "mine/my_hinge")
     assert again.exit_code == 0, again.output
     assert "done" not in again.stderr  # nothing was trained again: the options are the same
-    other = cpt_cli("-p", "new.py", *line, "--loss", "new/hinge")
+    other = cpt_cli("-p", "new.py", *line, "--loss", "new/my_hinge")
     assert other.exit_code == 2 and "new.py" in other.stderr
 
 
@@ -516,11 +524,11 @@ def test_a_file_that_is_named_is_blocked_too(cpt_cli, tmp_path, monkeypatch):
     for line in (["-p", "mine.py", "-p", "no:mine"], ["-p", "no:mine", "-p", "mine.py"]):
         plugins = json.loads(cpt_cli(*line, "plugins", "--json").stdout)
         assert [plugin["status"] for plugin in plugins if plugin["name"] == "mine"] == ["blocked"]
-        missing = cpt_cli(*line, "--loss", "hinge")
+        missing = cpt_cli(*line, "--loss", "my_hinge")
         assert missing.exit_code == 2
         assert "A blocked plugin may offer it: mine." in missing.stderr
     monkeypatch.setenv("CPT_PLUGINS", "mine.py")
-    assert "hinge" not in cpt_cli("-p", "no:mine", "show", "loss").stdout
+    assert "my_hinge" not in cpt_cli("-p", "no:mine", "show", "loss").stdout
 
 
 def test_what_a_plugin_prints_is_not_between_the_results(tmp_path):

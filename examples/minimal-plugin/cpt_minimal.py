@@ -21,7 +21,7 @@ class Hinge(cpt.Loss):
     Optimization" (arXiv 2309.06657).
     """
 
-    name = "hinge"
+    name = "my_hinge"
     beta: float = 0.1
     """How much reward a nat of log-ratio is."""
 

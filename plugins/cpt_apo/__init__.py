@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-from attrs.validators import gt
+from attrs.validators import ge, gt
 
 import cpt
 
@@ -49,6 +49,48 @@ class ApoDown(cpt.Loss):
         return chosen - apart
 
 
+@attrs.frozen
+class ApoHingeZero(cpt.Loss):
+    """As `apo_zero`, with hinges: an answer that has moved far enough no longer counts.
+
+    max(0, 1 - r_w) + max(0, 1 + r_l) with r = beta log(pi(y|x) / pi_ref(y|x)). This is what the
+    abstract of arXiv 2508.08466 describes, the sigmoids of `apo_zero` replaced by hinges; its
+    equation could not be compared.
+    """
+
+    name = "apo_hinge_zero"
+    beta: float = attrs.field(default=0.1, validator=gt(0.0))
+    """How sharply the log-ratio counts: an answer counts until it is 1 / beta nats away."""
+
+    def __call__(self, batch: cpt.Batch) -> Tensor:
+        chosen, rejected = self.reward(batch.chosen), self.reward(batch.rejected)
+        return (1 - chosen).relu() + (1 + rejected).relu()
+
+
+@attrs.frozen
+class ApoZeroUnpaired(cpt.Loss):
+    """As `apo_zero`, for single answers as well: each is good or bad by itself.
+
+    -lambda_D sigmoid(r_w) of a good answer, lambda_U sigmoid(r_l) of a bad one: TRL's form for
+    unpaired data, without the 1 that it adds for a good one. Cheaper than `kto`, as no divergence
+    is estimated.
+    """
+
+    name = "apo_zero_unpaired"
+    unpaired = True
+    beta: float = attrs.field(default=0.1, validator=gt(0.0))
+    """How sharply the log-ratio counts: a larger one keeps the model nearer to the reference."""
+    desirable_weight: float = attrs.field(default=1.0, validator=ge(0.0))
+    """Weight of good answers."""
+    undesirable_weight: float = attrs.field(default=1.0, validator=ge(0.0))
+    """Weight of bad answers."""
+
+    def __call__(self, batch: cpt.Batch) -> Tensor:
+        good = self.reward(batch.chosen).sigmoid() * batch.chosen.present
+        bad = self.reward(batch.rejected).sigmoid() * batch.rejected.present
+        return self.undesirable_weight * bad - self.desirable_weight * good
+
+
 @cpt.hookimpl
 def cpt_losses() -> list[type[cpt.Loss]]:
-    return [ApoZero, ApoDown]
+    return [ApoZero, ApoDown, ApoHingeZero, ApoZeroUnpaired]

@@ -27,11 +27,15 @@ class Dpo(cpt.Loss):
     """How sharply the gap counts: a larger one keeps the model nearer to the reference."""
     label_smoothing: float = attrs.field(default=0.0, validator=and_(ge(0.0), lt(0.5)))
     """The share of pairs believed to be the wrong way round, below 0.5."""
+    margin: float = attrs.field(default=0.0, validator=ge(0.0))
+    """Gap of rewards asked for by each unit of `Pair.margin` (ODPO, 2402.10571); unknown asks 0."""
 
     def __call__(self, batch: cpt.Batch) -> Tensor:
         from torch.nn.functional import logsigmoid
 
         gap = self.beta * (batch.chosen.ratio - batch.rejected.ratio)
+        if self.margin:
+            gap = gap - self.margin * batch.margin.nan_to_num(0.0)
         right, wrong = -logsigmoid(gap), -logsigmoid(-gap)
         return (1 - self.label_smoothing) * right + self.label_smoothing * wrong
 

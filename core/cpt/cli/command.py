@@ -148,7 +148,7 @@ def _run_yaml(path: Path, recorded: Mapping[str, Any]) -> Layer:
 def _default_path(picked: Addresses) -> Path:
     """A folder named after the method."""
     method = [str(picked[role]).partition(":")[0] for role in ("pairer", "loss") if role in picked]
-    return Path("runs", "-".join(method).replace("/", "-"))
+    return Path("runs", "-".join(method).replace("/", "-").replace("*", "x"))
 
 
 def _without_own(line: Addresses) -> Addresses:

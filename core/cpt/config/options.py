@@ -67,6 +67,8 @@ def converter(registry: Registry) -> cattrs.Converter:
 
     def by_name(kind: Any) -> Callable[[Any, Any], Any]:
         fill = made.gen_structure_attrs_fromdict(kind)
+        if _is_component(kind):  # its name is settled, but written beside its options
+            return lambda value, kind: fill(_without_name(_mapping(value), kind), kind)
         return lambda value, kind: fill(_mapping(value), kind)
 
     made.register_structure_hook_factory(attrs.has, by_name)
@@ -208,6 +210,11 @@ def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
     return tuple(made.structure(list(items), list[inner]))  # type: ignore[valid-type]
 
 
+def _without_name(value: Mapping[str, Any], kind: type[Component]) -> dict[str, Any]:
+    same = value.get("name") == kind.name
+    return {key: given for key, given in value.items() if not (same and key == "name")}
+
+
 def _named(value: Any, kind: Any, made: cattrs.Converter) -> dict[str, Any]:
     """A mapping from names; JSON text is one too."""
     name, inner = get_args(kind)
@@ -281,11 +288,15 @@ def _noted(error: ClassValidationError | IterableValidationError) -> Iterator[tu
         yield inner, str(getattr(note, "name", getattr(note, "index", ""))) if note else ""
 
 
-def schema(cls: type[Any]) -> Iterator[dict[str, Any]]:
+def schema(cls: type[Any], under: str = "") -> Iterator[dict[str, Any]]:
     """Every option of a class as plain data: what `cpt show` and the reference print."""
     for field in fields(cls):
+        part: Any = field.type
+        if attrs.has(part) and part not in ROLES.values():  # with options of its own
+            yield from schema(part, f"{under}{field.name}.")
+            continue
         yield {
-            "name": field.name,
+            "name": f"{under}{field.name}",
             "type": inspect.formatannotation(field.type).replace("NoneType", "None"),
             "required": field.default is attrs.NOTHING,
             "default": default(field),

@@ -9,6 +9,7 @@ import attrs
 from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.manager import Plugins
 from cpt.plugins.offers import Deferred, Offers, nearest, plural
+from cpt.plugins.sums import is_sum, sum_of
 from cpt.roles import ROLES, Component
 
 
@@ -49,11 +50,14 @@ class Registry:
         return attrs.evolve(self, offers={**self.offers, component.role: offers})
 
     def __getitem__(self, key: tuple[str, str]) -> type[Component]:
-        """Raises `UnknownComponent` if no plugin offers this name, or more than one.
+        """The component of a role and name; of losses also a sum, such as `dpo+0.2*sft`.
 
-        Raises `CptError` if its module cannot be imported.
+        Raises `UnknownComponent` if no plugin offers this name, or more than one, and `CptError`
+        if its module cannot be imported.
         """
         role, name = key
+        if role == "loss" and is_sum(name):
+            return sum_of(name, lambda part: self[role, part])
         found = self.offers[role].find(name)
         if found is None:
             raise UnknownComponent(self._no_such(role, name))

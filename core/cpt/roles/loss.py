@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import attrs
 
 from cpt.roles.component import Component
-from cpt.types import Batch
+from cpt.types import Batch, Logps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,11 @@ class Loss(Component):
     role = "loss"
     needs: ClassVar[frozenset[Need]] = frozenset({"rejected", "reference"})
     """What is computed beside the chosen side; a loss pays for nothing that it does not name."""
+    unpaired: ClassVar[bool] = False
+    """Whether it also takes a single answer that is good (then chosen) or bad (rejected).
+
+    `Logps.present` then says which side there is; what is not there must count for nothing.
+    """
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Tensor:
@@ -44,6 +49,23 @@ class Loss(Component):
         blanks, and every batch gives the same names. The default is none.
         """
         return {}
+
+    def carry(self, before: Mapping[str, float], means: Mapping[str, float]) -> Mapping[str, float]:
+        """Return what the next step's batches hold as `carried`: a running estimate, say.
+
+        `before` is what this step's batches held, `means` the mean of each of the loss's own
+        metrics over all pairs of the step, by name. Called once for each optimizer step, on every
+        process with the same numbers; a checkpoint keeps the result. The default is nothing.
+        """
+        return {}
+
+    def reward(self, side: Logps) -> Tensor:
+        """Return the reward of each answer of one side, for the metrics. Shape (pairs,).
+
+        The default is `reward_scale` times the log-ratio, or times the log-probability for a loss
+        that has no reference.
+        """
+        return self.reward_scale * (side.ratio if "reference" in self.needs else side.policy)
 
     @property
     def reward_scale(self) -> float:

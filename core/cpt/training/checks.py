@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite, nan
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from cpt.errors import CptError, during
 from cpt.roles import Loss
 from cpt.roles.loss import problem_of_needs
+from cpt.roles.weighted_sum import WeightedSum
 from cpt.types import Batch
 
 
@@ -47,10 +49,31 @@ def metrics_of(loss: Loss, batch: Batch) -> dict[str, Tensor]:
             f"Loss {loss.name!r} returned {_named(found)} as its metrics; "
             "`metrics` must return a dict of tensors by name."
         )
+    # The parts of a sum are named already, as they are without the sum.
+    prefix = "" if isinstance(loss, WeightedSum) else f"{loss.name}/"
     return {
-        f"{loss.name}/{name}": _checked_metric(loss, name, found[name], batch)
+        f"{prefix}{name}": _checked_metric(loss, name, found[name], batch)
         for name in sorted(found, key=str)
     }
+
+
+def carried_of(
+    loss: Loss, before: Mapping[str, float], means: Mapping[str, float]
+) -> dict[str, float]:
+    """What the loss carries to the next step. `means` is by `LOSS/NAME`. Raises `CptError`."""
+    prefix = "" if isinstance(loss, WeightedSum) else f"{loss.name}/"
+    own = {name.removeprefix(prefix): value for name, value in means.items()}
+    with during(f"the loss {loss.name!r} carried over a step"):
+        found: Any = loss.carry(before, own)
+    try:
+        carried = {str(name): float(value) for name, value in dict(found).items()}
+    except (TypeError, ValueError):
+        carried = {"": nan}
+    if not all(map(isfinite, carried.values())):
+        raise CptError(
+            f"Loss {loss.name!r} carries {found!r:.80}; `carry` must return finite numbers by name."
+        )
+    return carried
 
 
 def _checked_metric(loss: Loss, name: Any, values: Any, batch: Batch) -> Tensor:

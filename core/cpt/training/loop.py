@@ -124,6 +124,7 @@ def _step(state: State) -> float:
     _refuse_non_finite(state, computed, norm)
     state.optimizer.step()
     state.optimizer.zero_grad()
+    state.carried.step(plan.loss, state.own_metrics or (), accelerator)
     return norm
 
 

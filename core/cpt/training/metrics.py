@@ -17,6 +17,8 @@ from cpt.types import Batch
 
 TIMING = ("seconds", "tokens_per_second")
 """Metrics that differ between two runs of the same training."""
+SHARE = "share/"
+"""Begins the name of the share of pairs that have a side."""
 
 
 @torch.no_grad()
@@ -24,7 +26,7 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     """One value for each pair. Shape (pairs,).
 
     A log-ratio is log pi(y|x) - log pi_ref(y|x), summed over the answer's tokens. A reward is
-    `loss.reward_scale` times it, or times log pi(y|x) for a loss that has no reference.
+    what `loss.reward` says. Of unpaired data each side has its share of the pairs.
     """
     sides = {"chosen": batch.chosen}
     if "rejected" in loss.needs:
@@ -34,16 +36,17 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
         values |= {f"logratios/{name}": side.ratio for name, side in sides.items()}
     elif "rejected" not in loss.needs:
         return values
-    measure = "logratios" if "reference" in loss.needs else "logps"
-    chosen = values["rewards/chosen"] = loss.reward_scale * values[f"{measure}/chosen"]
-    if "rejected" in loss.needs:
-        rejected = loss.reward_scale * values[f"{measure}/rejected"]
-        values |= {
-            "rewards/rejected": rejected,
-            "rewards/margins": chosen - rejected,
-            "rewards/accuracies": (chosen > rejected).float(),
-        }
-    return values
+    rewards = {name: loss.reward(side) for name, side in sides.items()}
+    values |= {f"rewards/{name}": reward for name, reward in rewards.items()}
+    if "rejected" not in loss.needs:
+        return values
+    if batch.is_unpaired:
+        return values | {f"{SHARE}{name}": side.present.float() for name, side in sides.items()}
+    chosen, rejected = rewards.values()
+    return values | {
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": (chosen > rejected).float(),
+    }
 
 
 @attrs.define(eq=False)
@@ -93,11 +96,25 @@ class Meter:
         seconds = total.pop("seconds")
         steps, norms = total.pop("steps"), total.pop("grad_norms")
         return {
-            **{name: value / pairs for name, value in total.items()},
+            **_by_side({name: value / pairs for name, value in total.items()}),
             "grad_norm": norms / steps,
             "padding": 1 - read / slots,
             "tokens_per_second": tokens / seconds * accelerator.num_processes,
         }
+
+
+def _by_side(means: dict[str, float]) -> dict[str, float]:
+    """Of unpaired data: what was measured of a side, by the answers that there are on it."""
+    shares = {name: share for name, share in means.items() if name.startswith(SHARE)}
+    for name, share in shares.items():
+        side = name.removeprefix(SHARE)
+        for measured in [f"{kind}/{side}" for kind in ("logps", "logratios", "rewards")]:
+            if measured in means:
+                value = means.pop(measured)
+                means |= {measured: value / share} if share else {}
+    if shares and {"rewards/chosen", "rewards/rejected"} <= means.keys():
+        means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
+    return means
 
 
 def _read(values: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:

@@ -33,6 +33,7 @@ def weighted_losses(
             plan.corpus,
             plan.loss,
             progress=state.done / max(1, plan.steps - 1),
+            carried=state.carried.values,
             mismatched=mismatched,
         )
 
@@ -42,8 +43,10 @@ def weighted_losses(
         checks.refuse_mixing(plan.loss, batch_with(_moved_apart(flat)))
     pairs = [plan.corpus.pairs[index] for index in micro_batch.pairs]
     losses = checks.losses_of(plan.loss, batch) * pair_weights(pairs, flat.device)
-    values = metrics.per_pair(losses.detach(), batch, plan.loss) | _own_metrics(state, batch)
+    own = _own_metrics(state, batch)
+    values = metrics.per_pair(losses.detach(), batch, plan.loss) | own
     counted = not is_filler
+    state.carried.add(plan.loss, own, counted=counted)
     state.meter.add({name: numbers * counted for name, numbers in values.items()})
     sequences = [plan.corpus.sequences[index] for index in micro_batch.sequences]
     state.meter.count(

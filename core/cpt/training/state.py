@@ -15,6 +15,8 @@ from accelerate.state import AcceleratorState, PartialState
 
 from cpt.errors import CptError
 from cpt.training import metrics
+from cpt.training.carried import Carried
+from cpt.training.data.corpus import ABSENT
 from cpt.training.data.packing import Layout
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
@@ -56,6 +58,8 @@ class State:
     """Whether this process has tried that the loss does not mix pairs."""
     own_metrics: tuple[str, ...] | None = None
     """Names of the loss's own metrics, once they are known."""
+    carried: Carried = attrs.field(factory=Carried)
+    """What the loss carries from step to step."""
 
     @property
     def policy_is_reference(self) -> bool:
@@ -116,7 +120,11 @@ def begin(
 def save(state: State, output: Path) -> Path:
     """Write a checkpoint. Every process calls this."""
     accelerator, options = state.accelerator, state.plan.options
-    values = {"digest": state.plan.digest, "sums": state.meter.fold(accelerator)}
+    values = {
+        "digest": state.plan.digest,
+        "sums": state.meter.fold(accelerator),
+        "carried": state.carried.values,
+    }
     folder = output / "checkpoints"
     return checkpoint.save(accelerator, folder, state.done, values, options.keep_checkpoints)
 
@@ -125,6 +133,7 @@ def _resume(state: State, folder: Path, values: Mapping[str, Any]) -> None:
     checkpoint.load(state.accelerator, folder)
     state.done = values["step"]
     state.meter.before = values["sums"]
+    state.carried.values = values.get("carried", {})
 
 
 def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
@@ -175,7 +184,8 @@ def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> Ref
     corpus = plan.corpus
     pairs = {pair for batch in plan.order for pair in batch}
     sides = [corpus.chosen, *([corpus.rejected] if "rejected" in plan.loss.needs else [])]
-    indices = sorted({int(side[pair]) for side in sides for pair in pairs}.union(*plan.mismatched))
+    needed = {int(side[pair]) for side in sides for pair in pairs if side[pair] != ABSENT}
+    indices = sorted(needed.union(*plan.mismatched))
     device = scorer.accelerator.device.type
     digest = store_digest(
         plan.reference,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 import torch
 from torch import Tensor
 
 from cpt.roles import Loss
-from cpt.training.data.corpus import Corpus
+from cpt.training.data.corpus import ABSENT, Corpus
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.types import Batch, Logps, Pair, TokenLogps
@@ -37,9 +37,9 @@ class MicroBatch:
     pairs: tuple[int, ...] = ()
     """Indices of the pairs in the corpus."""
     chosen: tuple[int, ...] = ()
-    """Number in `sequences` of each pair's chosen side. Shape (pairs,)."""
+    """Number in `sequences` of each pair's chosen side; `ABSENT` if there is none."""
     rejected: tuple[int, ...] = ()
-    """Number in `sequences` of each pair's rejected side; -1 if it is not computed."""
+    """Number in `sequences` of each pair's rejected side; `ABSENT` if it is not computed."""
 
 
 def group_by_prompt(
@@ -54,7 +54,8 @@ def group_by_prompt(
     finished: list[PromptGroup] = []
     for pair in pairs:
         prompt = int(corpus.prompts[pair])
-        sides = (int(corpus.chosen[pair]), *([int(corpus.rejected[pair])] if both else []))
+        named = (int(corpus.chosen[pair]), *([int(corpus.rejected[pair])] if both else []))
+        sides = tuple(side for side in named if side != ABSENT)
         group = unfinished.get(prompt, PromptGroup((), ()))
         sequences = tuple(dict.fromkeys((*group.sequences, *sides)))
         if group.pairs and _tokens(sequences, corpus, layout) > max_tokens:
@@ -102,8 +103,8 @@ def _micro_batch(inputs: ModelInputs, groups: Sequence[PromptGroup], corpus: Cor
     for group in groups:
         numbers = {index: number for number, index in enumerate(group.sequences, len(sequences))}
         sequences += group.sequences
-        chosen += [numbers[int(corpus.chosen[pair])] for pair in group.pairs]
-        rejected += [numbers.get(int(corpus.rejected[pair]), -1) for pair in group.pairs]
+        chosen += [numbers.get(int(corpus.chosen[pair]), ABSENT) for pair in group.pairs]
+        rejected += [numbers.get(int(corpus.rejected[pair]), ABSENT) for pair in group.pairs]
     return MicroBatch(
         inputs=inputs,
         sequences=tuple(sequences),
@@ -121,6 +122,7 @@ def batch_of(
     loss: Loss,
     *,
     progress: float,
+    carried: Mapping[str, float] | None = None,
     mismatched: Logps | None = None,
 ) -> Batch:
     """What the loss sees of a micro-batch, given the log-probability of each answer token.
@@ -129,18 +131,26 @@ def batch_of(
     """
     device = flat.device
     logps = _logps(micro_batch.inputs, flat, reference, with_tokens="tokens" in loss.needs)
-    rejected = torch.tensor(micro_batch.rejected, device=device)
+    unpaired = loss.unpaired and corpus.is_unpaired
+
+    def side(numbers: Sequence[int]) -> Logps:
+        found = torch.tensor(numbers, device=device)
+        if not unpaired:
+            return logps.select(found)
+        return logps.select(found.clamp(min=0)).where(found != ABSENT)
+
     facts = [PairFacts.of(corpus.pairs[index]) for index in micro_batch.pairs]
     return Batch(
         ids=tuple(fact.id for fact in facts),
         prompt_infos=tuple(fact.prompt_info for fact in facts),
-        chosen=logps.select(torch.tensor(micro_batch.chosen, device=device)),
-        rejected=logps.select(rejected) if "rejected" in loss.needs else None,
+        chosen=side(micro_batch.chosen),
+        rejected=side(micro_batch.rejected) if "rejected" in loss.needs else None,
         tier=torch.tensor([fact.tier for fact in facts], device=device),
         margin=_values((fact.margin for fact in facts), device),
         chosen_score=_values((fact.chosen_score for fact in facts), device),
         rejected_score=_values((fact.rejected_score for fact in facts), device),
         progress=progress,
+        carried=carried or {},
         mismatched=mismatched,
     )
 

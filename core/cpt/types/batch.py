@@ -32,6 +32,16 @@ class TokenLogps:
         reference = None if self.reference is None else self.reference[pairs]
         return TokenLogps(policy=self.policy[pairs], reference=reference, mask=self.mask[pairs])
 
+    def where(self, present: Tensor) -> TokenLogps:
+        """The same, but without a token where `present` is False. Shape of `present`: (pairs,)."""
+        blank = ~present.unsqueeze(1)
+        reference = None if self.reference is None else self.reference.masked_fill(blank, 0.0)
+        return TokenLogps(
+            policy=self.policy.masked_fill(blank, 0.0),
+            reference=reference,
+            mask=self.mask & present.unsqueeze(1),
+        )
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Logps:
@@ -43,6 +53,17 @@ class Logps:
     """Tokens in each response. Shape (pairs,)."""
     _reference: Tensor | None = None
     _tokens: TokenLogps | None = None
+    _present: Tensor | None = None
+
+    @property
+    def present(self) -> Tensor:
+        """Whether there is an answer on this side: unpaired data lacks one. Shape (pairs,).
+
+        Where there is none, log-probabilities are 0 and the length is 1.
+        """
+        if self._present is not None:
+            return self._present
+        return self.length > 0
 
     @property
     def reference(self) -> Tensor:
@@ -71,6 +92,19 @@ class Logps:
             length=self.length[pairs],
             reference=None if self._reference is None else self._reference[pairs],
             tokens=None if self._tokens is None else self._tokens.select(pairs),
+            present=None if self._present is None else self._present[pairs],
+        )
+
+    def where(self, present: Tensor) -> Logps:
+        """The same, but that there is no answer where `present` is False."""
+        blank = ~present
+        reference, tokens = self._reference, self._tokens
+        return Logps(
+            policy=self.policy.masked_fill(blank, 0.0),
+            length=self.length.masked_fill(blank, 1),
+            reference=None if reference is None else reference.masked_fill(blank, 0.0),
+            tokens=None if tokens is None else tokens.where(present),
+            present=present,
         )
 
 
@@ -117,7 +151,15 @@ class Batch:
     """`Pair.rejected_score`; NaN where unknown. Shape (pairs,)."""
     progress: float = 0.0
     """How far training has come, from 0 at the first step to 1 at the last."""
+    carried: Mapping[str, float] = attrs.field(factory=dict)
+    """What `Loss.carry` made of the steps before; empty at the first step."""
     _mismatched: Logps | None = None
+
+    @property
+    def is_unpaired(self) -> bool:
+        """Whether some pair of the training has one side alone."""
+        marked: Tensor | None = self.chosen._present
+        return marked is not None
 
     @property
     def rejected(self) -> Logps:
@@ -144,6 +186,7 @@ class Batch:
             chosen_score=self.chosen_score[pairs],
             rejected_score=self.rejected_score[pairs],
             progress=self.progress,
+            carried=self.carried,
             mismatched=self._mismatched,
         )
 

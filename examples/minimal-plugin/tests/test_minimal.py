@@ -42,6 +42,6 @@ def test_a_pair_far_enough_apart_costs_nothing():
 
 
 def test_they_are_found(cpt_cli):
-    assert "hinge" in cpt_cli("show", "loss").output
+    assert "my_hinge" in cpt_cli("show", "loss").output
     assert "--observers.every" in cpt_cli("--observers", "csv", "--help").output
     assert "--pairer.student" in cpt_cli("--pairer", "brief", "--help").output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -63,6 +63,22 @@ class LossContract(ComponentContract[Loss]):
             assert alone.shape == (1,), f"One pair gave the shape {tuple(alone.shape)}, not (1,)."
             assert together[index].allclose(alone[0]), (
                 f"Pair {index} has the loss {together[index]:g} among others, {alone[0]:g} alone."
+            )
+
+    def test_a_side_that_is_not_there_counts_for_nothing(self) -> None:
+        """Of unpaired data, for a loss that takes it, only the answer there is has a say."""
+        if not self.component.unpaired:
+            return
+        batch = self._batch()
+        for absent in ("chosen", "rejected"):
+            side: Logps = getattr(batch, absent)
+            nowhere = side.length < 0
+            sides: list[Any] = [attrs.evolve(side, present=nowhere), side.where(nowhere)]
+            values = [self.component(attrs.evolve(batch, **{absent: one})) for one in sides]
+            assert values[0].isfinite().all(), f"Without {absent} the losses are {values[0]}."
+            assert values[0].allclose(values[1]), (
+                f"The losses change with the {absent} side where there is none: see "
+                "`Logps.present`."
             )
 
     def test_the_same_batch_gives_the_same_loss(self) -> None:

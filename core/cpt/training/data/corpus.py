@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import attrs
 import numpy as np
@@ -13,6 +14,10 @@ from cpt.training.data.sequences import TokenSequence, digest_with, prompt_hash
 from cpt.types import Pair
 
 Indices = NDArray[np.int64]
+Sides = tuple[TokenSequence | None, TokenSequence | None]
+"""The chosen and the rejected sequence; unpaired data has one of them."""
+ABSENT = -1
+"""The index of a side that there is not."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -27,27 +32,35 @@ class Corpus:
     prompts: Indices
     """Number of each pair's prompt, the same for the same token ids. Shape (pairs,)."""
     chosen: Indices
-    """Index into `sequences` of each pair's chosen side. Shape (pairs,)."""
+    """Index into `sequences` of each pair's chosen side, or `ABSENT`. Shape (pairs,)."""
     rejected: Indices
-    """Index into `sequences` of each pair's rejected side. Shape (pairs,)."""
+    """Index into `sequences` of each pair's rejected side, or `ABSENT`. Shape (pairs,)."""
+
+    @cached_property
+    def is_unpaired(self) -> bool:
+        """Whether some pair has one side alone."""
+        return bool(((self.chosen == ABSENT) | (self.rejected == ABSENT)).any())
+
+    def answer_of(self, pair: int) -> int:
+        """Index into `sequences` of the chosen side, or of the only one."""
+        chosen = int(self.chosen[pair])
+        return int(self.rejected[pair]) if chosen == ABSENT else chosen
 
 
-def corpus_of(
-    pairs: Sequence[Pair], sides: Sequence[tuple[TokenSequence, TokenSequence]]
-) -> Corpus:
-    """The corpus of pairs, given the chosen and the rejected sequence of each."""
+def corpus_of(pairs: Sequence[Pair], sides: Sequence[Sides]) -> Corpus:
+    """The corpus of pairs, given the sides of each."""
     prompts: dict[bytes, int] = {}
     sequences: dict[bytes, TokenSequence] = {}
     prompt_numbers: list[int] = []
-    digests: list[tuple[bytes, bytes]] = []
-    for chosen, rejected in sides:
-        prompt = prompt_hash(chosen.prompt)
+    digests: list[list[bytes]] = []
+    for both in sides:
+        prompt = prompt_hash(next(side.prompt for side in both if side))
         prompt_numbers.append(prompts.setdefault(prompt.digest(), len(prompts)))
-        better, worse = digest_with(prompt, chosen.answer), digest_with(prompt, rejected.answer)
-        sequences.setdefault(better, chosen)
-        sequences.setdefault(worse, rejected)
-        digests.append((better, worse))
-    index = {digest: number for number, digest in enumerate(sequences)}
+        digests.append([digest_with(prompt, side.answer) if side else b"" for side in both])
+        for digest, side in zip(digests[-1], both, strict=True):
+            if side:
+                sequences.setdefault(digest, side)
+    index = {digest: number for number, digest in enumerate(sequences)} | {b"": ABSENT}
     return Corpus(
         pairs=pairs,
         sequences=list(sequences.values()),
@@ -61,7 +74,7 @@ def corpus_of(
 def mismatch(
     corpus: Corpus, order: Sequence[Sequence[int]], longest: int
 ) -> tuple[Corpus, list[list[int]]]:
-    """For each pair of each batch, its prompt with the chosen answer to another prompt.
+    """For each pair of each batch, its prompt with the chosen (or only) answer to another prompt.
 
     The other pair is the next one in the batch with another prompt, else the first of all pairs
     with another prompt. Its answer is cut where both together would have more than `longest`
@@ -72,11 +85,11 @@ def mismatch(
     known: dict[tuple[int, int], int] = {}
 
     def index_of(pair: int, other: int) -> int:
-        prompt_and_answer = (int(corpus.prompts[pair]), int(corpus.chosen[other]))
+        prompt_and_answer = (int(corpus.prompts[pair]), corpus.answer_of(other))
         if prompt_and_answer not in known:
             known[prompt_and_answer] = len(sequences)
-            prompt = corpus.sequences[corpus.chosen[pair]].prompt
-            answer = corpus.sequences[corpus.chosen[other]].answer
+            prompt = corpus.sequences[corpus.answer_of(pair)].prompt
+            answer = corpus.sequences[corpus.answer_of(other)].answer
             sequences.append(TokenSequence(prompt, answer[: longest - len(prompt)]))
         return known[prompt_and_answer]
 
