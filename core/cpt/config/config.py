@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 from attrs.validators import and_, ge, le, optional
@@ -83,6 +83,12 @@ class Config:
     """How an evaluated model answers; its model is filled in."""
     controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_check_names)
     """What to compare the trained model with, by name."""
+    rounds: int = attrs.field(default=1, validator=and_(ge(1), le(100)))
+    """Times to answer, pair, train and measure, each with the model of the round before."""
+    round_reference: Literal["refreshed", "fixed"] = "refreshed"
+    """The reference model of a round: the one that the round begins with, or always the first."""
+    round_prompts: Literal["all", "parts"] = "all"
+    """What is asked in a round: all prompts, or its own part of them."""
     observers: tuple[Observer, ...] = ()
     """Observe the run; repeat the flag for several."""
     asking: Asking = attrs.field(factory=Asking)

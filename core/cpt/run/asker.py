@@ -8,5 +8,4 @@ from cpt.run.stage import Run
 
 def asker(run: Run, stage: str, total: int | None = None) -> Asker:
     """The engine over this run's journal, asking for a stage; `total` prompts, if known."""
-    journal = run.path / "journal.sqlite"
-    return Asker(journal, options=run.config.asking, stage=stage, total=total)
+    return Asker(run.journal, options=run.config.asking, stage=stage, total=total)

@@ -46,8 +46,9 @@ async def _estimate(
 ) -> dict[str, Estimate]:
     asking = run.config.asking
     own = Path(paths.resolve(asking.prices)) if asking.prices else None
-    journal = run.path / "journal.sqlite"
-    with DryRun(journal, prices=Prices.load(own), batch=asking.batch, again=asking.again) as dry:
+    with DryRun(
+        run.journal, prices=Prices.load(own), batch=asking.batch, again=asking.again
+    ) as dry:
         for prompt in _prompts(run):
             await work(prompt, dry)
         return dry.estimates

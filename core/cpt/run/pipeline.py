@@ -9,6 +9,7 @@ import attrs
 from cpt.config import Config, Control, training_of
 from cpt.errors import CptError
 from cpt.roles import Loss
+from cpt.run import rounds
 from cpt.run.events import Events
 from cpt.run.execute import check_all_unchanged, execute, inputs_of
 from cpt.run.record.folder import Folder
@@ -50,7 +51,10 @@ def evaluate(run: Run) -> None:
 
 
 def run_all(run: Run) -> None:
-    """Every stage."""
+    """Every stage, or every round with all of them."""
+    if run.config.rounds > 1:
+        execute([ROUNDS], run)
+        return
     execute([*_pair_stages(run.config), MODEL, CONTROLS, SCORES], run)
 
 
@@ -110,6 +114,13 @@ def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
     folder = Folder(evaluation.control_path(run.path, name))
     events = Events(run.events.plugins, folder.path, name)
     return attrs.evolve(run, config=config, folder=folder, events=events)
+
+
+def _do_rounds(run: Run) -> Summary:
+    """Stage `rounds`: each a run of its own, in a folder of its own."""
+    for number in range(1, run.config.rounds + 1):
+        run_all(rounds.round_run(run, number))
+    return rounds.conclude(run)
 
 
 def _references(run: Run) -> dict[str, str | None]:
@@ -192,6 +203,22 @@ SCORES = Stage(
     outputs=("scores.json",),
     unchecked=frozenset({"generator"}),
 )
+_PARTS = (PROMPTS, PAIRS, MODEL, CONTROLS, SCORES)
+ROUNDS = Stage(
+    name="rounds",
+    title="the rounds",
+    options=(
+        *("rounds", "round_reference", "round_prompts"),
+        *dict.fromkeys(name for stage in _PARTS for name in stage.options),
+    ),
+    sources={**PROMPTS.sources, **SCORES.sources},
+    ready=rounds.check,
+    work=_do_rounds,
+    outputs=("scores.json",),
+    unchecked=SCORES.unchecked,
+    collective=True,
+    has_runs=True,
+)
 
-STAGES = (PROMPTS, PAIRS, GIVEN_PAIRS, MODEL, CONTROLS, SCORES)
+STAGES = (PROMPTS, PAIRS, GIVEN_PAIRS, MODEL, CONTROLS, SCORES, ROUNDS)
 """Every stage, in order; `GIVEN_PAIRS` (`--pairs`) stands in for the first two."""

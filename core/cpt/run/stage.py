@@ -49,10 +49,17 @@ class Run:
     events: Events
     redo: bool = False
     """Whether a stage whose inputs have changed is made again instead of being refused."""
+    shared_journal: Path | None = None
+    """The journal of the run that this one is a part of; it has one of its own without."""
 
     @property
     def path(self) -> Path:
         return self.folder.path
+
+    @property
+    def journal(self) -> Path:
+        """Where its answers are kept."""
+        return self.shared_journal or self.path / "journal.sqlite"
 
 
 def _nothing(_: Run) -> dict[str, str | None]:

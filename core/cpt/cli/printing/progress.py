@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from cpt.cli.printing.output import echo, in_short, make_warnings_printable, summed_up
@@ -65,10 +66,14 @@ class Progress:
 
     @hookimpl
     def cpt_stage_ended(
-        self, stage: str, seconds: float, summary: Mapping[str, Any], control: str
+        self, output: Path, stage: str, seconds: float, summary: Mapping[str, Any], control: str
     ) -> None:
         self._hide()
-        where = f"control {control}: " if control else ""
+        from cpt.run.record.rounds import round_of
+
+        number = round_of(output)
+        where = f"round {number}: " if number else ""
+        where += f"control {control}: " if control else ""
         echo(f"{where}{stage} done in {seconds:.1f} s: {summed_up(summary)}", err=True)
 
     def _hide(self) -> None:

@@ -33,8 +33,11 @@ OUTCOMES = "outcomes.jsonl"
 def conclude(folder: Folder, as_json: bool) -> None:
     """Print what is in the folder now, and write its report."""
     from cpt import report
+    from cpt.run.record.rounds import rounds_in
 
     print_summary(folder, as_json)
+    for part in rounds_in(folder.path):
+        report.write(part)
     written = report.write(folder.path)
     if written and not as_json:
         echo(f"{'report':<9} {written}")
