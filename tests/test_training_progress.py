@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def test_on_a_terminal_references_have_a_bar_that_goes_before_that_of_the_steps(
     assert progress._bar is None
     progress.cpt_step_ended(1, 4)
     assert task_of(progress).total == 4
-    progress.cpt_stage_ended("model", 1.0, {"steps": 4}, "")
+    progress.cpt_stage_ended(Path("run"), "model", 1.0, {"steps": 4}, "")
 
 
 def task_of(progress: Progress) -> Any:
@@ -79,5 +80,5 @@ def test_on_a_terminal_the_bar_moves_at_every_step(monkeypatch: pytest.MonkeyPat
         task = task_of(progress)
         assert (task.completed, task.fields["metrics"]) == (2, SHOWN)
     finally:
-        progress.cpt_stage_ended("model", 1.0, {"steps": 4}, control="")
+        progress.cpt_stage_ended(Path("run"), "model", 1.0, {"steps": 4}, control="")
     assert "model done in 1.0 s: steps 4" in terminal.getvalue()
