@@ -287,14 +287,16 @@ def test_answers_in_rows_of_their_own_are_compared(
 
 def test_a_prompts_file_is_its_own_preferences(cpt_cli: Callable[..., Any], tmp_path: Path) -> None:
     written(tmp_path / "rows.jsonl", HELPSTEER3, SHP | {"history": "Why?"}, {"prompt": "Hi!"})
-    told = cpt_cli(*["pair", "--prompts", "rows.jsonl", "--pairer", "human", "--output", "run"])
+    line = "pair --prompts rows.jsonl --pairer human --output run"
+    told = cpt_cli(*line.split())
     assert "outcomes (kept 2, no_preference 1)" in told.stdout
     first, second = read_pairs("run")
     assert (first.prompt.info["domain"], second.prompt.info["domain"]) == (
         *("general", "askculinary_train"),
     )
     written(tmp_path / "none.jsonl", {"prompt": "Hi!"})
-    none = cpt_cli(*["pair", "--prompts", "none.jsonl", "--pairer", "human", "--output", "none"])
+    line = "pair --prompts none.jsonl --pairer human --output none"
+    none = cpt_cli(*line.split())
     assert none.exit_code == 2
     assert "no prompt gave a pair (1 no_preference; for example: prompt 'row-1'" in none.stderr
 

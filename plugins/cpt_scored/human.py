@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 import cpt
-from cpt import paths
 from cpt_scored.layouts import EXPECTED, found_in
 from cpt_scored.selecting import Scored, Selecting
 
 if TYPE_CHECKING:
-    from cpt.data import ByPrompt, Row
-
-    Rows = ByPrompt[tuple[cpt.Prompt, Row]]
+    from cpt.data import Row, RowsByPrompt
 
 
 @attrs.frozen
@@ -41,11 +36,12 @@ class Human(Selecting):
     overall one."""
 
     def check(self) -> None:
-        if self.source:
-            self._rows()
+        for row in self._rows() if self.source else ():
+            if not _is_given(row) and not _is_found(row, self.criterion):
+                raise row.bad(f"no preference: {_lacks(row)}")
 
     async def pair(self, prompt: cpt.Prompt, ask: cpt.Ask) -> Sequence[cpt.Pair | cpt.NoPair]:
-        rows = self._rows_of(prompt) if self.source else [_own_row(prompt)]
+        rows = self._rows().of(prompt) if self.source else [_own_row(prompt)]
         made: list[cpt.Pair | cpt.NoPair] = []
         alone: list[Scored] = []
         for row in rows:
@@ -64,8 +60,7 @@ class Human(Selecting):
             return [self._given(prompt, row, about)]
         found = found_in(row, self.criterion)
         if found is None:
-            there = ", ".join(row.values) or "none"
-            raise cpt.NoPair("no_preference", f"{row.where}: expected {EXPECTED}; found {there}")
+            raise cpt.NoPair("no_preference", f"{row.where}: {_lacks(row)}")
         scored = [_of(prompt, one) for one in found.scored]
         if found.layout == "one_answer" and self.source:
             alone += scored
@@ -119,26 +114,10 @@ class Human(Selecting):
             info={"layout": "pair", **made_by, **about, **(pair.info if self.source else {})},
         )
 
-    def _rows_of(self, prompt: cpt.Prompt) -> Sequence[Row]:
-        """The rows about a prompt; of prompts that are rows of the same file, all at the first."""
-        found = self._rows().of(prompt)
-        if not found:
-            raise cpt.NoPair("no_preference", f"{self.source} says nothing of {prompt.id!r}")
-        for other, row in found[1:]:
-            if _same(other, prompt):
-                raise cpt.NoPair("repeated", f"{row.where}: an earlier row has the same prompt")
-        return [row for _, row in found]
+    def _rows(self) -> RowsByPrompt:
+        from cpt.data import rows_by_prompt
 
-    def _rows(self) -> Rows:
-        path = Path(paths.resolve(self.source))
-        state = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
-        return _load(self.source, state, self.criterion)
-
-
-def _same(one: cpt.Prompt, other: cpt.Prompt) -> bool:
-    from cpt.data import labels_of
-
-    return (one.id, one.messages, labels_of(one)) == (other.id, other.messages, labels_of(other))
+        return rows_by_prompt(self.source)
 
 
 def _own_row(prompt: cpt.Prompt) -> Row:
@@ -164,25 +143,6 @@ def _or_raise(made: Sequence[cpt.Pair | cpt.NoPair]) -> Sequence[cpt.Pair | cpt.
     return made
 
 
-@lru_cache(maxsize=4)
-def _load(source: str, state: tuple[int, int] | None, criterion: str) -> Rows:
-    """The rows of a file by prompt, as long as its `state` is the same. Raises `BadData`."""
-    from cpt.data import ByPrompt, prompt_of, read_rows, usual
-
-    rows: Rows = ByPrompt()
-    for given in read_rows(source, "pairs"):
-        row, prompt = usual(given), prompt_of(given)
-        if not _is_given(row) and not _is_found(row, criterion):
-            there = ", ".join(row.values) or "none"
-            raise row.bad(f"no preference: expected {EXPECTED}; found {there}")
-        if not prompt.messages:
-            raise row.bad("no prompt: expected a column prompt, messages or instruction")
-        if row["prompt_id"] is not None:  # a table of pairs, whose ids are those of pairs
-            prompt = attrs.evolve(prompt, id=str(row["prompt_id"]))
-        rows.add(prompt, (prompt, row))
-    return rows
-
-
 def _is_given(row: Row) -> bool:
     return row["chosen"] is not None and row["rejected"] is not None
 
@@ -192,3 +152,8 @@ def _is_found(row: Row, criterion: str) -> bool:
         return found_in(row, criterion) is not None
     except cpt.NoPair:
         return True
+
+
+def _lacks(row: Row) -> str:
+    """What is missing in a row without a preference."""
+    return f"expected {EXPECTED}; found {', '.join(row.values) or 'none'}"

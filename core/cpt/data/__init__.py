@@ -12,9 +12,8 @@ from cpt.data.annotations import (
     write_annotations,
     write_outputs,
 )
-from cpt.data.by_prompt import ByPrompt
+from cpt.data.by_prompt import ByPrompt, RowsByPrompt, rows_by_prompt
 from cpt.data.difficulties import Difficulties, read_difficulties, read_regularizer
-from cpt.data.layouts import usual
 from cpt.data.pairs import (
     Unusable,
     each_pair,
@@ -35,6 +34,7 @@ __all__ = [
     "ByPrompt",
     "Difficulties",
     "Row",
+    "RowsByPrompt",
     "Unusable",
     "each_pair",
     "labels_of",
@@ -49,7 +49,7 @@ __all__ = [
     "read_regularizer",
     "read_responses",
     "read_rows",
-    "usual",
+    "rows_by_prompt",
     "write_annotations",
     "write_outputs",
     "write_pairs",

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import attrs
 
-from cpt.data.prompts import NUMBERED
+from cpt import paths
+from cpt.data.layouts import usual
+from cpt.data.pairs import labels_of
+from cpt.data.prompts import NUMBERED, prompt_of
+from cpt.data.rows import Row, read_rows
+from cpt.errors import NoPair
 from cpt.types import Message, Prompt
 
 T = TypeVar("T")
@@ -36,3 +43,52 @@ class ByPrompt(Generic[T]):
 
 def _stripped(prompt: Prompt) -> Asked:
     return tuple(attrs.evolve(turn, content=turn.content.strip()) for turn in prompt.messages)
+
+
+@attrs.frozen
+class RowsByPrompt:
+    """The rows of a source by the prompt that they are about, all in memory."""
+
+    source: str
+    rows: ByPrompt[tuple[Prompt, Row]]
+
+    def of(self, prompt: Prompt) -> list[Row]:
+        """The rows about a prompt; where prompts are rows of this source, all at the first.
+
+        Raises `NoPair`: `no_preference` if there are none, `repeated` at a later row.
+        """
+        found = self.rows.of(prompt)
+        if not found:
+            raise NoPair("no_preference", f"{self.source} says nothing of prompt {prompt.id!r}")
+        for other, row in found[1:]:
+            if _same(other, prompt):
+                raise NoPair("repeated", f"{row.where}: an earlier row has the same prompt")
+        return [row for _, row in found]
+
+    def __iter__(self) -> Iterator[Row]:
+        return (row for rows in self.rows.by_text.values() for _, row in rows)
+
+
+def _same(one: Prompt, other: Prompt) -> bool:
+    """Whether two prompts are of one row."""
+    return (one.id, one.messages, labels_of(one)) == (other.id, other.messages, labels_of(other))
+
+
+def rows_by_prompt(source: str) -> RowsByPrompt:
+    """The rows of a source, read once as long as its file is the same. Raises `BadData`."""
+    path = Path(paths.resolve(source))
+    state = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
+    return _read(source, state)
+
+
+@lru_cache(maxsize=4)
+def _read(source: str, state: tuple[int, int] | None) -> RowsByPrompt:
+    rows: ByPrompt[tuple[Prompt, Row]] = ByPrompt()
+    for row in read_rows(source, "pairs"):
+        prompt = prompt_of(row)
+        if not prompt.messages:
+            raise row.bad("no prompt: expected a column prompt, messages or instruction")
+        if row["prompt_id"] is not None:  # a table of pairs, whose ids are those of pairs
+            prompt = attrs.evolve(prompt, id=str(row["prompt_id"]))
+        rows.add(prompt, (prompt, usual(row)))
+    return RowsByPrompt(source, rows)
