@@ -116,6 +116,10 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
+def evaluation_of(prompts: Any) -> cpt.Evaluation:
+    return cpt.Evaluation(model=Scripted(), base=Scripted(), prompts=prompts)
+
+
 NAME = "judged/T=1"
 
 
@@ -251,7 +255,7 @@ async def test_what_an_evaluator_leaves_out_is_missing() -> None:
         async def evaluate(self, model: Any, prompts: Any, ask: Any) -> dict[str, cpt.Score]:
             return {"one": mean({"p0": 1.0}, "p1"), "none": cpt.Score(value=1, low=0, high=2)}
 
-    found = await measure([Some()], Scripted(), fake_prompts(3), FakeAsk())
+    found = await measure([Some()], evaluation_of(fake_prompts(3)), FakeAsk())
     reasons = {name: why.reason for name, why in found["some/one"].missing.items()}
     assert reasons == {"p1": "unread", "p2": "not_measured"}
     assert measured(found["some/one"]) == (

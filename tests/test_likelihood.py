@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cpt import CptError, Missing
-from cpt.likelihood import PairLogps, Reading, log_probabilities
+from cpt import CptError, Missing, PairLogps
+from cpt.likelihood import Reading, log_probabilities
 
 from . import tiny
 

@@ -247,7 +247,8 @@ DICT = "it must return a dict of Scores by name."
     ],
 )
 def test_evaluators(evaluator: cpt.Evaluator, expected: str) -> None:
-    made = complaint(measure([evaluator], Scripted(), [PROMPT], FakeAsk()))
+    given = cpt.Evaluation(model=Scripted(), base=Scripted(), prompts=[PROMPT])
+    made = complaint(measure([evaluator], given, FakeAsk()))
     assert made == f"the evaluator 'meter'{expected}"
 
 

@@ -10,24 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from cpt.models import folder_of, load_tokenizer, suited_threads
-from cpt.types import Missing, Pair
+from cpt.types import Missing, Pair, PairLogps
 
 if TYPE_CHECKING:
     from cpt.training.data.corpus import Corpus
     from cpt.training.reference.store import AnswerLogps
-
-
-@attrs.frozen(kw_only=True)
-class PairLogps:
-    """Log-probabilities of the two answers of a pair under one model, in nats."""
-
-    chosen: float
-    """log π(y|x) of the chosen answer, summed over its tokens."""
-    rejected: float
-    """The same of the rejected answer."""
-    chosen_tokens: int
-    """Tokens of the chosen answer, with the one that ends it."""
-    rejected_tokens: int
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ from cpt.cli.printing.output import echo, print_json, takes_json
 from cpt.errors import BadData
 from cpt.files import write_text
 
-LAYOUTS = ("trl", "llama-factory", "ms-swift", "openai")
+LAYOUTS = ("trl", "llama-factory", "ms-swift", "openai", "rewardbench")
 INFO = "dataset_info.json"
 
 

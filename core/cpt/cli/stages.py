@@ -106,13 +106,13 @@ COMMANDS = (
         "train",
         _train,
         "Train a model on pairs.",
-        shows="pairs filters model scheduler loss train seed",
+        shows="pairs filters holdout model scheduler loss train seed",
     ),
     pipeline_command(
         "eval",
         _evaluate,
         "Measure the trained model beside the one it came from.",
-        shows="evaluators eval_prompts eval_limit generator controls",
+        shows="evaluators eval_prompts eval_pairs eval_limit generator controls",
     ),
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
-from attrs.validators import and_, ge, le, optional
+from attrs.validators import and_, ge, le, lt, optional
 
 from cpt.asking.options import Asking
 from cpt.config import options
@@ -65,6 +65,8 @@ class Config:
     """Pairs to train on instead of making them: a file, a folder or a hub id."""
     filters: tuple[Filter, ...] = ()
     """Leave pairs out before training; repeat the flag for several, which work in this order."""
+    holdout: float | None = attrs.field(default=None, validator=optional(and_(ge(0.0), lt(1.0))))
+    """Share of the prompts whose pairs are not trained on; 0.05 if something measures on pairs."""
     model: str | None = attrs.field(default=None, metadata=PATH)
     """What to train: a folder or a hub id that transformers loads."""
     scheduler: Scheduler
@@ -77,6 +79,8 @@ class Config:
     """Measure the model before and after; repeat the flag for several."""
     eval_prompts: str | None = attrs.field(default=None, metadata=PATH)
     """What the evaluated models are asked; held out from training."""
+    eval_pairs: str | None = attrs.field(default=None, metadata=PATH)
+    """Held-out pairs to measure on; without them, those that --holdout kept."""
     eval_limit: int | None = attrs.field(default=None, validator=COUNT)
     """Ask only the first so many of `eval_prompts`; as many as `limit` where none is given."""
     generator: Responder | None = None

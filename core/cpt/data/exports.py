@@ -120,6 +120,15 @@ def _openai(pair: Pair) -> Plain:
     }
 
 
+def _rewardbench(pair: Pair) -> Plain:
+    """Two whole conversations and no column `prompt`, as `rewardbench --load_json` reads them."""
+    sides = [(*pair.prompt.messages, side.message) for side in (pair.chosen, pair.rejected)]
+    if pair.prompt.tools or any(turn.tool_calls for turns in sides for turn in turns):
+        raise NoPair("layout", "there are tools or calls of them, which rewardbench lacks")
+    chosen, rejected = ([with_thought(turn).plain() for turn in turns] for turns in sides)
+    return {"chosen": chosen, "rejected": rejected, "id": pair.id}
+
+
 def with_thought(message: Message) -> Message:
     """The message with its thought in its text, as most models write it."""
     if not message.reasoning_content:
@@ -150,6 +159,7 @@ LAYOUTS: Mapping[str, Callable[[Pair], Plain]] = {
     "llama-factory": _llama_factory,
     "ms-swift": _ms_swift,
     "openai": _openai,
+    "rewardbench": _rewardbench,
 }
 
 

@@ -1,7 +1,7 @@
 """The parts that a run is made of. Subclass one, give it a name, hand it to a hook."""
 
 from cpt.roles.component import NOT_IDENTITY, PATH, Component
-from cpt.roles.evaluator import Evaluator
+from cpt.roles.evaluator import Evaluation, Evaluator, RunEvaluator
 from cpt.roles.filter import Filter
 from cpt.roles.judge import Judge
 from cpt.roles.loss import Loss, Need
@@ -16,6 +16,7 @@ __all__ = [
     "ROLES",
     "Ask",
     "Component",
+    "Evaluation",
     "Evaluator",
     "Filter",
     "Judge",
@@ -25,6 +26,7 @@ __all__ = [
     "Observer",
     "Pairer",
     "Responder",
+    "RunEvaluator",
     "Scheduler",
     "Service",
 ]

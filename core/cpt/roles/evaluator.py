@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal
 
 import attrs
 
+from cpt.errors import CptError
 from cpt.roles.component import Component
 from cpt.roles.responder import Ask, Responder
-from cpt.types import Prompt, Score
+from cpt.types import Missing, Pair, PairLogps, Prompt, Score
+
+Material = Literal["prompts", "pairs"]
+"""What an evaluator may measure on."""
+LogpsOf = Callable[[Sequence[Pair], str], Mapping[str, PairLogps | Missing]]
+"""From pairs and a model's folder to the log-probabilities of each pair, by its id."""
+
+
+def _not_in_a_run(pairs: Sequence[Pair], model: str) -> Mapping[str, PairLogps | Missing]:
+    raise CptError("log-probabilities are computed only where a run is measured.")
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """A model under evaluation, and what its run has to measure it with."""
+
+    model: Responder
+    """The model that is measured: see `Evaluator.evaluate`."""
+    base: Responder
+    """The model before training, which answers in the same way."""
+    reference: str = ""
+    """The model that training compared with: a folder, a path scheme or a hub id."""
+    prompts: Sequence[Prompt] = ()
+    """Those of `--eval-prompts`, if an evaluator needs prompts."""
+    pairs: Sequence[Pair] = ()
+    """Those of `--eval-pairs`, or that were held out from training, if an evaluator needs pairs."""
+    reward_scale: float = 1.0
+    """What turns a log-ratio into a reward: `beta` of the run's loss."""
+    logps_of: LogpsOf = _not_in_a_run
+    """Log-probabilities of pairs under a model, computed and cut as in this run's training."""
 
 
 @attrs.frozen
@@ -17,6 +48,8 @@ class Evaluator(Component):
     """Measures a trained model."""
 
     role = "evaluator"
+    needs: ClassVar[frozenset[Material]] = frozenset({"prompts"})
+    """What it measures on; nothing else must be given."""
 
     @abstractmethod
     async def evaluate(
@@ -28,3 +61,18 @@ class Evaluator(Component):
         `model.with_options(temperature=0.0)` answers greedily. `cpt.models.folder_of(model.model)`
         is the folder with its weights, where it has some.
         """
+
+
+@attrs.frozen
+class RunEvaluator(Evaluator):
+    """Measures a trained model with more than prompts: on held-out pairs, or beside its base."""
+
+    @abstractmethod
+    async def measure(self, evaluation: Evaluation, ask: Ask) -> Mapping[str, Score]:
+        """Return scores by name; a name has no blanks."""
+
+    async def evaluate(
+        self, model: Responder, prompts: Sequence[Prompt], ask: Ask
+    ) -> Mapping[str, Score]:
+        """Return scores by name for a model that is its own base."""
+        return await self.measure(Evaluation(model=model, base=model, prompts=prompts), ask)

@@ -16,6 +16,7 @@ from cpt.run.record.folder import Folder
 from cpt.run.record.inputs import content_digest, digest_of_plain, known
 from cpt.run.stage import Run, Stage, Summary, require_option
 from cpt.run.stages import evaluation, pairing, training
+from cpt.run.stages.holdout import HELD_OUT, with_holdout
 
 
 def _digests(run: Run, *files: str) -> dict[str, str | None]:
@@ -30,6 +31,7 @@ def pair(run: Run) -> None:
 
 def train(run: Run) -> None:
     """Pairs to a model; the pairs are those of the folder, or given."""
+    run = with_holdout(run)
     if run.config.pairs:
         execute([GIVEN_PAIRS, MODEL], run)
     elif run.folder.is_done("pairs"):
@@ -55,6 +57,7 @@ def run_all(run: Run) -> None:
     if run.config.rounds > 1:
         execute([ROUNDS], run)
         return
+    run = with_holdout(run)
     execute([*_pair_stages(run.config), MODEL, CONTROLS, SCORES], run)
 
 
@@ -137,7 +140,7 @@ def _measured(run: Run) -> dict[str, str | None]:
     controls = run.config.controls.items()
     trained = [f"controls/{name}/model/" for name, control in controls if control.loss]
     return {
-        **_digests(run, "model/", *trained),
+        **_digests(run, "model/", *trained, HELD_OUT),
         "controls": digest_of_plain(run.folder.stage("controls").get("options")),
     }
 
@@ -171,13 +174,13 @@ GIVEN_PAIRS = Stage(
 MODEL = Stage(
     name="model",
     title="training",
-    options=("model", "loss", "scheduler", "train", "seed"),
+    options=("model", "loss", "scheduler", "train", "seed", "holdout"),
     upstream=lambda run: _digests(run, "pairs.parquet"),
     ready=training.ready,
     work=training.train,
     outputs=(
         *("model", "checkpoints", "training.json"),
-        *("metrics.jsonl", "order.parquet", "doctor.json"),
+        *("metrics.jsonl", "order.parquet", "doctor.json", HELD_OUT),
     ),
     leftovers=("checkpoints", "model"),
     collective=True,
@@ -195,8 +198,8 @@ CONTROLS = Stage(
 SCORES = Stage(
     name="scores",
     title="measuring",
-    options=("eval_prompts", "eval_limit", "limit", "evaluators", "generator"),
-    sources={"eval_prompts": "prompts"},
+    options=("eval_prompts", "eval_pairs", "eval_limit", "limit", "evaluators", "generator"),
+    sources={"eval_prompts": "prompts", "eval_pairs": "pairs"},
     upstream=_measured,
     ready=evaluation.ready,
     work=evaluation.evaluate,

@@ -3,7 +3,7 @@
 from cpt.types.batch import Batch, Logps, TokenLogps
 from cpt.types.messages import Message, ToolCall
 from cpt.types.outcome import Outcome
-from cpt.types.pairs import Drop, Missing, Pair, Score, Verdict
+from cpt.types.pairs import Drop, Missing, Pair, PairLogps, Score, Verdict
 from cpt.types.responses import Prompt, Response, Usage
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Missing",
     "Outcome",
     "Pair",
+    "PairLogps",
     "Prompt",
     "Response",
     "Score",

@@ -93,6 +93,19 @@ class Drop:
 
 
 @attrs.frozen(kw_only=True)
+class PairLogps:
+    """Log-probabilities of the two answers of a pair under one model, in nats."""
+
+    chosen: float
+    """log π(y|x) of the chosen answer, summed over its tokens."""
+    rejected: float
+    """The same of the rejected answer."""
+    chosen_tokens: int
+    """Tokens of the chosen answer, with the one that ends it."""
+    rejected_tokens: int
+
+
+@attrs.frozen(kw_only=True)
 class Score:
     """One measured quantity, with its uncertainty. Raises `WrongReturn` if the two do not fit."""
 

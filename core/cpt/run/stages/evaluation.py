@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,12 +16,17 @@ from cpt.asking.stats import Stats
 from cpt.config import AFTER, BEFORE, Control
 from cpt.data import read_prompts
 from cpt.errors import CptError, Stopped, during
-from cpt.roles import Ask, Evaluator, Responder
+from cpt.likelihood import Reading, log_probabilities
+from cpt.roles import Ask, Evaluation, Evaluator, Responder, RunEvaluator
+from cpt.roles.evaluator import Material
 from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
 from cpt.run.scores import Scores, write_scores
 from cpt.run.stage import Run, Summary, require_option
-from cpt.types import Missing, Prompt, Score
+from cpt.run.stages.holdout import pairs_to_measure, trained_on
+from cpt.types import Missing, Pair, Prompt, Score
+
+log = logging.getLogger("cpt")
 
 
 def ready(run: Run) -> None:
@@ -29,6 +35,8 @@ def ready(run: Run) -> None:
         require_option(run, "generator")
         for _ in _prompts(run):
             pass
+        if _needs(run, "pairs") and run.config.eval_pairs:
+            pairs_to_measure(run)
 
 
 def evaluate(run: Run) -> Summary:
@@ -36,25 +44,48 @@ def evaluate(run: Run) -> Summary:
     if not run.config.evaluators:
         return {"evaluators": 0}
     prompts = list(_prompts(run))
-    scores, unfinished = asyncio.run(_evaluate(run, prompts))
+    pairs = pairs_to_measure(run) if _needs(run, "pairs") else []
+    _warn_of_trained(run, pairs)
+    scores, unfinished = asyncio.run(_evaluate(run, prompts, pairs))
     write_scores(run.path / "scores.json", scores)
     counts = {"prompts": len(prompts), "models": len(scores)}
+    counts |= {"pairs": len(pairs)} if pairs else {}
     return counts | ({"unfinished": unfinished} if unfinished else {})
 
 
+def _needs(run: Run, material: Material) -> bool:
+    return any(material in evaluator.needs for evaluator in run.config.evaluators)
+
+
+def _warn_of_trained(run: Run, pairs: Sequence[Pair]) -> None:
+    if seen := trained_on(run, pairs) if pairs else 0:
+        log.warning(
+            "%d of %d pairs to measure on have a prompt that was trained on: those are not held "
+            "out.",
+            seen,
+            len(pairs),
+        )
+
+
 def _prompts(run: Run) -> Iterator[Prompt]:
+    if not _needs(run, "prompts"):
+        return iter(())
     source = require_option(run, "eval_prompts")
     limit = run.config.eval_limit or run.config.limit
     return islice(read_prompts(source), limit)
 
 
-async def _evaluate(run: Run, prompts: Sequence[Prompt]) -> tuple[Scores, int]:
+async def _evaluate(
+    run: Run, prompts: Sequence[Prompt], pairs: Sequence[Pair]
+) -> tuple[Scores, int]:
     """The scores of every model, and how many requests are unfinished."""
     scores: Scores = {}
+    whole = _evaluation(run, prompts, pairs)
     async with asker(run, "scores") as ask:
         try:
             for who, model in _models(run):
-                scores[who] = await measure(run.config.evaluators, model, prompts, ask)
+                evaluation = attrs.evolve(whole, model=model)
+                scores[who] = await measure(run.config.evaluators, evaluation, ask)
         except CptError:
             _stop_over_budget(run, ask.stats)
             raise
@@ -71,17 +102,43 @@ def _stop_over_budget(run: Run, stats: Stats) -> None:
         )
 
 
+def _evaluation(run: Run, prompts: Sequence[Prompt], pairs: Sequence[Pair]) -> Evaluation:
+    """That of the model before training."""
+    base, train = paths.resolve(require_option(run, "model")), run.config.train
+    names = [field.name for field in attrs.fields(Reading) if hasattr(train, field.name)]
+    same = {name: getattr(train, name) for name in names}
+    reading = Reading(**same, max_tokens=train.micro_tokens)
+    speaking = _speaking(run, base)
+    return Evaluation(
+        model=speaking,
+        base=speaking,
+        reference=train.reference or base,
+        prompts=prompts,
+        pairs=pairs,
+        reward_scale=run.config.loss.reward_scale,
+        logps_of=lambda pairs, model: log_probabilities(pairs, model, reading),
+    )
+
+
 async def measure(
-    evaluators: Sequence[Evaluator], model: Responder, prompts: Sequence[Prompt], ask: Ask
+    evaluators: Sequence[Evaluator], evaluation: Evaluation, ask: Ask
 ) -> dict[str, Score]:
     """The scores of a model, as `EVALUATOR/SCORE`. Raises `WrongReturn`."""
     found: dict[str, Score] = {}
     for evaluator in evaluators:
         with during(f"the evaluator {evaluator.name!r} measured a model"):
-            returned = await call(evaluator, evaluator.evaluate, model, prompts, ask)
+            returned = await _returned(evaluator, evaluation, ask)
+        asked = evaluation.prompts if evaluator.needs == {"prompts"} else ()
         for name, score in checked_scores(evaluator, returned).items():
-            found[f"{evaluator.name}/{name}"] = _of_all(score, prompts)
+            found[f"{evaluator.name}/{name}"] = _of_all(score, asked)
     return found
+
+
+async def _returned(evaluator: Evaluator, evaluation: Evaluation, ask: Ask) -> Any:
+    if isinstance(evaluator, RunEvaluator):
+        return await call(evaluator, evaluator.measure, evaluation, ask)
+    model, prompts = evaluation.model, evaluation.prompts
+    return await call(evaluator, evaluator.evaluate, model, prompts, ask)
 
 
 def _of_all(score: Score, prompts: Sequence[Prompt]) -> Score:

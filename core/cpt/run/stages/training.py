@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpt import paths
-from cpt.data import read_pairs
 from cpt.models import folder_of
 from cpt.run.stage import Run, Summary, require_option
+from cpt.run.stages.holdout import hold_out
 
 
 def ready(run: Run) -> None:
@@ -19,8 +19,9 @@ def train(run: Run) -> Summary:
     """Train, or go on where a killed training stopped."""
     from cpt.training import train as train_on
 
+    pairs, held_out = hold_out(run)
     summary: Summary = train_on(
-        read_pairs(run.path / "pairs.parquet"),
+        pairs,
         model=Path(paths.resolve(require_option(run, "model"))),
         scheduler=run.config.scheduler,
         loss=run.config.loss,
@@ -29,4 +30,4 @@ def train(run: Run) -> Summary:
         output=run.path,
         notify=run.events,
     )
-    return summary
+    return {**summary, **({"held_out": len(held_out)} if held_out else {})}

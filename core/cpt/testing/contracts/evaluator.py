@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from cpt.roles import Ask, Evaluator, Responder
+from cpt.roles import Ask, Evaluation, Evaluator, Responder, RunEvaluator
 from cpt.testing.contracts.component import ComponentContract
 from cpt.testing.fakes import FakeAsk, Scripted, fake_prompts
 from cpt.types import Prompt, Score
@@ -22,6 +22,15 @@ class EvaluatorContract(ComponentContract[Evaluator]):
         """What it is measured on here: override it if the evaluator asks for something special."""
         return fake_prompts(12)
 
+    def evaluation(self) -> Evaluation:
+        """What it is given here: override it if the evaluator needs more than prompts."""
+        return Evaluation(model=self.model(), base=self.model(), prompts=self.prompts())
+
+    def ids(self) -> set[str]:
+        """The ids that values may have: those of what it is given, if it brings none of its own."""
+        given = self.evaluation()
+        return {one.id for one in (*given.prompts, *given.pairs)}
+
     def ask(self) -> Ask:
         """How it asks here, with nothing known yet."""
         return FakeAsk()
@@ -36,11 +45,11 @@ class EvaluatorContract(ComponentContract[Evaluator]):
             )
 
     def test_single_values_are_by_prompt(self) -> None:
-        """The keys of a score's `each` and `missing` are ids of the prompts."""
-        ids = {prompt.id for prompt in self.prompts()}
+        """The keys of a score's `each` and `missing` are ids of the prompts, or of the pairs."""
+        ids = self.ids()
         for name, score in self._scores().items():
             unknown = (score.each.keys() | score.missing.keys()) - ids
-            assert not unknown, f"Score {name!r} has values of {unknown}, which are no prompts."
+            assert not unknown, f"Score {name!r} has values of {unknown}, which were not given."
 
     def test_the_same_answers_give_the_same_scores(self) -> None:
         """Evaluating twice gives equal scores."""
@@ -51,4 +60,7 @@ class EvaluatorContract(ComponentContract[Evaluator]):
         return asyncio.run(self._evaluate())
 
     async def _evaluate(self) -> Mapping[str, Score]:
-        return await self.component.evaluate(self.model(), self.prompts(), self.ask())
+        given, ask = self.evaluation(), self.ask()
+        if isinstance(self.component, RunEvaluator):
+            return await self.component.measure(given, ask)
+        return await self.component.evaluate(given.model, given.prompts, ask)
