@@ -29,7 +29,7 @@ class EvaluatorContract(ComponentContract[Evaluator]):
     def ids(self) -> set[str]:
         """The ids that values may have: those of what it is given, if it brings none of its own."""
         given = self.evaluation()
-        return {one.id for one in (*given.prompts, *given.pairs)}
+        return {prompt.id for prompt in given.prompts} | {pair.id for pair in given.pairs}
 
     def ask(self) -> Ask:
         """How it asks here, with nothing known yet."""
