@@ -132,6 +132,7 @@ def test_later_layers_win(registry):
         ({"limit": float("inf")}, r"limit: expected a whole number, got inf"),
         ({"train.learning_rate": None}, r"train\.learning_rate: expected a number, got None"),
         ({"model": True}, r"model: expected text, got True"),
+        ({"train.device": "gpu"}, r"train\.device: expected one of auto, cpu, got 'gpu'"),
         ({"controls": [1]}, r"controls: expected options by name, got \[1\]"),
         (
             {"controls.a.loss": "sft", "controls.a.train.epoch": 2},

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import attrs
 
@@ -78,6 +78,9 @@ def converter(registry: Registry) -> cattrs.Converter:
     made.register_structure_hook(int, lambda value, _: _integer(value))
     made.register_structure_hook(float, lambda value, _: _number(value))
     made.register_structure_hook(str, lambda value, _: _text(value))
+    made.register_structure_hook_func(
+        lambda kind: _origin(kind) is Literal, lambda value, kind: _one_of(value, kind)
+    )
     made.register_structure_hook_func(
         lambda kind: _origin(kind) is Mapping, lambda value, kind: _named(value, kind, made)
     )
@@ -195,6 +198,13 @@ def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"expected text, got {value!r}")
     return str(value)
+
+
+def _one_of(value: Any, kind: Any) -> Any:
+    choices = get_args(kind)
+    if value in choices:
+        return value
+    raise ValueError(f"expected one of {', '.join(map(str, choices))}, got {value!r}")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
