@@ -18,8 +18,9 @@ from cpt.cli.export import export
 from cpt.cli.init import init
 from cpt.cli.inspect import plugins, show
 from cpt.cli.printing.output import echo
+from cpt.cli.report import gate, report
 from cpt.cli.respond import respond
-from cpt.cli.stages import COMMANDS, report
+from cpt.cli.stages import COMMANDS
 from cpt.cli.winrate import winrate
 from cpt.errors import CptError, Stopped, shortened
 from cpt.files import FULL
@@ -152,5 +153,5 @@ def main() -> None:
     """
 
 
-for command in (respond, *COMMANDS, report, winrate, doctor, export, plugins, show, init):
+for command in (respond, *COMMANDS, report, gate, winrate, doctor, export, plugins, show, init):
     main.add_command(command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,9 +10,8 @@ import click
 
 from cpt.cli.command import DRY_RUN, PipelineCommand, holding, prepare
 from cpt.cli.printing.estimates import print_estimates
-from cpt.cli.printing.output import json_option, takes_json
+from cpt.cli.printing.output import json_option
 from cpt.cli.printing.summary import conclude
-from cpt.errors import CptError
 
 if TYPE_CHECKING:
     from cpt.run.stage import Run
@@ -115,17 +113,3 @@ COMMANDS = (
         shows="evaluators eval_prompts eval_pairs eval_limit generator controls",
     ),
 )
-
-
-@takes_json
-@click.command()
-@click.option("--output", metavar="DIR", required=True, type=Path, help="The run folder.")
-def report(output: Path, as_json: bool) -> None:
-    """Print what a run made, and write its report again."""
-    from cpt.run.record.folder import Folder
-
-    folder = Folder(output)
-    if not folder.record:
-        raise CptError(f"--output {output}: there is no run in this folder.")
-    with folder.held("`cpt report`"):
-        conclude(folder, as_json)

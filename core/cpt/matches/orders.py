@@ -55,14 +55,28 @@ async def _wins(judge: Judge, prompt: Prompt, shown: Sequence[Response], ask: As
     return 0.5 if one == two else float(one > two)  # type: ignore[operator]
 
 
+async def compared(
+    judge: Judge, prompt: Prompt, baseline: Response, model: Response, ask: Ask
+) -> Annotation:
+    """The annotation of a model's answer against a baseline's. Raises `NoPair`."""
+    match = await both_orders(judge, prompt, model, baseline, ask)
+    unjudged = _unjudged(judge, prompt, baseline, model)
+    first, second = match.shown_first, match.shown_second
+    return attrs.evolve(unjudged, win=match.win, shown_first=first, shown_second=second)
+
+
 async def judged(
     judge: Judge, prompt: Prompt, baseline: Response, model: Response, ask: Ask
 ) -> Annotation:
-    """The annotation of a model's answer against a baseline's.
+    """The same; where the judge gives no score it has no win, but a note of the reason."""
+    try:
+        return await compared(judge, prompt, baseline, model, ask)
+    except NoPair as none:
+        return attrs.evolve(_unjudged(judge, prompt, baseline, model), note=str(none))
 
-    Where the judge gives no score it has no win, but a note of the reason.
-    """
-    unjudged = Annotation(
+
+def _unjudged(judge: Judge, prompt: Prompt, baseline: Response, model: Response) -> Annotation:
+    return Annotation(
         win=None,
         id=None if prompt.id.startswith(NUMBERED) else prompt.id,
         instruction=prompt.text,
@@ -71,9 +85,3 @@ async def judged(
         generators=(baseline.author, model.author),
         annotator=judge.name,
     )
-    try:
-        match = await both_orders(judge, prompt, model, baseline, ask)
-    except NoPair as none:
-        return attrs.evolve(unjudged, note=str(none))
-    first, second = match.shown_first, match.shown_second
-    return attrs.evolve(unjudged, win=match.win, shown_first=first, shown_second=second)

@@ -14,6 +14,7 @@ import attrs
 from cpt.config import BEFORE
 from cpt.errors import BadData, WrongReturn
 from cpt.files import ODD, json_text, read_json, write_text
+from cpt.statistics import difference
 from cpt.types import Missing, Score
 
 LONGEST = 200
@@ -36,11 +37,11 @@ def _plain(scores: Scores, more: Callable[[Score], dict[str, Any]]) -> dict[str,
     before = scores.get(BEFORE, {})
     return {
         "scores": {
-            model: {name: _numbers(score) | more(score) for name, score in named.items()}
+            model: {name: numbers(score) | more(score) for name, score in named.items()}
             for model, named in scores.items()
         },
         "change": {
-            model: {name: _numbers(score) for name, score in changes(before, named).items()}
+            model: {name: numbers(score) for name, score in changes(before, named).items()}
             for model, named in scores.items()
         },
     }
@@ -62,11 +63,8 @@ def read_scores(path: Path) -> Scores:
 
 def changes(before: Mapping[str, Score], after: Mapping[str, Score]) -> dict[str, Score]:
     """The mean change of each score, over the prompts that both sides have."""
-    return {
-        name: _paired(before[name], score)
-        for name, score in after.items()
-        if name in before and before[name].each.keys() & score.each.keys()
-    }
+    gaps = {name: difference(after[name], before[name]) for name in after if name in before}
+    return {name: gap for name, gap in gaps.items() if gap is not None}
 
 
 def measured(score: Score) -> str:
@@ -78,27 +76,13 @@ def measured(score: Score) -> str:
     return f"{score.n} of {score.of} prompts measured{said}"
 
 
-def _paired(before: Score, after: Score) -> Score:
-    gaps = {
-        prompt: value - before.each[prompt]
-        for prompt, value in after.each.items()
-        if prompt in before.each
-    }
-    unpaired = dict.fromkeys(
-        before.each.keys() ^ after.each.keys(),
-        Missing("unpaired", "measured on one side only"),
-    )
-    missing = {**unpaired, **before.missing, **after.missing}
-    return Score.mean(gaps, missing)
-
-
 def _reasons(score: Score) -> Counter[str]:
     """How many prompts are missing for which reason."""
     return Counter(why.reason for why in score.missing.values())
 
 
-def _numbers(score: Score) -> dict[str, Any]:
-    """Without an interval, its ends are null."""
+def numbers(score: Score) -> dict[str, Any]:
+    """A score as plain data; without an interval, its ends are null."""
     ends = {"low": score.low, "high": score.high}
     finite = {name: end if math.isfinite(end) else None for name, end in ends.items()}
     return {"value": score.value, **finite, "n": score.n, "of": score.of}

@@ -96,11 +96,11 @@ def table(scores: Scores) -> None:
     shown = Table(box=SIMPLE_HEAD)
     shown.add_column("", no_wrap=True)
     for name in names:
-        shown.add_column(_cell(name), justify="right", no_wrap=True)
+        shown.add_column(cell(name), justify="right", no_wrap=True)
         shown.add_column("change", justify="right", no_wrap=True)
     for who, named in scores.items():
         change = {} if who == BEFORE else changes(scores.get(BEFORE, {}), named)
-        shown.add_row(_cell(who), *_cells(names, named, change))
+        shown.add_row(cell(who), *_cells(names, named, change))
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(shown)
     console.print(
@@ -109,7 +109,7 @@ def table(scores: Scores) -> None:
     )
 
 
-def _cell(name: str) -> Text:
+def cell(name: str) -> Text:
     """A name as it is: rich takes brackets for markup."""
     from rich.text import Text
 
@@ -120,11 +120,12 @@ def _cells(
     names: list[str], named: Mapping[str, Score], change: Mapping[str, Score]
 ) -> Iterator[str]:
     for name in names:
-        yield _interval(named[name], sign="") if name in named else ""
-        yield _interval(change[name], sign="+") if name in change else ""
+        yield interval(named[name], sign="") if name in named else ""
+        yield interval(change[name], sign="+") if name in change else ""
 
 
-def _interval(score: Score, sign: str) -> str:
+def interval(score: Score, sign: str) -> str:
+    """A score with half of its interval, and over how many prompts it is if some are missing."""
     half = (score.high - score.low) / 2
     interval = f"± {half:.3f}" if math.isfinite(half) else "(no interval)"
     prompts = f" ({score.n} of {score.of} prompts)" if score.missing else ""

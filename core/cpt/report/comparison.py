@@ -1,0 +1,55 @@
+"""The page that sets several runs side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cpt.files import write_text
+from cpt.report import plots
+from cpt.report.figures import Figure
+from cpt.report.formatting import with_interval
+from cpt.report.html import environment
+from cpt.report.read.files import without_secrets
+from cpt.run.compare import Comparison
+from cpt.types import Score
+
+DECIMALS = 3
+
+
+def write(path: Path, found: Comparison) -> None:
+    """Write the page. The same runs give the same bytes."""
+    page = environment(option, score, figure).get_template("comparison.html")
+    write_text(path, page.render(found=found))
+
+
+def score(value: Score, sign: bool = False) -> str:
+    """A score with its interval."""
+    return with_interval(value, DECIMALS, sign)
+
+
+def option(value: Any, address: str) -> str:
+    """The value of an option without secrets."""
+    clean = without_secrets(value, address.rpartition(".")[2])
+    return clean if isinstance(clean, str) else json.dumps(clean, default=str)
+
+
+def figure(found: Comparison, name: str) -> Figure:
+    """One score of every run that has it, and its difference from the first."""
+    scores = found.scores[name]
+    gaps = found.differences.get(name, {})
+    rows = [(run, "control" if run == found.runs[0] else "after") for run in scores]
+    panels = [plots.Panel("score", [_ends(value) for value in scores.values()])]
+    if gaps:
+        differences = [_ends(gaps[run]) if run in gaps else None for run in scores]
+        panels.append(plots.Panel("minus the first", differences, zero=True))
+    said = "; ".join(f"{run} {score(value)}" for run, value in scores.items())
+    return Figure(
+        plots.intervals(rows, panels, f"{name} with 95% intervals: {said}."),
+        "Score, and difference from the first run, with 95% intervals.",
+    )
+
+
+def _ends(value: Score) -> plots.Interval:
+    return value.value, value.low, value.high
