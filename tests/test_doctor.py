@@ -12,7 +12,7 @@ import pytest
 from cpt import CptError
 from cpt.training.data import prepare as preparing
 from cpt.training.data.corpus import mismatch
-from cpt.training.data.findings import DROPPED, NOTED, refuse_none_left
+from cpt.training.data.findings import refuse_none_left
 from cpt.training.data.prepare import examine, prepare
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.options import Training
@@ -97,7 +97,7 @@ def test_the_limit_itself_is_allowed() -> None:
 
 def test_what_a_pair_is_kept_in_spite_of() -> None:
     merged = tiny.pair("q", "\nab", "b", id="merged")
-    cut_off = tiny.pair("q", "ab", "b", id="cut")
+    cut_off = tiny.pair("q", "ad", "b", id="cut")
     cut_off = attrs.evolve(cut_off, chosen=attrs.evolve(cut_off.chosen, outcome="cut_off"))
     assert found(merged, cut_off) == [("merged", "boundary_merge"), ("cut", "cut_off")]
 
@@ -105,9 +105,6 @@ def test_what_a_pair_is_kept_in_spite_of() -> None:
 @pytest.mark.parametrize(
     ("text", "template"),
     [
-        ("ab<|im_end|>\n<|im_start|>user\ncd", tiny.CHATML),
-        ("ab<s>", tiny.CHATML),
-        ("ab<end_of_turn>", tiny.CHATML),
         ("ab\n\nHuman: cd", tiny.CHATML),
         ("ab\nuser> cd", "{% for m in messages %}{{ m.role }}> {{ m.content }}\n{% endfor %}"),
     ],
@@ -119,6 +116,11 @@ def test_a_marker_of_turns_in_a_text_is_noted(text: str, template: str) -> None:
     assert "marker_in_text" not in examine([GOOD], tokenizer, Training()).noted
 
 
+@pytest.mark.parametrize("text", ["ab<|im_end|>", "ab<s>", "ab<end_of_turn>"])
+def test_a_token_that_ends_a_turn_is_an_error(text: str) -> None:
+    assert found(tiny.pair("q", text, "b", id="bad")) == [("bad", "control_token")]
+
+
 def test_a_template_that_is_not_the_models_own_is_noted() -> None:
     assert examine([GOOD], tiny.tokenizer(template=None), Training()).noted == {"plain_template": 1}
 
@@ -128,6 +130,7 @@ def test_a_chosen_side_with_the_lower_score_is_noted(better: float, noted: bool)
     pair = attrs.evolve(GOOD, chosen_score=better, rejected_score=2.0)
     diagnosis = examine([pair], TOKENIZER, Training())
     assert diagnosis.noted == ({"scored_below": 1} if noted else {})
+    assert diagnosis.severities() == ({"scored_below": "error"} if noted else {})
 
 
 def test_pairs_that_part_early_are_counted_and_dropped(
@@ -141,7 +144,7 @@ def test_pairs_that_part_early_are_counted_and_dropped(
     Path("hh.jsonl").write_text("\n".join(lines))
     done = cpt_cli("doctor", "hh.jsonl", "--model", "student")
     assert "3 pairs, 1 can be trained on." in done.output
-    assert "1 dropped: parts_early - the two conversations part before" in done.output
+    assert "1 error, dropped: parts_early - the two conversations part before" in done.output
     asked = ["--pairs", "hh.jsonl", "--output", "run"]
     done = cpt_cli("train", *asked, "--model", "student", "--loss", "dpo", "--json")
     assert done.exit_code == 0, done.output
@@ -167,14 +170,15 @@ def test_lengths_are_those_of_the_tokens() -> None:
     longer = tiny.pair("q", "a" * 9, "b" * 3)
     shorter = tiny.pair("q", "a" * 3, "b" * 5)
     diagnosis = examine([longer, shorter], TOKENIZER, Training())
+    assert diagnosis.lengths
     sizes = [lengths(longer), lengths(shorter)]
     chat = [{"role": "user", "content": "q"}]
     asked = TOKENIZER.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-    assert diagnosis.prompt_tokens == len(asked)
-    assert diagnosis.chosen_tokens == sum(size[1] for size in sizes) / 2
-    assert diagnosis.rejected_tokens == sum(size[2] for size in sizes) / 2
-    assert diagnosis.chosen_longer == 0.5
-    assert diagnosis.longest == max(size[0] + max(size[1:]) for size in sizes)
+    assert diagnosis.lengths.prompt_tokens == len(asked)
+    assert diagnosis.lengths.chosen_tokens == sum(size[1] for size in sizes) / 2
+    assert diagnosis.lengths.rejected_tokens == sum(size[2] for size in sizes) / 2
+    assert diagnosis.lengths.chosen_longer == 0.5
+    assert diagnosis.lengths.longest == max(size[0] + max(size[1:]) for size in sizes)
 
 
 def test_no_pair_left_is_an_error_that_says_why() -> None:
@@ -210,7 +214,7 @@ def test_the_sequences_of_a_pair_are_made_once(monkeypatch: pytest.MonkeyPatch) 
         return made[-1]
 
     monkeypatch.setattr(preparing, "TokenSequence", counted)
-    prepare([GOOD, tiny.pair("q", "same", "same")], TOKENIZER, Training())
+    prepare([GOOD, tiny.pair("q", "same", "other")], TOKENIZER, Training())
     assert len(made) == 4
 
 
@@ -222,10 +226,6 @@ def test_every_sequence_is_known_by_its_digest() -> None:
     assert len(crossed.sequences) > 9
     for made in (corpus, crossed):
         assert list(made.digests) == [sequence.digest for sequence in made.sequences]
-
-
-def test_every_problem_is_explained_once() -> None:
-    assert not DROPPED.keys() & NOTED.keys()
 
 
 @pytest.mark.parametrize("options", [{"max_prompt_length": 2048}, {"batch_size": 0}])

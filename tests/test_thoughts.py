@@ -120,7 +120,9 @@ def test_thinking_is_turned_off_by_an_option() -> None:
     assert tokenizer.decode(encoded.prompt).endswith("<think>\n\n</think>\n\n")
     assert tokenizer.decode(encoded.chosen.ids) == "cd<|im_end|>\n"
     on, off = (examine([pair], tokenizer, each) for each in (Training(), options))
-    assert off.prompt_tokens > on.prompt_tokens and off.chosen_tokens < on.chosen_tokens
+    assert off.lengths and on.lengths
+    assert off.lengths.prompt_tokens > on.lengths.prompt_tokens
+    assert off.lengths.chosen_tokens < on.lengths.chosen_tokens
 
 
 def test_what_the_template_is_given_anyway_cannot_be_an_option() -> None:

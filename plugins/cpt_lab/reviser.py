@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from random import Random
@@ -18,6 +19,8 @@ REVISION = """\
 
 {{corrected_student_solution}}
 {solution}"""
+
+IDENTIFIER = re.compile(r"\{(?:teacher_reasoning|corrected_student_solution)\}")
 
 
 @attrs.frozen
@@ -67,9 +70,15 @@ def _task_and_answer(text: str) -> tuple[Task, str] | None:
     """The first task among the lines of a text, and what looks most like an answer below it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for number, line in enumerate(lines, start=1):
-        if (task := read(line)) and lines[number:]:
-            return task, max(lines[number:], key=lambda below: _likeness(task, below))
+        if (task := read(line)) and (below := _before_identifiers(lines[number:])):
+            return task, max(below, key=lambda answer: _likeness(task, answer))
     return None
+
+
+def _before_identifiers(lines: Sequence[str]) -> Sequence[str]:
+    """The lines above the first that names what to write: no answer, however odd the real one."""
+    named = (at for at, line in enumerate(lines) if IDENTIFIER.search(line))
+    return lines[: next(named, 0)] or lines
 
 
 def nearest(task: Task, answer: str) -> str:
@@ -99,7 +108,9 @@ def fix(answer: str, right: str, fixes: float, random: Random) -> tuple[str, str
             words += new
         else:
             words += old
-    return "\n".join(remarks) or "Nothing needs to be changed.", " ".join(words)
+    if not remarks:
+        return "Nothing needs to be changed.", answer
+    return "\n".join(remarks), " ".join(words)
 
 
 def _changes(

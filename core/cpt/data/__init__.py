@@ -27,6 +27,7 @@ from cpt.data.pairs import (
 from cpt.data.prompts import NUMBERED, prompt_of, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
 from cpt.data.rows import Row, read_rows
+from cpt.data.subset import write_subset
 
 __all__ = [
     "NUMBERED",
@@ -55,5 +56,6 @@ __all__ = [
     "write_pairs",
     "write_prompts",
     "write_responses",
+    "write_subset",
     "writing_pairs",
 ]

@@ -87,12 +87,12 @@ def each_pair(source: str | Path) -> Iterator[Pair]:
 
 def pairs_and_unusable(source: str | Path) -> Iterator[Pair | Unusable]:
     """Yield the pair of every row, or why the row gives none. Raises `BadData`."""
-    seen: set[str] = set()
+    seen: set[int] = set()  # of hashes: ids themselves would fill the memory
     for row in read_rows(source, "pairs"):
         found = _pair_or_unusable(usual(row))
-        if found.id in seen:
+        if hash(found.id) in seen:
             raise row.bad(f"the id {found.id!r} was used before")
-        seen.add(found.id)
+        seen.add(hash(found.id))
         yield found
 
 

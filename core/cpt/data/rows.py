@@ -125,6 +125,13 @@ def _plain_rows(source: str | Path, table: str) -> Iterator[tuple[Any, str]]:
         raise BadData(f"{source}: no such file or folder.")
 
 
+def table_file(source: str | Path, table: str) -> Path:
+    """The one file that holds a source, or the table of a run's folder."""
+    path = Path(paths.resolve(str(source)))
+    files = _files_in(path, table) if path.is_dir() else [path]
+    return files[0] if len(files) == 1 else path
+
+
 def _files_in(folder: Path, table: str) -> list[Path]:
     if (folder / f"{table}.parquet").exists():
         return [folder / f"{table}.parquet"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import attrs
 from attrs.validators import and_, ge, gt, lt, optional
 
 from cpt.roles import NOT_IDENTITY, PATH
+from cpt.training.kinds import KINDS
 
 RESERVED = frozenset(
     {"add_generation_prompt", "continue_final_message", "conversation", "messages", "tools"}
@@ -66,6 +68,8 @@ class Training:
     """Most tokens in a prompt; longer ones are dropped, as a cut prompt is another prompt."""
     truncate: bool = False
     """Cut both answers of a pair that are both too long instead of dropping the pair."""
+    allow: tuple[str, ...] = attrs.field(default=(), metadata=NOT_IDENTITY)
+    """Kinds of findings of `cpt doctor` that do not stop the training, such as `contradicted`."""
     chat_template_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
     """What the chat template is given beside the messages, such as `enable_thinking: false`."""
     precision: Precision = "fp32"
@@ -94,6 +98,12 @@ class Training:
     """Steps between two checkpoints; 0 keeps none."""
     keep_checkpoints: int = attrs.field(default=2, validator=ge(1), metadata=NOT_IDENTITY)
     """Checkpoints that are kept, the latest ones."""
+
+    @allow.validator
+    def _known(self, _: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+        if unknown := [name for name in value if name not in KINDS]:
+            near = get_close_matches(unknown[0], KINDS, n=1) or KINDS
+            raise ValueError(f"{unknown[0]!r} is no kind of finding; there is {', '.join(near)}")
 
     @chat_template_kwargs.validator
     def _free(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
 from cpt.training.checks import refuse_wrong_needs
 from cpt.training.data.corpus import Corpus, mismatch
-from cpt.training.data.findings import Diagnosis, refuse_none_left
+from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
 from cpt.training.data.prepare import prepare
 from cpt.training.forward.loading import vocabulary, within_positions
 from cpt.training.options import Training
@@ -91,6 +91,7 @@ def make_plan(
     known = vocabulary(folder, trust_remote_code=trust)
     corpus, diagnosis = prepare(pairs, tokenizer, options, known, day=day)
     refuse_none_left(diagnosis)
+    refuse_errors(diagnosis, options.allow)
     order = order_of(corpus.pairs, scheduler, options, seed)
     factor(len(order) - 1, len(order), options)
     mismatched: list[list[int]] = []
@@ -149,8 +150,7 @@ def write_plan(plan: Plan, output: Path) -> None:
     )
     with atomic(output / "order.parquet") as temporary:
         pq.write_table(table, temporary)
-    found = attrs.asdict(plan.diagnosis) | {"counts": plan.diagnosis.counts}
-    write_text(output / DOCTOR, json_text(found, indent=1))
+    write_text(output / DOCTOR, json_text(plan.diagnosis.plain(), indent=1))
 
 
 def day_of(output: Path) -> date | None:

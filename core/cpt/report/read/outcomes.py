@@ -10,9 +10,9 @@ import attrs
 
 from cpt.files import as_written, read_json, read_lines
 from cpt.run.stages.outcomes import KEPT
-from cpt.training.data.findings import DROPPED, NOTED
+from cpt.training.kinds import KINDS
 
-MEANINGS = {**DROPPED, **NOTED}
+MEANINGS = {name: kind.meaning for name, kind in KINDS.items()}
 """The meaning of core's own outcomes; those of a pairer come with a detail."""
 
 
@@ -125,5 +125,5 @@ def _problems(doctor: Mapping[str, Any], *, noted: bool) -> tuple[Count, ...]:
             detail=MEANINGS.get(problem, ""),
         )
         for problem, count in doctor["counts"].items()
-        if (problem in NOTED) == noted
+        if (problem in KINDS and not KINDS[problem].dropped) == noted
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import attrs
@@ -47,13 +47,15 @@ class Corpus:
         return int(self.rejected[pair]) if chosen == ABSENT else chosen
 
 
-def corpus_of(pairs: Sequence[Pair], sides: Sequence[Sides]) -> Corpus:
-    """The corpus of pairs, given the sides of each."""
+def corpus_of(prepared: Iterable[tuple[Pair, Sides]]) -> Corpus:
+    """The corpus of pairs, each with its sides."""
+    pairs: list[Pair] = []
     prompts: dict[bytes, int] = {}
     sequences: dict[bytes, TokenSequence] = {}
     prompt_numbers: list[int] = []
     digests: list[list[bytes]] = []
-    for both in sides:
+    for pair, both in prepared:
+        pairs.append(pair)
         prompt = prompt_hash(next(side.prompt for side in both if side))
         prompt_numbers.append(prompts.setdefault(prompt.digest(), len(prompts)))
         digests.append([digest_with(prompt, side.answer) if side else b"" for side in both])

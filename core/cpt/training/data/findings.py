@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import attrs
 
 from cpt.errors import CptError
+from cpt.training.kinds import ERROR, KINDS, severity_of
 
-DROPPED: Mapping[str, str] = {
-    "template": "the chat template refuses the conversation or loses the answer",
-    "parts_early": "the two conversations part before their last answer",
-    "empty": "a side has no text",
-    "identical": "both sides are the same",
-    "prompt_too_long": "the prompt has more tokens than --train.max-prompt-length, or leaves no "
-    "room for an answer in --train.max-length",
-    "answer_too_long": "a prompt and an answer to it have more tokens than --train.max-length, or "
-    "than the model can take",
-    "one_side_too_long": "one side alone is longer than --train.max-length: cutting it would teach "
-    "where texts are cut",
-    "outside_vocabulary": "the tokenizer makes ids that the model has no embedding for",
-}
-"""What a pair is dropped for."""
-
-NOTED: Mapping[str, str] = {
-    "boundary_merge": "prompt and answer would have shared a token; encoded apart, as asked",
-    "eos_added": "the template does not end the answer; EOS appended",
-    "rewritten": "the template does not continue its own prompt; the answer put behind it, with "
-    "the thought that it has, or after an empty one if the prompt opens a thought",
-    "double_bos": "the prompt begins with BOS twice",
-    "cut_off": "a side stopped at a length limit, and is trained on as if it were whole",
-    "truncated": "both answers cut to --train.max-length, so neither ends with EOS",
-    "thought_on_one_side": "one side has a thought, the other has none",
-    "tools_left_out": "the template leaves tools, or calls of them, out of the prompt",
-    "marker_in_text": "the text of a side holds a token that ends a turn, or what begins one",
-    "plain_template": "the tokenizer has no chat template; a line for each turn is used instead",
-    "scored_below": "the chosen side has a lower score than the rejected one",
-    "repeated": "the same pair was there before",
-    "contradicted": "another pair prefers the same two answers the other way round",
-}
-"""What is noted of a pair that is kept."""
+MOST_KEPT = 5
+"""Findings of a kind that are kept; the others are only counted."""
 
 
 @attrs.frozen
@@ -48,14 +20,48 @@ class Finding:
     """One thing that is wrong with one pair."""
 
     pair: str
-    """The pair's id."""
+    """The pair's id; empty if it is of the whole set."""
     problem: str
-    """A key of `DROPPED` or `NOTED`."""
+    """A key of `KINDS`."""
     detail: str = ""
 
     @property
     def dropped(self) -> bool:
-        return self.problem in DROPPED
+        return KINDS[self.problem].dropped
+
+
+@attrs.frozen(kw_only=True)
+class Lengths:
+    """Tokens of the pairs that can be trained on."""
+
+    prompt_tokens: float
+    """Mean, as are those of the answers."""
+    chosen_tokens: float
+    rejected_tokens: float
+    chosen_longer: float
+    """Share of the pairs whose chosen side is longer; far from 0.5, length is learned."""
+    longest: int
+    """Tokens of the longest prompt with its answer."""
+
+
+@attrs.define(eq=False)
+class Tally:
+    """Findings that come one by one: how many of each kind, and the first few."""
+
+    counts: Counter[str] = attrs.field(factory=Counter)
+    first: list[Finding] = attrs.field(factory=list)
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.counts[finding.problem] += 1
+            if self.counts[finding.problem] <= MOST_KEPT:
+                self.first.append(finding)
+
+    def add_of_set(self, problem: str, count: int, first: Iterable[Finding]) -> None:
+        """Findings that are known all at once."""
+        if count:
+            self.counts[problem] += count
+            self.first += list(first)[:MOST_KEPT]
 
 
 @attrs.frozen(kw_only=True)
@@ -66,33 +72,68 @@ class Diagnosis:
     """Pairs that were looked at."""
     kept: int
     """Pairs that can be trained on."""
+    counts: Mapping[str, int]
+    """Pairs by kind of finding, those that are left out first."""
     findings: tuple[Finding, ...]
-    prompt_tokens: float
-    """Mean over the kept pairs, as are the other lengths."""
-    chosen_tokens: float
-    rejected_tokens: float
-    chosen_longer: float
-    """Share of the kept pairs whose chosen side is longer; far from 0.5, length is learned."""
-    longest: int
-    """Tokens of the longest kept prompt with its answer."""
+    """The first few of each kind."""
+    contrast: Mapping[str, Any]
+    """How far apart the two sides are: see `cpt.contrast`."""
+    lengths: Lengths | None = None
+    """None if there was no tokenizer."""
     day: str = ""
     """What chat templates that ask for the date were given, as YYYY-MM-DD."""
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Pairs by problem, those that were dropped first."""
-        counted = Counter(finding.problem for finding in self.findings)
-        return {name: counted[name] for name in [*DROPPED, *NOTED] if counted[name]}
-
-    @property
     def dropped(self) -> dict[str, int]:
-        """Dropped pairs by reason."""
-        return {name: count for name, count in self.counts.items() if name in DROPPED}
+        """Pairs that are left out, by reason."""
+        return {name: count for name, count in self.counts.items() if KINDS[name].dropped}
 
     @property
     def noted(self) -> dict[str, int]:
-        """Kept pairs by what was noted of them."""
-        return {name: count for name, count in self.counts.items() if name in NOTED}
+        """Pairs that are trained on, by what was found of them."""
+        return {name: count for name, count in self.counts.items() if not KINDS[name].dropped}
+
+    def severities(self, allowed: Collection[str] = ()) -> dict[str, str]:
+        """How bad each kind is that was found."""
+        return {name: severity_of(name, allowed).value for name in self.counts}
+
+    def example(self, problem: str) -> Finding:
+        """The first finding of a kind."""
+        return next(finding for finding in self.findings if finding.problem == problem)
+
+    def plain(self) -> dict[str, Any]:
+        """As `doctor.json` has it."""
+        of_tokens = attrs.asdict(self.lengths) if self.lengths else {}
+        return {
+            "pairs": self.pairs,
+            "kept": self.kept,
+            "findings": [attrs.asdict(finding) for finding in self.findings],
+            "counts": dict(self.counts),
+            "contrast": dict(self.contrast),
+            **of_tokens,
+            "day": self.day,
+        }
+
+
+def in_order(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts in the order of the table."""
+    return {name: counts[name] for name in KINDS if counts.get(name)}
+
+
+def refuse_errors(diagnosis: Diagnosis, allowed: Collection[str]) -> None:
+    """Raise `CptError` if a pair that would be trained on has an error that is not allowed."""
+    errors = [name for name in diagnosis.noted if severity_of(name, allowed) is ERROR]
+    if not errors:
+        return
+    worst = max(errors, key=lambda name: diagnosis.counts[name])
+    counts = ", ".join(f"{name} {diagnosis.counts[name]}" for name in errors)
+    example = diagnosis.example(worst)
+    detail = example.detail and f" ({example.detail})"
+    raise CptError(
+        f"Of the {diagnosis.kept} pairs some are broken ({counts}). {worst}: "
+        f"{KINDS[worst].meaning}; for example pair {example.pair}{detail}. `cpt doctor PAIRS --fix "
+        f"OUT.jsonl` leaves them out; --train.allow {','.join(errors)} trains on them all the same."
+    )
 
 
 def refuse_none_left(diagnosis: Diagnosis) -> None:
@@ -103,8 +144,9 @@ def refuse_none_left(diagnosis: Diagnosis) -> None:
         raise CptError("There are no pairs to train on.")
     counts = ", ".join(f"{name} {count}" for name, count in diagnosis.dropped.items())
     worst = max(diagnosis.dropped, key=lambda name: diagnosis.dropped[name])
-    first = next(finding for finding in diagnosis.findings if finding.problem == worst)
+    first = diagnosis.example(worst)
     raise CptError(
         f"None of the {diagnosis.pairs} pairs can be trained on ({counts}). {worst}: "
-        f"{DROPPED[worst]}; for example pair {first.pair}{first.detail and f' ({first.detail})'}."
+        f"{KINDS[worst].meaning}; for example pair {first.pair}"
+        f"{first.detail and f' ({first.detail})'}."
     )

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from cpt.training.data.checks.texts import Words
+from cpt.training.data.checks.words import CONTROL, MARKERS
 from cpt.training.data.rendering import Conversation, TemplateInputs, render
 from cpt.training.data.thoughts import CLOSE, OPEN_END
 from cpt.types import Message
 
-KNOWN = (
-    *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|start_header_id|>"),
-    *("<start_of_turn>", "<end_of_turn>", "<|end|>", "<|eom_id|>", "<|end_of_text|>"),
-    *(
-        "<\uff5cend\u2581of\u2581sentence\uff5c>",
-        "<\uff5cUser\uff5c>",
-        "<\uff5cAssistant\uff5c>",
-        "</s>",
-        "<eos>",
-        "[INST]",
-        "[/INST]",
-    ),
-    *("\n\nHuman:", "\n\nAssistant:", "### Instruction:", "### Response:"),
-)
-"""Markers of widespread templates: those of another model end up in data too."""
 QUESTION, ANSWER = "qqqq", "aaaa"
 
 
-def markers_of(tokenizer: Any, inputs: TemplateInputs) -> tuple[str, ...]:
+def words_of(tokenizer: Any, inputs: TemplateInputs) -> Words:
     """Special tokens of a tokenizer, and what its template writes where a turn begins."""
     added = tokenizer.added_tokens_decoder.values()
     special = [token.content for token in added if token.special]
-    found = [*special, tokenizer.eos_token, *_between(tokenizer, inputs), *KNOWN]
-    return tuple(dict.fromkeys(mark for mark in found if not _is_thought(mark)))
+    return Words(
+        control=_distinct([*special, tokenizer.eos_token, *CONTROL]),
+        markers=_distinct([*_between(tokenizer, inputs), *MARKERS]),
+    )
+
+
+def _distinct(marks: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(mark for mark in marks if mark and not _is_thought(mark)))
 
 
 def _between(tokenizer: Any, inputs: TemplateInputs) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from itertools import chain
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -16,7 +17,10 @@ from cpt.training.data.sequences import TokenIds
 from cpt.types import Message, Pair
 
 AT_ONCE = 128
-"""Prompts that are encoded together, with all answers to them."""
+"""Pairs that are encoded together."""
+AHEAD = 2
+"""Blocks of pairs that are being encoded at a time."""
+T = TypeVar("T")
 
 STARTS = ("a", "b", "0", ".", ":", "\n")
 """Texts that another may follow without a token in common."""
@@ -50,6 +54,7 @@ class Answer:
 class Encoded:
     """A pair as token ids."""
 
+    pair: Pair
     prompt: TokenIds
     chosen: Answer
     rejected: Answer
@@ -64,44 +69,45 @@ def special_ids(tokenizer: Any) -> set[int]:
 
 
 def encode(
-    pairs: Sequence[Pair], tokenizer: Any, inputs: TemplateInputs | None = None
+    pairs: Iterable[Pair], tokenizer: Any, inputs: TemplateInputs | None = None
 ) -> Iterator[Encoded]:
-    """Token ids of pairs: every distinct prompt and every distinct answer to it is encoded once.
+    """Token ids of pairs, in their order, as they come.
 
     An answer is all that the template, given the `inputs`, writes after the prompt. Its ids are
     those that follow the prompt's in the whole text. Where the whole does not begin with the
     prompt's ids the answer is encoded by itself, so that the prompt's ids are always those that a
-    model is asked with.
+    model is asked with. What pairs next to each other share is encoded once.
     """
-    keys = [
-        (Conversation.of(pair.prompt), pair.chosen.message, pair.rejected.message) for pair in pairs
-    ]
-    answers: dict[Conversation, dict[Message, None]] = {}
-    for conversation, chosen, rejected in keys:
-        given = answers.setdefault(conversation, {})
-        given[chosen] = given[rejected] = None
-    asked = list(answers.items())
-    blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
     encoder = _Encoder.of(tokenizer, inputs)
-    found: dict[Conversation, _EncodedPrompt] = {}
     # While one block is in Rust, which has threads of its own, another can be in Python.
-    threads = ThreadPoolExecutor(2 if encoder.backend else 1)
+    threads = ThreadPoolExecutor(AHEAD if encoder.backend else 1)
     try:
-        prompts = zip(
-            answers, chain.from_iterable(threads.map(encoder.encode, blocks)), strict=True
-        )
-        for conversation, chosen, rejected in keys:
-            while conversation not in found:
-                found.update([next(prompts)])
-            prompt = found[conversation]
-            yield Encoded(
-                prompt=prompt.prompt,
-                chosen=prompt.answers[chosen],
-                rejected=prompt.answers[rejected],
-                left_out=prompt.left_out,
-            )
+        for block in _ahead(threads, encoder.pairs, batched(pairs, AT_ONCE)):
+            yield from block
     finally:
         threads.shutdown(cancel_futures=True)
+
+
+def _ahead(
+    threads: ThreadPoolExecutor,
+    work: Callable[[Sequence[Pair]], list[Encoded]],
+    blocks: Iterable[Sequence[Pair]],
+) -> Iterator[list[Encoded]]:
+    """The work on each block, in their order, a few of them ahead."""
+    running: deque[Future[list[Encoded]]] = deque()
+    for block in blocks:
+        running.append(threads.submit(work, block))
+        if len(running) > AHEAD:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Some items at a time; itertools has it from Python 3.12 on."""
+    rest = iter(items)
+    while block := list(islice(rest, size)):
+        yield block
 
 
 @attrs.frozen(eq=False)
@@ -145,6 +151,28 @@ class _Encoder:
             ends=special_ids(tokenizer),
             inputs=inputs or TemplateInputs(),
         )
+
+    def pairs(self, pairs: Sequence[Pair]) -> list[Encoded]:
+        """Some pairs; every distinct prompt and every distinct answer to it is encoded once."""
+        keys = [
+            (Conversation.of(pair.prompt), pair.chosen.message, pair.rejected.message)
+            for pair in pairs
+        ]
+        asked: dict[Conversation, dict[Message, None]] = {}
+        for conversation, chosen, rejected in keys:
+            given = asked.setdefault(conversation, {})
+            given[chosen] = given[rejected] = None
+        found = dict(zip(asked, self.encode(list(asked.items())), strict=True))
+        return [
+            Encoded(
+                pair=pair,
+                prompt=found[conversation].prompt,
+                chosen=found[conversation].answers[chosen],
+                rejected=found[conversation].answers[rejected],
+                left_out=found[conversation].left_out,
+            )
+            for pair, (conversation, chosen, rejected) in zip(pairs, keys, strict=True)
+        ]
 
     def encode(
         self, asked: Sequence[tuple[Conversation, Collection[Message]]]

@@ -1,0 +1,251 @@
+"""What can be wrong with one pair, as its texts show it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import attrs
+
+from cpt.contrast import Contrast
+from cpt.training.data.checks.scripts import script_of
+from cpt.training.data.checks.words import (
+    ABOUT_REVISION,
+    BROKEN,
+    CONTROL,
+    MARKERS,
+    MEDIA,
+    PLACEHOLDER,
+    REFUSAL,
+    REVISION,
+    ROLE,
+)
+from cpt.training.data.findings import Finding
+from cpt.training.data.thoughts import CLOSE, OPEN_START, split_thought, thinks
+from cpt.types import Outcome, Pair, Response
+
+NEAR = 1 / 50
+"""Share of characters that differ, below which two sides say the same."""
+SHORTEST_PROMPT = 12
+"""Characters of a prompt that an answer does not begin with by chance."""
+SHORTEST_CUT = 60
+"""Characters of an answer whose last sentence may be cut."""
+DIGITS = re.compile(r"\d+")
+BEGIN = 300
+"""Characters in which an answer shows that it refuses."""
+COLUMNS_OF_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+ENDS = frozenset(".!?:;)]}>\"'`*_~|\u201d\u2019\u3002\uff01\uff1f\u2026")
+"""What a whole text may end with."""
+
+
+@attrs.frozen
+class Words:
+    """What must not be in the text of an answer."""
+
+    control: Sequence[str] = CONTROL
+    markers: Sequence[str] = MARKERS
+
+
+@attrs.frozen
+class Texts:
+    """A pair, and what several checks look at."""
+
+    pair: Pair
+    contrast: Contrast
+    words: Words
+
+    @property
+    def sides(self) -> tuple[Response, Response]:
+        return self.pair.chosen, self.pair.rejected
+
+    @property
+    def asked(self) -> str:
+        """The last question."""
+        return self.pair.prompt.messages[-1].content if self.pair.prompt.messages else ""
+
+
+Check = Callable[[Texts], object]
+"""Whether something is wrong; a text is the detail."""
+
+
+def dropped_for(pair: Pair) -> str:
+    """Why a pair cannot teach anything, or nothing."""
+    if not pair.chosen.says_something or not pair.rejected.says_something:
+        return "empty"
+    chosen, rejected = (side.text.strip() for side in (pair.chosen, pair.rejected))
+    if chosen != rejected:
+        return ""
+    others = ((side.reasoning_content, side.tool_calls) for side in (pair.chosen, pair.rejected))
+    return "identical" if next(others) == next(others) else ""
+
+
+def found_in(pair: Pair, contrast: Contrast, words: Words) -> Iterator[Finding]:
+    """What the texts of a pair show that can be trained on."""
+    texts = Texts(pair, contrast, words)
+    for name, check in CHECKS.items():
+        if found := check(texts):
+            yield Finding(pair.id, name, found if isinstance(found, str) else "")
+
+
+def _scored_below(texts: Texts) -> str:
+    better, worse = texts.pair.chosen_score, texts.pair.rejected_score
+    below = better is not None and worse is not None and better < worse
+    return f"{better:g} below {worse:g}" if below else ""
+
+
+def _control_token(texts: Texts) -> str:
+    return _any_in(texts, texts.words.control)
+
+
+def _marker(texts: Texts) -> str:
+    return _any_in(texts, texts.words.markers)
+
+
+def _any_in(texts: Texts, marks: Sequence[str]) -> str:
+    for side in texts.sides:
+        for mark in marks:
+            if mark in side.text:
+                return mark.strip()
+    return ""
+
+
+def _placeholder(texts: Texts) -> str:
+    for side in texts.sides:
+        found = PLACEHOLDER.search(side.text) if "{" in side.text or "**" in side.text else None
+        if found and found[0] not in texts.pair.prompt.text:
+            return found[0]
+    return ""
+
+
+def _role(texts: Texts) -> str:
+    found = (ROLE.match(side.text) for side in texts.sides)
+    return next((match[0].strip() for match in found if match), "")
+
+
+def _media_lost(texts: Texts) -> str:
+    for turn in texts.pair.prompt.messages:
+        if found := MEDIA.search(turn.content):
+            return found[0]
+    info = texts.pair.info
+    return next((f"column {name}" for name in COLUMNS_OF_MEDIA if info.get(name)), "")
+
+
+def _near_identical(texts: Texts) -> bool:
+    chosen, rejected = (side.text for side in texts.sides)
+    distance = texts.contrast.levenshtein_normalised
+    if texts.pair.chosen.tool_calls != texts.pair.rejected.tool_calls or distance > 1 / 2:
+        return False
+    typo = distance < NEAR and DIGITS.findall(chosen) == DIGITS.findall(rejected)
+    return typo or _bare(chosen) == _bare(rejected)
+
+
+def _bare(text: str) -> list[str]:
+    """Words without case and without the marks around them."""
+    bare = (word.strip(".,!?;:\"'`*_") for word in text.casefold().split())
+    return [word for word in bare if word]
+
+
+def _refuses(side: Response) -> bool:
+    answer = split_thought(side.text)[1] if "<" in side.text[:BEGIN] else side.text
+    begin = answer[:BEGIN].replace("\u2019", "'")
+    return side.outcome is Outcome.REFUSED or bool(REFUSAL.match(begin))
+
+
+def _refusal(texts: Texts) -> bool:
+    return _refuses(texts.pair.chosen)
+
+
+def _cut_off(texts: Texts) -> bool:
+    return Outcome.CUT_OFF in (texts.pair.chosen.outcome, texts.pair.rejected.outcome)
+
+
+def _cut_short(texts: Texts) -> str:
+    chosen, rejected = (side.text.rstrip() for side in texts.sides)
+    cut = (_is_cut(chosen, rejected), _is_cut(rejected, chosen))
+    return ("chosen" if cut[0] else "rejected") if cut[0] != cut[1] else ""
+
+
+def _is_cut(text: str, other: str) -> bool:
+    """Whether a text ends too early, seen beside the other one."""
+    if text.count("```") % 2:
+        return True
+    if not text or text[-1] in ENDS or not text[-1].isascii():
+        return False
+    if other.startswith(text):
+        return other[len(text)].isalpha() or len(text) >= SHORTEST_CUT
+    line = text.rpartition("\n")[2].lstrip()
+    prose = line[:1].isalpha() and ". " in text
+    return prose and len(text) >= SHORTEST_CUT and other[-1:] in ENDS and " " in line
+
+
+def _revision_talk(texts: Texts) -> str:
+    text = texts.pair.chosen.text
+    found = REVISION.search(text)
+    if not found or ABOUT_REVISION.search(texts.pair.prompt.text):
+        return ""
+    return found[0].strip()
+
+
+def _prompt_in_answer(texts: Texts) -> bool:
+    asked = texts.asked.strip()
+    if len(asked) < SHORTEST_PROMPT:
+        return False
+    begin = (side.text.lstrip() for side in texts.sides)
+    return any(text.startswith(asked) and text.rstrip() != asked for text in begin)
+
+
+def _one_sided_thought(texts: Texts) -> bool:
+    return thinks(texts.pair.chosen.message) != thinks(texts.pair.rejected.message)
+
+
+def _empty_thought(texts: Texts) -> bool:
+    opened = (OPEN_START.match(side.text) for side in texts.sides)
+    return any(
+        match
+        and (close := CLOSE.search(side.text))
+        and not side.text[match.end() : close.start()].strip()
+        for match, side in zip(opened, texts.sides, strict=True)
+    )
+
+
+def _thought_unclosed(texts: Texts) -> bool:
+    return any(OPEN_START.match(side.text) and not CLOSE.search(side.text) for side in texts.sides)
+
+
+def _tools_lost(texts: Texts) -> bool:
+    called = any(side.tool_calls for side in texts.sides)
+    return called and not texts.pair.prompt.tools
+
+
+def _other_script(texts: Texts) -> str:
+    chosen, rejected = (script_of(side.text) for side in texts.sides)
+    return f"{chosen} and {rejected}" if chosen and rejected and chosen != rejected else ""
+
+
+def _broken_text(texts: Texts) -> str:
+    given = (texts.pair.chosen.text, *(turn.content for turn in texts.pair.prompt.messages))
+    found = (BROKEN.search(text) for text in given)
+    return next((ascii(match[0]) for match in found if match), "")
+
+
+CHECKS: Mapping[str, Check] = {
+    "scored_below": _scored_below,
+    "control_token": _control_token,
+    "placeholder": _placeholder,
+    "role_in_answer": _role,
+    "media_lost": _media_lost,
+    "near_identical": _near_identical,
+    "refusal_chosen": _refusal,
+    "cut_off": _cut_off,
+    "cut_short": _cut_short,
+    "revision_talk": _revision_talk,
+    "prompt_in_answer": _prompt_in_answer,
+    "marker_in_text": _marker,
+    "thought_on_one_side": _one_sided_thought,
+    "empty_thought": _empty_thought,
+    "thought_unclosed": _thought_unclosed,
+    "tools_lost": _tools_lost,
+    "other_script": _other_script,
+    "broken_text": _broken_text,
+}
+"""What is looked for in each pair, by the kind of the finding."""
