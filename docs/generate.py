@@ -14,6 +14,7 @@ import attrs
 
 import cpt
 from cpt import (
+    contrast,
     data,
     errors,
     files,
@@ -41,7 +42,10 @@ ROLE_ORDER = (
     *("pairer", "filter", "scheduler", "loss"),
     *("responder", "judge", "evaluator", "observer"),
 )
-PUBLIC = (cpt, data, files, likelihood, matches, models, paths, service, statistics, testing)
+PUBLIC = (
+    *(cpt, contrast, data, files, likelihood, matches, models, paths, service, statistics),
+    testing,
+)
 """The modules that plugins may import, bundled ones as well as yours."""
 BY = "*Written by `docs/generate.py` from the code itself.*"
 

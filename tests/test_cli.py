@@ -86,7 +86,9 @@ def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
         (["train", "--pairs", "p.jsonl"], "--model must be given: what should be trained?"),
         (["pair", "--prompts", "p.jsonl"], "--pairer must be given: how should pairs be made?"),
         (["pair", "--prompts", ""], "--prompts must be given: what should be asked?"),
-        (["doctor", "p.jsonl"], "--model must be given"),
+        (["doctor", "p.jsonl"], "p.jsonl: no such file or folder"),
+        (["doctor", "p.jsonl", "--show", "1"], "--show prints tokens: give --model"),
+        (["doctor", "p.jsonl", "--train.allow", "contradictd"], "there is contradicted"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
         (["--preset", "labb"], "no preset is called 'labb'. Did you mean 'lab'?"),
         (

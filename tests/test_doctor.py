@@ -144,7 +144,7 @@ def test_pairs_that_part_early_are_counted_and_dropped(
     Path("hh.jsonl").write_text("\n".join(lines))
     done = cpt_cli("doctor", "hh.jsonl", "--model", "student")
     assert "3 pairs, 1 can be trained on." in done.output
-    assert "1 error, dropped: parts_early - the two conversations part before" in done.output
+    assert "1 warning, dropped: parts_early - the two conversations part before" in done.output
     asked = ["--pairs", "hh.jsonl", "--output", "run"]
     done = cpt_cli("train", *asked, "--model", "student", "--loss", "dpo", "--json")
     assert done.exit_code == 0, done.output

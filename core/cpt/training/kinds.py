@@ -12,11 +12,11 @@ class Severity(StrEnum):
     """How bad a finding is."""
 
     ERROR = "error"
-    """Broken: nothing is trained on such a pair, unless `train.allow` names the kind."""
+    """It would teach what nobody wants: training stops, unless `train.allow` names the kind."""
     WARNING = "warning"
-    """To be looked at."""
+    """Training leaves the pair out, or it is worth a look."""
     NOTE = "note"
-    """To be known."""
+    """Good to know."""
 
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -29,19 +29,27 @@ class Kind:
     severity: Severity
     meaning: str
     dropped: bool = False
-    """Training leaves the pair out; a pair with an error that it would not leave out stops it."""
+    """Training leaves the pair out."""
 
 
 KINDS: Mapping[str, Kind] = {
     # What cannot be trained on, and is left out.
     "template": Kind(
-        ERROR, "the chat template refuses the conversation or loses the answer", dropped=True
+        WARNING,
+        "the chat template refuses the conversation or loses the answer",
+        dropped=True,
     ),
-    "parts_early": Kind(ERROR, "the two conversations part before their last answer", dropped=True),
-    "empty": Kind(ERROR, "a side has no text", dropped=True),
-    "identical": Kind(ERROR, "both sides are the same", dropped=True),
+    "parts_early": Kind(
+        WARNING,
+        "the two conversations part before their last answer",
+        dropped=True,
+    ),
+    "empty": Kind(WARNING, "a side has no text", dropped=True),
+    "identical": Kind(WARNING, "both sides are the same", dropped=True),
     "outside_vocabulary": Kind(
-        ERROR, "the tokenizer makes ids that the model has no embedding for", dropped=True
+        WARNING,
+        "the tokenizer makes ids that the model has no embedding for",
+        dropped=True,
     ),
     "prompt_too_long": Kind(
         WARNING,

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import numpy as np
@@ -18,9 +17,10 @@ from cpt.types import Message, Pair
 
 AT_ONCE = 128
 """Pairs that are encoded together."""
+MOST_AT_ONCE = 8 * AT_ONCE
+"""The same where all of them have one prompt."""
 AHEAD = 2
 """Blocks of pairs that are being encoded at a time."""
-T = TypeVar("T")
 
 STARTS = ("a", "b", "0", ".", ":", "\n")
 """Texts that another may follow without a token in common."""
@@ -82,7 +82,7 @@ def encode(
     # While one block is in Rust, which has threads of its own, another can be in Python.
     threads = ThreadPoolExecutor(AHEAD if encoder.backend else 1)
     try:
-        for block in _ahead(threads, encoder.pairs, batched(pairs, AT_ONCE)):
+        for block in _ahead(threads, encoder.pairs, blocks_of(pairs)):
             yield from block
     finally:
         threads.shutdown(cancel_futures=True)
@@ -103,10 +103,18 @@ def _ahead(
         yield running.popleft().result()
 
 
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Some items at a time; itertools has it from Python 3.12 on."""
-    rest = iter(items)
-    while block := list(islice(rest, size)):
+def blocks_of(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Pairs, some at a time; those of one prompt that come together stay together."""
+    block: list[Pair] = []
+    for pair in pairs:
+        if len(block) >= AT_ONCE and pair.prompt.messages != block[-1].prompt.messages:
+            yield block
+            block = []
+        block.append(pair)
+        if len(block) >= MOST_AT_ONCE:
+            yield block
+            block = []
+    if block:
         yield block
 
 

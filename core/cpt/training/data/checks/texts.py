@@ -13,11 +13,13 @@ from cpt.training.data.checks.words import (
     ABOUT_REVISION,
     BROKEN,
     CONTROL,
+    CONTROL_CHARACTER,
     MARKERS,
     MEDIA,
     PLACEHOLDER,
     REFUSAL,
     REVISION,
+    REVISION_SIGNS,
     ROLE,
 )
 from cpt.training.data.findings import Finding
@@ -180,6 +182,8 @@ def _is_cut(text: str, other: str) -> bool:
 
 def _revision_talk(texts: Texts) -> str:
     text = texts.pair.chosen.text
+    if not any(sign in text or sign.capitalize() in text for sign in REVISION_SIGNS):
+        return ""
     found = REVISION.search(text)
     if not found or ABOUT_REVISION.search(texts.pair.prompt.text):
         return ""
@@ -224,7 +228,7 @@ def _other_script(texts: Texts) -> str:
 
 def _broken_text(texts: Texts) -> str:
     given = (texts.pair.chosen.text, *(turn.content for turn in texts.pair.prompt.messages))
-    found = (BROKEN.search(text) for text in given)
+    found = ((CONTROL_CHARACTER if text.isascii() else BROKEN).search(text) for text in given)
     return next((ascii(match[0]) for match in found if match), "")
 
 

@@ -33,6 +33,8 @@ REVISION = re.compile(
     re.IGNORECASE,
 )
 """How a reviser speaks of its task instead of doing it."""
+REVISION_SIGNS = ("revis", "correct", "improv", "rewrit", "student", "worsened", "modified")
+"""One of them is in every text that `REVISION` finds something in."""
 ABOUT_REVISION = re.compile(
     r"revis|correct|improv|rewrit|edit|modif|student|version|proofread|fix|grammar", re.IGNORECASE
 )
@@ -58,6 +60,7 @@ MEDIA = re.compile(
     re.IGNORECASE,
 )
 """What stands in a text for an image, a video or a sound."""
+CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 BROKEN = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd\ufffe\ufeff]"
     "|\u00e2\u20ac[\u2122\u0153\u009d\u201c\u201d\u00a6]|\u00c3[\u00a0-\u00bf]\u00c2?"
