@@ -23,8 +23,9 @@ UNKNOWN = "unknown"
 
 
 def source_of(pair: Pair) -> str:
-    """Where a pair comes from: its column `source`, or else its pairer."""
-    return str(pair.info.get("source") or pair.pairer or UNKNOWN)
+    """Where a pair comes from: the source that it or its prompt names, or else its pairer."""
+    named = pair.info.get("source") or pair.prompt.info.get("source")
+    return str(named or pair.pairer or UNKNOWN)
 
 
 @attrs.define(eq=False, kw_only=True)
