@@ -254,7 +254,7 @@ def test_a_shared_prompt_counts_once_against_the_budget(shared: bool, groups: in
         (TokenSequence([7] * 50, [1, better]), TokenSequence([7] * 50, [2, better]))
         for better in (3, 4, 5)
     ]
-    corpus = corpus_of(PAIRS[:3], rows)
+    corpus = corpus_of(zip(PAIRS[:3], rows, strict=True))
     assert len(step.group_by_prompt([0, 1, 2], corpus, tiny.Sigmoid(), 120, layout)) == groups
     assert len(list(_by_prompt([row for pair in rows for row in pair], 120, layout))) == groups
 
