@@ -203,6 +203,12 @@ def test_other_filters_make_the_pairs_again_and_ask_nothing_again(pair):
     assert Path("asked.log").read_text() == asked
 
 
+def test_no_text_takes_the_filters_back(pair):
+    assert pair("--filters", "half").exit_code == 0
+    assert pair("--filters", "", "--redo").exit_code == 0
+    assert len(ids()) == 18
+
+
 def test_a_changed_pair_is_what_is_written(pair):
     assert pair("--filters", "swap").exit_code == 0
     assert table()[0]["id"] == "1/c>one"

@@ -84,7 +84,8 @@ def _refuse(filter: str, ranges: Mapping[str, Range]) -> None:
         raise cpt.CptError(f"filters: {filter} has no limit; give one, as in {flag}.")
     for name, (low, high) in ranges.items():
         if low is not None and high is not None and low > high:
-            raise cpt.CptError(f"filters: {filter}: {name} {low:g} to {high:g} holds nothing.")
+            what = f"{name} {low:g} to {high:g}".strip()
+            raise cpt.CptError(f"filters: {filter}: {what} holds nothing.")
 
 
 def _any(ranges: Mapping[str, Range]) -> str:

@@ -24,7 +24,9 @@ class Pick(click.ParamType[str]):
         self.registry = registry
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """Raises `UnknownComponent`."""
+        """Raises `UnknownComponent`; no text takes back what was picked."""
+        if value == "":
+            return ""
         self.registry[self.role, str(value).partition(":")[0]]
         return str(value)
 
@@ -140,7 +142,7 @@ class FlagBuilder:
         )
         for place, value in places:
             name = value.get("name") if isinstance(value, Mapping) else value
-            if isinstance(name, str):
+            if isinstance(name, str) and name:
                 name = name.partition(":")[0]
                 silent = hidden or address not in self.line
                 chosen = self.registry[base.role, name]

@@ -214,9 +214,11 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
-    """A tuple of any length; one value alone is a tuple of one."""
+    """A tuple of any length; one value alone is a tuple of one, and no text is none."""
     inner = get_args(kind)[0]
-    items = value if isinstance(value, list | tuple) else [value]
+    items = [
+        item for item in (value if isinstance(value, list | tuple) else [value]) if item != ""
+    ]
     return tuple(made.structure(list(items), list[inner]))  # type: ignore[valid-type]
 
 
