@@ -48,9 +48,7 @@ class Balance(cpt.Filter):
     def filter(self, pairs: Iterable[cpt.Pair]) -> Iterator[cpt.Pair | cpt.Drop]:
         groups = list(self._groups(pairs))
         if self.by and set(groups) == {NONE}:
-            raise cpt.CptError(
-                f"filters: no pair has {self.by!r} in its metadata; see `balance.by`."
-            )
+            raise cpt.CptError(f"filters: balance.by: no pair has {self.by!r} in its metadata.")
         sizes = Counter(groups)
         most = self.most or int(median(sizes.values() or [0]))
         gone = _gone(groups, most, self.seed)

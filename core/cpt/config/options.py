@@ -216,9 +216,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
     """A tuple of any length; one value alone is a tuple of one, and no text is none."""
     inner = get_args(kind)[0]
-    items = [
-        item for item in (value if isinstance(value, list | tuple) else [value]) if item != ""
-    ]
+    items = [item for item in (value if isinstance(value, list | tuple) else [value]) if item != ""]
     return tuple(made.structure(list(items), list[inner]))  # type: ignore[valid-type]
 
 
