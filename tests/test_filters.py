@@ -42,11 +42,11 @@ def pair(number: int, prompt: str = "", chosen: str = "yes", rejected: str = "no
         messages=(cpt.Message("user", prompt or f"question {number}"),),
         info=more.pop("prompt_info", {}),
     )
-    sides = {
-        side: cpt.Response(prompt_id=asked.id, text=text, author=side)
+    better, worse = (
+        cpt.Response(prompt_id=asked.id, text=text, author=side)
         for side, text in (("chosen", chosen), ("rejected", rejected))
-    }
-    return cpt.Pair(id=str(number), prompt=asked, **sides, **more)
+    )
+    return cpt.Pair(id=str(number), prompt=asked, chosen=better, rejected=worse, **more)
 
 
 def dropped(filter: cpt.Filter, pairs: Iterable[cpt.Pair]) -> dict[str, str]:
@@ -124,7 +124,8 @@ class TestFlags(FilterContract):
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Two small models with one tokenizer."""
     folder = tmp_path_factory.mktemp("models")
-    return tuple(str(tiny.folder(folder / name, seed=seed)) for seed, name in enumerate("ab"))
+    one, other = (str(tiny.folder(folder / name, seed=seed)) for seed, name in enumerate("ab"))
+    return one, other
 
 
 class TestActive(FilterContract):
@@ -411,17 +412,16 @@ def test_which_side_refuses_is_an_option() -> None:
 def test_a_column_is_balanced_whose_ever_metadata_it_is_in() -> None:
     domains = ["maths"] * 12 + ["law"] * 4 + ["code"] * 2
     pairs = [
-        pair(
-            place,
-            **({"info": {"domain": name}} if place % 2 else {"prompt_info": {"domain": name}}),
-        )
+        pair(place, info={"domain": name})
+        if place % 2
+        else pair(place, prompt_info={"domain": name})
         for place, name in enumerate(domains)
     ]
     gone = dropped(Balance(by="domain"), pairs)
     assert len(gone) == 8 and all(int(place) < 12 for place in gone), "4 is in the middle"
     assert len(dropped(Balance(by="domain", most=2), pairs)) == 12
     assert dropped(Balance(by="domain", seed=1), pairs) != gone
-    with pytest.raises(cpt.CptError, match="no pair has 'domian' in its metadata"):
+    with pytest.raises(cpt.CptError, match=r"balance\.by: no pair has 'domian' in its metadata"):
         dropped(Balance(by="domian"), pairs)
 
 

@@ -15,8 +15,6 @@ import cpt
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cpt.likelihood import PairLogps
-
 
 @attrs.frozen
 class Active(cpt.Filter):
@@ -79,7 +77,7 @@ class Active(cpt.Filter):
                 place += 1
 
 
-def _gap(policy: PairLogps | cpt.Missing, reference: PairLogps | cpt.Missing) -> Any:
+def _gap(policy: cpt.PairLogps | cpt.Missing, reference: cpt.PairLogps | cpt.Missing) -> Any:
     """The log-ratio of the chosen answer less that of the rejected; `Missing` if one is."""
     if isinstance(policy, cpt.Missing) or isinstance(reference, cpt.Missing):
         return policy if isinstance(policy, cpt.Missing) else reference
