@@ -91,7 +91,7 @@ class Page(HTMLParser):
             self.tables[" ".join(self._caption.split())] = self._rows
 
     def handle_data(self, data: str) -> None:
-        if "style" in self.open:
+        if "style" in self.open or "script" in self.open:
             return
         self.words += data
         if "caption" in self.open:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import html
 import json
 import os
@@ -23,11 +25,14 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+import cpt
 from cpt import report
 from cpt.asking.journal.queries import Charge
 from cpt.cli import main
 from cpt.report.formatting import DASH, MINUS, digits, share, signed
 from cpt.report.html import render
+from cpt.report.read import browser
+from cpt.report.read.browser import read_browser
 from cpt.report.read.costs import Costs
 from cpt.report.read.run import read_run
 from cpt.report.sentences import about_scores, about_training
@@ -39,6 +44,8 @@ from .plugins import source
 from .test_run import PRICES
 
 BROWSER = shutil.which("chromium")
+OWN_SCRIPTS = 2
+"""The browser of all pairs and its data, which does not run."""
 
 
 MEASURING = '''
@@ -403,7 +410,7 @@ def test_a_loss_shows_what_it_has(
     assert said in page.words
     assert page.table("every pair")[1:] == [
         ["kept", "12", "92%", ""],
-        ["identical", "1", "7.7%", "both sides are the same"],
+        ["identical", "1", "7.7%", "13: both sides are the same"],
         ["all", "13", "100%", ""],
     ]
     assert "No model was asked, so nothing was paid." in page.words
@@ -565,7 +572,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_whatever_a_model_says_is_text(hostile: Path) -> None:
     page = page_of(hostile)
-    assert not {"script", "img", "i", "u"} & set(page.tags)
+    assert not {"img", "i", "u"} & set(page.tags)
+    assert page.tags["script"] == OWN_SCRIPTS
     text = (hostile / "report.html").read_text(encoding="utf-8")
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
     assert len(text) < 200_000
@@ -762,6 +770,7 @@ def look(page: Path, profile: Path, *more: str) -> Seen:
     """Open a page from the disk in a real browser that can reach nothing else."""
     assert BROWSER is not None
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    flags.append("--virtual-time-budget=10000")  # until the page's own script is done
     apart = [f"--user-data-dir={profile}", "--host-resolver-rules=MAP * ~NOTFOUND"]
     done = subprocess.run(
         [BROWSER, *flags, *apart, *more, "--dump-dom", page.as_uri()],
@@ -786,10 +795,22 @@ def test_a_browser_shows_it_alone_and_complains_of_nothing(hostile: Path, tmp_pa
     assert seen.console == []
     found = Page(seen.dom)
     assert faults(found) == []
-    assert found.tags["script"] == 0
+    assert found.tags["script"] == OWN_SCRIPTS
     assert "owned" not in re.findall("<title>(.*?)</title>", seen.dom)[0]
     sent = Page(page.read_text(encoding="utf-8"))
-    assert (found.contents, found.alts, found.tables) == (sent.contents, sent.alts, sent.tables)
+    assert (found.alts, found.tables) == (sent.alts, sent.tables)
+    assert found.contents[: len(sent.contents)] == sent.contents
+    browsed = found.contents[len(sent.contents) :]
+    assert HOSTILE["script"] in browsed
+    assert not [text for text in browsed if "\u202e" in text or "\x1b" in text]
+
+
+def inside(page: Path, script: str, width: int = 360) -> None:
+    """Put a page into a frame as narrow as a phone, which no window is, and a script into it."""
+    text = re.sub("<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
+    framed = html.escape(text.replace("</body>", f"{script}</body>"))
+    frame = f'<html style="color-scheme: light dark"><iframe width={width} srcdoc="{framed}">'
+    page.write_text(f"<!doctype html>{frame}", encoding="utf-8")
 
 
 MEASURE = """
@@ -811,8 +832,9 @@ const contrast = node => {
     const both = [light(ink), light(ground(node))].sort((a, b) => b - a);
     return (both[0] + .05) / (both[1] + .05);
 };
+const measure = () => {
 const root = document.documentElement;
-const words = 'p, h1, h2, h3, h4, td, th, caption, mark, a, text';
+const words = 'p, h1, h2, h3, h4, td, th, caption, mark, a, text, button, select, input, label';
 const read = [...document.querySelectorAll(words)];
 const captions = [...document.querySelectorAll('caption')].map(
     node => Math.floor(node.getBoundingClientRect().right));
@@ -824,6 +846,9 @@ parent.document.title = [
     innerWidth, Math.max(root.scrollWidth, ...captions), Math.min(...read.map(contrast)),
     Math.max(...over),
 ].join(' ');
+};
+const ready = () => document.getElementById('browser').hidden ? setTimeout(ready, 20) : measure();
+ready();
 </script>
 """
 """Writes into the title: the width of the window, that of the page or of a caption, the least
@@ -837,11 +862,7 @@ def test_nothing_is_wider_than_a_phone_and_all_can_be_read(
 ) -> None:
     """In the dark (0) and by day (1)."""
     page = received(request.getfixturevalue(name), tmp_path)
-    text = re.sub("<meta http-equiv[^>]*>", "", page.read_text(encoding="utf-8"))
-    inside = html.escape(text.replace("</body>", f"{MEASURE}</body>"))
-    # No window of chromium is as narrow as a phone.
-    frame = f'<html style="color-scheme: light dark"><iframe width=360 srcdoc="{inside}">'
-    page.write_text(f"<!doctype html>{frame}", encoding="utf-8")
+    inside(page, MEASURE)
     seen = look(page, tmp_path / "profile", f"--blink-settings=preferredColorScheme={scheme}")
     title = re.findall("<title>(.*?)</title>", seen.dom)[0]
     inner, wide, contrast, overlapping = map(float, title.split())
@@ -849,3 +870,68 @@ def test_nothing_is_wider_than_a_phone_and_all_can_be_read(
     assert 350 < inner <= 360
     assert contrast >= 4.5
     assert overlapping == 0
+
+
+FLAG = """
+<script>
+const act = () => {
+    const box = document.getElementById('browser');
+    const texts = () => [...box.querySelectorAll('article > h4:first-child')].map(n => n.textContent);
+    const press = name => [...box.querySelectorAll('button')].find(
+        button => button.textContent.startsWith(name)).click();
+    const all = texts().length;
+    const search = box.querySelector('input[type=search]');
+    search.value = 'MIDDLE SAYS 7';
+    search.oninput();
+    const found = texts();
+    press('drop');
+    press('swap');
+    box.querySelector('.flags input').value = 'why';
+    box.querySelector('.flags input').onchange();
+    HTMLAnchorElement.prototype.click = () => {};
+    URL.createObjectURL = blob => {
+        blob.text().then(saved => parent.document.title = JSON.stringify([all, found, saved]));
+        return '#';
+    };
+    press('Save');
+};
+const ready = () => document.getElementById('browser').hidden ? setTimeout(ready, 20) : act();
+ready();
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_all_pairs_can_be_searched_and_flagged(run: Path, tmp_path: Path) -> None:
+    page = received(run, tmp_path)
+    inside(page, FLAG)
+    seen = look(page, tmp_path / "profile")
+    title = html.unescape(re.findall("<title>(.*?)</title>", seen.dom)[0])
+    shown, found, saved = json.loads(title)
+    assert shown == 10
+    matching = [pair.id for pair in cpt.open_run(run).pairs if _says(pair, "middle says 7")]
+    assert [heading.partition(",")[0] for heading in found] == matching != []
+    assert json.loads(saved) == {"pair_id": matching[0], "flag": "swap", "note": "why"}
+
+
+def _says(pair: cpt.Pair, text: str) -> bool:
+    return text in pair.chosen.text or text in pair.rejected.text
+
+
+def test_only_the_script_of_the_page_may_run(run: Path) -> None:
+    text = (run / "report.html").read_text(encoding="utf-8")
+    (script,) = re.findall("<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = re.findall('Content-Security-Policy" content="(.*?)"', text)
+    assert policy.startswith("default-src 'none';")
+    assert policy.endswith(f"; script-src 'sha256-{digest}'")
+
+
+def test_a_page_holds_pairs_until_it_is_too_large_to_send(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_browser(run, 0)
+    assert whole and whole.pairs == whole.of > 20
+    monkeypatch.setattr(browser, "LARGEST", len(whole.packed) - 1)
+    half = read_browser(run, 0)
+    assert half and half.pairs == whole.of // 2 and half.of == whole.of

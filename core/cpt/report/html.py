@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,9 @@ FILTERS = (
 
 def render(run: RunData) -> str:
     """The report of a run, as HTML."""
-    return environment().get_template("report.html").render(run=run)
+    script = (TEMPLATES / "browser.js").read_text(encoding="utf-8")
+    template = environment().get_template("report.html")
+    return template.render(run=run, script=script, script_digest=_digest(script))
 
 
 def environment(*more: Callable[..., Any]) -> Environment:
@@ -50,6 +54,11 @@ def environment(*more: Callable[..., Any]) -> Environment:
     )
     made.filters.update({function.__name__: function for function in (*FILTERS, *more)})
     return made
+
+
+def _digest(script: str) -> str:
+    """What the page's security policy calls the one script that may run."""
+    return b64encode(sha256(script.encode()).digest()).decode()
 
 
 def _printable(value: Any) -> Any:

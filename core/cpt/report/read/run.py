@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from cpt.files import as_written
+from cpt.report.read.browser import Browser, read_browser
 from cpt.report.read.costs import Costs, read_costs, seconds
 from cpt.report.read.curves import TrainingCurves, read_curves
 from cpt.report.read.files import without_secrets
@@ -34,6 +35,8 @@ class RunData:
     scores: tuple[ScoreTable, ...]
     funnel: Funnel
     pairs: PairSummary | None
+    browser: Browser | None
+    """The pairs that can be searched."""
     curves: TrainingCurves | None
     trained: bool
     """Whether training is finished."""
@@ -63,6 +66,7 @@ def _read_run(run: Path, record: Mapping[str, Any]) -> RunData | None:
         scores=read_scores(run),
         funnel=read_funnel(run, stages),
         pairs=read_pairs(run, seed),
+        browser=read_browser(run, seed),
         curves=read_curves(run),
         trained="model" in done,
         costs=read_costs(run),
