@@ -876,7 +876,8 @@ FLAG = """
 <script>
 const act = () => {
     const box = document.getElementById('browser');
-    const texts = () => [...box.querySelectorAll('article > h4:first-child')].map(n => n.textContent);
+    const texts = () => [...box.querySelectorAll('article > h4:first-child')].map(
+        heading => heading.textContent);
     const press = name => [...box.querySelectorAll('button')].find(
         button => button.textContent.startsWith(name)).click();
     const all = texts().length;
