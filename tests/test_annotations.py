@@ -127,6 +127,43 @@ def test_judges_are_merged_prompt_by_prompt() -> None:
         merged([[Annotation(win=1.0)]])
 
 
+def arena(uid: str, *verdicts: str | None, **more: Any) -> dict[str, Any]:
+    """As Arena-Hard writes it: in the first game the baseline's answer is A."""
+    games = [{"score": verdict} for verdict in verdicts]
+    return {"uid": uid, "model": "mine", "judge": "gpt-4.1", "games": games} | more
+
+
+def test_arena_hards_judgements_are_read_with_strong_verdicts_counted_three_times(
+    tmp_path: Path,
+) -> None:
+    rows = [arena("a", "B>>A", "A>B"), arena("b", "A>B", "A=B"), arena("c", "A>B", None)]
+    strong, weak, none = read_annotations(saved(tmp_path / "mine.json", rows))
+    assert (strong.win, strong.weight, strong.shown_first, strong.shown_second) == (1, 2, 1, 1)
+    assert (weak.win, weak.weight, weak.shown_first, weak.shown_second) == (0.25, 1, 0.5, 0)
+    assert (none.win, none.note) == (None, "a game has no verdict")
+    found = figures([strong, weak, none])
+    # The leaderboard's mean over [1, 1, 1, 1] and [0.5, 0].
+    assert found.weighted_win_rate == pytest.approx(100 * 4.5 / 6)
+    assert (found.win_rate, found.n_missing) == (62.5, 1)
+    write_annotations(tmp_path / "again.json", [strong, weak])
+    assert read_annotations(tmp_path / "again.json") == [strong, weak]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([arena("a", "A>B")], "games must be two"),
+        ([arena("a", "A>B", "A")], "expected a verdict .* got 'A'"),
+        ([arena("a", "A>B", "A>B"), arena("a", "A>B", "A>B")], "'a' is there twice"),
+    ],
+)
+def test_what_is_no_judgement_of_arena_hard_is_refused(
+    tmp_path: Path, rows: Any, said: str
+) -> None:
+    with pytest.raises(BadData, match=said):
+        read_annotations(saved(tmp_path / "mine.json", rows))
+
+
 # Difficulties
 
 

@@ -190,7 +190,8 @@ def test_wins_that_only_style_explains_are_taken_out() -> None:
         bold = int(random.integers(0, 12))
         styles.append((plain, plain | {"bold": bold, "length": 100 + int(random.integers(9))}))
         wins.append(float(random.uniform() < 1 / (1 + np.exp(-0.4 * bold))))
-    rate, weights = statistics.style_controlled(wins, styles)
+    found = statistics.style_controlled(wins, styles)
     assert np.mean(wins) > 0.8
-    assert rate == pytest.approx(50, abs=8)
-    assert weights["bold"] > 0.5 > abs(weights["headers"])
+    assert found.win_rate == pytest.approx(50, abs=8)
+    assert found.interval and found.interval[0] < 50 < found.interval[1]
+    assert found.weights["bold"] > 0.5 > abs(found.weights["headers"])

@@ -233,7 +233,8 @@ def _print(name: str, one: Figures) -> None:
     _line("discrete", one.discrete_win_rate, None)
     _line("length-controlled", one.length_controlled_winrate, one.lc_interval, one.lc_note)
     _line("length-adjusted", one.length_adjusted_winrate, one.length_adjusted_interval)
-    _line("style-controlled", one.style_controlled_winrate, None)
+    _line("style-controlled", one.style_controlled_winrate, one.style_controlled_interval)
+    _line("weighted", one.weighted_win_rate, one.weighted_interval)
     longer = one.longer_preferred
     said = f"the longer answer won {longer:.1f}% of the decided ones" if longer is not None else ""
     _line("length alone", one.length_only, None, said)

@@ -5,7 +5,7 @@ An annotation compares the answer of a baseline (1) with that of a model (2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Annotation:
     """The win in the order that showed the model's answer first, where it is known."""
     shown_second: float | None = None
     """The win in the other order."""
+    weight: float | None = None
+    """What it counts, where its verdicts are graded: a strong one counts three times."""
     note: str = ""
     """Why there is no win, where that is known."""
 
@@ -69,6 +71,7 @@ class Annotation:
             "annotator": self.annotator,
             "shown_first": self.shown_first,
             "shown_second": self.shown_second,
+            "weight": self.weight,
             "note": self.note or None,
         }
         kept = {name: value for name, value in said.items() if value is not None}
@@ -104,6 +107,8 @@ def _refuse_twice(source: str | Path, found: Iterable[Annotation]) -> None:
 
 def annotation_of(row: Row) -> Annotation:
     """The annotation in a row. Raises `BadData`."""
+    if "games" in row.values:
+        return arena_annotation(row)
     if "preference" not in row.values:
         raise row.bad(f"{row.lacks('a column preference', 'preference')}; {UNSUITABLE}")
     outputs, asked, name = _outputs(row), row.first(*ASKED), row["id"]
@@ -119,7 +124,44 @@ def annotation_of(row: Row) -> Annotation:
         annotator=str(row.first(*JUDGES) or ""),
         shown_first=first,
         shown_second=second,
+        weight=row.number_of("weight"),
         note=str(row["note"] or ""),
+    )
+
+
+def arena_annotation(row: Row) -> Annotation:
+    """A judgement of Arena-Hard: two games, the first with the baseline's answer as A.
+
+    Raises `BadData` for a verdict that is none.
+    """
+    from cpt.statistics.arena import grade_values
+
+    games = row["games"]
+    if not isinstance(games, Sequence) or isinstance(games, str) or len(games) != 2:
+        raise row.bad("games must be two, one in each order; is this a judgement of Arena-Hard?")
+    verdicts = [game.get("score") if isinstance(game, Mapping) else None for game in games]
+    common = Annotation(
+        win=None,
+        id=str(row.first("uid", "question_id")),
+        generators=(str(row["baseline"] or ""), str(row["model"] or "")),
+        annotator=str(row["judge"] or ""),
+        note="a game has no verdict",
+    )
+    if None in verdicts:
+        return common
+    try:
+        second = grade_values(str(verdicts[0]), model_is_a=False)
+        first = grade_values(str(verdicts[1]), model_is_a=True)
+    except ValueError as error:
+        raise row.bad(str(error)) from None
+    wins = first + second
+    return attrs.evolve(
+        common,
+        win=sum(wins) / len(wins),
+        weight=len(wins) / 2,
+        shown_first=first[0],
+        shown_second=second[0],
+        note="",
     )
 
 

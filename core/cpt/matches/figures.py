@@ -11,6 +11,7 @@ from cpt.errors import BadData
 from cpt.statistics import (
     LengthControl,
     Regularizer,
+    StyleControl,
     bootstrap,
     from_weights,
     length_controlled,
@@ -66,6 +67,10 @@ class Figures:
     length_adjusted_interval: Interval | None
     style_controlled_winrate: float | None
     """The win rate at equal length and equal use of headers, bold and lists."""
+    style_controlled_interval: Interval | None
+    weighted_win_rate: float | None
+    """Arena-Hard's score, with strong verdicts counted three times; None without such verdicts."""
+    weighted_interval: Interval | None
     length_only: float | None
     """The win rate if always the longer answer won."""
     longer_preferred: float | None
@@ -87,7 +92,8 @@ def figures(annotations: Sequence[Annotation], control: Control | None = None) -
     rates = win_rate(wins)
     found, note = _length_control(annotations, control)
     adjusted = _adjusted(annotations)
-    by_length = _by_length(annotations)
+    style, by_length = _at_equal_style(annotations), _by_length(annotations)
+    graded = [one for one in annotations if one.win is not None and one.weight is not None]
     baseline, model = annotations[0].generators
     return Figures(
         **attrs.asdict(rates),
@@ -102,7 +108,10 @@ def figures(annotations: Sequence[Annotation], control: Control | None = None) -
         lc_note=note,
         length_adjusted_winrate=adjusted.win_rate if adjusted else None,
         length_adjusted_interval=adjusted.interval if adjusted else None,
-        style_controlled_winrate=_at_equal_style(annotations),
+        style_controlled_winrate=style.win_rate if style else None,
+        style_controlled_interval=style.interval if style else None,
+        weighted_win_rate=_weighted(graded) if graded else None,
+        weighted_interval=_weighted_interval(graded) if graded else None,
         length_only=by_length[0] if by_length else None,
         longer_preferred=by_length[1] if by_length else None,
         shown_first=_mean([one.shown_first for one in annotations]),
@@ -156,13 +165,26 @@ def _lengths(annotations: Sequence[Annotation]) -> list[tuple[int, int]] | None:
     return known if len(known) == len(annotations) else None
 
 
-def _at_equal_style(annotations: Sequence[Annotation]) -> float | None:
+def _at_equal_style(annotations: Sequence[Annotation]) -> StyleControl | None:
     both = [one for one in annotations if one.win is not None and one.outputs is not None]
     if len(both) < FEWEST:
         return None
     wins = [one.win for one in both if one.win is not None]
     texts = [one.outputs for one in both if one.outputs is not None]
-    return style_controlled(wins, [(style_of(base), style_of(model)) for base, model in texts])[0]
+    styles = [(style_of(base), style_of(model)) for base, model in texts]
+    return style_controlled(wins, styles, [one.weight or 1.0 for one in both])
+
+
+def _weighted(graded: Sequence[Annotation]) -> float:
+    weights = [one.weight or 1.0 for one in graded]
+    wins = zip(weights, (one.win or 0.0 for one in graded), strict=True)
+    return 100 * sum(weight * win for weight, win in wins) / sum(weights)
+
+
+def _weighted_interval(graded: Sequence[Annotation]) -> Interval | None:
+    return bootstrap(
+        [100 * (one.win or 0.0) for one in graded], [one.weight or 1.0 for one in graded]
+    )
 
 
 def _mean(wins: Sequence[float | None]) -> float | None:

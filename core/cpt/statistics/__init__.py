@@ -1,6 +1,6 @@
 """Statistics of scores and of preferences: pure functions over numbers, without any model."""
 
-from cpt.statistics.arena import GRADES, grade_values, style_controlled, style_of
+from cpt.statistics.arena import GRADES, StyleControl, grade_values, style_controlled, style_of
 from cpt.statistics.comparisons import difference, shared
 from cpt.statistics.intervals import bootstrap, interval_of
 from cpt.statistics.length_control import (
@@ -16,6 +16,7 @@ __all__ = [
     "GRADES",
     "LengthControl",
     "Regularizer",
+    "StyleControl",
     "WinRate",
     "bootstrap",
     "difference",

@@ -11,9 +11,14 @@ AT_ONCE = 10**6
 
 
 def bootstrap(
-    values: Sequence[float], *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+    values: Sequence[float],
+    weights: Sequence[float] | None = None,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> tuple[float, float] | None:
-    """The percentile bootstrap interval of a mean; None for fewer than two values.
+    """The percentile bootstrap interval of a (weighted) mean; None for fewer than two values.
 
     The same values, draws and seed give the same interval (Efron and Tibshirani 1993, 13.3).
     """
@@ -22,12 +27,14 @@ def bootstrap(
     if len(values) < 2:
         return None
     known = np.asarray(values, dtype=float)
+    counts = np.ones(len(known)) if weights is None else np.asarray(weights, dtype=float)
     random = np.random.default_rng(seed)
     means: list[float] = []
     at_once = max(1, AT_ONCE // len(known))
     for begun in range(0, draws, at_once):
         rows = min(at_once, draws - begun)
-        means += known[random.integers(0, len(known), (rows, len(known)))].mean(axis=1).tolist()
+        drawn = random.integers(0, len(known), (rows, len(known)))
+        means += ((known * counts)[drawn].sum(axis=1) / counts[drawn].sum(axis=1)).tolist()
     return interval_of(means, level)
 
 
