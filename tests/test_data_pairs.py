@@ -135,8 +135,8 @@ def test_rows_of_one_prompt_share_its_id(tmp_path: Path) -> None:
         ({"prompt": "", "chosen": "b", "rejected": "c"}, "no prompt: its prompt is empty."),
         ({"topic": "a", "chosen": "b", "rejected": "c"}, "found topic, chosen, rejected."),
         (
-            {"prompt": "a", "completion": "b", "label": True},
-            "no pair but one answer with a label, which no loss takes yet",
+            {"prompt": "a", "completion": "b", "label": "good"},
+            "label is 'good', not true or false",
         ),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "images": ["x.png"]}, "images cannot be"),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "history": "x"}, "history: expected a"),

@@ -69,7 +69,9 @@ def log_probabilities(
 
 
 def _by_pair(corpus: Corpus, values: Sequence[AnswerLogps]) -> dict[str, PairLogps | Missing]:
-    def of(pair: int) -> PairLogps:
+    def of(pair: int) -> PairLogps | Missing:
+        if corpus.pairs[pair].label is not None:
+            return Missing("one_answer", "there is no other answer to compare it with")
         chosen, rejected = values[corpus.chosen[pair]], values[corpus.rejected[pair]]
         return PairLogps(
             chosen=float(chosen.sum(dtype=float)),

@@ -14,7 +14,7 @@ from cpt.config import Config, options
 from cpt.plugins.manager import Plugin
 from cpt.plugins.offers import plural
 from cpt.plugins.registry import Registry
-from cpt.roles import ROLES
+from cpt.roles import ROLES, Loss
 
 
 @takes_json
@@ -83,9 +83,13 @@ def show(registry: Registry, role: str | None, name: str | None, as_json: bool) 
 def _described(registry: Registry, role: str, name: str) -> dict[str, Any]:
     cls = registry[role, name]
     doc = inspect.cleandoc(cls.__doc__ or "")
+    computed: dict[str, Any] = {}
+    if issubclass(cls, Loss):
+        computed = {"needs": sorted(cls.needs), "unpaired": cls.unpaired}
     return {
         "role": role,
         "name": name,
+        **computed,
         "summary": doc.partition("\n")[0],
         "description": doc,
         "class": f"{cls.__module__}.{cls.__qualname__}",
@@ -97,6 +101,10 @@ def _echo_whole(component: dict[str, Any]) -> None:
     rest = component["description"].partition("\n")[2].strip()
     echo_lines(f"\n{rest}\n" if rest else "")
     address = _address(component["role"])
+    if "needs" in component:
+        takes = "pairs or single answers" if component["unpaired"] else "pairs"
+        also = f" and computes {', '.join(component['needs'])}" if component["needs"] else ""
+        echo(f"  takes {takes}{also}\n")
     for option in component["options"]:
         flag = f"--{address}.{option['name'].replace('_', '-')}" if address else option["name"]
         value = "must be given" if option["required"] else f"default: {option['default']}"

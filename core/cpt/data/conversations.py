@@ -16,6 +16,9 @@ from cpt.types import Message
 
 PARTED = "parts_early"
 """Why conversations are no pair whose last answers follow different turns."""
+BOTH = ("chosen", "rejected")
+ANSWERS = ("completion", "response", "output")
+"""Columns that may hold the only answer of a row."""
 SPEAKERS: dict[str, Any] = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
 TRANSCRIPT = re.compile(r"\s*Human:.*\n\nAssistant:\s*", re.DOTALL)
@@ -127,14 +130,54 @@ def ends_with_a_question(said: tuple[Message, ...], row: Row) -> tuple[Message, 
     return said
 
 
+def single_of(row: Row) -> tuple[tuple[Message, ...], Message, bool] | None:
+    """The prompt, the only answer and whether it is good; None for a row that is to be a pair.
+
+    The answer is `completion`, `response`, `output`, the last turn of `messages`, or the side that
+    the `label` names. Without a label it is good, as data for SFT has none. Raises `BadData`.
+    """
+    sides = [side for side in BOTH if row.values.get(side) is not None]
+    label = label_of(row) if len(sides) < len(BOTH) else None
+    if label is None and row.values.keys() & set(BOTH):
+        return None
+    found = [row[BOTH[0] if label else BOTH[1]]] if sides else [row[name] for name in ANSWERS]
+    answer = next((value for value in found if value is not None), None)
+    prompt = prompt_messages(row)
+    if answer is not None and prompt:
+        return prompt, _answer(answer, row), label is not False
+    if answer is None and not sides and row["messages"] is not None:
+        last = conversation(row["messages"], row)[-1]
+        return (prompt, last, label is not False) if last.role == "assistant" else None
+    return None
+
+
+def label_of(row: Row) -> bool | None:
+    """Whether the only answer of a row is good; None if it does not say. Raises `BadData`."""
+    label = row["label"]
+    known = {"true": True, "false": False, "1": True, "0": False}
+    if label is None or str(label).lower() in known:
+        return None if label is None else known[str(label).lower()]
+    raise row.bad(f"label is {label!r:.60}, not true or false")
+
+
+def _answer(value: Any, row: Row) -> Message:
+    """An answer, as text or as a list of one message."""
+    if isinstance(value, str):
+        return Message("assistant", text_of(value, row))
+    turns = _turns(value, row)
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise row.bad("the answer is not one message of the assistant")
+    return turns[0]
+
+
 def answers_of(row: Row) -> tuple[tuple[Message, ...], Message, Message]:
     """The prompt, the chosen and the rejected answer of a pair.
 
     Raises `BadData`, and `NoPair` for conversations that part before their last answer.
     """
     chosen, rejected = row.values.get("chosen"), row.values.get("rejected")
-    if missing := [side for side in ("chosen", "rejected") if row.values.get(side) is None]:
-        raise row.bad(_unpaired(row) or _no_pair(row, missing))
+    if missing := [side for side in BOTH if row.values.get(side) is None]:
+        raise row.bad(_no_pair(row, missing))
     if isinstance(chosen, str) and isinstance(rejected, str):
         return _from_texts(row, text_of(chosen, row), text_of(rejected, row))
     if isinstance(chosen, str) or isinstance(rejected, str):
@@ -144,16 +187,6 @@ def answers_of(row: Row) -> tuple[tuple[Message, ...], Message, Message]:
 
 def _no_pair(row: Row, missing: Sequence[str]) -> str:
     return f"no pair: {row.lacks('the columns chosen and rejected', *missing)}"
-
-
-def _unpaired(row: Row) -> str:
-    """What is wrong with a row that holds one answer and whether it is good."""
-    if isinstance(row["label"], bool) and not {"chosen", "rejected"} & row.values.keys():
-        return (
-            "no pair but one answer with a label, which no loss takes yet; make pairs of a good "
-            "and a bad answer to the same prompt (columns chosen and rejected)"
-        )
-    return ""
 
 
 def _turns(value: Any, row: Row) -> tuple[Message, ...]:

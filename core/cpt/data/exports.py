@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from cpt.data.pairs import COLUMNS, Unusable, row_of
-from cpt.data.tables import MESSAGES, TOOLS, write_rows
+from cpt.data.tables import MESSAGES, RARE, write_rows
 from cpt.errors import BadData, NoPair
 from cpt.files import writing_lines
 from cpt.types import Message, Pair
@@ -41,6 +41,8 @@ def export(pairs: Iterable[Pair | Unusable], layout: str, path: Path) -> Exporte
                 left_out[pair.reason] += 1
                 continue
             try:
+                if pair.label is not None and layout != "trl":
+                    raise NoPair("layout", f"one answer alone, which {layout}'s pairs cannot hold")
                 yield LAYOUTS[layout](pair)
             except NoPair as none:
                 left_out[none.detail] += 1
@@ -140,7 +142,7 @@ def with_thought(message: Message) -> Message:
 def _beside(pair: Pair) -> Plain:
     """Our columns, which other trainers do not read."""
     row = row_of(pair)
-    return {name: row[name] for name, kind in COLUMNS.items() if kind not in (MESSAGES, TOOLS)}
+    return {name: row[name] for name, kind in COLUMNS.items() if kind not in (MESSAGES, *RARE)}
 
 
 def _tools(pair: Pair) -> str | None:

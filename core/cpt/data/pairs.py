@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from cpt.data.conversations import PROMPT_COLUMNS, answers_of, digest_of
+from cpt.data.conversations import ANSWERS, PROMPT_COLUMNS, answers_of, digest_of, single_of
 from cpt.data.layouts import usual
 from cpt.data.messages import tools_of
 from cpt.data.responses import details_of, response_of
@@ -21,6 +21,7 @@ from cpt.data.tables import (
     SCORES,
     TEXT,
     TOOLS,
+    TRUTH,
     packed,
     packed_tools,
     plain_messages,
@@ -44,6 +45,7 @@ COLUMNS = {
     "rationale": TEXT,
     "scores": SCORES,
     "weight": NUMBER,
+    "label": TRUTH,
     "info": TEXT,
     "chosen_info": TEXT,
     "rejected_info": TEXT,
@@ -53,6 +55,8 @@ COLUMNS = {
 OTHERS = {"chosen_score": ("score_chosen",), "rejected_score": ("score_rejected",)}
 """What other data sets call our columns."""
 RATIONALE = ("rationale", "rational")
+NO_ANSWER = Message("assistant", "")
+"""What unpaired data has on its other side."""
 USED = {*COLUMNS, *PROMPT_COLUMNS, *OTHERS, *sum(OTHERS.values(), ()), *RATIONALE} - {"info"}
 
 
@@ -80,7 +84,8 @@ def each_pair(source: str | Path) -> Iterator[Pair]:
 
     A row has `chosen` and `rejected`, as text or messages; the prompt is a column, or what both
     sides begin with (shared messages, or a transcript of Human and Assistant). Other layouts: see
-    `usual`. Where there are scores but no margin, their difference is the margin. Raises `BadData`.
+    `usual`. Where there are scores but no margin, their difference is the margin. A row with one
+    answer gives a pair with a `label` and an empty side (`single_of`). Raises `BadData`.
     """
     return (found for found in pairs_and_unusable(source) if isinstance(found, Pair))
 
@@ -118,7 +123,13 @@ def _id(row: Row) -> str:
 
 
 def _pair(row: Row) -> Pair:
-    messages, chosen, rejected = answers_of(row)
+    single = single_of(row)
+    if single is None:
+        label = None
+        messages, chosen, rejected = answers_of(row)
+    else:
+        messages, answer, label = single
+        chosen, rejected = (answer, NO_ANSWER) if label else (NO_ANSWER, answer)
     tools = tools_of(row["tools"], row)
     name = str(row["prompt_id"] or digest_of(messages, tools))
     prompt = Prompt(id=name, messages=messages, tools=tools, info=row.unpacked("prompt_info"))
@@ -136,8 +147,9 @@ def _pair(row: Row) -> Pair:
         chosen_score=better,
         rejected_score=worse,
         weight=1.0 if weight is None else weight,
+        label=label,
         rationale=str(row.first(*RATIONALE) or ""),
-        info=row.info(*USED),
+        info=row.info(*USED, *(() if single is None else ANSWERS)),
     )
 
 
@@ -177,7 +189,10 @@ def writing_pairs(path: str | Path) -> Iterator[Callable[[Pair], None]]:
 
 def row_of(pair: Pair) -> dict[str, Any]:
     """The columns of a pair, as a table of pairs has them."""
-    chosen, rejected = (plain_messages([side.message]) for side in (pair.chosen, pair.rejected))
+    chosen, rejected = (
+        plain_messages([side.message]) if side in pair.answers else None
+        for side in (pair.chosen, pair.rejected)
+    )
     return {
         "prompt": plain_messages(pair.prompt.messages),
         "chosen": chosen,
@@ -192,6 +207,7 @@ def row_of(pair: Pair) -> dict[str, Any]:
         "rationale": pair.rationale,
         "scores": {"chosen": pair.chosen_score, "rejected": pair.rejected_score},
         "weight": pair.weight,
+        "label": pair.label,
         "info": packed(pair.info),
         "chosen_info": packed(details_of(pair.chosen)),
         "rejected_info": packed(details_of(pair.rejected)),

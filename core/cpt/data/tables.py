@@ -23,8 +23,9 @@ Add = Callable[[Plain], None]
 CHUNK = 2**20
 """Bytes of JSON that become Parquet together."""
 TEXT, NUMBER, COUNT, MESSAGES, SCORES = "text", "number", "count", "messages", "scores"
-TOOLS = "tools"
-"""A column that is there only in tables of prompts with tools."""
+TOOLS, TRUTH = "tools", "truth"
+RARE = (TOOLS, TRUTH)
+"""Columns that are there only in tables where a row has a value: tools, or what is true or not."""
 
 
 def write_rows(path: str | Path, rows: Iterable[Plain], columns: Mapping[str, str]) -> int:
@@ -118,9 +119,9 @@ class _Parquet:
 
 def _is_wide(row: Plain, columns: Mapping[str, str]) -> bool:
     return any(
-        any(len(turn) > len(("role", "content")) for turn in row[name])
+        any(len(turn) > len(("role", "content")) for turn in row[name] or ())
         if kind == MESSAGES
-        else kind == TOOLS and row[name]
+        else kind in RARE and row[name] is not None
         for name, kind in columns.items()
     )
 
@@ -145,7 +146,11 @@ def _writing_jsonl(path: Path, columns: Mapping[str, str]) -> Iterator[Add]:
 
 
 def _line(row: Plain, columns: Mapping[str, str]) -> str:
-    plain = {name: row[name] for name, kind in columns.items() if kind != TOOLS or row[name]}
+    plain = {
+        name: row[name]
+        for name, kind in columns.items()
+        if kind not in RARE or row[name] is not None
+    }
     return json.dumps(plain, ensure_ascii=False, default=_number) + "\n"
 
 
@@ -172,10 +177,11 @@ def _schema(columns: Mapping[str, str], *, wide: bool) -> pyarrow.Schema:
         TOOLS: text,
         NUMBER: pa.float64(),
         COUNT: pa.int64(),
+        TRUTH: pa.bool_(),
         MESSAGES: pa.list_(pa.struct({"role": text, "content": text, **(more if wide else {})})),
         SCORES: pa.struct({"chosen": pa.float64(), "rejected": pa.float64()}),
     }
-    kept = {name: kind for name, kind in columns.items() if wide or kind != TOOLS}
+    kept = {name: kind for name, kind in columns.items() if wide or kind not in RARE}
     return pa.schema({name: kinds[kind] for name, kind in kept.items()})
 
 

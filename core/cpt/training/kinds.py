@@ -34,6 +34,12 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     # What cannot be trained on, and is left out.
+    "one_answer": Kind(
+        WARNING,
+        "a single answer, which this loss cannot use: take a --loss for single answers (cpt show "
+        "loss), or make pairs",
+        dropped=True,
+    ),
     "template": Kind(
         WARNING,
         "the chat template refuses the conversation or loses the answer",
@@ -77,6 +83,7 @@ KINDS: Mapping[str, Kind] = {
         "length alone tells chosen from rejected: so many pairs would have to go until as many "
         "chosen sides are longer as are shorter",
     ),
+    "unpaired": Kind(NOTE, "a single answer, good or bad, which only some losses take"),
     "both_ways": Kind(NOTE, "an answer of it is chosen in one pair and rejected in another"),
     # The text.
     "control_token": Kind(

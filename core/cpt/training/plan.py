@@ -89,7 +89,7 @@ def make_plan(
     trust = options.trust_remote_code
     tokenizer = load_tokenizer(folder, trust_remote_code=trust)
     known = vocabulary(folder, trust_remote_code=trust)
-    corpus, diagnosis = prepare(pairs, tokenizer, options, known, day=day)
+    corpus, diagnosis = prepare(pairs, tokenizer, options, known, loss=loss, day=day)
     refuse_none_left(diagnosis)
     refuse_errors(diagnosis, options.allow)
     order = order_of(corpus.pairs, scheduler, options, seed)

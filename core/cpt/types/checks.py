@@ -32,6 +32,12 @@ def is_measured(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     raise WrongReturn(f"Pair.{field.name} must be a finite number, got {value!r:.60}.")
 
 
+def is_label(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A validator of attrs: the field of a `Pair` is True, False or None."""
+    if value is not None and not isinstance(value, bool):
+        raise WrongReturn(f"Pair.{field.name} must be True, False or None, got {value!r:.60}.")
+
+
 def is_whole(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """A validator of attrs: the field of a `Pair` is a whole number that a tensor holds."""
     if not hasattr(value, "__index__") or not -(2**63) <= index(value) < 2**63:

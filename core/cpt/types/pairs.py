@@ -9,7 +9,14 @@ from typing import Any
 import attrs
 
 from cpt.errors import WrongReturn
-from cpt.types.checks import has_finite_scores, has_its_interval, is_a, is_measured, is_whole
+from cpt.types.checks import (
+    has_finite_scores,
+    has_its_interval,
+    is_a,
+    is_label,
+    is_measured,
+    is_whole,
+)
 from cpt.types.responses import Prompt, Response
 
 
@@ -64,6 +71,11 @@ class Pair:
     rejected_score: float | None = attrs.field(default=None, validator=is_measured)
     weight: float = attrs.field(default=1.0, validator=is_measured)
     """What its loss is multiplied by."""
+    label: bool | None = attrs.field(default=None, validator=is_label)
+    """Of unpaired data, whether the only answer is good (`chosen`) or bad (`rejected`).
+
+    The other side is then empty. None for a pair.
+    """
     rationale: str = ""
     info: Mapping[str, Any] = attrs.field(factory=dict)
     id: str = attrs.field()
@@ -80,6 +92,13 @@ class Pair:
             )
         )
         return f"{prompt}/{chosen}>{rejected}"
+
+    @property
+    def answers(self) -> tuple[Response, ...]:
+        """Chosen and rejected; of unpaired data the only answer."""
+        if self.label is None:
+            return self.chosen, self.rejected
+        return (self.chosen if self.label else self.rejected,)
 
 
 @attrs.frozen

@@ -143,8 +143,9 @@ def _summarized(rows: Iterator[dict[str, Any]], shown: set[int], measured: set[i
     )
 
 
-def _text(messages: Sequence[Mapping[str, str]]) -> str:
-    return "\n\n".join(message["content"] for message in messages)
+def _text(messages: Sequence[Mapping[str, str]] | None) -> str:
+    """What an answer says; nothing on the side that unpaired data lacks."""
+    return "\n\n".join(message["content"] for message in messages or ())
 
 
 def _distance(one: str, other: str) -> float:

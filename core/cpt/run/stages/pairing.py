@@ -53,8 +53,10 @@ def _kept_and_dropped(made: Sequence[Pair | NoPair]) -> tuple[list[Pair], tuple[
 
 def fault_of(pair: Pair) -> str:
     """Why a pair cannot teach anything, or nothing."""
-    if not pair.chosen.says_something or not pair.rejected.says_something:
+    if not all(answer.says_something for answer in pair.answers):
         return "empty"
+    if pair.label is not None:
+        return ""
     chosen, rejected = (
         attrs.evolve(side.message, content=side.text.strip())
         for side in (pair.chosen, pair.rejected)

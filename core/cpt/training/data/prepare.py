@@ -11,7 +11,8 @@ import numpy as np
 
 from cpt.models import PLAIN, with_template
 from cpt.training.data.checks.checkup import Checkup
-from cpt.training.data.corpus import Corpus, corpus_of
+from cpt.roles import Loss
+from cpt.training.data.corpus import Corpus, Sides, corpus_of
 from cpt.training.data.findings import Diagnosis, Finding, Lengths
 from cpt.training.data.markers import words_of
 from cpt.training.data.rendering import TemplateInputs
@@ -19,10 +20,6 @@ from cpt.training.data.sequences import TokenSequence
 from cpt.training.data.tokens import Encoded, encode
 from cpt.training.options import Training
 from cpt.types import Pair
-
-Sides = tuple[TokenSequence, TokenSequence]
-"""The chosen and the rejected sequence of a pair."""
-
 
 def examine(
     pairs: Iterable[Pair | Finding],
@@ -44,13 +41,15 @@ def prepare(
     options: Training,
     vocabulary: int | None = None,
     *,
+    loss: Loss | None = None,
     day: date | None = None,
 ) -> tuple[Corpus, Diagnosis]:
     """Encode pairs, drop those that cannot be trained on, and report which and why.
 
-    A chat template that asks for the date is given `day`, or today.
+    Single answers are dropped if a `loss` is given that cannot use them. A chat template that asks
+    for the date is given `day`, or today.
     """
-    examined = Examination.of(tokenizer, options, vocabulary, day=day)
+    examined = Examination.of(tokenizer, options, vocabulary, loss=loss, day=day)
     corpus = corpus_of(examined.each(pairs))
     return corpus, examined.diagnosis()
 
@@ -64,8 +63,15 @@ class Examination:
     vocabulary: int | None
     inputs: TemplateInputs
     checkup: Checkup
-    sums: list[int] = attrs.field(factory=lambda: [0, 0, 0, 0, 0])
-    """Tokens of prompts, chosen and rejected sides; pairs with a longer chosen one; the longest."""
+    loss: Loss | None = None
+    prompts: list[int] = attrs.field(factory=lambda: [0, 0])
+    """Tokens of all prompts, and how many there are."""
+    chosen: list[int] = attrs.field(factory=lambda: [0, 0])
+    """The same of the chosen sides."""
+    rejected: list[int] = attrs.field(factory=lambda: [0, 0])
+    longer: list[int] = attrs.field(factory=lambda: [0, 0])
+    """Pairs whose chosen side is longer, of how many."""
+    longest: int = 0
 
     @classmethod
     def of(
@@ -74,6 +80,7 @@ class Examination:
         options: Training,
         vocabulary: int | None,
         *,
+        loss: Loss | None = None,
         day: date | None = None,
         checkup: Checkup | None = None,
     ) -> Examination:
@@ -87,6 +94,7 @@ class Examination:
             vocabulary=vocabulary,
             inputs=inputs,
             checkup=checkup,
+            loss=loss,
         )
 
     def each(self, pairs: Iterable[Pair | Finding]) -> Iterator[tuple[Pair, Sides]]:
@@ -94,7 +102,9 @@ class Examination:
         for encoded in encode(self.checkup.incoming(pairs), self.tokenizer, self.inputs):
             if self.checkup.drops(encoded.pair):
                 continue
-            found = _sides(encoded, self.options, self.vocabulary)
+            found = _useless(encoded.pair, self.loss) or _sides(
+                encoded, self.options, self.vocabulary
+            )
             if isinstance(found, Finding):
                 self.checkup.drop(found)
                 continue
@@ -102,24 +112,44 @@ class Examination:
             self._count(*found)
             yield encoded.pair, found
 
-    def _count(self, chosen: TokenSequence, rejected: TokenSequence) -> None:
-        prompt, better, worse = len(chosen.prompt), len(chosen.answer), len(rejected.answer)
-        for place, tokens in enumerate((prompt, better, worse, better > worse)):
-            self.sums[place] += tokens
-        self.sums[-1] = max(self.sums[-1], prompt + max(better, worse))
+    def _count(self, chosen: TokenSequence | None, rejected: TokenSequence | None) -> None:
+        there = [side for side in (chosen, rejected) if side]
+        _add(self.prompts, len(there[0].prompt))
+        for side, counted in ((chosen, self.chosen), (rejected, self.rejected)):
+            if side:
+                _add(counted, len(side.answer))
+        if chosen and rejected:
+            _add(self.longer, len(chosen.answer) > len(rejected.answer))
+        whole = (len(side.prompt) + len(side.answer) for side in there)
+        self.longest = max(self.longest, *whole)
 
     def diagnosis(self) -> Diagnosis:
         """What was found, once all pairs were looked at."""
-        pairs = len(self.checkup.kept) or 1
-        prompt, chosen, rejected, longer = (total / pairs for total in self.sums[:4])
         lengths = Lengths(
-            prompt_tokens=prompt,
-            chosen_tokens=chosen,
-            rejected_tokens=rejected,
-            chosen_longer=longer,
-            longest=self.sums[-1],
+            prompt_tokens=_mean(self.prompts),
+            chosen_tokens=_mean(self.chosen),
+            rejected_tokens=_mean(self.rejected),
+            chosen_longer=_mean(self.longer),
+            longest=self.longest,
         )
         return self.checkup.diagnosis(lengths, self.inputs.day.isoformat())
+
+
+def _add(counted: list[int], number: int) -> None:
+    counted[0] += number
+    counted[1] += 1
+
+
+def _mean(counted: list[int]) -> float:
+    return counted[0] / (counted[1] or 1)
+
+
+def _useless(pair: Pair, loss: Loss | None) -> Finding | None:
+    """A single answer that the loss can learn nothing from."""
+    if pair.label is None or loss is None or loss.unpaired:
+        return None
+    imitated = pair.label and "rejected" not in loss.needs
+    return None if imitated else Finding(pair.id, "one_answer")
 
 
 def _sides(encoded: Encoded, options: Training, vocabulary: int | None) -> Sides | Finding:
@@ -132,12 +162,13 @@ def _sides(encoded: Encoded, options: Training, vocabulary: int | None) -> Sides
     left = options.max_length - len(encoded.prompt)
     chosen = TokenSequence(encoded.prompt, encoded.chosen.ids[:left])
     rejected = TokenSequence(encoded.prompt, encoded.rejected.ids[:left])
-    if np.array_equal(chosen.answer, rejected.answer):
+    label = encoded.pair.label
+    if label is None and np.array_equal(chosen.answer, rejected.answer):
         return Finding(name, "identical")
     highest = max(int(ids.max()) for ids in (chosen.prompt, chosen.answer, rejected.answer))
     if vocabulary is not None and highest >= vocabulary:
         return Finding(name, "outside_vocabulary", f"id {highest} of {vocabulary}")
-    return chosen, rejected
+    return None if label is False else chosen, None if label else rejected
 
 
 def _too_long(encoded: Encoded, options: Training) -> Finding | None:

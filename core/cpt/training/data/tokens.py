@@ -52,7 +52,7 @@ class Answer:
 
 @attrs.frozen(eq=False, kw_only=True)
 class Encoded:
-    """A pair as token ids."""
+    """A pair as token ids; unpaired data has its only answer on both sides."""
 
     pair: Pair
     prompt: TokenIds
@@ -163,7 +163,7 @@ class _Encoder:
     def pairs(self, pairs: Sequence[Pair]) -> list[Encoded]:
         """Some pairs; every distinct prompt and every distinct answer to it is encoded once."""
         keys = [
-            (Conversation.of(pair.prompt), pair.chosen.message, pair.rejected.message)
+            (Conversation.of(pair.prompt), pair.answers[0].message, pair.answers[-1].message)
             for pair in pairs
         ]
         asked: dict[Conversation, dict[Message, None]] = {}

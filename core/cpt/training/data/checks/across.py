@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from cpt.training.data.findings import MOST_KEPT, Finding
 from cpt.types import Message, Pair
 
+NO_CHOSEN, NO_REJECTED = 0, 1
+"""Keys of the side that a single answer lacks."""
 Mask = NDArray[np.bool_]
 """Shape (pairs,)."""
 
@@ -45,8 +47,8 @@ class Across:
 
     def add(self, pair: Pair) -> None:
         prompt = _prompt(pair)
-        self.chosen.append(_key(prompt, pair.chosen.message))
-        self.rejected.append(_key(prompt, pair.rejected.message))
+        self.chosen.append(NO_CHOSEN if pair.label is False else _key(prompt, pair.chosen.message))
+        self.rejected.append(NO_REJECTED if pair.label else _key(prompt, pair.rejected.message))
         self.ids += pair.id.encode()
         self.ends.append(len(self.ids))
 

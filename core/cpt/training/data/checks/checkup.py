@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from cpt.contrast import Contrast, ContrastOfSet
+from cpt.contrast import Contrast, ContrastOfSet, contrast
 from cpt.training.data.checks.across import Across, length_finding
 from cpt.training.data.checks.overlap import Evaluated
 from cpt.training.data.checks.texts import Words, dropped_for, found_in
@@ -54,9 +54,14 @@ class Checkup:
             if isinstance(row, Finding):
                 self.tally.add([row])
             else:
-                contrast = self.contrast.add(row.chosen.text, row.rejected.text, source_of(row))
-                self._under_way.append((len(self.faulty) - 1, contrast))
+                self._under_way.append((len(self.faulty) - 1, self._contrast_of(row)))
                 yield row
+
+    def _contrast_of(self, pair: Pair) -> Contrast:
+        """Its measures, counted unless it is a single answer."""
+        if pair.label is not None:
+            return contrast(pair.chosen.text, pair.rejected.text)
+        return self.contrast.add(pair.chosen.text, pair.rejected.text, source_of(pair))
 
     def drops(self, pair: Pair) -> bool:
         """Whether the texts of a pair cannot be trained on; then it is judged."""

@@ -72,8 +72,10 @@ Check = Callable[[Texts], object]
 
 def dropped_for(pair: Pair) -> str:
     """Why a pair cannot teach anything, or nothing."""
-    if not pair.chosen.says_something or not pair.rejected.says_something:
+    if not all(answer.says_something for answer in pair.answers):
         return "empty"
+    if pair.label is not None:
+        return ""
     chosen, rejected = (side.text.strip() for side in (pair.chosen, pair.rejected))
     if chosen != rejected:
         return ""
@@ -199,7 +201,7 @@ def _prompt_in_answer(texts: Texts) -> bool:
 
 
 def _one_sided_thought(texts: Texts) -> bool:
-    return thinks(texts.pair.chosen.message) != thinks(texts.pair.rejected.message)
+    return len({thinks(answer.message) for answer in texts.pair.answers}) > 1
 
 
 def _empty_thought(texts: Texts) -> bool:
@@ -232,8 +234,13 @@ def _broken_text(texts: Texts) -> str:
     return next((ascii(match[0]) for match in found if match), "")
 
 
+def _unpaired(texts: Texts) -> bool:
+    return texts.pair.label is not None
+
+
 CHECKS: Mapping[str, Check] = {
     "scored_below": _scored_below,
+    "unpaired": _unpaired,
     "control_token": _control_token,
     "placeholder": _placeholder,
     "role_in_answer": _role,
