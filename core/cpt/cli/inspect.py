@@ -104,7 +104,7 @@ def _echo_whole(component: dict[str, Any]) -> None:
     if "needs" in component:
         takes = "pairs or single answers" if component["unpaired"] else "pairs"
         also = f" and computes {', '.join(component['needs'])}" if component["needs"] else ""
-        echo(f"  takes {takes}{also}\n")
+        echo(f"  takes {takes}{also}")
     for option in component["options"]:
         flag = f"--{address}.{option['name'].replace('_', '-')}" if address else option["name"]
         value = "must be given" if option["required"] else f"default: {option['default']}"

@@ -22,7 +22,7 @@ SHOWN = {
     "tokens_per_second": "tokens/s",
 }
 """Metrics that a line has room for, besides those of the loss itself."""
-SAME_FOR_EVERY_LOSS = ("logps/", "logratios/", "rewards/")
+SAME_FOR_EVERY_LOSS = ("logps/", "logratios/", "rewards/", "share/")
 
 
 def json_option() -> click.Option:
