@@ -94,6 +94,9 @@ def test_a_table_of_pairs_has_no_column_for_it(tmp_path: Path) -> None:
     assert "label" not in pq.read_schema(tmp_path / "pairs.parquet").names
 
 
+EXPECTED = {"empty": 1, "unpaired": 8, "repeated": 1, "both_ways": 3, "contradicted": None}
+
+
 def test_the_doctor_notes_them_and_says_what_is_wrong() -> None:
     pairs = singles(tiny.pairs(3))
     pairs += [attrs.evolve(pairs[0], id="again"), attrs.evolve(single(tiny.pairs(1)[0], True))]
@@ -101,8 +104,10 @@ def test_the_doctor_notes_them_and_says_what_is_wrong() -> None:
     bad = attrs.evolve(pairs[0], label=False, rejected=pairs[0].chosen, chosen=pairs[1].chosen)
     found = examine([*pairs, attrs.evolve(bad, id="both")], tiny.tokenizer(), Training())
     # The first answer is there twice as a good one, and once as a bad one.
-    assert found.counts == {"empty": 1, "unpaired": 8, "repeated": 1, "contradicted": 3}
-    assert found.chosen_longer == 0.0 and found.chosen_tokens > 0 and found.rejected_tokens > 0
+    assert {name: found.counts.get(name) for name in EXPECTED} == EXPECTED
+    assert found.kept == 8 and found.contrast["pairs"] == 0
+    assert found.lengths and found.lengths.chosen_longer == 0.0
+    assert found.lengths.chosen_tokens > 0 and found.lengths.rejected_tokens > 0
 
 
 # Training

@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 
 from cpt.models import PLAIN, with_template
-from cpt.training.data.checks.checkup import Checkup
 from cpt.roles import Loss
+from cpt.training.data.checks.checkup import Checkup
 from cpt.training.data.corpus import Corpus, Sides, corpus_of
 from cpt.training.data.findings import Diagnosis, Finding, Lengths
 from cpt.training.data.markers import words_of
@@ -20,6 +20,7 @@ from cpt.training.data.sequences import TokenSequence
 from cpt.training.data.tokens import Encoded, encode
 from cpt.training.options import Training
 from cpt.types import Pair
+
 
 def examine(
     pairs: Iterable[Pair | Finding],
