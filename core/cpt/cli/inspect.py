@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import click
 
+from cpt.cli.pairs import show_pairs
 from cpt.cli.printing.output import echo, echo_lines, print_json, takes_json
 from cpt.config import Config, options
 from cpt.plugins.manager import Plugin
@@ -57,13 +58,27 @@ def _plain(plugin: Plugin) -> dict[str, Any]:
     }
 
 
+class Show(click.Command):
+    """Components, or with `pairs` as its first word, pairs."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] == ["pairs"]:
+            return show_pairs.make_context("show pairs", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
 @takes_json
-@click.command()
+@click.command(cls=Show)
 @click.argument("role", type=click.Choice(list(ROLES)), required=False)
 @click.argument("name", required=False)
 @click.pass_obj
 def show(registry: Registry, role: str | None, name: str | None, as_json: bool) -> None:
-    """List the components of a role, or describe one with its options."""
+    """List the components of a role, or describe one with its options.
+
+    `cpt show pairs PAIRS` prints pairs: `cpt show pairs --help`.
+    """
     roles = [role] if role else list(ROLES)
     described = [
         _described(registry, kind, called)
