@@ -30,7 +30,11 @@ ONCE = ("asking.again",)
 DRY_RUN = click.Option(
     ["--dry-run"], is_flag=True, help="Print what asking would take and cost; ask nothing."
 )
-
+DRY_TRAINING = click.Option(
+    ["--dry-run"],
+    is_flag=True,
+    help="Print the memory, steps and hours that training would take; train nothing.",
+)
 
 STATE = "cpt.command"
 """Where the context of a command keeps its `State`."""

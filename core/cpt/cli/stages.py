@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from cpt.cli.command import DRY_RUN, PipelineCommand, holding, prepare
+from cpt.cli.command import DRY_RUN, DRY_TRAINING, PipelineCommand, holding, prepare
 from cpt.cli.printing.estimates import print_estimates
+from cpt.cli.printing.memory import print_training
 from cpt.cli.printing.output import json_option
 from cpt.cli.printing.summary import conclude
 
@@ -18,23 +19,27 @@ if TYPE_CHECKING:
 
 
 def pipeline_command(
-    name: str, stages: Callable[[Run], None], summary: str, *, shows: str = "", asks: bool = False
+    name: str,
+    stages: Callable[[Run], None],
+    summary: str,
+    *,
+    shows: str = "",
+    dry: tuple[click.Option, Callable[[Run, bool], None]] | None = None,
 ) -> PipelineCommand:
     """A command that does some stages of a run and prints what is in its folder then.
 
-    With `asks` it has `--dry-run`.
+    `dry` is its `--dry-run`, and what prints that.
     """
 
     @click.pass_context
     def callback(
         ctx: click.Context, /, as_json: bool, redo: bool, dry_run: bool = False, **values: Any
     ) -> None:
-        from cpt.run import estimate
         from cpt.run.stage import is_main
 
         run = attrs.evolve(prepare(ctx, values), redo=redo)
-        if dry_run:
-            print_estimates(estimate.estimate(run), as_json)
+        if dry_run and dry:
+            dry[1](run, as_json)
             return
         with holding(ctx, run):
             stages(run)
@@ -52,7 +57,7 @@ def pipeline_command(
             click.Option(["--preset"], metavar="NAME", help="Options that a plugin offers."),
             json_option(),
             click.Option(["--redo"], is_flag=True, help=REDO),
-            *([DRY_RUN] if asks else []),
+            *(dry[:1] if dry else ()),
         ],
     )
 
@@ -81,6 +86,18 @@ def _evaluate(run: Run) -> None:
     pipeline.evaluate(run)
 
 
+def _dry_asking(run: Run, as_json: bool) -> None:
+    from cpt.run import estimate
+
+    print_estimates(estimate.estimate(run), as_json)
+
+
+def _dry_training(run: Run, as_json: bool) -> None:
+    from cpt.run import estimate
+
+    print_training(estimate.estimate_training(run), as_json)
+
+
 REDO = (
     "Make again, in this folder, what was made with other options; answers that were paid for "
     "are kept."
@@ -91,20 +108,21 @@ COMMANDS = (
         "run",
         _run,
         "Every stage, skipping what is done (also plain `cpt`).",
-        asks=True,
+        dry=(DRY_RUN, _dry_asking),
     ),
     pipeline_command(
         "pair",
         _pair,
         "Make pairs from prompts, or take given ones, and filter them.",
         shows="prompts limit pairer pairs filters asking",
-        asks=True,
+        dry=(DRY_RUN, _dry_asking),
     ),
     pipeline_command(
         "train",
         _train,
         "Train a model on pairs.",
         shows="pairs filters holdout model scheduler loss train seed",
+        dry=(DRY_TRAINING, _dry_training),
     ),
     pipeline_command(
         "eval",

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a run would ask and pay, found without asking or paying."""
+"""`--dry-run`: what a run would ask, pay and train, found without doing any of it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cpt import paths
 from cpt.asking.money.estimates import DryRun, Estimate
 from cpt.asking.money.prices import Prices
-from cpt.data import read_prompts
-from cpt.errors import NoPair
+from cpt.data import read_pairs, read_prompts
+from cpt.data.pairs import pairs_and_unusable
+from cpt.errors import CptError, NoPair
 from cpt.roles import Ask
 from cpt.roles.returns import call
 from cpt.run.stage import Run, require_option
-from cpt.types import Prompt
+from cpt.types import Pair, Prompt
+
+if TYPE_CHECKING:  # slow to import
+    from cpt.training.estimate import TrainingEstimate
 
 
 def estimate(run: Run) -> dict[str, Estimate]:
@@ -39,6 +44,26 @@ def estimate_responses(run: Run) -> dict[str, Estimate]:
             await ask(responder, prompt, sample)
 
     return asyncio.run(_estimate(run, answer))
+
+
+def estimate_training(run: Run) -> TrainingEstimate:
+    """What training on the pairs would take; nothing is written, and no model is loaded."""
+    from cpt.training.estimate import estimate as estimate_plan
+    from cpt.training.plan import make_plan
+
+    model = Path(paths.resolve(require_option(run, "model")))
+    config = run.config
+    pairs = list(_pairs(run))
+    plan = make_plan(pairs, model, config.scheduler, config.loss, config.train, config.seed)
+    return estimate_plan(plan)
+
+
+def _pairs(run: Run) -> Iterator[Pair]:
+    if run.config.pairs:
+        return (each for each in pairs_and_unusable(run.config.pairs) if isinstance(each, Pair))
+    if run.folder.is_done("pairs"):
+        return iter(read_pairs(run.path / "pairs.parquet"))
+    raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
 
 
 async def _estimate(

@@ -21,9 +21,11 @@ from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training import metrics
 from cpt.training.contention import Contention
+from cpt.training.exhausted import memory_errors
 from cpt.training.forward.cpu import count_parameters
 from cpt.training.interrupt import Interrupt, interruptible
 from cpt.training.objective import mismatched_logps, weighted_losses
+from cpt.training.optimizer import set_rate, stepping
 from cpt.training.options import Training
 from cpt.training.output.export import Trained, collect, export, how_to_store
 from cpt.training.plan import Plan, day_of, make_plan, write_plan
@@ -78,7 +80,10 @@ def train(
         if accelerator.is_main_process:
             notify("cpt_references_computed", output=output, done=done, total=total)
 
-    with suited_threads(count_parameters(plan.folder)):
+    with (
+        suited_threads(count_parameters(plan.folder)),
+        memory_errors(plan, accelerator.device),
+    ):
         state = begin(plan, accelerator, output, report)
         with interruptible() as interrupt:
             _steps(state, output, notify, interrupt)
@@ -116,13 +121,15 @@ def _step(state: State) -> float:
     """One optimizer step; returns the gradient norm before clipping."""
     plan, accelerator = state.plan, state.accelerator
     rate = plan.options.learning_rate * factor(state.done, plan.steps, plan.options)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(state.optimizer, rate)
     computed = _backward(state)
     parameters = state.wrapped_module.parameters()
     norm = float(accelerator.clip_grad_norm_(parameters, plan.options.max_grad_norm))
     _refuse_non_finite(state, computed, norm)
-    state.optimizer.step()
+    sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
+    seed = (plan.seed, state.done, accelerator.process_index if sharded else 0)
+    with stepping(plan.options, accelerator.device, seed):
+        state.optimizer.step()
     state.optimizer.zero_grad()
     state.carried.step(plan.loss, state.own_metrics or (), accelerator)
     return norm
@@ -188,7 +195,7 @@ def _log(state: State, output: Path, seconds: float) -> dict[str, float]:
         "step": state.done,
         "epoch": seen / len(state.plan.corpus.pairs),
         **state.meter.means(state.accelerator),
-        "learning_rate": state.optimizer.param_groups[0]["lr"],
+        "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
         "seconds": seconds,
     }
     if state.accelerator.is_main_process:
@@ -200,7 +207,7 @@ def _finish(state: State, output: Path) -> Mapping[str, Any]:
     """Write `training.json`, then the model. Every process calls this."""
     accelerator = state.accelerator
     accelerator.wait_for_everyone()  # until the last line is written
-    trained = collect(accelerator, state.wrapped_module, output)
+    trained = collect(accelerator, state.wrapped_module, state.plan, output)
     if accelerator.is_main_process:
         _write(state.plan, trained, output)
     accelerator.wait_for_everyone()

@@ -31,6 +31,8 @@ LrSchedule = Literal[
     "warmup_stable_decay",
 ]
 Precision = Literal["fp32", "bf16"]
+Weights = Literal["fp32", "bf16", "nf4"]
+Optimizer = Literal["adamw", "adamw_8bit", "adamw_4bit", "adamw_fp8"]
 ExportDtype = Literal["auto", "base", "fp32", "bf16", "fp16"]
 
 
@@ -73,7 +75,11 @@ class Training:
     chat_template_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
     """What the chat template is given beside the messages, such as `enable_thinking: false`."""
     precision: Precision = "fp32"
-    """What matrices are multiplied in; weights and optimizer are fp32 either way."""
+    """What matrices are multiplied in; weights and optimizer are in formats of their own."""
+    weights: Weights = attrs.field(default="fp32")
+    """Format of the weights; `bf16` is rounded at random, `nf4` (QLoRA) is of frozen ones."""
+    optimizer: Optimizer = "adamw"
+    """AdamW with moments in fp32, or in torchao's 8 bits, 4 bits or fp8."""
     export_dtype: ExportDtype = "auto"
     """Format of the written weights; `auto`: the base's, or fp32 if rounding loses over 5%."""
     gradient_checkpointing: bool = False
@@ -86,6 +92,8 @@ class Training:
     """Scale of the adapters; twice the rank if not given."""
     lora_targets: tuple[str, ...] = ()
     """Names of the layers that get adapters; all linear ones if not given."""
+    dora: bool = attrs.field(default=False)
+    """Let adapters learn the length of each column apart from its direction (DoRA)."""
     reference: str | None = attrs.field(default=None, metadata=PATH)
     """Folder of the reference model, if it is not the model that training starts from."""
     trust_remote_code: bool = attrs.field(default=False, metadata=NOT_IDENTITY)
@@ -109,6 +117,18 @@ class Training:
     def _free(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
         if taken := sorted({*value} & RESERVED):
             raise ValueError(f"must not hold {', '.join(taken)}, which cpt gives itself")
+
+    @weights.validator
+    def _computable(self, _: attrs.Attribute[Any], value: Weights) -> None:
+        if value != "fp32" and self.precision != "bf16":
+            raise ValueError(f"must be fp32 with precision {self.precision}; {value} needs bf16")
+        if value == "nf4" and not self.lora_rank:
+            raise ValueError("must not be nf4 without lora_rank: such weights stay as they are")
+
+    @dora.validator
+    def _has_adapters(self, _: attrs.Attribute[Any], value: bool) -> None:
+        if value and not self.lora_rank:
+            raise ValueError("must be false without lora_rank")
 
     @lr_schedule_kwargs.validator
     def _taken(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:

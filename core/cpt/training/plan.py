@@ -21,7 +21,9 @@ from cpt.training.checks import refuse_wrong_needs
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
 from cpt.training.data.prepare import prepare
+from cpt.training.forward.formats import refuse_without_nf4
 from cpt.training.forward.loading import vocabulary, within_positions
+from cpt.training.optimizer import refuse_without_torchao
 from cpt.training.options import Training
 from cpt.training.order import order_of
 from cpt.training.schedule import factor
@@ -83,6 +85,9 @@ def make_plan(
     A chat template that asks for the date is given `day`, or today.
     """
     refuse_wrong_needs(loss)
+    refuse_without_torchao(options)
+    if options.weights == "nf4":
+        refuse_without_nf4()
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
     options = within_positions(options, folder)

@@ -20,6 +20,7 @@ from cpt.training.data.corpus import ABSENT
 from cpt.training.data.packing import Layout
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
+from cpt.training.optimizer import make_optimizer
 from cpt.training.options import Training
 from cpt.training.output import checkpoint
 from cpt.training.plan import Plan
@@ -79,6 +80,11 @@ def make_accelerator(options: Training) -> Accelerator:
     )
 
 
+def micro_tokens_of(options: Training, device: str) -> int:
+    """Most tokens in a micro-batch on a type of device."""
+    return options.micro_tokens or MICRO_TOKENS.get(device, 8192)
+
+
 def begin(
     plan: Plan, accelerator: Accelerator, output: Path, report: Report = lambda *_: None
 ) -> State:
@@ -95,7 +101,7 @@ def begin(
         values = _references_of_another(plan, accelerator, output, report)
     module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
-    wrapped, optimizer = accelerator.prepare(module, _optimizer(module, plan.options))
+    wrapped, optimizer = accelerator.prepare(module, make_optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
     if needed and reference_is_start:
         with getattr(module.model, "disable_adapter", nullcontext)():
@@ -137,15 +143,20 @@ def _resume(state: State, folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
-    model = load_model(plan.folder, trust_remote_code=plan.options.trust_remote_code)
+    model = _loaded(plan.folder, plan.options)
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
-    if not sharded:
-        model.to(accelerator.device)  # one device may not hold it if it is sharded
+    # One device may not hold a sharded model; a quantized one is where it belongs.
+    if not (sharded or plan.options.weights == "nf4"):
+        model.to(accelerator.device)
     module = SequenceLogps(made_trainable(model, plan.options))
     _mention_rows_alone(module, plan, sharded=sharded)
     if plan.options.compile:
         compile_layers(model)
     return module
+
+
+def _loaded(folder: Path, options: Training) -> Any:
+    return load_model(folder, trust_remote_code=options.trust_remote_code, weights=options.weights)
 
 
 def _mention_rows_alone(module: SequenceLogps, plan: Plan, *, sharded: bool) -> None:
@@ -174,7 +185,7 @@ def _mention_rows_alone(module: SequenceLogps, plan: Plan, *, sharded: bool) -> 
 def _references_of_another(
     plan: Plan, accelerator: Accelerator, output: Path, report: Report
 ) -> References:
-    model = load_model(plan.reference, trust_remote_code=plan.options.trust_remote_code)
+    model = _loaded(plan.reference, plan.options)
     module = SequenceLogps(model.to(accelerator.device))
     return _references(plan, _scorer(plan, accelerator, module), output, report)
 
@@ -189,7 +200,7 @@ def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> Ref
     device = scorer.accelerator.device.type
     digest = store_digest(
         plan.reference,
-        plan.options.precision,
+        _computed_in(plan.options),
         device,
         trust_remote_code=plan.options.trust_remote_code,
     )
@@ -200,18 +211,12 @@ def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> Ref
     return References([known.get(index) for index in range(len(corpus.sequences))])
 
 
+def _computed_in(options: Training) -> str:
+    """What decides the values of a model, besides its weights on the disk."""
+    held = "" if options.weights == "fp32" else f" of {options.weights}"
+    return f"{options.precision}{held}"
+
+
 def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:
-    max_tokens = plan.options.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
+    max_tokens = micro_tokens_of(plan.options, accelerator.device.type)
     return Scorer(accelerator=accelerator, module=module, max_tokens=max_tokens)
-
-
-def _optimizer(module: torch.nn.Module, options: Training) -> torch.optim.Optimizer:
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
-    others = [parameter for parameter in trained if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": options.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    betas = (options.beta1, options.beta2)
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=betas, fused=True)

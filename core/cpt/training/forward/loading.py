@@ -12,7 +12,8 @@ import torch
 
 from cpt.errors import CptError
 from cpt.models import hide_bars, refuse_own_code
-from cpt.training.options import Training
+from cpt.training.forward.formats import format_of
+from cpt.training.options import Training, Weights
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +26,12 @@ NOT_IN_MAMBA = {"conv1d", "out_proj"}
 
 def vocabulary(folder: Path, *, trust_remote_code: bool = False) -> int:
     """Number of token ids that a model knows. Raises `CptError`."""
-    return int(_config(folder, trust_remote_code).get_text_config().vocab_size)
+    return int(config_of(folder, trust_remote_code).get_text_config().vocab_size)
 
 
 def within_positions(options: Training, folder: Path) -> Training:
     """The options with no `max_length` beyond what the model has positions for."""
-    config = _config(folder, options.trust_remote_code).get_text_config()
+    config = config_of(folder, options.trust_remote_code).get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None or not 0 < limit < options.max_length:
         return options
@@ -39,8 +40,8 @@ def within_positions(options: Training, folder: Path) -> Training:
     return attrs.evolve(options, max_length=limit, max_prompt_length=prompt if fits else None)
 
 
-def load_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """A causal language model in fp32, without dropout. Raises `CptError` if there is none.
+def load_model(folder: Path, *, trust_remote_code: bool = False, weights: Weights = "fp32") -> Any:
+    """A causal language model, without dropout. Raises `CptError` if there is none.
 
     Dropout stays off in training too, as the reference would otherwise differ from the policy
     before the first step. Code in the folder is run only with `trust_remote_code`.
@@ -53,9 +54,9 @@ def load_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=torch.float32,
             output_loading_info=True,
             trust_remote_code=trust_remote_code,
+            **format_of(weights),
         )
     except broken as error:
         refuse_own_code(folder, error)
@@ -67,7 +68,7 @@ def load_model(folder: Path, *, trust_remote_code: bool = False) -> Any:
 
 def saved_dtype(folder: Path, *, trust_remote_code: bool = False) -> torch.dtype:
     """The number format that a model's weights are stored in."""
-    dtype = _config(folder, trust_remote_code).dtype
+    dtype = config_of(folder, trust_remote_code).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
@@ -139,7 +140,8 @@ def _with_lora(model: Any, options: Training) -> Any:
         task_type="CAUSAL_LM",
         r=options.lora_rank,
         lora_alpha=options.lora_alpha or 2 * options.lora_rank,
-        target_modules=list(options.lora_targets) or _lora_targets(model),
+        target_modules=list(options.lora_targets) or lora_targets(model),
+        use_dora=options.dora,
     )
     try:
         return get_peft_model(model, config).eval()
@@ -147,8 +149,10 @@ def _with_lora(model: Any, options: Training) -> Any:
         raise CptError(f"train.lora_targets: {_one_line(error)}.") from error
 
 
-def _lora_targets(model: Any) -> str | list[str]:
+def lora_targets(model: Any) -> str | list[str]:
     """All linear layers; by name, if some only look like one: routers, grouped experts."""
+    if getattr(model, "is_quantized", False):
+        return "all-linear"  # they cannot be tried with zeros
     output = model.get_output_embeddings()
     linear = {
         name: module
@@ -210,7 +214,8 @@ def _why_not(error: Exception) -> str:
     return f"no causal language model that can be loaded ({text})"
 
 
-def _config(folder: Path, trust_remote_code: bool) -> Any:
+def config_of(folder: Path, trust_remote_code: bool) -> Any:
+    """The configuration in a model's folder. Raises `CptError`."""
     from transformers import AutoConfig
 
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cpt import derived
 from cpt.files import atomic_folder
 from cpt.training.data.tokens import special_ids
-from cpt.training.forward.loading import load_model, saved_dtype
+from cpt.training.forward.loading import load_model, made_trainable, saved_dtype
 from cpt.training.output.card import model_card
 from cpt.training.output.rounding import Stored, may_round, stored
 from cpt.training.plan import Plan
@@ -32,10 +32,11 @@ class Trained:
         return self.sharded or dict(self.model.named_parameters())
 
 
-def collect(accelerator: Any, prepared: Any, output: Path) -> Trained:
+def collect(accelerator: Any, prepared: Any, plan: Plan, output: Path) -> Trained:
     """The trained model of the wrapped `SequenceLogps`; writes `output/adapter` if there is one.
 
-    Every process calls this.
+    An adapter is merged in fp32, so that what it learned is not rounded away. Every process calls
+    this.
     """
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
     weights = accelerator.get_state_dict(prepared) if sharded else None
@@ -44,11 +45,23 @@ def collect(accelerator: Any, prepared: Any, output: Path) -> Trained:
         if accelerator.is_main_process:
             with atomic_folder(output / "adapter") as folder:
                 model.save_pretrained(folder)
+        if plan.options.weights != "fp32":
+            model = _upon_fp32(model, plan)
         derived.untie(model)
         model = model.merge_and_unload()
     return Trained(
         model, weights and {name.removeprefix("model."): weights[name] for name in weights}
     )
+
+
+def _upon_fp32(adapted: Any, plan: Plan) -> Any:
+    """The same adapter around the base's own weights, on the CPU."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    base = load_model(plan.folder, trust_remote_code=plan.options.trust_remote_code)
+    model = made_trainable(base, attrs.evolve(plan.options, gradient_checkpointing=False))
+    set_peft_model_state_dict(model, get_peft_model_state_dict(adapted))
+    return model
 
 
 def how_to_store(plan: Plan, trained: Trained) -> Stored:

@@ -1,0 +1,154 @@
+"""What a training would take is told before it begins, and when memory has run out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Qwen3Config
+
+from cpt import CptError
+from cpt.training import estimate, exhausted, loop
+from cpt.training.flops import Work, named_peak
+from cpt.training.forward.loading import load_model, made_trainable
+from cpt.training.memory import sketch
+from cpt.training.options import Training
+from cpt.training.plan import make_plan
+
+from . import tiny
+
+EIGHT = {
+    **{"vocab_size": 128_256, "hidden_size": 4096, "intermediate_size": 14_336, "head_dim": 128},
+    **{"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
+}
+"""An 8B model: as a configuration alone, its weights nowhere."""
+BF16: dict[str, Any] = {"precision": "bf16", "weights": "bf16", "gradient_checkpointing": True}
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> Path:
+    made: Any = Qwen3Config(**EIGHT, tie_word_embeddings=False, architectures=["Qwen3ForCausalLM"])
+    made.save_pretrained(tmp_path / "eight")
+    return tmp_path / "eight"
+
+
+def test_8b_fits_80_gb_in_full_and_24_gb_as_lora(eight: Path) -> None:
+    """The arithmetic of docs/how-to/memory.md."""
+    whole = sketch(eight, Training(**BF16, optimizer="adamw_8bit"))
+    full = whole.footprint(8192, 4096, "cuda")
+    assert whole.parameters == whole.trained == pytest.approx(8.03e9, rel=1e-2)
+    assert full.weights == full.gradients == pytest.approx(16.06e9, rel=1e-3)
+    assert full.optimizer == pytest.approx(2.03 * 8.03e9, rel=1e-3)
+    assert 55e9 < full.total < 0.94 * 80e9
+    adapted = sketch(eight, Training(**BF16, lora_rank=16))
+    lora = adapted.footprint(2048, 1024, "cuda")
+    assert adapted.trained == 32 * 16 * (2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * 18_432)
+    assert lora.total < 0.94 * 24e9
+
+
+@pytest.mark.parametrize("options", [{}, {"lora_rank": 3}, {"lora_rank": 2, "dora": True}])
+def test_what_is_counted_is_what_a_training_has(tmp_path: Path, options: dict[str, Any]) -> None:
+    folder = tiny.folder(tmp_path / "base", tie_word_embeddings=True)
+    told = sketch(folder, Training(**options))
+    model = made_trainable(load_model(folder), Training(**options))
+    trained = [each for each in model.parameters() if each.requires_grad]
+    assert told.trained == sum(each.numel() for each in trained)
+    assert told.parameters == sum(each.numel() for each in model.parameters())
+    assert told.weights == sum(each.nbytes for each in model.parameters())
+
+
+def test_activations_are_those_that_autograd_keeps(tmp_path: Path) -> None:
+    folder = tiny.folder(tmp_path / "base")
+    model, kept = load_model(folder), dict[int, int]()
+    weights = {each.untyped_storage().data_ptr() for each in model.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    alive: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.model(input_ids=torch.zeros(1, 100, dtype=torch.long), use_cache=False)
+    assert 100 * sketch(folder, Training()).per_token == pytest.approx(sum(kept.values()), rel=0.08)
+
+
+def test_the_work_is_counted_in_both_conventions(tmp_path: Path) -> None:
+    model = load_model(tiny.folder(tmp_path / "base"))
+    work = Work.of(model)
+    body = sum(each.numel() for name, each in model.named_parameters() if "layers" in name)
+    norm, head = 48, model.lm_head.weight.numel()
+    assert work.per_token == 2 * (body + norm) and work.head == 2 * head
+    plan = _plan(tmp_path)
+    (call,) = estimate._calls(plan, plan.order[0], sketch(plan.folder, plan.options).layout, 8192)
+    sequences = [plan.corpus.sequences[index] for index in call.sequences]
+    assert work.exact(call.inputs) < work.published(sequences)
+    lengths = [sequence.input_length for sequence in sequences]
+    wanted = sum(n * (work.per_token + work.head) + n * n * work.per_key for n in lengths)
+    assert work.published(sequences) == pytest.approx(3 * wanted)
+    assert named_peak("NVIDIA H100 80GB HBM3") == 9.89e14
+    assert named_peak("NVIDIA H100 PCIe") == 7.56e14 and named_peak("a toaster") is None
+
+
+def _plan(tmp_path: Path, **options: Any) -> Any:
+    folder = tmp_path / "base"
+    made = Training(**{**tiny.OPTIONS, **options})
+    return make_plan(tiny.pairs(5), folder, tiny.Mixed(), tiny.Sigmoid(), made, 1)
+
+
+def test_a_dry_run_tells_and_writes_nothing(cpt_cli: Any, tmp_path: Path) -> None:
+    """Of a model of 1.5 billion weights in two layers."""
+    wide: Any = {**EIGHT, "num_hidden_layers": 2, "architectures": ["Qwen3ForCausalLM"]}
+    Qwen3Config(**wide, tie_word_embeddings=False).save_pretrained(tmp_path / "wide")
+    tiny.tokenizer().save_pretrained(tmp_path / "wide")
+    rows = [{"prompt": f"{n}?", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(6)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    line = ["train", "--pairs", "pairs.jsonl", "--model", "wide", "--loss", "dpo"]
+    line += ["--train.batch-size", "4", "--output", "run", "--dry-run"]
+    told = json.loads(cpt_cli(*line, "--json").stdout)
+    assert (told["pairs"], told["steps"]) == (6, 2)
+    assert told["memory"]["total"] == pytest.approx(
+        sum(value for name, value in told["memory"].items() if name != "total")
+    )
+    assert not told["devices"]["24 GB"]["fits"] and told["devices"]["141 GB"]["fits"]
+    assert told["devices"]["24 GB"]["change"]["optimizer"] == "adamw_8bit"
+    said = cpt_cli(*line, "--train.precision", "bf16").output
+    assert "fits into 24 GB with --train.gradient-checkpointing --train.weights bf16" in said, said
+    assert not (tmp_path / "run").exists()
+    nothing = cpt_cli("train", "--model", "wide", "--output", "run", "--dry-run")
+    assert nothing.exit_code == 2 and "no pairs yet" in nothing.output
+
+
+def test_out_of_memory_is_one_line_with_what_would_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> float:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 GB")
+
+    folder = tiny.folder(tmp_path / "base")
+    monkeypatch.setattr(loop, "_step", full)
+    with pytest.raises(CptError, match=r"^Out of memory \(cpu\): it is estimated to fit with --tr"):
+        tiny.train(tmp_path / "run", folder, tiny.pairs(4))
+    monkeypatch.setattr(estimate, "_capacity", lambda _: 1e6)
+    with pytest.raises(CptError, match="no option makes it fit here"):
+        tiny.train(tmp_path / "run", folder, tiny.pairs(4))
+
+
+def test_every_allocator_is_known() -> None:
+    cuda = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    assert exhausted._is_exhausted(cuda) and exhausted._is_exhausted(MemoryError())
+    assert not exhausted._is_exhausted(RuntimeError("shape mismatch"))
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    tiny.folder(tmp_path / "base")
+    with (
+        pytest.raises(RuntimeError, match="a bug"),
+        exhausted.memory_errors(_plan(tmp_path), torch.device("cpu")),
+    ):
+        raise RuntimeError("a bug")
