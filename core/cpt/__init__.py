@@ -45,6 +45,7 @@ from cpt.roles import (
 )
 from cpt.types import (
     Batch,
+    Comparison,
     Drop,
     Logps,
     Message,
@@ -67,6 +68,7 @@ __all__ = [
     "Ask",
     "AskError",
     "Batch",
+    "Comparison",
     "Component",
     "CptError",
     "Denied",

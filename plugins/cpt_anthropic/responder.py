@@ -9,7 +9,14 @@ from typing import Any
 import attrs
 
 from cpt import NOT_IDENTITY, AskError, Prompt, Response
-from cpt.service import BatchItem, BatchService, check_key, check_url, normal_url
+from cpt.service import (
+    BatchItem,
+    BatchService,
+    check_key,
+    check_url,
+    json_schema_field,
+    normal_url,
+)
 
 OFFICIAL = "https://api.anthropic.com"
 
@@ -34,6 +41,8 @@ class Anthropic(BatchService):
     """Texts that end an answer."""
     system: str | None = attrs.field(default=None, kw_only=True)
     """A system prompt for prompts that have none."""
+    json_schema: Mapping[str, Any] = json_schema_field()
+    """A JSON schema that answers must fit."""
     base_url: str | None = attrs.field(default=None, kw_only=True)
     """Where the service is; `ANTHROPIC_BASE_URL` or Anthropic itself where none is given."""
     api_key_env: str = attrs.field(default="ANTHROPIC_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
@@ -91,7 +100,9 @@ class Anthropic(BatchService):
         """The body of a request."""
         prompt.refuse_tools(self.name)
         system = [turn.content for turn in prompt.messages if turn.role == "system"]
+        form = {"type": "json_schema", "schema": self.json_schema}
         options = {
+            "output_config": {"format": form} if self.json_schema else None,
             "system": "\n\n".join(system) if system else self.system,
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -1,11 +1,15 @@
-"""Judges that score each answer by itself, and an evaluator that asks one."""
+"""Judges, and an evaluator that asks one."""
 
 import cpt
 
 
 @cpt.hookimpl
 def cpt_judges() -> dict[str, str]:
-    return {"llm": "cpt_judges.llm:Llm", "reward_model": "cpt_judges.reward_model:RewardModel"}
+    return {
+        "llm": "cpt_judges.llm:Llm",
+        "pairwise": "cpt_judges.pairwise:Pairwise",
+        "reward_model": "cpt_judges.reward_model:RewardModel",
+    }
 
 
 @cpt.hookimpl

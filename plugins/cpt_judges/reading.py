@@ -86,11 +86,23 @@ class Found:
 
 def read_score(text: str, scale: int) -> float | None:
     """The score that a text gives, from 1 to `scale`; None if it gives none for certain."""
-    plain = _flat(MARKUP.sub("", without_thoughts(text.translate(WIDE))))
+    plain = _plain(text)
     for label in LABELS:
         if found := list(_found(plain, label, scale)):
             return _decided(found)
     return None
+
+
+def read_criteria(text: str, scale: int, names: Sequence[str]) -> dict[str, float | None]:
+    """The score of each criterion that a text names (`Clarity: 7`), as `read_score` reads it."""
+    plain = _plain(text)
+    found = {name: list(_found(plain, name, scale)) for name in names}
+    return {name: _decided(scores) for name, scores in found.items()}
+
+
+def _plain(text: str) -> str:
+    """A text without thoughts and markup."""
+    return _flat(MARKUP.sub("", without_thoughts(text.translate(WIDE))))
 
 
 def without_thoughts(text: str) -> str:
@@ -121,7 +133,7 @@ def _decided(found: Sequence[Found]) -> float | None:
 
 
 def _found(text: str, label: str, scale: int) -> Iterator[Found]:
-    for match in re.finditer(rf"(?<![^\W_]){label}(?![^\W_])", text, re.IGNORECASE):
+    for match in re.finditer(rf"(?<![^\W_]){re.escape(label)}(?![^\W_])", text, re.IGNORECASE):
         line = text[max(0, match.start() - LONGEST) : match.start()].rpartition("\n")[2]
         if re.search(r"[<\[]/[\w-]*$", line):
             continue  # the closing tag

@@ -17,7 +17,9 @@ from cpt.service import (
     check_url,
     extra_body_field,
     is_openai,
+    json_schema_field,
     normal_url,
+    top_logprobs_field,
 )
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -45,6 +47,10 @@ class OpenAI(BatchService):
     """Texts that end an answer."""
     system: str | None = attrs.field(default=None, kw_only=True)
     """A system message for prompts that have none."""
+    top_logprobs: int | None = top_logprobs_field()
+    """Keep the log-probabilities of so many tokens at each place of the answer."""
+    json_schema: Mapping[str, Any] = json_schema_field()
+    """A JSON schema that answers must fit."""
     extra_body: Mapping[str, Any] = extra_body_field()
     """More of the request's body, by name: `top_k`, `chat_template_kwargs`, ... (JSON or YAML)."""
     reasoning_effort: str | None = attrs.field(default=None, kw_only=True)
@@ -119,6 +125,8 @@ class OpenAI(BatchService):
             sample,
             system=self.system,
             seed=self.seed,
+            top_logprobs=self.top_logprobs,
+            json_schema=self.json_schema,
             extra_body=self.extra_body,
             **options,
         )

@@ -8,7 +8,15 @@ from typing import Any
 import attrs
 
 from cpt import NOT_IDENTITY, CptError, Prompt, Response, Service
-from cpt.service import chat_request, check_key, check_url, extra_body_field, normal_url
+from cpt.service import (
+    chat_request,
+    check_key,
+    check_url,
+    extra_body_field,
+    json_schema_field,
+    normal_url,
+    top_logprobs_field,
+)
 
 
 @attrs.frozen
@@ -38,6 +46,10 @@ class Server(Service):
     """Texts that end an answer."""
     system: str | None = attrs.field(default=None, kw_only=True)
     """A system message for prompts that have none."""
+    top_logprobs: int | None = top_logprobs_field()
+    """Keep the log-probabilities of so many tokens at each place of the answer."""
+    json_schema: Mapping[str, Any] = json_schema_field()
+    """A JSON schema that answers must fit."""
     extra_body: Mapping[str, Any] = extra_body_field()
     """More of the request's body, by name: `top_k`, `chat_template_kwargs`, ... (JSON or YAML)."""
     api_key_env: str | None = attrs.field(default=None, kw_only=True, metadata=NOT_IDENTITY)
@@ -74,6 +86,8 @@ class Server(Service):
             sample,
             system=self.system,
             seed=self.seed,
+            top_logprobs=self.top_logprobs,
+            json_schema=self.json_schema,
             extra_body=self.extra_body,
             temperature=self.temperature,
             top_p=self.top_p,

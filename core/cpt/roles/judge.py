@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -19,6 +19,8 @@ class Judge(Component):
     """Says how good answers are."""
 
     role = "judge"
+    judges_thoughts: ClassVar[bool] = False
+    """Whether `judge` is given responses with their thoughts; else it sees the answers alone."""
 
     def __init_subclass__(cls, **rest: Any) -> None:
         """Check what a judge returns wherever it is called, as any pairer may call it."""
@@ -30,5 +32,6 @@ class Judge(Component):
     async def judge(self, prompt: Prompt, responses: Sequence[Response], ask: Ask) -> Verdict:
         """Score each response to the prompt.
 
-        Whoever calls it gets a `Verdict` with one score for each response, or a `WrongReturn`.
+        Where a response has a thought, this sees the answer alone, unless the class says
+        `judges_thoughts`. Whoever calls it gets a `Verdict` with one score for each response, or a `WrongReturn`.
         """

@@ -41,19 +41,40 @@ class Responder(Component):
         return None
 
     @property
+    def top_logprobs(self) -> int | None:
+        """How many tokens it gives the log-probabilities of, at each place of an answer."""
+        return None
+
+    @property
+    def json_schema(self) -> Mapping[str, Any]:
+        """The JSON schema that its answers fit; empty for free text."""
+        return {}
+
+    @property
     def author(self) -> str:
         """The name that its answers are signed with: the model, or else its own name."""
         return self.model or self.name
 
+    def has_option(self, name: str) -> bool:
+        """Whether `with_options` can change it.
+
+        With an option `top_logprobs` it can give log-probabilities, as `Response.info` says them;
+        with `json_schema` it can answer in JSON of a given form. A model may still refuse either.
+        """
+        return name in self._options()
+
     def with_options(self, **options: Any) -> Self:
         """A copy with other options. Raises `CptError` if it lacks one of them."""
-        known = {field.alias for field in attrs.fields(type(self)) if field.init}
+        known = self._options()
         for option in options.keys() - known:
             raise CptError(
                 f"the responder {self.name!r} has no option {option!r} (it has "
                 f"{', '.join(sorted(known)) or 'none'}); choose one that has."
             )
         return attrs.evolve(self, **options)
+
+    def _options(self) -> set[str]:
+        return {field.alias for field in attrs.fields(type(self)) if field.init}
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -159,7 +159,8 @@ def checked_judge(judge: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(judge)
     async def checked(self: Any, prompt: Any, responses: Any, ask: Any) -> Verdict:
-        returned = await call(self, judge.__get__(self), prompt, responses, ask)
+        answers = [_shown_to(self, response) for response in responses]
+        returned = await call(self, judge.__get__(self), prompt, answers, ask)
         if not isinstance(returned, Verdict):
             raise _wrong(self, returned, "it must return a Verdict", f" for prompt {prompt.id!r}")
         if len(returned.scores) != len(responses):
@@ -171,6 +172,12 @@ def checked_judge(judge: Callable[..., Any]) -> Callable[..., Any]:
 
     checked.is_checked = True  # type: ignore[attr-defined]
     return checked
+
+
+def _shown_to(judge: Any, response: Any) -> Any:
+    """What a judge gets to see of a response: the answer alone, unless it judges thoughts."""
+    whole = judge.judges_thoughts or not isinstance(response, Response)
+    return response if whole else response.without_thought
 
 
 def _who(component: Any) -> str:

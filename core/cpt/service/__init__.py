@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cpt.service.credentials import check_key, check_url, scrub
     from cpt.service.extra import extra_body_field
     from cpt.service.finish import ended
+    from cpt.service.forms import json_schema_field, top_logprobs_field
     from cpt.service.http_errors import STATUS, body_error, http_error, retry_after, words
     from cpt.service.ratelimits import report_limits
     from cpt.service.urls import is_openai, normal_url
@@ -37,6 +38,7 @@ __all__ = [
     "extra_body_field",
     "http_error",
     "is_openai",
+    "json_schema_field",
     "normal_url",
     "read_body",
     "read_error",
@@ -46,6 +48,7 @@ __all__ = [
     "scrub",
     "sdk_errors",
     "token_count",
+    "top_logprobs_field",
     "words",
 ]
 
@@ -57,6 +60,7 @@ _MODULES = {
     "credentials": ("check_key", "check_url", "scrub"),
     "extra": ("extra_body_field",),
     "finish": ("ended",),
+    "forms": ("json_schema_field", "top_logprobs_field"),
     "http_errors": ("STATUS", "body_error", "http_error", "retry_after", "words"),
     "ratelimits": ("report_limits",),
     "urls": ("is_openai", "normal_url"),

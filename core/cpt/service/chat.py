@@ -7,6 +7,7 @@ from typing import Any
 
 from cpt.errors import Malformed
 from cpt.service.finish import ended
+from cpt.service.forms import chat_forms, read_top_logprobs
 from cpt.service.http_errors import body_error, words
 from cpt.types import Message, Outcome, Prompt, Response, Usage
 
@@ -22,12 +23,15 @@ def chat_request(
     *,
     system: str | None = None,
     seed: int | None = None,
+    top_logprobs: int | None = None,
+    json_schema: Mapping[str, Any] = NOTHING,
     extra_body: Mapping[str, Any] = NOTHING,
     **options: Any,
 ) -> dict[str, Any]:
     """The body of a request; options that are None are left to the endpoint.
 
     `system` goes before prompts that have no system message; sample n is asked with seed + n.
+    `top_logprobs` asks for so many at each place, `json_schema` for an answer that fits it.
     `extra_body` is whatever else the endpoint knows; what has a name here wins over it.
     """
     messages = [_turn(message) for message in prompt.messages]
@@ -36,7 +40,8 @@ def chat_request(
     options["seed"] = None if seed is None else seed + sample
     given = {name: value for name, value in options.items() if value is not None}
     tools = {"tools": list(prompt.tools)} if prompt.tools else {}
-    return {**extra_body, "model": model, "messages": messages, **tools, **given}
+    forms = chat_forms(top_logprobs, json_schema)
+    return {**extra_body, "model": model, "messages": messages, **tools, **given, **forms}
 
 
 def _turn(message: Message) -> dict[str, Any]:
@@ -64,6 +69,7 @@ def chat_response(
         ) from None
     reason = choice.get("finish_reason")
     outcome, detail = (Outcome.REFUSED, str(refusal)) if refusal else ended(text, reason, author)
+    logprobs = read_top_logprobs(choice.get("logprobs"))
     return Response(
         prompt_id=prompt.id,
         text=text,
@@ -72,6 +78,7 @@ def chat_response(
         finish_reason="" if reason is None else str(reason)[:200],
         detail=detail,
         usage=_usage(body.get("usage")),
+        info={"top_logprobs": logprobs} if any(logprobs) else {},
     )
 
 

@@ -3,11 +3,12 @@
 from cpt.types.batch import Batch, Logps, TokenLogps
 from cpt.types.messages import Message, ToolCall
 from cpt.types.outcome import Outcome
-from cpt.types.pairs import Drop, Missing, Pair, PairLogps, Score, Verdict
+from cpt.types.pairs import Comparison, Drop, Missing, Pair, PairLogps, Score, Verdict
 from cpt.types.responses import Prompt, Response, Usage
 
 __all__ = [
     "Batch",
+    "Comparison",
     "Drop",
     "Logps",
     "Message",

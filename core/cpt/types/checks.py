@@ -38,6 +38,12 @@ def is_label(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise WrongReturn(f"Pair.{field.name} must be True, False or None, got {value!r:.60}.")
 
 
+def is_probability(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A validator of attrs: the field of a `Comparison` is from 0 to 1, or None."""
+    if value is not None and not (_is_finite(value) and 0 <= value <= 1):
+        raise WrongReturn(f"Comparison.{field.name} must be from 0 to 1, got {value!r:.60}.")
+
+
 def is_whole(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """A validator of attrs: the field of a `Pair` is a whole number that a tensor holds."""
     if not hasattr(value, "__index__") or not -(2**63) <= index(value) < 2**63:

@@ -15,6 +15,7 @@ from cpt.types.checks import (
     is_a,
     is_label,
     is_measured,
+    is_probability,
     is_whole,
 )
 from cpt.types.responses import Prompt, Response
@@ -33,6 +34,23 @@ class Missing:
 
 
 @attrs.frozen(kw_only=True)
+class Comparison:
+    """Two responses in the order in which a judge was shown them, and which it preferred."""
+
+    first: int
+    """The place of the response that was shown first, in the order they were given."""
+    second: int
+    first_wins: float | None = attrs.field(validator=is_probability)
+    """The probability that the first is the better one; 0.5 is a tie, None could not be read."""
+    read_from: str = ""
+    """Where that was read: `logprobs`, `json` or `text`."""
+    raw: str = ""
+    """The judge's own words."""
+    missing: Missing | None = None
+    """Why it could not be read."""
+
+
+@attrs.frozen(kw_only=True)
 class Verdict:
     """What a judge found: one score for each response, in the order they were given."""
 
@@ -43,6 +61,10 @@ class Verdict:
     """The judge's own words, one text for each response."""
     missing: tuple[Missing | None, ...] = ()
     """Why a response has no score, in the order of `scores`; None where it has one."""
+    comparisons: tuple[Comparison, ...] = ()
+    """What the scores come from, where responses were compared."""
+    info: Mapping[str, Any] = attrs.field(factory=dict)
+    """What else to keep with the pairs that come of it, as plain data."""
 
     def score_of(self, place: int) -> float | Missing:
         """The score of one response, or why it has none."""
@@ -52,6 +74,25 @@ class Verdict:
         reason = self.missing[place] if place < len(self.missing) else None
         raw = self.raw[place] if place < len(self.raw) else ""
         return reason or Missing("no_score", "the judge gave no score", raw)
+
+    def about(self, chosen: int, rejected: int) -> dict[str, Any]:
+        """What to keep in the `info` of a pair of two of the responses, as plain data.
+
+        `comparisons` lists each time that they were shown together: which came `first`, the
+        probability that `first_wins`, where it was `read_from`, and `raw`, the judge's own words.
+        """
+        sides = {chosen: "chosen", rejected: "rejected"}
+        shown = [one for one in self.comparisons if {one.first, one.second} == {chosen, rejected}]
+        compared = [
+            {
+                "first": sides[one.first],
+                "first_wins": one.first_wins,
+                "read_from": one.read_from,
+                "raw": one.raw,
+            }
+            for one in shown
+        ]
+        return {**({"comparisons": compared} if compared else {}), **self.info}
 
 
 @attrs.frozen(kw_only=True)

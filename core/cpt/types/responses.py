@@ -10,6 +10,7 @@ import attrs
 from cpt.errors import CptError, NoPair
 from cpt.types.messages import Message, ToolCall
 from cpt.types.outcome import Outcome, outcome_of
+from cpt.types.thoughts import split_thought
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +66,8 @@ class Response:
     """What went wrong, in one line, where `outcome` is not `answered`."""
     usage: Usage = Usage()
     info: Mapping[str, Any] = attrs.field(factory=dict)
+    """What else is known of it. `top_logprobs`, where they were asked for: for each token of the
+    text the likeliest tokens in its place, as (token, log-probability)."""
     reasoning_content: str = ""
     """What its author thought before `text`, where that is not a part of `text`."""
     tool_calls: tuple[ToolCall, ...] = ()
@@ -79,6 +82,14 @@ class Response:
             reasoning_content=self.reasoning_content,
             tool_calls=self.tool_calls,
         )
+
+    @property
+    def without_thought(self) -> Response:
+        """The same answer, less what its author thought before it."""
+        thought, answer = split_thought(self.text)
+        if not thought and answer == self.text and not self.reasoning_content:
+            return self
+        return attrs.evolve(self, text=answer.strip(), reasoning_content="")
 
     @property
     def says_something(self) -> bool:

@@ -102,7 +102,12 @@ class DryRun:
         if request.key not in self._asked:
             self._asked.add(request.key)
             self._add(responder, self._estimate(responder, prompt, expected))
-        return Response(prompt_id=prompt.id, text="word " * expected, author=responder.author)
+        return Response(
+            prompt_id=prompt.id,
+            text="word " * expected,
+            author=responder.author,
+            info={"stand_in": True},
+        )
 
     def __enter__(self) -> DryRun:
         if self._path:

@@ -64,7 +64,8 @@ class Follower:
         # Only now: the next run shall ask again, not read the same batch for ever.
         if denied := next((error for error in errors.values() if isinstance(error, Denied)), None):
             raise denied
-        if len(missing) == len(batch.requests):
+        whole = not (self.responder.top_logprobs or self.responder.json_schema)
+        if whole and len(missing) == len(batch.requests):
             refusal = refusal_of_all(errors.values(), self.most_rejected)
             if refusal:
                 raise refusal

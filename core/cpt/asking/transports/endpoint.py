@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 
 from cpt.asking.journal.journal import Entry
 from cpt.asking.rate.retries import retried
@@ -28,6 +29,9 @@ from cpt.service.ratelimits import Refill, listen
 from cpt.types import Outcome, Prompt, Response, Usage
 
 log = logging.getLogger("cpt")
+
+FORM = re.compile(r"log.?prob|response.?format|json.?schema|structured.?output|output.?config")
+"""How services call what they will not give."""
 
 BEFORE_THE_FIRST = 8
 """The patience is divided by this for a service that never answered: it is likely not there."""
@@ -116,8 +120,10 @@ class Endpoint:
             self._fail(error, began)
             raise error from None
         except AskError as error:
-            self._fail(error, began)
-            raise
+            if isinstance(error, Denied) and _is_about_a_form(service, error):
+                error = Rejected(error)
+            self._fail(error, began, counts=not _asks_in_a_form(service))
+            raise error from None
         finally:
             self._stats.in_flight -= 1
         self.works = True
@@ -135,11 +141,12 @@ class Endpoint:
         if self._limits.tokens or self._refill.tokens:
             self._set_ceiling()
 
-    def _fail(self, error: AskError, began: float) -> None:
+    def _fail(self, error: AskError, began: float, counts: bool = True) -> None:
         self._stats.errors[type(error).__name__.lower()] += 1
         if isinstance(error, Rejected):
             self._succeed(began)
-            self._count_refusal(error)
+            if counts:
+                self._count_refusal(error)
         elif isinstance(error, Denied):
             self._stop.set(
                 CptError(
@@ -215,6 +222,16 @@ class Endpoint:
         rates = [limit.requests for limit in limits if limit.requests]
         rates += [limit.tokens / self._tokens for limit in limits if limit.tokens]
         self.throttle.pace.ceiling = min(rates, default=None)
+
+
+def _asks_in_a_form(service: Service) -> bool:
+    """Whether it is asked for more than text: whoever does so has another way if it refuses."""
+    return bool(service.top_logprobs or service.json_schema)
+
+
+def _is_about_a_form(service: Service, error: AskError) -> bool:
+    """Whether a service that would give text denies only the form, as OpenAI does (403)."""
+    return _asks_in_a_form(service) and bool(FORM.search(str(error).lower()))
 
 
 def unanswered(responder: Responder, prompt: Prompt, outcome: Outcome, why: str) -> Response:

@@ -11,8 +11,9 @@ import attrs
 import jinja2
 
 from cpt.errors import first_line
-from cpt.training.data.thoughts import as_sampled, inside, opened_by, split_thought
+from cpt.training.data.thoughts import as_sampled, inside, opened_by
 from cpt.types import Message, Prompt
+from cpt.types.thoughts import split_thought
 
 REFUSALS = (
     jinja2.TemplateError,

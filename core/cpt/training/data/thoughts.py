@@ -1,4 +1,4 @@
-"""Thoughts in answers: where one begins and ends, and prompts that open one."""
+"""Thoughts of answers in training: prompts that open one, and answers as they were sampled."""
 
 from __future__ import annotations
 
@@ -7,20 +7,9 @@ import re
 import attrs
 
 from cpt.types import Message
+from cpt.types.thoughts import CLOSE, MARKS, OPEN_START, OPENS, split_thought
 
-MARKS = {
-    "[THINK]": "[/THINK]",
-    "<|START_THINKING|>": "<|END_THINKING|>",
-    "<|begin_of_thought|>": "<|end_of_thought|>",
-    "<|inner_prefix|>": "<|inner_suffix|>",
-}
-"""What opens and closes a thought where it is no tag such as `<think>`."""
-TAG = r"[\w:]*(?:think|thought|reason)\w*"
-OPENS = rf"<{TAG}>|" + "|".join(map(re.escape, MARKS))
-CLOSES = rf"</{TAG}>|" + "|".join(map(re.escape, MARKS.values()))
 OPEN_END = re.compile(rf"({OPENS})\s*\Z")
-OPEN_START = re.compile(rf"\s*({OPENS})")
-CLOSE = re.compile(CLOSES)
 
 
 @attrs.frozen
@@ -47,19 +36,6 @@ def opened_by(prompt: str) -> Opened | None:
     """How a prompt opens a thought; None if it does not."""
     found = OPEN_END.search(prompt)
     return Opened(found[0], found[1]) if found else None
-
-
-def split_thought(text: str) -> tuple[str, str]:
-    """A thought without its marks, and the answer after it; a text without one is all answer.
-
-    The mark that opens the thought may be missing: a model whose prompt ends with it does not
-    repeat it.
-    """
-    begin = OPEN_START.match(text)
-    closes = list(CLOSE.finditer(text))
-    if closes:
-        return text[begin.end() if begin else 0 : closes[-1].start()], text[closes[-1].end() :]
-    return (text[begin.end() :], "") if begin else ("", text)
 
 
 def thinks(answer: Message) -> bool:

@@ -1,0 +1,244 @@
+"""How a judge judges: agreement with labels, bias of position and of length.
+
+Functions of counts, so that they cost the same for a hundred pairs and a million:
+
+    tally = Tally()
+    for judgement in judgements:
+        tally.add(judgement)
+    tally.agreement, tally.kappa, tally.position_bias
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+import attrs
+
+from cpt.types import Comparison, Missing, Pair, Response, Verdict
+
+CLOSE = 1e-9
+"""A probability this near to one half is a tie: what is left of rounding."""
+WIN, TIE, LOSS = 1, 0, -1
+
+
+@attrs.frozen(kw_only=True)
+class Judgement:
+    """What a judge found of two answers, A and B."""
+
+    preference: float | None
+    """The probability that A is the better one: 1, 0, or 0.5 for a tie; None if unparsed."""
+    lengths: tuple[int, int]
+    """Of A and of B, in characters (Unicode code points)."""
+    label: float | None = None
+    """The same as `preference`, by whoever is compared with: people, or another judge."""
+    comparisons: Sequence[Comparison] = ()
+    """Each time that they were shown; A is response 0, B is response 1."""
+
+    @classmethod
+    def of(
+        cls, verdict: Verdict, answers: Sequence[Response], label: float | None = None
+    ) -> Judgement:
+        """A judge's verdict on two answers."""
+        return cls(
+            preference=preference_of(verdict),
+            lengths=_lengths(*answers),
+            label=label,
+            comparisons=verdict.comparisons,
+        )
+
+    @classmethod
+    def of_pair(cls, pair: Pair) -> Judgement:
+        """What is recorded in a judged pair, whose chosen answer is A."""
+        recorded = pair.info.get("comparisons")
+        shown = [_comparison(one) for one in recorded] if isinstance(recorded, list) else []
+        return cls(
+            preference=1.0,
+            lengths=_lengths(pair.chosen, pair.rejected),
+            comparisons=[one for one in shown if one],
+        )
+
+
+def preference_of(verdict: Verdict) -> float | None:
+    """The probability that the first of two answers is the better one, by a verdict on them.
+
+    That of its comparisons, or else by the order of the scores alone; None if one has no score.
+    """
+    first, second = verdict.scores
+    if first is None or second is None:
+        return None
+    read = [
+        one.first_wins if one.first == 0 else 1 - one.first_wins
+        for one in verdict.comparisons
+        if one.first_wins is not None
+    ]
+    if read:
+        return sum(read) / len(read)
+    return (1 + (first > second) - (first < second)) / 2
+
+
+def outcome(preference: float) -> int:
+    """1 for a win of A, 0 for a tie, -1 for a win of B."""
+    if abs(preference - 0.5) <= CLOSE:
+        return TIE
+    return WIN if preference > 0.5 else LOSS
+
+
+@attrs.define
+class Tally:
+    """Counts of judgements, and what they say; a figure is None where nothing was counted."""
+
+    unparsed: int = 0
+    """Pairs without a verdict."""
+    _cells: Counter[tuple[int, int | None, int]] = attrs.field(factory=Counter, init=False)
+    """By verdict, label, and which answer is the longer one."""
+    _shown: Counter[int] = attrs.field(factory=Counter, init=False)
+    """By verdict on the answer that was shown first."""
+    _in_both: int = attrs.field(default=0, init=False)
+    _flipped: int = attrs.field(default=0, init=False)
+
+    def add(self, judgement: Judgement) -> None:
+        """Count one."""
+        self._count_positions(judgement.comparisons)
+        if judgement.preference is None:
+            self.unparsed += 1
+            return
+        label = None if judgement.label is None else outcome(judgement.label)
+        longer = _sign(judgement.lengths[0] - judgement.lengths[1])
+        self._cells[outcome(judgement.preference), label, longer] += 1
+
+    def _count_positions(self, comparisons: Sequence[Comparison]) -> None:
+        winners: dict[int, int] = {}
+        for one in comparisons:
+            if one.first_wins is not None:
+                found = outcome(one.first_wins)
+                self._shown[found] += 1
+                winners[one.first] = found if one.first == 0 else -found
+        if len(winners) == 2:
+            self._in_both += 1
+            self._flipped += sorted(winners.values()) == [LOSS, WIN]
+
+    @property
+    def judged(self) -> int:
+        """Pairs with a verdict."""
+        return self._cells.total()
+
+    @property
+    def n(self) -> int:
+        """Pairs with a verdict and a label."""
+        return sum(count for (_, label, _), count in self._cells.items() if label is not None)
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of pairs whose verdict (win, tie or loss) is their label."""
+        return self._share(lambda verdict, label, _: verdict == label)
+
+    @property
+    def longer_wins(self) -> float | None:
+        """The baseline: with what share of labels "the longer one wins" agrees."""
+        return self._share(lambda _, label, longer: longer == label)
+
+    @property
+    def agreement_interval(self) -> tuple[float, float] | None:
+        """The 95% interval of `agreement` (Wilson, 1927)."""
+        share, n = self.agreement, self.n
+        if share is None:
+            return None
+        z = 1.96
+        middle, scale = share + z * z / (2 * n), 1 + z * z / n
+        half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+        return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+    @property
+    def kappa(self) -> float | None:
+        """Agreement beyond chance, over win, tie and loss (Cohen, 1960).
+
+        None where chance alone agrees always: both sides say one thing only.
+        """
+        agreement, n = self.agreement, self.n
+        if agreement is None:
+            return None
+        verdicts, labels = Counter[int](), Counter[int]()
+        for (verdict, label, _), count in self._cells.items():
+            if label is not None:
+                verdicts[verdict] += count
+                labels[label] += count
+        chance = sum(verdicts[one] * labels[one] for one in (WIN, TIE, LOSS)) / n**2
+        return None if chance > 1 - CLOSE else (agreement - chance) / (1 - chance)
+
+    @property
+    def longer_preferred(self) -> float | None:
+        """The bias: the share of decided verdicts on answers of unequal length for the longer."""
+        cells = self._cells.items()
+        decided = {(v, longer): 0 for v in (WIN, LOSS) for longer in (WIN, LOSS)}
+        for (verdict, _, longer), count in cells:
+            if verdict and longer:
+                decided[verdict, longer] += count
+        total = sum(decided.values())
+        return (decided[WIN, WIN] + decided[LOSS, LOSS]) / total if total else None
+
+    @property
+    def position_bias(self) -> float | None:
+        """The share of comparisons won by the answer shown first, ties half; 0.5 is no bias.
+
+        It says something where answers were shown in both orders, or in an order drawn by lot.
+        """
+        total = self._shown.total()
+        return (self._shown[WIN] + self._shown[TIE] / 2) / total if total else None
+
+    @property
+    def flips(self) -> float | None:
+        """Of the pairs that were shown in both orders, the share with another winner in each."""
+        return self._flipped / self._in_both if self._in_both else None
+
+    @property
+    def ties(self) -> float | None:
+        """The share of verdicts that are ties."""
+        tied = sum(count for (verdict, _, _), count in self._cells.items() if verdict == TIE)
+        return tied / self.judged if self.judged else None
+
+    def plain(self) -> dict[str, Any]:
+        """All of it, by name."""
+        names = ("n", "judged", "unparsed", "agreement", "agreement_interval", "kappa")
+        biases = ("longer_wins", "longer_preferred", "position_bias", "flips", "ties")
+        return {name: getattr(self, name) for name in (*names, *biases)}
+
+    def biases(self) -> dict[str, float]:
+        """What is known of the judge without labels."""
+        names = ("longer_preferred", "position_bias", "flips")
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _share(self, holds: Any) -> float | None:
+        held = sum(
+            count
+            for (verdict, label, longer), count in self._cells.items()
+            if label is not None and holds(verdict, label, longer)
+        )
+        return held / self.n if self.n else None
+
+
+def _lengths(one: Response, other: Response) -> tuple[int, int]:
+    return len(one.without_thought.text), len(other.without_thought.text)
+
+
+def _comparison(recorded: Any) -> Comparison | None:
+    """One comparison in the `info` of a pair; None if it is none."""
+    if not isinstance(recorded, Mapping) or recorded.get("first") not in ("chosen", "rejected"):
+        return None
+    first = 0 if recorded["first"] == "chosen" else 1
+    wins = recorded.get("first_wins")
+    sound = isinstance(wins, int | float) and not isinstance(wins, bool) and 0 <= wins <= 1
+    return Comparison(first=first, second=1 - first, first_wins=wins if sound else None)
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
+
+
+def missing_of(verdict: Verdict) -> Missing | None:
+    """Why a verdict on two answers says nothing; None if it does."""
+    reasons = (verdict.score_of(place) for place in range(len(verdict.scores)))
+    return next((why for why in reasons if isinstance(why, Missing)), None)
