@@ -8,6 +8,7 @@ def cpt_judges() -> dict[str, str]:
     return {
         "llm": "cpt_judges.llm:Llm",
         "pairwise": "cpt_judges.pairwise:Pairwise",
+        "recorded": "cpt_judges.recorded:RecordedJudge",
         "reward_model": "cpt_judges.reward_model:RewardModel",
     }
 

@@ -17,6 +17,7 @@ from cpt.cli.doctor import doctor
 from cpt.cli.export import export
 from cpt.cli.init import init
 from cpt.cli.inspect import plugins, show
+from cpt.cli.judge import judge
 from cpt.cli.printing.output import echo
 from cpt.cli.report import gate, report
 from cpt.cli.respond import respond
@@ -153,5 +154,8 @@ def main() -> None:
     """
 
 
-for command in (respond, *COMMANDS, report, gate, winrate, doctor, export, plugins, show, init):
+for command in (
+    *(respond, *COMMANDS, report, gate, winrate, judge, doctor),
+    *(export, plugins, show, init),
+):
     main.add_command(command)

@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
-from cpt.asking.options import Asking
-from cpt.cli.flags import Flag, FlagBuilder, given
+from cpt.cli.judging import UNJUDGED, Judging, JudgingCommand, judging_of, make_folder
 from cpt.cli.printing.output import echo, json_option, print_json
 from cpt.errors import BadData, CptError
-from cpt.plugins.registry import Registry
-from cpt.roles import Judge
 
 if TYPE_CHECKING:
     from cpt.data import Annotation
     from cpt.matches import Control, Figures
-
-FLAGS = "cpt.winrate.flags"
-UNJUDGED = 1
-"""Exit status if some judgement failed that another run asks for again."""
-
-
-@attrs.frozen(kw_only=True)
-class Judging:
-    """How answers are judged."""
-
-    judge: Judge | None = None
-    """Who judges the answers of --outputs against those of --reference."""
-    asking: Asking = attrs.field(factory=Asking)
-    """How the judge is asked."""
-
-
-class JudgingCommand(click.Command):
-    """A command with the flags of the judge that is named on its own line."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from cpt import config
-
-        ctx.meta[FLAGS] = list(self._flags(ctx, config.preparse(args)))
-        return super().parse_args(ctx, args)
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        if FLAGS not in ctx.meta:
-            ctx.meta[FLAGS] = list(self._flags(ctx, {}))
-        return [*super().get_params(ctx), *ctx.meta[FLAGS]]
-
-    def _flags(self, ctx: click.Context, line: dict[str, Any]) -> Iterator[Flag]:
-        registry = ctx.find_object(Registry)
-        assert registry is not None
-        return FlagBuilder(registry, line, line).flags(Judging)
 
 
 @click.pass_context
@@ -77,7 +40,7 @@ def _winrate(
     control, unfinished = _control(difficulty, regularizer, weights), 0
     if outputs or reference:
         _refuse(bool(files), "stored annotations are not judged again: leave FILE out")
-        judging = _judging(ctx, values)
+        judging = judging_of(ctx, values)
         judged, unfinished = _judge(judging, outputs, reference, output)
         sets = {str(outputs): judged}
     else:
@@ -139,27 +102,12 @@ def _write(output: Path, sets: dict[str, list[Annotation]]) -> None:
     from cpt.data import write_annotations
 
     _refuse(len(sets) > 1, "--output takes one set of annotations: add --merge, or give one FILE")
-    _make(output)
+    make_folder(output)
     for found in sets.values():
         write_annotations(output / "annotations.json", found)
 
 
-def _make(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CptError(f"--output {output}: cannot be made ({error.strerror}).") from error
-
-
 # Asking a judge
-
-
-def _judging(ctx: click.Context, values: dict[str, Any]) -> Judging:
-    from cpt.config import options, unflatten
-
-    registry = ctx.find_object(Registry)
-    assert registry is not None
-    return options.build(Judging, unflatten(given(values, ctx.meta[FLAGS])), registry)
 
 
 def _judge(
@@ -172,12 +120,13 @@ def _judge(
     from cpt.data import write_annotations, write_outputs
     from cpt.matches.answers import matched
     from cpt.matches.asked import annotate
+    from cpt.run.execute import check
 
     if outputs is None or reference is None or judging.judge is None or output is None:
         raise CptError("cpt winrate: --outputs needs --reference, --judge and --output, too.")
     answers = matched(outputs, reference)
-    judging.judge.check()
-    _make(output)
+    check(judging.judge)
+    make_folder(output)
     journal = output / "journal.sqlite"
     found, unfinished = annotate(judging.judge, answers, journal, judging.asking)
     write_outputs(output / "model_outputs.json", ((one.prompt, one.model) for one in answers))

@@ -7,6 +7,7 @@ folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` 
 
 from cpt.data.annotations import (
     Annotation,
+    annotation_of,
     merged,
     read_annotations,
     write_annotations,
@@ -37,6 +38,7 @@ __all__ = [
     "Row",
     "RowsByPrompt",
     "Unusable",
+    "annotation_of",
     "each_pair",
     "labels_of",
     "merged",

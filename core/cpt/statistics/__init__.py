@@ -3,6 +3,7 @@
 from cpt.statistics.arena import GRADES, StyleControl, grade_values, style_controlled, style_of
 from cpt.statistics.comparisons import difference, shared
 from cpt.statistics.intervals import bootstrap, interval_of
+from cpt.statistics.judges import Judgement, Tally, preference_of
 from cpt.statistics.length_control import (
     LengthControl,
     Regularizer,
@@ -14,9 +15,11 @@ from cpt.statistics.win_rates import WinRate, win_of, win_rate
 
 __all__ = [
     "GRADES",
+    "Judgement",
     "LengthControl",
     "Regularizer",
     "StyleControl",
+    "Tally",
     "WinRate",
     "bootstrap",
     "difference",
@@ -24,6 +27,7 @@ __all__ = [
     "grade_values",
     "interval_of",
     "length_controlled",
+    "preference_of",
     "shared",
     "shares_of_length",
     "style_controlled",

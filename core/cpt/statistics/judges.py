@@ -11,13 +11,13 @@ Functions of counts, so that they cost the same for a hundred pairs and a millio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import Any
 
 import attrs
 
-from cpt.types import Comparison, Missing, Pair, Response, Verdict
+from cpt.types import Comparison, Pair, Response, Verdict
 
 CLOSE = 1e-9
 """A probability this near to one half is a tie: what is left of rounding."""
@@ -30,8 +30,8 @@ class Judgement:
 
     preference: float | None
     """The probability that A is the better one: 1, 0, or 0.5 for a tie; None if unparsed."""
-    lengths: tuple[int, int]
-    """Of A and of B, in characters (Unicode code points)."""
+    lengths: tuple[int, int] | None = None
+    """Of A and of B, in characters (Unicode code points); None where they are not known."""
     label: float | None = None
     """The same as `preference`, by whoever is compared with: people, or another judge."""
     comparisons: Sequence[Comparison] = ()
@@ -44,7 +44,7 @@ class Judgement:
         """A judge's verdict on two answers."""
         return cls(
             preference=preference_of(verdict),
-            lengths=_lengths(*answers),
+            lengths=_lengths(*answers) if any(answer.text for answer in answers) else None,
             label=label,
             comparisons=verdict.comparisons,
         )
@@ -92,7 +92,7 @@ class Tally:
 
     unparsed: int = 0
     """Pairs without a verdict."""
-    _cells: Counter[tuple[int, int | None, int]] = attrs.field(factory=Counter, init=False)
+    _cells: Counter[tuple[int, int | None, int | None]] = attrs.field(factory=Counter, init=False)
     """By verdict, label, and which answer is the longer one."""
     _shown: Counter[int] = attrs.field(factory=Counter, init=False)
     """By verdict on the answer that was shown first."""
@@ -106,8 +106,7 @@ class Tally:
             self.unparsed += 1
             return
         label = None if judgement.label is None else outcome(judgement.label)
-        longer = _sign(judgement.lengths[0] - judgement.lengths[1])
-        self._cells[outcome(judgement.preference), label, longer] += 1
+        self._cells[outcome(judgement.preference), label, _longer(judgement.lengths)] += 1
 
     def _count_positions(self, comparisons: Sequence[Comparison]) -> None:
         winners: dict[int, int] = {}
@@ -138,7 +137,8 @@ class Tally:
     @property
     def longer_wins(self) -> float | None:
         """The baseline: with what share of labels "the longer one wins" agrees."""
-        return self._share(lambda _, label, longer: longer == label)
+        known = any(longer is not None for _, _, longer in self._cells)
+        return self._share(lambda _, label, longer: longer == label) if known else None
 
     @property
     def agreement_interval(self) -> tuple[float, float] | None:
@@ -171,13 +171,11 @@ class Tally:
     @property
     def longer_preferred(self) -> float | None:
         """The bias: the share of decided verdicts on answers of unequal length for the longer."""
-        cells = self._cells.items()
-        decided = {(v, longer): 0 for v in (WIN, LOSS) for longer in (WIN, LOSS)}
-        for (verdict, _, longer), count in cells:
+        decided = Counter[bool]()
+        for (verdict, _, longer), count in self._cells.items():
             if verdict and longer:
-                decided[verdict, longer] += count
-        total = sum(decided.values())
-        return (decided[WIN, WIN] + decided[LOSS, LOSS]) / total if total else None
+                decided[verdict == longer] += count
+        return decided[True] / decided.total() if decided else None
 
     @property
     def position_bias(self) -> float | None:
@@ -211,7 +209,7 @@ class Tally:
         found = {name: getattr(self, name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 
-    def _share(self, holds: Any) -> float | None:
+    def _share(self, holds: Callable[[int, int, int | None], bool]) -> float | None:
         held = sum(
             count
             for (verdict, label, longer), count in self._cells.items()
@@ -234,11 +232,6 @@ def _comparison(recorded: Any) -> Comparison | None:
     return Comparison(first=first, second=1 - first, first_wins=wins if sound else None)
 
 
-def _sign(number: int) -> int:
-    return (number > 0) - (number < 0)
-
-
-def missing_of(verdict: Verdict) -> Missing | None:
-    """Why a verdict on two answers says nothing; None if it does."""
-    reasons = (verdict.score_of(place) for place in range(len(verdict.scores)))
-    return next((why for why in reasons if isinstance(why, Missing)), None)
+def _longer(lengths: tuple[int, int] | None) -> int | None:
+    """Which answer is the longer one, as an outcome; None where that is not known."""
+    return None if lengths is None else (lengths[0] > lengths[1]) - (lengths[0] < lengths[1])
