@@ -44,6 +44,12 @@ def split_author(text: str) -> tuple[str, str, str]:
     return text[:cut], text[cut : cut + 1], text[cut + 1 :]
 
 
+def split_function(text: str) -> tuple[str, str]:
+    """`FILE.py:NAME` or `MODULE:NAME` as its two parts; the second is empty where there is none."""
+    place, _, name = text.rpartition(":")
+    return (place, name) if place else (text, "")
+
+
 def offer(plugins: Plugins) -> None:
     """Let the schemes of these plugins, and no others, be used in this process."""
     _offered[:] = [plugins.offers("cpt_paths", "path scheme")]

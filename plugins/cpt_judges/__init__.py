@@ -6,10 +6,13 @@ import cpt
 @cpt.hookimpl
 def cpt_judges() -> dict[str, str]:
     return {
+        "checker": "cpt_judges.checker:Checker",
+        "ensemble": "cpt_judges.ensemble:Ensemble",
         "llm": "cpt_judges.llm:Llm",
         "pairwise": "cpt_judges.pairwise:Pairwise",
         "recorded": "cpt_judges.recorded:RecordedJudge",
         "reward_model": "cpt_judges.reward_model:RewardModel",
+        "verifiable": "cpt_judges.verifiable:Verifiable",
     }
 
 

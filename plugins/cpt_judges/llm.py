@@ -152,7 +152,9 @@ class Llm(cpt.Judge):
             unread = [name for name in self.criteria if found[name] is None]
             lacks = f"no score from 1 to {self.scale} for {', '.join(unread)}"
         if score is None:
-            return cpt.Missing("unread", f"{lacks} can be read in what {said.author} wrote", said.text)
+            return cpt.Missing(
+                "unread", f"{lacks} can be read in what {said.author} wrote", said.text
+            )
         return score
 
 

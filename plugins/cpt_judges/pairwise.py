@@ -11,7 +11,15 @@ import attrs
 from attrs.validators import ge
 
 import cpt
-from cpt_judges.forms import Form, FormName, Reading, first_read, schema_of, with_json, with_logprobs
+from cpt_judges.forms import (
+    Form,
+    FormName,
+    Reading,
+    first_read,
+    schema_of,
+    with_json,
+    with_logprobs,
+)
 from cpt_judges.templates import fill, joined, load
 
 QUESTION = """\
@@ -210,10 +218,8 @@ def _verdict(
     )
 
 
-def _probability(
-    two: tuple[int, int], compared: Sequence[cpt.Comparison]
-) -> float | cpt.Missing:
-    """The probability that the first of two is better, over both orders; 0.5 if nobody was asked."""
+def _probability(two: tuple[int, int], compared: Sequence[cpt.Comparison]) -> float | cpt.Missing:
+    """The probability that the first is better, over both orders; 0.5 if nobody was asked."""
     both = [one for one in compared if {one.first, one.second} == set(two)]
     read = []
     for one in both:

@@ -167,7 +167,9 @@ def _expressions(labels: Labels) -> tuple[re.Pattern[str], ...]:
     fold = labels[0].lower() != labels[1].lower()
     one = rf"(?:{either})" if not fold else rf"(?i:{either})"
     more = r"|[Cc]" if labels == ("A", "B") else ""
-    verdict = rf"(?P<verdict>{one}{BLANK}(?:>+|<+|=+){BLANK}{one}|{one}{more}|(?i:{'|'.join(TIES)}))"
+    verdict = (
+        rf"(?P<verdict>{one}{BLANK}(?:>+|<+|=+){BLANK}{one}|{one}{more}|(?i:{'|'.join(TIES)}))"
+    )
     named = r"(?i:verdict|winner|better|preferred|preference|choice|decision|judge?ment|answer)"
     whole = r"(?i:final|answer|response|option|one|is)"
     named = rf"(?<!\w){named}(?:\s{{1,9}}{whole})?{BLANK}(?:[:=]|(?i:is))"

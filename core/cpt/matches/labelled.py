@@ -41,8 +41,9 @@ def each_labelled(source: str) -> Iterator[Labelled | Unusable]:
 def _of_pair(found: Pair | Unusable) -> Labelled | Unusable:
     if isinstance(found, Unusable):
         return found
+    prompt = attrs.evolve(found.prompt, info={**found.info, **found.prompt.info})
     return Labelled(
-        id=found.id, prompt=found.prompt, answer=found.chosen, other=found.rejected, label=1.0
+        id=found.id, prompt=prompt, answer=found.chosen, other=found.rejected, label=1.0
     )
 
 

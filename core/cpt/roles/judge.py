@@ -33,5 +33,6 @@ class Judge(Component):
         """Score each response to the prompt.
 
         Where a response has a thought, this sees the answer alone, unless the class says
-        `judges_thoughts`. Whoever calls it gets a `Verdict` with one score for each response, or a `WrongReturn`.
+        `judges_thoughts`. Whoever calls it gets a `Verdict` with one score for each response, or a
+        `WrongReturn`.
         """

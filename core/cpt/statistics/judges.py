@@ -64,18 +64,14 @@ class Judgement:
 def preference_of(verdict: Verdict) -> float | None:
     """The probability that the first of two answers is the better one, by a verdict on them.
 
-    That of its comparisons, or else by the order of the scores alone; None if one has no score.
+    The scores themselves, where answers were compared and they are such probabilities; else 1, 0.5
+    or 0 by their order. None if one has no score.
     """
     first, second = verdict.scores
     if first is None or second is None:
         return None
-    read = [
-        one.first_wins if one.first == 0 else 1 - one.first_wins
-        for one in verdict.comparisons
-        if one.first_wins is not None
-    ]
-    if read:
-        return sum(read) / len(read)
+    if verdict.comparisons and abs(first + second - 1) <= CLOSE:
+        return first
     return (1 + (first > second) - (first < second)) / 2
 
 
@@ -109,15 +105,16 @@ class Tally:
         self._cells[outcome(judgement.preference), label, _longer(judgement.lengths)] += 1
 
     def _count_positions(self, comparisons: Sequence[Comparison]) -> None:
-        winners: dict[int, int] = {}
+        won: dict[int, list[float]] = {}
         for one in comparisons:
             if one.first_wins is not None:
-                found = outcome(one.first_wins)
-                self._shown[found] += 1
-                winners[one.first] = found if one.first == 0 else -found
-        if len(winners) == 2:
+                self._shown[outcome(one.first_wins)] += 1
+                a_wins = one.first_wins if one.first == 0 else 1 - one.first_wins
+                won.setdefault(one.first, []).append(a_wins)
+        if len(won) == 2:
+            winners = [outcome(sum(order) / len(order)) for order in won.values()]
             self._in_both += 1
-            self._flipped += sorted(winners.values()) == [LOSS, WIN]
+            self._flipped += sorted(winners) == [LOSS, WIN]
 
     @property
     def judged(self) -> int:

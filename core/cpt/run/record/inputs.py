@@ -70,18 +70,19 @@ def known(found: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def content_digest(text: str) -> str | None:
-    """A digest of the file (`FILE` or `FILE#AUTHOR`) or model of that name, None if it is neither.
+    """A digest of the file or model of that name, None if it is neither.
 
-    A model counts by its weights and tokenizer; one of the hub by its revision, if it is here.
+    Of `FILE#AUTHOR` and `FILE.py:FUNCTION`, that of the file. A model counts by its weights and
+    tokenizer; one of the hub by its revision, if it is here.
     A path with a scheme (`lab:policy`) counts by its name: it is made where it is missing.
     """
     if text and names.isfile(names.join(text, adapters.CONFIG)):
         return models.digest_of(text)
     if text and names.isfile(names.join(text, "config.json")):
         return models.folder_digest(Path(text))
-    file, _, _ = paths.split_author(text)
-    if names.isfile(file):
-        return digest_of(Path(file))
+    for file in (paths.split_author(text)[0], paths.split_function(text)[0]):
+        if names.isfile(file):
+            return digest_of(Path(file))
     return _revision(text) if HUB_ID.fullmatch(text) and not names.exists(text) else None
 
 

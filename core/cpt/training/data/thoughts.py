@@ -7,7 +7,7 @@ import re
 import attrs
 
 from cpt.types import Message
-from cpt.types.thoughts import CLOSE, MARKS, OPEN_START, OPENS, split_thought
+from cpt.types.thoughts import MARKS, OPEN_START, OPENS, split_thought
 
 OPEN_END = re.compile(rf"({OPENS})\s*\Z")
 
