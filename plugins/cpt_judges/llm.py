@@ -118,7 +118,7 @@ class Llm(cpt.Judge):
             "{criteria}": ", ".join(self.criteria),
         }
         in_json = with_json(self.responder, self._schema())
-        in_form = {"json": in_json, "text": self.responder}
+        in_form: dict[FormName, cpt.Responder | None] = {"json": in_json, "text": self.responder}
         endings = BY_CRITERION if self.criteria else OVERALL
         for name, responder in in_form.items():
             if responder and self.form in ("auto", name):

@@ -32,6 +32,8 @@ WRAP = r"""[\s"'(\[{<]{0,9}+"""
 UNWRAP = r"""[\s"')\]}>.!]{0,9}+"""
 END = 2000
 """Characters at either end of a text that are searched for a verdict."""
+LONGEST_VERDICT = 80
+"""Characters of a verdict itself."""
 MOST_BRACES = 100
 """Opening braces of a text that are tried as the begin of JSON."""
 
@@ -62,14 +64,19 @@ def read_logprobs(tokens: Sequence[Sequence[Any]], labels: Labels) -> Mass | Non
 def read_verdict(text: str, labels: Labels) -> float | None:
     """Which answer a text prefers: JSON, `[[A]]`, `[[A>B]]`, `Verdict: A`, or a bare `A`."""
     said = without_thoughts(text.translate(WIDE)).strip()
-    given = list(json_objects(said))
-    if given:
-        return _read_object(given[-1], labels)
+    if said.lstrip("`json \n").startswith("{"):
+        return _in_json(said, labels)
     plain = MARKUP.sub("", _ends(said))
     for expression in _expressions(labels):
         if found := list(expression.finditer(plain)):
             return _last(plain, found, labels)
-    return None
+    return _in_json(said, labels)
+
+
+def _in_json(text: str, labels: Labels) -> float | None:
+    """The verdict of the last JSON object that has one."""
+    found = [_read_object(given, labels) for given in json_objects(text)]
+    return next((verdict for verdict in reversed(found) if verdict is not None), None)
 
 
 def _ends(text: str) -> str:
@@ -104,8 +111,9 @@ def _ranked(item: Any, place: int) -> tuple[float, Any] | None:
         return None
     name = next((item[key] for key in NAMES if key in item), None)
     rank = item.get("rank")
-    is_rank = isinstance(rank, int | float) and not isinstance(rank, bool)
-    return (rank, name) if is_rank and name is not None else None
+    if name is None or isinstance(rank, bool) or not isinstance(rank, int | float):
+        return None
+    return rank, name
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
@@ -134,6 +142,8 @@ def _read_object(given: Mapping[str, Any], labels: Labels) -> float | None:
 
 def _meaning(said: str, labels: Labels) -> float | None:
     """What a verdict means: `A`, `A>B`, `B>>A`, `A=B`, `tie`."""
+    if len(said) > LONGEST_VERDICT:
+        return None
     word = re.sub(rf"^{WRAP}{BEFORE}{WRAP}", "", said, flags=re.IGNORECASE)
     word = re.sub(rf"{UNWRAP}$", "", word)
     better, *compared = re.split(r"\s*([<>=]+)\s*", word, maxsplit=1)
@@ -167,9 +177,8 @@ def _expressions(labels: Labels) -> tuple[re.Pattern[str], ...]:
     fold = labels[0].lower() != labels[1].lower()
     one = rf"(?:{either})" if not fold else rf"(?i:{either})"
     more = r"|[Cc]" if labels == ("A", "B") else ""
-    verdict = (
-        rf"(?P<verdict>{one}{BLANK}(?:>+|<+|=+){BLANK}{one}|{one}{more}|(?i:{'|'.join(TIES)}))"
-    )
+    ties = "|".join(TIES)
+    verdict = rf"(?P<verdict>{one}{BLANK}[<>=]+{BLANK}{one}|{one}{more}|(?i:{ties}))"
     named = r"(?i:verdict|winner|better|preferred|preference|choice|decision|judge?ment|answer)"
     whole = r"(?i:final|answer|response|option|one|is)"
     named = rf"(?<!\w){named}(?:\s{{1,9}}{whole})?{BLANK}(?:[:=]|(?i:is))"
