@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,10 @@ from hypothesis import strategies as st
 
 from cpt_judges.verdicts import read_logprobs, read_verdict
 
-PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "judgements"
 AB = ("A", "B")
 
 
-def rows(name: str) -> list[dict[str, Any]]:
-    file = PUBLISHED / f"{name}.jsonl.gz"
-    if not file.exists():
-        pytest.skip(f"{file} is not here")
+def rows(file: Path) -> list[dict[str, Any]]:
     with gzip.open(file) as lines:
         return [json.loads(line) for line in lines]
 
@@ -33,10 +30,11 @@ def preference(first_wins: float | None, row: dict[str, Any]) -> float | None:
     return 1 + first_wins if row["presented_swapped"] else 2 - first_wins
 
 
-def test_published_logprobs_give_the_published_preferences() -> None:
-    judged = [
-        row for row in rows("raw_logprob.weighted_alpaca_eval_gpt4_turbo") if row["top_logprobs"]
-    ]
+def test_published_logprobs_give_the_published_preferences(
+    published: Callable[[str], Path],
+) -> None:
+    file = published("judgements/raw_logprob.weighted_alpaca_eval_gpt4_turbo.jsonl.gz")
+    judged = [row for row in rows(file) if row["top_logprobs"]]
     assert len(judged) == 1605
     for row in judged:
         mass = read_logprobs(row["top_logprobs"], ("m", "M"))
@@ -44,12 +42,11 @@ def test_published_logprobs_give_the_published_preferences() -> None:
         assert preference(mass.first, row) == pytest.approx(row["preference"], abs=1e-6)
 
 
-def test_published_rankings_give_the_published_preferences() -> None:
-    judged = [
-        row
-        for row in rows("raw_ranking.alpaca_eval_cot_gpt4_turbo_fn")
-        if row["raw_completion"] is not None
-    ]
+def test_published_rankings_give_the_published_preferences(
+    published: Callable[[str], Path],
+) -> None:
+    file = published("judgements/raw_ranking.alpaca_eval_cot_gpt4_turbo_fn.jsonl.gz")
+    judged = [row for row in rows(file) if row["raw_completion"] is not None]
     assert len(judged) == 1603
     for row in judged:
         found = read_verdict(json.dumps(row["raw_completion"]), ("m", "M"))

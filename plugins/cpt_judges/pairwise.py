@@ -86,7 +86,7 @@ class Pairwise(cpt.Judge):
 
     def check(self) -> None:
         self._question()
-        names = [form.name for form in self._forms("", "", "", "")]
+        names = [form.name for form in attrs.evolve(self, form="auto")._forms("", "", "", "")]
         if self.form not in ("auto", *names):
             raise cpt.CptError(
                 f"judge.form {self.form}: the responder {self.responder.name!r} cannot answer so; "
