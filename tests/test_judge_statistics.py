@@ -56,7 +56,8 @@ def test_what_is_not_read_is_counted_and_left_out() -> None:
     assert (found.unparsed, found.judged, found.n, found.agreement) == (1, 2, 1, 1.0)
     empty = Tally()
     assert empty.agreement is empty.kappa is empty.position_bias is empty.longer_wins is None
-    assert empty.flips is empty.longer_preferred is empty.agreement_interval is None
+    assert empty.flips is empty.longer_preferred is None
+    assert empty.agreement_interval is None
 
 
 def test_length_alone_against_the_labels_and_against_the_judge() -> None:

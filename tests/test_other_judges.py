@@ -240,7 +240,7 @@ class TestEnsemble(JudgeContract):
 async def test_the_majority_prefers_whatever_the_scales() -> None:
     three = Ensemble(judges=(likes("zebra"), likes("zebra"), likes("llama")))
     found = await verdict(three, "a zebra", "a llama")
-    assert found.scores == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert found.scores == pytest.approx((2 / 3, 1 / 3))
     assert found.info["judges_agree"] == pytest.approx(1 / 3)
     assert found.info["judges"][2] == {"judge": "llm", "scores": [2.0, 9.0]}
     assert found.about(0, 1)["judges"] == found.info["judges"]

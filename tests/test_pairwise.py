@@ -58,7 +58,7 @@ async def test_log_probabilities_are_asked_for_and_kept(tmp_path: Path) -> None:
     for body in server.asked:
         assert (body["logprobs"], body["top_logprobs"], body["max_tokens"]) == (True, 5, 1)
     share = 0.9 / 0.95
-    assert verdict.scores == (pytest.approx(1 - share), pytest.approx(share))
+    assert verdict.scores == pytest.approx((1 - share, share))
     assert [one.read_from for one in verdict.comparisons] == ["logprobs", "logprobs"]
     shown = verdict.about(chosen=1, rejected=0)["comparisons"]
     assert [(one["first"], round(one["first_wins"], 3)) for one in shown] == [

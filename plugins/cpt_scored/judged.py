@@ -26,12 +26,13 @@ class Judging(Selecting):
         """The pairs of these answers. Raises `NoPair`."""
         answers = await answered(prompt, wanted, ask)
         verdict = await judge.judge(prompt, answers, ask)
-        return self.select(
+        pairs = self.select(
             prompt,
             scored_by(verdict, answers),
             provenance(judge, answers, verdict),
             rationale=verdict.rationale,
         )
+        return [with_verdict(pair, answers, verdict) for pair in pairs]
 
 
 async def answered(
@@ -76,6 +77,12 @@ def provenance(
         "authors": [answer.author for answer in answers],
         "scores": list(verdict.scores),
     }
+
+
+def with_verdict(pair: cpt.Pair, answers: Sequence[cpt.Response], verdict: cpt.Verdict) -> cpt.Pair:
+    """The pair with what the judge said of just these two answers."""
+    about = verdict.about(answers.index(pair.chosen), answers.index(pair.rejected))
+    return attrs.evolve(pair, info={**pair.info, **about})
 
 
 def _models(part: Any) -> Iterator[str]:
@@ -193,4 +200,4 @@ class BestOfN(Judging):
             raise cpt.NoPair("not_better", f"the best of {len(answers)} scored {scores}")
         about = {"rule": "fixed", **provenance(self.judge, [*answers, fixed], verdict)}
         (pair,) = self.select(prompt, [best, scored[-1]], about, rationale=verdict.rationale)
-        return pair
+        return with_verdict(pair, [*answers, fixed], verdict)

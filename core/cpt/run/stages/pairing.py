@@ -132,7 +132,7 @@ async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
             raise CptError(f"{run.path}: no prompt gave a pair ({recorder.made.why_none}).")
         if recorder.emptied:
             raise CptError(f"{run.path}: {recorder.emptied}.")
-    return recorder.left.plain() | ({"unfinished": unfinished} if unfinished else {})
+    return recorder.summary() | ({"unfinished": unfinished} if unfinished else {})
 
 
 async def _pair_all(run: Run, pairer: Pairer, recorder: Recorder) -> int:

@@ -13,6 +13,7 @@ from cpt.files import writing_lines
 from cpt.run.stage import Run
 from cpt.run.stages.filtering import filtered
 from cpt.run.stages.outcomes import Counts, Made
+from cpt.statistics import Judgement, Tally
 from cpt.types import Pair
 
 OUTCOMES = "outcomes.jsonl"
@@ -29,6 +30,8 @@ class Recorder:
     """What there is before the filters."""
     left: Counts = attrs.field(factory=Counts)
     """What was written."""
+    judged: Tally = attrs.field(factory=Tally)
+    """How the judge of the pairs that were written judges."""
     emptied: str = ""
     """Which filter left nothing, and why."""
     waiting: Spool[Made] | None = None
@@ -51,10 +54,17 @@ class Recorder:
             )
         self._write(self.waiting)
 
+    def summary(self) -> dict[str, Any]:
+        """What was written, in counts; of judged pairs, the biases of their judge."""
+        biases = self.judged.biases()
+        return self.left.plain() | ({"judged": biases} if biases else {})
+
     def _write(self, every: Iterable[Made]) -> None:
         for made in every:
             for pair in made.pairs:
                 self.write(pair)
+                if "judge" in pair.info:
+                    self.judged.add(Judgement.of_pair(pair))
             self.write_line(attrs.asdict(made.outcome))
             self.left.add(made.outcome)
 
