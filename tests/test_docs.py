@@ -9,7 +9,8 @@ A fenced block is run if its first line says so:
     ```toml file=NAME      a file that later blocks use, in any language
 
 The blocks of a page run in order, in one folder, in a fresh environment. The folder holds a model
-in `student/` and the examples; `openai` talks to a server here that revises whatever it is sent.
+in `student/` and the examples; `openai` talks to a server here that revises whatever it is sent, or prefers
+the first of two answers.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reviser() -> Iterator[str]:
-    """The address of an endpoint that gives the same revision to everything."""
-    with served(completion(REVISION)) as address:
+    """The address of an endpoint that gives the same revision to everything; as a judge of two
+    answers it always prefers the first."""
+    with served(completion(REVISION), **{"You compare two": completion("[[A]]")}) as address:
         yield f"{address}/v1"
 
 

@@ -13,14 +13,16 @@ from .scripted import Reply, serving
 
 
 @contextmanager
-def served(body: Any) -> Iterator[str]:
-    """The address of a server that says the same to every request."""
+def served(body: Any, **bodies: Any) -> Iterator[str]:
+    """The address of a server that says the same to every request, or what `bodies` has for one of
+    its words."""
     address: Queue[str] = Queue()
     finished = Event()
 
     async def serve() -> None:
         async with serving() as server:
             server.reply = Reply(body)
+            server.replies = {word: Reply(other) for word, other in bodies.items()}
             address.put(server.url)
             await asyncio.to_thread(finished.wait)
 
