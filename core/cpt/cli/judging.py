@@ -47,7 +47,7 @@ class JudgingCommand(click.Command):
     def _flags(self, ctx: click.Context, line: dict[str, Any]) -> Iterator[Flag]:
         registry = ctx.find_object(Registry)
         assert registry is not None
-        return FlagBuilder(registry, line, line).flags(Judging)
+        return FlagBuilder(registry, {**_surroundings(), **line}, line).flags(Judging)
 
 
 def judging_of(ctx: click.Context, values: dict[str, Any]) -> Judging:
@@ -56,7 +56,17 @@ def judging_of(ctx: click.Context, values: dict[str, Any]) -> Judging:
 
     registry = ctx.find_object(Registry)
     assert registry is not None
-    return options.build(Judging, unflatten(given(values, ctx.meta[FLAGS])), registry)
+    chosen = {**_surroundings(), **given(values, ctx.meta[FLAGS])}
+    return options.build(Judging, unflatten(chosen), registry)
+
+
+def _surroundings() -> dict[str, Any]:
+    """The options in the environment that are about judging: `CPT_ASKING__PRICES`."""
+    from cpt.config import environment
+
+    own = {field.name for field in attrs.fields(Judging)}
+    found = environment().values
+    return {name: value for name, value in found.items() if name.partition(".")[0] in own}
 
 
 def make_folder(output: Path) -> None:
