@@ -9,8 +9,8 @@ A fenced block is run if its first line says so:
     ```toml file=NAME      a file that later blocks use, in any language
 
 The blocks of a page run in order, in one folder, in a fresh environment. The folder holds a model
-in `student/` and the examples; `openai` talks to a server here that revises whatever it is sent, or prefers
-the first of two answers.
+in `student/` and the examples; `openai` talks to a server here that revises whatever it is sent, or
+prefers the first of two answers.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from cpt.training.data.checks.words import (
     ROLE,
 )
 from cpt.training.data.findings import Finding
-from cpt.training.data.thoughts import CLOSE, OPEN_START, split_thought, thinks
+from cpt.training.data.thoughts import thinks
 from cpt.types import Outcome, Pair, Response
+from cpt.types.thoughts import CLOSE, OPEN_START, split_thought
 
 NEAR = 1 / 50
 """Share of characters that differ, below which two sides say the same."""
