@@ -28,7 +28,7 @@ def test_the_words_that_differ_are_marked(cpt_cli, pairs):
     assert shown.exit_code == 0
     assert "── p0, tier 0\nuser: Say 0.\n" in shown.output
     assert "chosen by better\n" in shown.output
-    assert "The word is [-not -]0" in shown.output
+    assert "The word is [-not 0-]\n" in shown.output
     assert "\x1b" not in shown.output
     assert shown.output.endswith("1 of 9 pairs that fit.\n")
 
