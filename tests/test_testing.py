@@ -352,6 +352,22 @@ def test_a_wrong_pairer_is_caught() -> None:
 
 
 @attrs.frozen
+class Forgetful(cpt.Pairer):
+    """Forgets what a prompt is labelled with."""
+
+    name = "forgetful"
+
+    async def pair(self, prompt: Any, ask: Any) -> Any:
+        good, bad = await ask(Scripted(), prompt), await ask(Scripted(model="bad"), prompt)
+        return [cpt.Pair(prompt=attrs.evolve(prompt, info={}), chosen=good, rejected=bad)]
+
+
+def test_metadata_that_is_lost_is_caught() -> None:
+    found = broken(PairerContract, Forgetful())
+    assert "test_the_metadata_of_the_prompt_stays" in found
+
+
+@attrs.frozen
 class Sure(cpt.Evaluator):
     """Is surer than it may be."""
 

@@ -44,6 +44,9 @@ def _preset(size: str) -> Mapping[str, Any]:
                 "clair": {"student": student, "reviser": "lab_reviser"},
                 "ladder": {"rungs": rungs},
                 "rlaif": {"responder": student, "judge": "lab_checker"},
+                "judged": {"responders": rungs, "judge": "lab_checker"},
+                "best_of_n": {"responder": student, "judge": "lab_checker"},
+                "stronger": {"stronger": rungs[0], "student": student},
             },
         },
     }

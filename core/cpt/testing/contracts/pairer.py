@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from math import isfinite
 
+import attrs
+
 from cpt.errors import NoPair
 from cpt.roles import Ask, Pairer, Responder
 from cpt.testing.contracts.component import ComponentContract
@@ -41,6 +43,14 @@ class PairerContract(ComponentContract[Pairer]):
                 assert pair.pairer in ("", self.component.name), (
                     f"{what} says that {pair.pairer!r} made it; leave `pairer` empty."
                 )
+
+    def test_the_metadata_of_the_prompt_stays(self) -> None:
+        """A pair's prompt still has its domain, language, source and whatever else it had."""
+        for prompt in self.prompts():
+            labelled = attrs.evolve(prompt, info={**prompt.info, "domain": "sums"})
+            for pair in self.pairs(labelled):
+                kept = dict(pair.prompt.info)
+                assert kept == labelled.info, f"Of the info {labelled.info} it kept {kept}."
 
     def test_numbers_make_sense(self) -> None:
         """A tier is at least 0, a weight is above 0, and a margin is finite or None."""
