@@ -254,3 +254,12 @@ def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
         checks(a_run(tmp_path / "run", {}), require=["a >= 1"])
     with pytest.raises(CptError, match="no run"):
         checks(tmp_path / "nothing", require=["a >= 1"])
+
+
+def test_many_scores_have_rows_so_that_a_terminal_has_room(tmp_path: Path) -> None:
+    values = {f"win_rate/{name}": HIGH for name in ("raw", "discrete", "ties", "length_only")}
+    folder = a_run(tmp_path / "run", values, {name: LOW for name in values})
+    lines = run("report", folder).stdout.splitlines()
+    place = next(place for place, line in enumerate(lines) if "win_rate/raw" in line)
+    assert "0.200 ± " in lines[place] and "0.825 ± " in lines[place]
+    assert lines[place + 1].split()[:2] == ["change", "+0.625"]

@@ -151,6 +151,13 @@ def test_a_win_that_only_length_explains_is_taken_out() -> None:
     assert (statistics.shares_of_length(wins, lengths)[1] or 0) > 80
 
 
+def test_few_comparisons_are_not_drawn_to_50() -> None:
+    lengths = [(100, 90 + place) for place in range(20)]
+    found = statistics.length_controlled([1.0, 1.0, 1.0, 0.0] * 5, lengths)
+    assert found.win_rate == pytest.approx(75, abs=3)
+    assert found.interval and found.interval[0] < 60 and found.interval[1] > 85
+
+
 def test_a_model_that_is_the_baseline_is_at_50_exactly() -> None:
     found = statistics.length_controlled([0.5, None, 0.5], [(3, 3), (4, 4), (5, 5)])
     assert (found.win_rate, found.spread) == (50, 0)

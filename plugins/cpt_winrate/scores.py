@@ -10,6 +10,7 @@ from cpt.data import Annotation, Difficulties
 from cpt.statistics import Regularizer, length_controlled
 
 UNDECIDED = cpt.Missing("undecided", "a draw, or answers of equal length")
+ORDER = ("raw", "discrete", "lc", "length_only", "longer_preferred", "position_bias", "ties")
 FEWEST = 10
 """Comparisons below which no rate at equal length is fitted."""
 
@@ -29,7 +30,7 @@ def scores_of(
     scores |= _longer_preferred(judged, missing)
     if len(judged) >= FEWEST:
         scores["lc"] = _at_equal_length(list(judged.values()), difficulty, regularizer)
-    return scores
+    return {name: scores[name] for name in ORDER if name in scores}
 
 
 def _win(one: Annotation) -> float:

@@ -22,8 +22,6 @@ GRADES: Mapping[str, tuple[float, int]] = {
 }
 """For each verdict, the win of the answer shown as A, and how often it counts."""
 SAME = {"A<<B": "B>>A", "A<B": "B>A", "B=A": "A=B", "B<A": "A>B", "B<<A": "A>>B"}
-WEAK = 100.0
-"""The inverse strength of the penalty, which only keeps separable data finite."""
 STYLE = ("length", "headers", "bold", "lists")
 """The features of style."""
 _CODE = re.compile(r"```.*?```", re.DOTALL)
@@ -85,7 +83,7 @@ def style_controlled(
     import numpy as np
 
     from cpt.statistics.intervals import interval_of
-    from cpt.statistics.logistic import fit, sigmoid
+    from cpt.statistics.logistic import WEAK, fit, sigmoid
 
     weights = np.ones(len(wins)) if counts is None else np.asarray(counts, dtype=float)
     problem = _problem(wins, styles, weights)

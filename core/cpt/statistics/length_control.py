@@ -49,7 +49,7 @@ class LengthControl:
     weights: tuple[float, float, float]
     """Of the difference in length, the difficulty and the model."""
     c: float | None = None
-    """The inverse strength of the penalty, chosen by cross-validation."""
+    """The inverse strength of the penalty."""
     predictions: Sequence[float] = attrs.field(default=(), repr=False)
     """The chance to win each comparison at equal length, from 0 to 1."""
 
@@ -65,21 +65,22 @@ def length_controlled(
 ) -> LengthControl:
     """Fit logit P(win) = w_t tanh(z) + w_d difficulty + w_m, and predict at z = 0.
 
-    z is the length of the baseline's answer minus the model's, over its standard deviation. The fit
-    has an L1 penalty whose strength 5-fold cross-validation chooses. With `difficulty` (one for
-    each comparison) and `regularizer` it is AlpacaEval's `length_controlled_v1`; without them,
-    those terms are left out. A comparison without a win is predicted but not fitted. Raises
-    `BadData` if none has a win.
+    z is the length of the baseline's answer minus the model's, over its standard deviation. With
+    `difficulty` (one for each comparison) and `regularizer` it is AlpacaEval's
+    `length_controlled_v1`: an L1 penalty whose strength 5-fold cross-validation chooses. Without
+    them those terms are left out and the penalty is weak, as it would draw the rate of few
+    comparisons to 50, and its interval with it. A comparison without a win is predicted but not
+    fitted. Raises `BadData` if none has a win.
     """
     import numpy as np
 
-    from cpt.statistics.logistic import cross_validated, fit
+    from cpt.statistics.logistic import WEAK, cross_validated, fit
 
     hard = np.zeros(len(wins)) if difficulty is None else np.asarray(difficulty, dtype=float)
     if _is_itself(wins, lengths):
         return _predicted(hard, np.zeros(3))
     problem, own = _problem(wins, lengths, hard, regularizer)
-    c = cross_validated(problem, np.logspace(-4, 4, 10))
+    c = cross_validated(problem, np.logspace(-4, 4, 10)) if regularizer else WEAK
     w = fit(problem, c)
     drawn = _refitted(problem, own, hard, c, w, refits, seed)
     return attrs.evolve(_predicted(hard, w), c=c, interval=drawn)

@@ -11,6 +11,8 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 CLOSE = 1e-9
 STEPS = 100
+WEAK = 100.0
+"""The inverse strength of a penalty that only keeps separable data finite."""
 
 
 @attrs.frozen

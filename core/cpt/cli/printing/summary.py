@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -12,20 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from cpt.cli.printing.output import LONGEST_NAME, echo, first_of, print_json, summed_up
-from cpt.errors import shortened
+from cpt.cli.printing.output import echo, first_of, print_json, summed_up
+from cpt.cli.printing.scores import print_scores
 from cpt.files import as_written, read_lines
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from cpt.asking.journal.queries import Charge
     from cpt.run.record.folder import Folder
-    from cpt.run.scores import Scores
-    from cpt.types import Score
 
-WIDE = 200
-"""Columns of a file or a pipe."""
 WIDEST_DETAIL = 120
 OUTCOMES = "outcomes.jsonl"
 
@@ -57,7 +49,7 @@ def print_summary(folder: Folder, as_json: bool) -> None:
     for label, line in _lines(folder, summaries):
         echo(f"{label:<9} {line}")
     if scores:
-        table(scores)
+        print_scores(scores)
     echo(f"{'in':<9} {folder.path}")
 
 
@@ -81,55 +73,6 @@ def _incomplete_scores(folder: Folder) -> Iterator[str]:
                 yield f"{model} {name}: {measured(score)}"
     if folder.stage("scores").get("summary", {}).get("unfinished"):
         yield "failures that may pass are asked again by the same command"
-
-
-def table(scores: Scores) -> None:
-    """Every score with its 95% interval, and its change from `before` prompt by prompt."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    from cpt.config import BEFORE
-    from cpt.run.scores import changes
-
-    names = list(dict.fromkeys(name for named in scores.values() for name in named))
-    shown = Table(box=SIMPLE_HEAD)
-    shown.add_column("", no_wrap=True)
-    for name in names:
-        shown.add_column(cell(name), justify="right", no_wrap=True)
-        shown.add_column("change", justify="right", no_wrap=True)
-    for who, named in scores.items():
-        change = {} if who == BEFORE else changes(scores.get(BEFORE, {}), named)
-        shown.add_row(cell(who), *_cells(names, named, change))
-    console = Console(width=None if sys.stdout.isatty() else WIDE)
-    console.print(shown)
-    console.print(
-        "± is half of the 95% interval; changes are taken prompt by prompt, over the prompts that "
-        "both models have."
-    )
-
-
-def cell(name: str) -> Text:
-    """A name as it is: rich takes brackets for markup."""
-    from rich.text import Text
-
-    return Text(shortened(name, LONGEST_NAME))
-
-
-def _cells(
-    names: list[str], named: Mapping[str, Score], change: Mapping[str, Score]
-) -> Iterator[str]:
-    for name in names:
-        yield interval(named[name], sign="") if name in named else ""
-        yield interval(change[name], sign="+") if name in change else ""
-
-
-def interval(score: Score, sign: str) -> str:
-    """A score with half of its interval, and over how many prompts it is if some are missing."""
-    half = (score.high - score.low) / 2
-    interval = f"± {half:.3f}" if math.isfinite(half) else "(no interval)"
-    prompts = f" ({score.n} of {score.of} prompts)" if score.missing else ""
-    return f"{score.value:{sign}.3f} {interval}{prompts}"
 
 
 def bill_lines(journal: Path) -> Iterator[str]:
