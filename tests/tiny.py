@@ -128,6 +128,7 @@ def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Seq
         "loss": asked.pop("loss", Sigmoid()),
         "scheduler": asked.pop("scheduler", InOrder()),
         "seed": asked.pop("seed", 0),
+        "held_out": asked.pop("held_out", ()),
         "notify": asked.pop("notify", lambda event, **facts: None),
     }
     options = Training(**{**OPTIONS, **asked})

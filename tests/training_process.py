@@ -112,6 +112,7 @@ def _train(
             write(temporary, final)
 
         files.publish = publish
+    measured = tiny.pairs(5, seed=9) if "eval_every" in options else []
     train(
         [*tiny.pairs(pairs), *tiny.ladder(2)],
         model=Path(model),
@@ -120,6 +121,7 @@ def _train(
         options=Training(**{**tiny.OPTIONS, **options}),
         seed=3,
         output=Path(output),
+        held_out=measured,
         notify=notify,
     )
 

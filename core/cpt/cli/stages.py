@@ -121,7 +121,7 @@ COMMANDS = (
         "train",
         _train,
         "Train a model on pairs.",
-        shows="pairs filters holdout model scheduler loss train seed",
+        shows="pairs filters holdout eval_pairs model scheduler loss train seed",
         dry=(DRY_TRAINING, _dry_training),
     ),
     pipeline_command(

@@ -140,24 +140,30 @@ CURVES = (
         zero=True,
     ),
     CurvePlot(
+        {"eval/logratios/chosen": "chosen", "eval/logratios/rejected": "rejected"},
+        "change in nats, held out",
+        "The same of the held-out pairs, which are the same at every point.",
+        zero=True,
+    ),
+    CurvePlot(
         {"logps/chosen": "chosen", "logps/rejected": "rejected"},
         "log-probability in nats",
         "Log-probability of each side, for a whole answer. Every point is for other pairs, so it "
         "also changes with their lengths.",
     ),
     CurvePlot(
-        {"rewards/margins": "margin"},
+        {"rewards/margins": "margin", "eval/rewards/margins": "held out"},
         "reward margin",
         "Reward margin: reward of the chosen answer minus reward of the rejected one.",
         zero=True,
     ),
     CurvePlot(
-        {"rewards/accuracies": "accuracy"},
+        {"rewards/accuracies": "accuracy", "eval/rewards/accuracies": "held out"},
         "pairs, in %",
         "Accuracy: share of the pairs whose chosen answer has the higher reward.",
         percent=True,
     ),
-    CurvePlot({"loss": "loss"}, "loss", "Loss: mean over pairs."),
+    CurvePlot({"loss": "loss", "eval/loss": "held out"}, "loss", "Loss: mean over pairs."),
 )
 """In the order of importance."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cpt.config import AFTER, BEFORE
 from cpt.report.formatting import digits, listed, share, signed, with_interval
@@ -75,6 +75,8 @@ def _training_sentences(curves: TrainingCurves) -> Iterator[str]:
         yield f"The log-probability of the {name} answers {_by(ratio)}."
     if len(ratios) == 2:
         yield _both_sides(ratios["chosen"], ratios["rejected"])
+    yield from _falling(ratios)
+    yield from _held_out(curves)
     yield (
         "Log-probabilities are summed over an answer's tokens, compared with the reference model, "
         f"and averaged over {steps(curves.last_steps)}."
@@ -111,6 +113,33 @@ def _by(ratio: float) -> str:
         return change
     likely = "as likely" if ratio > 0 else "less likely"
     return f"{change} ({digits(math.exp(abs(ratio)), 3)} times {likely})"
+
+
+def _falling(ratios: Mapping[str, float]) -> Iterator[str]:
+    """What to do if the answers that are preferred were unlearned, too."""
+    if ratios.get("chosen", 0.0) < 0:
+        yield (
+            "If the chosen answers are good ones, they should not become less likely: a loss that "
+            "anchors or imitates the chosen side, or a lower learning rate, keeps them."
+        )
+
+
+def _held_out(curves: TrainingCurves) -> Iterator[str]:
+    """What pairs say that were not trained on."""
+    last, name = curves.last, "rewards/accuracies"
+    if f"eval/{name}" in last and name in last:
+        yield (
+            "The chosen answer has the higher reward in "
+            f"{share(last[f'eval/{name}'], 1)} of the held-out pairs, and in "
+            f"{share(last[name], 1)} of those trained on."
+        )
+    losses = [point for point in curves.metrics.get("eval/loss", ()) if math.isfinite(point[1])]
+    if len(losses) > 2 and min(losses, key=lambda point: point[1]) not in losses[-2:]:
+        step, _ = min(losses, key=lambda point: point[1])
+        yield (
+            f"The loss on held-out pairs was lowest around step {step:,.0f} and has risen since: "
+            "--train.keep-best eval/loss exports the model of such a step."
+        )
 
 
 def _both_sides(chosen: float, rejected: float) -> str:

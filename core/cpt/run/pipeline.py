@@ -13,7 +13,7 @@ from cpt.run import rounds
 from cpt.run.events import Events
 from cpt.run.execute import check_all_unchanged, execute, inputs_of
 from cpt.run.record.folder import Folder
-from cpt.run.record.inputs import content_digest, digest_of_plain, known
+from cpt.run.record.inputs import content_digest, digest_of_plain, known, source_digest
 from cpt.run.stage import Run, Stage, Summary, require_option
 from cpt.run.stages import evaluation, pairing, training
 from cpt.run.stages.holdout import HELD_OUT, with_holdout
@@ -145,6 +145,14 @@ def _measured(run: Run) -> dict[str, str | None]:
     }
 
 
+def _watched(run: Run) -> dict[str, str | None]:
+    """A digest of the given pairs that a training is measured on, if it is."""
+    source = run.config.eval_pairs
+    return (
+        {"eval_pairs": source_digest(source, "pairs")} if training.watches(run) and source else {}
+    )
+
+
 PROMPTS = Stage(
     name="prompts",
     title="reading the prompts",
@@ -175,12 +183,12 @@ MODEL = Stage(
     name="model",
     title="training",
     options=("model", "loss", "scheduler", "train", "seed", "holdout"),
-    upstream=lambda run: _digests(run, "pairs.parquet"),
+    upstream=lambda run: {**_digests(run, "pairs.parquet"), **_watched(run)},
     ready=training.ready,
     work=training.train,
     outputs=(
         *("model", "checkpoints", "training.json"),
-        *("metrics.jsonl", "order.parquet", "doctor.json", HELD_OUT),
+        *("metrics.jsonl", "order.parquet", "doctor.json", HELD_OUT, "best"),
     ),
     leftovers=("checkpoints", "model"),
     collective=True,

@@ -28,7 +28,7 @@ from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.optimizer import set_rate, stepping
 from cpt.training.options import Training
 from cpt.training.output.export import Trained, collect, export, how_to_store
-from cpt.training.plan import Plan, day_of, make_plan, write_plan
+from cpt.training.plan import day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.schedule import factor
 from cpt.training.state import State, begin, make_accelerator, save
@@ -38,6 +38,7 @@ from cpt.training.step import (
     micro_batches,
     split_between_processes,
 )
+from cpt.training.watch import Watch
 from cpt.types import Pair
 
 log = logging.getLogger(__name__)
@@ -58,19 +59,22 @@ def train(
     options: Training,
     seed: int,
     output: Path,
+    held_out: Sequence[Pair] = (),
     notify: Notify = _silent,
 ) -> Mapping[str, Any]:
     """Train a model on pairs in the folder `output`, from its last checkpoint if it has one.
 
     Writes `order.parquet`, `doctor.json`, `reference/`, `metrics.jsonl`, `checkpoints/`,
     `training.json` (what is returned) and last `model/`; if that is there, nothing is done.
+    With `options.eval_every` it is measured on the pairs `held_out`, from which it never learns.
     `notify` is called with the name of a hook and the arguments of that hook. Raises `CptError`
     for what the user has to fix, and `KeyboardInterrupt` once the state is saved. Every process
     of a launch calls this.
     """
     if (output / "model").exists():
         return _read_summary(output)
-    plan = make_plan(pairs, model, scheduler, loss, options, seed, day=day_of(output))
+    measured, day = held_out if options.eval_every else (), day_of(output)
+    plan = make_plan(pairs, model, scheduler, loss, options, seed, held_out=measured, day=day)
     accelerator = make_accelerator(options)
     if accelerator.is_main_process:
         write_plan(plan, output)
@@ -85,12 +89,13 @@ def train(
         memory_errors(plan, accelerator.device),
     ):
         state = begin(plan, accelerator, output, report)
+        watch = Watch(state, output)
         with interruptible() as interrupt:
-            _steps(state, output, notify, interrupt)
-    return _finish(state, output)
+            _steps(state, output, watch, notify, interrupt)
+    return _finish(state, output, watch)
 
 
-def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> None:
+def _steps(state: State, output: Path, watch: Watch, notify: Notify, interrupt: Interrupt) -> None:
     options, steps = state.plan.options, state.plan.steps
     began = time.perf_counter()
     contention = Contention() if state.accelerator.device.type == "cpu" else None
@@ -99,7 +104,7 @@ def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> 
         if state.accelerator.is_main_process:
             notify(event, output=output, step=state.done, **facts)
 
-    while state.done < steps:
+    while state.done < steps and not watch.stops:
         started = time.perf_counter()
         norm = _step(state)
         state.done += 1
@@ -107,8 +112,9 @@ def _steps(state: State, output: Path, notify: Notify, interrupt: Interrupt) -> 
         report("cpt_step_ended", steps=steps)
         if contention:
             contention.look()
-        if state.done % options.log_every == 0 or state.done == steps:
-            line = _log(state, output, time.perf_counter() - began)
+        measured = watch.measure_if_due()
+        if measured or state.done % options.log_every == 0 or state.done == steps:
+            line = _log(state, output, time.perf_counter() - began, measured)
             report("cpt_metrics_logged", steps=steps, metrics=line)
         stop = bool(max_over_processes(state.accelerator, interrupt.asked))
         if stop or (options.checkpoint_every and state.done % options.checkpoint_every == 0):
@@ -188,13 +194,16 @@ def _refuse_non_finite(
     )
 
 
-def _log(state: State, output: Path, seconds: float) -> dict[str, float]:
+def _log(
+    state: State, output: Path, seconds: float, measured: Mapping[str, float]
+) -> dict[str, float]:
     """Write a line of metrics on the main process; every process calls this."""
     seen = sum(len(batch) for batch in state.plan.order[: state.done])
     line = {
         "step": state.done,
         "epoch": seen / len(state.plan.corpus.pairs),
         **state.meter.means(state.accelerator),
+        **measured,
         "learning_rate": float(state.optimizer.param_groups[0]["lr"]),
         "seconds": seconds,
     }
@@ -203,26 +212,32 @@ def _log(state: State, output: Path, seconds: float) -> dict[str, float]:
     return line
 
 
-def _finish(state: State, output: Path) -> Mapping[str, Any]:
+def _finish(state: State, output: Path, watch: Watch) -> Mapping[str, Any]:
     """Write `training.json`, then the model. Every process calls this."""
     accelerator = state.accelerator
     accelerator.wait_for_everyone()  # until the last line is written
+    best = watch.take_best()
     trained = collect(accelerator, state.wrapped_module, state.plan, output)
     if accelerator.is_main_process:
-        _write(state.plan, trained, output)
+        _write(state, trained, output, best)
+        watch.clear()
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     return _read_summary(output)
 
 
-def _write(plan: Plan, trained: Trained, output: Path) -> None:
-    last = metrics.read(output / "metrics.jsonl")[-1]
+def _write(state: State, trained: Trained, output: Path, best: Mapping[str, Any]) -> None:
+    """`best` is what is said of an exported step that was chosen."""
+    plan, lines = state.plan, metrics.read(output / "metrics.jsonl")
+    step = best["best"]["step"] if best else lines[-1]["step"]
+    last = next(line for line in reversed(lines) if line["step"] == step)
     how = how_to_store(plan, trained)
     summary = {
         "pairs": plan.diagnosis.kept,
         "dropped": plan.diagnosis.dropped,
         "noted": plan.diagnosis.noted,
-        "steps": plan.steps,
+        "steps": state.done,
+        **best,
         "weights": how.plain(),
         "metrics": last,
     }

@@ -72,6 +72,12 @@ class Training:
     """Cut both answers of a pair that are both too long instead of dropping the pair."""
     allow: tuple[str, ...] = attrs.field(default=(), metadata=NOT_IDENTITY)
     """Kinds of findings of `cpt doctor` that do not stop the training, such as `contradicted`."""
+    eval_every: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Steps between two measurements on the held-out pairs, logged as `eval/...`."""
+    keep_best: str | None = attrs.field(default=None)
+    """Export the measured step where this is highest (`eval/loss`: lowest), not the last one."""
+    patience: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Stop after so many measurements in a row without a better `keep_best`."""
     chat_template_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
     """What the chat template is given beside the messages, such as `enable_thinking: false`."""
     precision: Precision = "fp32"
@@ -134,6 +140,18 @@ class Training:
     def _taken(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
         if value and self.lr_schedule in ("linear", "constant", "constant_with_warmup"):
             raise ValueError(f"must be empty, as {self.lr_schedule} takes nothing")
+
+    @keep_best.validator
+    def _is_measured(self, _: attrs.Attribute[Any], value: str | None) -> None:
+        if value and not value.startswith("eval/"):
+            raise ValueError(f"must be a metric of held-out pairs, as eval/{value} is one")
+        if value and not self.eval_every:
+            raise ValueError("needs eval_every: how often is it measured?")
+
+    @patience.validator
+    def _has_a_metric(self, _: attrs.Attribute[Any], value: int | None) -> None:
+        if value and not self.keep_best:
+            raise ValueError("needs keep_best: which metric should get better?")
 
     @max_prompt_length.validator
     def _leaves_room(self, _: attrs.Attribute[Any], value: int | None) -> None:

@@ -14,6 +14,7 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cpt.errors import CptError
 from cpt.files import as_written, atomic, json_text, write_text
 from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
@@ -39,6 +40,9 @@ THROUGH_DATA = frozenset(
 AFTERWARDS = frozenset({"export_dtype"})
 """Options of what is written when all is learned."""
 
+ONLY_IF_GIVEN = frozenset({"eval_every", "keep_best", "patience"})
+"""Options without which a training is what it was before there were these."""
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Plan:
@@ -59,6 +63,8 @@ class Plan:
     loss: Loss
     options: Training
     seed: int
+    held_out: Plan | None = None
+    """The same for the pairs that it is measured on as it goes: all of them at every step."""
 
     @property
     def steps(self) -> int:
@@ -78,6 +84,7 @@ def make_plan(
     options: Training,
     seed: int,
     *,
+    held_out: Sequence[Pair] = (),
     day: date | None = None,
 ) -> Plan:
     """Check everything that can be wrong without loading the model. Raises `CptError`.
@@ -102,7 +109,7 @@ def make_plan(
     mismatched: list[list[int]] = []
     if "mismatched" in loss.needs:
         corpus, mismatched = mismatch(corpus, order, options.max_length)
-    return Plan(
+    plan = Plan(
         folder=folder,
         reference=reference,
         tokenizer=tokenizer,
@@ -114,6 +121,30 @@ def make_plan(
         loss=loss,
         options=options,
         seed=seed,
+    )
+    if not held_out:
+        return plan
+    return attrs.evolve(
+        plan, held_out=_measured(plan, *prepare(held_out, tokenizer, options, known, day=day))
+    )
+
+
+def _measured(plan: Plan, corpus: Corpus, diagnosis: Diagnosis) -> Plan:
+    """The plan of a training for the pairs that it is measured on. Raises `CptError`."""
+    everything, mismatched = list(range(len(corpus.pairs))), list[list[int]]()
+    try:
+        refuse_none_left(diagnosis)
+        if "mismatched" in plan.loss.needs:
+            corpus, mismatched = mismatch(corpus, [everything], plan.options.max_length)
+    except CptError as error:
+        raise CptError(f"The held-out pairs: {error}") from error
+    times = plan.steps + 1
+    return attrs.evolve(
+        plan,
+        corpus=corpus,
+        diagnosis=diagnosis,
+        order=[everything] * times,
+        mismatched=mismatched * times,
     )
 
 
@@ -138,6 +169,10 @@ def digest_of(plan: Plan) -> str:
         "pairs": [attrs.asdict(PairFacts.of(pair), recurse=False) for pair in corpus.pairs],
         "weights": [pair.weight for pair in corpus.pairs],
     }
+    if plan.held_out:
+        measured = plan.held_out.corpus
+        sides = [measured.chosen.tobytes(), measured.rejected.tobytes()]
+        parts["held_out"] = [_hash(measured.digests), _hash(sides)]
     return _hash([json.dumps(parts, default=str, sort_keys=True).encode()])
 
 
@@ -166,9 +201,11 @@ def day_of(output: Path) -> date | None:
         return date.fromisoformat(json.loads((output / DOCTOR).read_text())["day"])
 
 
-def _decides(field: attrs.Attribute[Any], _: Any) -> bool:
+def _decides(field: attrs.Attribute[Any], value: Any) -> bool:
     """Whether an option itself changes what is trained; a resumed training may change others."""
     elsewhere = THROUGH_DATA | AFTERWARDS
+    if field.name in ONLY_IF_GIVEN and value is None:
+        return False
     return bool(field.metadata.get("identity", True)) and field.name not in elsewhere
 
 

@@ -52,6 +52,7 @@ class State:
     optimizer: Any
     references: References | None
     """None if the loss compares with none."""
+    held_out_references: References | None = None
     meter: metrics.Meter = attrs.field(factory=metrics.Meter)
     done: int = 0
     """Optimizer steps so far."""
@@ -61,6 +62,8 @@ class State:
     """Names of the loss's own metrics, once they are known."""
     carried: Carried = attrs.field(factory=Carried)
     """What the loss carries from step to step."""
+    watched: list[tuple[int, float]] = attrs.field(factory=list)
+    """Each measured step with the metric that decides which is the best; empty without one."""
 
     @property
     def policy_is_reference(self) -> bool:
@@ -96,16 +99,16 @@ def begin(
     resumed = checkpoint.latest(output / "checkpoints", plan.digest, quiet=quiet)
     needed = "reference" in plan.loss.needs
     reference_is_start = plan.reference == plan.folder
-    values = None
+    values = held_out = None
     if needed and not reference_is_start:
-        values = _references_of_another(plan, accelerator, output, report)
+        values, held_out = _references_of_another(plan, accelerator, output, report)
     module = _module(plan, accelerator)
     scorer = _scorer(plan, accelerator, module)
     wrapped, optimizer = accelerator.prepare(module, make_optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
     if needed and reference_is_start:
         with getattr(module.model, "disable_adapter", nullcontext)():
-            values = _references(plan, scorer, output, report)
+            values, held_out = _both_references(plan, scorer, output, report)
     state = State(
         plan=plan,
         accelerator=accelerator,
@@ -115,6 +118,7 @@ def begin(
         scorer=scorer,
         optimizer=optimizer,
         references=values,
+        held_out_references=held_out,
     )
     if resumed:
         _resume(state, *resumed)
@@ -130,6 +134,7 @@ def save(state: State, output: Path) -> Path:
         "digest": state.plan.digest,
         "sums": state.meter.fold(accelerator),
         "carried": state.carried.values,
+        "watched": state.watched,
     }
     folder = output / "checkpoints"
     return checkpoint.save(accelerator, folder, state.done, values, options.keep_checkpoints)
@@ -140,6 +145,7 @@ def _resume(state: State, folder: Path, values: Mapping[str, Any]) -> None:
     state.done = values["step"]
     state.meter.before = values["sums"]
     state.carried.values = values.get("carried", {})
+    state.watched = [(step, value) for step, value in values.get("watched", ())]
 
 
 def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
@@ -184,10 +190,18 @@ def _mention_rows_alone(module: SequenceLogps, plan: Plan, *, sharded: bool) -> 
 
 def _references_of_another(
     plan: Plan, accelerator: Accelerator, output: Path, report: Report
-) -> References:
+) -> tuple[References, References | None]:
     model = _loaded(plan.reference, plan.options)
     module = SequenceLogps(model.to(accelerator.device))
-    return _references(plan, _scorer(plan, accelerator, module), output, report)
+    return _both_references(plan, _scorer(plan, accelerator, module), output, report)
+
+
+def _both_references(
+    plan: Plan, scorer: Scorer, output: Path, report: Report
+) -> tuple[References, References | None]:
+    """Of the pairs that are trained on, and of those that are held out."""
+    held_out = _references(plan.held_out, scorer, output, report) if plan.held_out else None
+    return _references(plan, scorer, output, report), held_out
 
 
 def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> References:

@@ -17,7 +17,7 @@ POINTS = 100
 """Most points of a curve."""
 END = 0.1
 """The share of the steps that the first and the last steps of a training are."""
-OWN = ("logps", "logratios", "rewards", "share")
+OWN = ("eval", "logps", "logratios", "rewards", "share")
 """The metrics with a slash in their name that core logs itself begin with one of these."""
 
 Line = Mapping[str, Any]

@@ -32,7 +32,9 @@ def with_holdout(run: Run) -> Run:
 
 
 def _measures_pairs(config: Config) -> bool:
-    return any("pairs" in evaluator.needs for evaluator in config.evaluators)
+    return bool(config.train.eval_every) or any(
+        "pairs" in evaluator.needs for evaluator in config.evaluators
+    )
 
 
 def split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:

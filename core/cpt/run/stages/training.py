@@ -7,7 +7,7 @@ from pathlib import Path
 from cpt import paths
 from cpt.models import folder_of
 from cpt.run.stage import Run, Summary, require_option
-from cpt.run.stages.holdout import hold_out
+from cpt.run.stages.holdout import hold_out, pairs_to_measure
 
 
 def ready(run: Run) -> None:
@@ -20,6 +20,7 @@ def train(run: Run) -> Summary:
     from cpt.training import train as train_on
 
     pairs, held_out = hold_out(run)
+    measured = pairs_to_measure(run) if watches(run) else []
     summary: Summary = train_on(
         pairs,
         model=Path(paths.resolve(require_option(run, "model"))),
@@ -28,6 +29,12 @@ def train(run: Run) -> Summary:
         options=run.config.train,
         seed=run.config.seed,
         output=run.path,
+        held_out=measured,
         notify=run.events,
     )
     return {**summary, **({"held_out": len(held_out)} if held_out else {})}
+
+
+def watches(run: Run) -> bool:
+    """Whether the training is measured on held-out pairs as it goes."""
+    return bool(run.config.train.eval_every)

@@ -33,7 +33,7 @@ def save(accelerator: Any, folder: Path, step: int, state: Mapping[str, Any], ke
     Every process calls this. A checkpoint appears under its name only when all of it is on disk.
     Later ones are dropped too: this training did not go on from them, so they are damaged.
     """
-    final = folder / f"step-{step:08d}"
+    final = folder_at(folder, step)
     is_main = accelerator.is_main_process
     with atomic_folder(final) if is_main else disk_errors(final):
         accelerator.wait_for_everyone()
@@ -75,6 +75,11 @@ def latest(folder: Path, digest: str, *, quiet: bool = False) -> tuple[Path, dic
             "start the training again."
         )
     return None
+
+
+def folder_at(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, if there is one."""
+    return folder / f"step-{step:08d}"
 
 
 def load(accelerator: Any, checkpoint: Path) -> None:
