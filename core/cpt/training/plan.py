@@ -125,7 +125,8 @@ def make_plan(
     if not held_out:
         return plan
     return attrs.evolve(
-        plan, held_out=_measured(plan, *prepare(held_out, tokenizer, options, known, day=day))
+        plan,
+        held_out=_measured(plan, *prepare(held_out, tokenizer, options, known, loss=loss, day=day)),
     )
 
 
