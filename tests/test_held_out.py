@@ -86,7 +86,7 @@ def test_the_best_step_is_exported(tmp_path: Path, model: Path) -> None:
     summary = json.loads((tmp_path / "best/training.json").read_text())
     assert summary["best"] == {"step": best + 1, "metric": "eval/loss", "value": losses[best]}
     assert summary["metrics"]["eval/loss"] == losses[best]
-    found = log_probabilities(HELD_OUT, tmp_path / "best/model", Reading(device="cpu"))
+    found: Any = log_probabilities(HELD_OUT, tmp_path / "best/model", Reading(device="cpu"))
     mean = sum(found[pair.id].chosen for pair in HELD_OUT) / len(HELD_OUT)
     assert mean == pytest.approx(lines[best]["eval/logps/chosen"], rel=1e-4)
     assert not (tmp_path / "best/best").exists()

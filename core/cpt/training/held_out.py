@@ -13,6 +13,7 @@ from cpt.training import metrics
 from cpt.training.carried import Carried
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.objective import mismatched_logps, weighted_losses
+from cpt.training.plan import Plan
 from cpt.training.reference.scoring import Scorer, max_over_processes
 from cpt.training.state import State
 from cpt.training.step import MicroBatch, group_by_prompt, micro_batches, split_between_processes
@@ -34,14 +35,14 @@ class _Frozen:
         return flat.requires_grad_()
 
 
-def measure(state: State) -> dict[str, float]:
+def measure(state: State, held_out: Plan) -> dict[str, float]:
     """The mean of every metric of the training over the held-out pairs, as `eval/NAME`.
 
     Every process calls this. Nothing of `state` changes.
     """
     watched = attrs.evolve(
         state,
-        plan=state.plan.held_out,
+        plan=held_out,
         references=state.held_out_references,
         wrapped_module=_Frozen(state.scorer),
         meter=metrics.Meter(),

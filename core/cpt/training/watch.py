@@ -35,11 +35,12 @@ class Watch:
     def measure_if_due(self) -> dict[str, float]:
         """The metrics of this step if it is measured, else none. Every process calls this."""
         options, done = self.state.plan.options, self.state.done
-        if not options.eval_every or self.state.plan.held_out is None:
+        held_out = self.state.plan.held_out
+        if not options.eval_every or held_out is None:
             return {}
         if done % options.eval_every and done != self.state.plan.steps:
             return {}
-        found = measure(self.state)
+        found = measure(self.state, held_out)
         self._note(found)
         return found
 
