@@ -111,3 +111,32 @@ async def test_an_order_that_cannot_be_read_makes_no_match() -> None:
     one, other = (cpt.Response(prompt_id="p", text=text, author="x") for text in ("a", "b!"))
     with pytest.raises(cpt.NoPair, match="unread"):
         await both_orders(Likes(), PROMPTS[0], one, other, FakeAsk())
+
+
+async def test_a_judge_of_pairs_gives_its_probabilities_and_is_called_once() -> None:
+    calls = []
+
+    @attrs.frozen
+    class Sure(cpt.Judge):
+        name = "sure"
+
+        async def judge(self, prompt: Any, responses: Any, ask: Any) -> cpt.Verdict:
+            calls.append(prompt.id)
+            shown = [
+                cpt.Comparison(first=0, second=1, first_wins=0.9),
+                cpt.Comparison(first=1, second=0, first_wins=0.3),
+            ]
+            return cpt.Verdict(scores=(0.8, 0.2), comparisons=tuple(shown))
+
+    found = await scores(WinRate(judge=Sure()))
+    assert (found["raw"].value, found["discrete"].value) == (pytest.approx(80), 100)
+    assert found["position_bias"].value == pytest.approx(20)
+    assert calls == [prompt.id for prompt in PROMPTS]
+
+
+async def test_the_judge_pairwise_compares_in_both_orders() -> None:
+    from cpt_judges.pairwise import Pairwise
+
+    judge = Pairwise(responder=Scripted(says=("I prefer [[A]]",)), form="text")
+    found = await scores(WinRate(judge=judge))
+    assert (found["raw"].value, found["position_bias"].value) == (50, 100)

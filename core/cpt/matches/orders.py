@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 
 from cpt.data import NUMBERED, Annotation
 from cpt.errors import NoPair
 from cpt.roles import Ask, Judge
-from cpt.types import Prompt, Response
+from cpt.statistics.judges import preference_of
+from cpt.types import Missing, Prompt, Response, Verdict
 
 
 @attrs.frozen
@@ -32,27 +31,38 @@ async def both_orders(
 ) -> Match:
     """Judge two answers in both orders; equal texts are a draw, and nobody is asked.
 
-    Raises `NoPair` if the judge gives no score in one of the orders: half a match would hold the
-    judge's liking of a place.
+    A judge that compares answers in both orders itself is called once, any other for each order.
+    Raises `NoPair` if it gives no score in one of the orders: half a match would hold the judge's
+    liking of a place.
     """
-    from asyncio import gather
-
     if answer.text == other.text:
         return Match(0.5, 0.5)
-    first, second = await gather(
-        _wins(judge, prompt, [answer, other], ask), _wins(judge, prompt, [other, answer], ask)
-    )
-    return Match(first, 1 - second)
+    verdict = await judge.judge(prompt, [answer, other], ask)
+    first = _wins(verdict)
+    by_place = [_mean_of(verdict, shown) for shown in (0, 1)]
+    if by_place[0] is not None and by_place[1] is not None:
+        return Match(by_place[0], 1 - by_place[1])
+    return Match(first, 1 - _wins(await judge.judge(prompt, [other, answer], ask)))
 
 
-async def _wins(judge: Judge, prompt: Prompt, shown: Sequence[Response], ask: Ask) -> float:
-    """How often the answer that is shown first wins."""
-    verdict = await judge.judge(prompt, shown, ask)
-    one, two = (verdict.score_of(place) for place in (0, 1))
-    for score in (one, two):
-        if not isinstance(score, int | float):
-            raise NoPair(score.reason, score.detail, score.raw)
-    return 0.5 if one == two else float(one > two)  # type: ignore[operator]
+def _wins(verdict: Verdict) -> float:
+    """How often the first answer wins. Raises `NoPair`."""
+    preference = preference_of(verdict)
+    if preference is not None:
+        return preference
+    scores = (verdict.score_of(place) for place in (0, 1))
+    why = next(score for score in scores if isinstance(score, Missing))
+    raise NoPair(why.reason, why.detail, why.raw)
+
+
+def _mean_of(verdict: Verdict, shown: int) -> float | None:
+    """How often an answer won where it was shown first; None if that is not known."""
+    wins = [
+        one.first_wins
+        for one in verdict.comparisons
+        if one.first == shown and one.first_wins is not None
+    ]
+    return sum(wins) / len(wins) if wins else None
 
 
 async def compared(
