@@ -7,7 +7,7 @@ READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types format demo docs freeze clean
+.PHONY: help setup test lint types format demo docs site freeze clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ demo: setup ## run the whole pipeline on a tiny model, in about a minute
 docs: setup ## write the generated pages under docs/reference
 	$(BIN)/python docs/generate.py
 
+site: docs ## build the documentation as a site, in site/
+	PYTHONPATH=docs $(BIN)/zensical build --strict --clean
+
 # Takes the versions that are installed now; the CPU build of torch has a tag that PyPI does not.
 freeze: setup ## pin the versions that are installed now in constraints.txt
 	{ sed '/^$$/q' constraints.txt; $(PIP) freeze --all --exclude-editable --exclude setuptools \
@@ -50,4 +53,4 @@ freeze: setup ## pin the versions that are installed now in constraints.txt
 	mv constraints.new constraints.txt
 
 clean: ## remove .venv and everything that was built
-	rm -rf .venv dist build
+	rm -rf .venv dist build site

@@ -38,6 +38,7 @@ from cpt.run.read import Records, RunReader
 from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"
+LLMS = Path(__file__).parent / "llms.txt"
 ROLE_ORDER = (
     *("pairer", "filter", "scheduler", "loss"),
     *("responder", "judge", "evaluator", "observer"),
@@ -285,6 +286,14 @@ def pages() -> Iterable[tuple[Path, str]]:
         ("testing", kit()),
     ):
         yield REFERENCE / f"{name}.md", text.rstrip() + "\n"
+    yield LLMS, llms_txt()
+
+
+def llms_txt() -> str:
+    """The list of pages for a language model that is asked about cpt: https://llmstxt.org."""
+    listed = (REFERENCE.parent / "README.md").read_text().partition("\n## ")[2]
+    about = (REFERENCE.parent.parent / "README.md").read_text().split("\n\n")[1]
+    return f"# cpt\n\n> {' '.join(about.split())}\n\n## {listed}"
 
 
 if __name__ == "__main__":
