@@ -19,7 +19,7 @@ HINGE = textwrap.dedent('''
     @attrs.frozen
     class Hinge(cpt.Loss):
         """Stop pushing once the margin is wide enough."""
-        name = "my_hinge"
+        name = "clearance"
         width: float = 1.0
         """The margin that is enough."""
 
@@ -41,7 +41,7 @@ def trainable(folder):
 
 def test_a_single_file_is_a_plugin(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(HINGE)
-    shown = cpt_cli("-p", "mine.py", "show", "loss", "my_hinge")
+    shown = cpt_cli("-p", "mine.py", "show", "loss", "clearance")
     assert "Stop pushing once" in shown.output
     assert "--loss.width" in shown.output
 
@@ -50,8 +50,11 @@ def test_plugins_come_from_the_environment_too(cpt_cli, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(HINGE)
     monkeypatch.setenv("CPT_PLUGINS", "mine.py,no:apo")
     output = cpt_cli("show", "loss").output
-    assert "my_hinge" in output
+    assert "clearance" in output
     assert "apo_zero" not in output
+
+
+ALL_OF_APO = ("apo_zero", "apo_down", "apo_hinge_zero", "apo_zero_unpaired")
 
 
 def test_the_list_has_name_source_status_hooks_components_and_time(cpt_cli):
@@ -60,7 +63,7 @@ def test_the_list_has_name_source_status_hooks_components_and_time(cpt_cli):
     assert plugins["apo"]["source"] == "contrastive-post-training"
     assert plugins["apo"]["status"] == "loaded"
     assert plugins["apo"]["error"] is None
-    names = [{"role": "loss", "name": name} for name in ("apo_zero", "apo_down")]
+    names = [{"role": "loss", "name": name} for name in ALL_OF_APO]
     assert plugins["apo"]["components"] == names
     assert plugins["apo"]["seconds"] > 0
 
@@ -308,25 +311,25 @@ def test_a_component_can_be_imported_when_it_is_picked(cpt_cli, tmp_path, monkey
     monkeypatch.setenv("CPT_PLUGINS", "lazily.py")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "some_losses", raising=False)
-    deferring(tmp_path, hinge="some_losses:Hinge")
+    deferring(tmp_path, clearance="some_losses:Hinge")
     assert cpt_cli("--help").exit_code == 0 and "some_losses" not in sys.modules
-    assert "--loss.width" in cpt_cli("--loss", "hinge", "--help").output
+    assert "--loss.width" in cpt_cli("--loss", "clearance", "--help").output
     assert (
-        json.loads(cpt_cli("show", "loss", "hinge", "--json").output)[0]["class"]
+        json.loads(cpt_cli("show", "loss", "clearance", "--json").output)[0]["class"]
         == "some_losses.Hinge"
     )
     listed = json.loads(cpt_cli("plugins", "--json").output)
     (components,) = (each["components"] for each in listed if each["name"] == "lazily")
-    assert components == [{"role": "loss", "name": "hinge"}]
+    assert components == [{"role": "loss", "name": "clearance"}]
 
 
 @pytest.mark.parametrize(
     ("name", "place", "why"),
     [
-        ("hinge", "nowhere_at_all:Hinge", "No module named 'nowhere_at_all'"),
-        ("hinge", "some_losses:Hing", "some_losses has no 'Hing'"),
-        ("hinge", "json:JSONEncoder", "must return classes derived from cpt.Loss"),
-        ("other", "some_losses:Hinge", "some_losses:Hinge is called 'hinge', not 'other'"),
+        ("clearance", "nowhere_at_all:Hinge", "No module named 'nowhere_at_all'"),
+        ("clearance", "some_losses:Hing", "some_losses has no 'Hing'"),
+        ("clearance", "json:JSONEncoder", "must return classes derived from cpt.Loss"),
+        ("other", "some_losses:Hinge", "some_losses:Hinge is called 'clearance', not 'other'"),
     ],
 )
 def test_a_wrong_place_breaks_only_who_picks_it(cpt_cli, tmp_path, monkeypatch, name, place, why):
@@ -346,13 +349,13 @@ def test_a_wrong_place_breaks_only_who_picks_it(cpt_cli, tmp_path, monkeypatch, 
 
 
 def test_a_place_that_is_none_breaks_its_plugin(cpt_cli, tmp_path):
-    (tmp_path / "mine.py").write_text(DEFERRED.format(places={"hinge": "mine.Hinge"}))
+    (tmp_path / "mine.py").write_text(DEFERRED.format(places={"clearance": "mine.Hinge"}))
     assert broken(cpt_cli, "mine.py", "cpt_losses: 'hinge' must be the text 'MODULE:CLASS'")
 
 
 def test_a_helper_whose_name_is_like_no_hook_is_none(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(f"{HINGE}\ndef cpt_home():\n    return 'x'\n")
-    assert "my_hinge" in cpt_cli("-p", "mine.py", "show", "loss").stdout
+    assert "clearance" in cpt_cli("-p", "mine.py", "show", "loss").stdout
 
 
 def test_an_option_that_is_a_list_is_refused(cpt_cli, tmp_path):
@@ -360,7 +363,7 @@ def test_an_option_that_is_a_list_is_refused(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(
         HINGE.replace("width: float = 1.0", "width: list[str] = attrs.field(factory=list)")
     )
-    refused = cpt_cli("-p", "mine.py", "train", "--loss", "my_hinge", "--loss.width", "abc")
+    refused = cpt_cli("-p", "mine.py", "train", "--loss", "clearance", "--loss.width", "abc")
     assert refused.exit_code == 2
     assert "cpt: loss.width: mine.Hinge has a list[str] there" in refused.stderr
 
@@ -369,18 +372,18 @@ def test_an_option_that_a_plugin_has_no_more_says_where_it_stands(cpt_cli, tmp_p
     (tmp_path / "mine.py").write_text(HINGE)
     trainable(tmp_path)
     line = ("-p", "mine.py", "train", "--output", "run")
-    made = cpt_cli(*line, "--loss", "my_hinge", "--pairs", "pairs.jsonl", "--model", "model")
+    made = cpt_cli(*line, "--loss", "clearance", "--pairs", "pairs.jsonl", "--model", "model")
     assert made.exit_code == 0, made.output
     (tmp_path / "mine.py").write_text(HINGE.replace("width", "breadth"))
     again = cpt_cli(*line)
     assert again.exit_code == 2
     assert "loss.width: no such option. There are: breadth. (from run/run.yaml; a" in again.stderr
     without = cpt_cli("train", "--output", "run")
-    assert "No loss is called 'my_hinge'." in without.stderr and "add -p FILE.py" in without.stderr
+    assert "No loss is called 'clearance'." in without.stderr and "add -p FILE.py" in without.stderr
 
 
 def test_a_name_that_two_plugins_offer_concerns_only_who_picks_it(cpt_cli, tmp_path):
-    (tmp_path / "twin.py").write_text(HINGE.replace('"my_hinge"', '"dpo"'))
+    (tmp_path / "twin.py").write_text(HINGE.replace('"clearance"', '"dpo"'))
     assert "--loss.beta" in cpt_cli("-p", "twin.py", "--loss", "apo_zero", "--help").output
     listed = cpt_cli("-p", "twin.py", "show", "loss").stdout
     assert "twin/dpo" in listed and "dpo/dpo" in listed
@@ -445,7 +448,7 @@ def test_a_run_goes_on_where_its_name_is_offered_twice_now(cpt_cli, tmp_path):
     made = cpt_cli(
         *line,
         "--loss",
-        "my_hinge",
+        "clearance",
         "--loss.width",
         "2",
         "--pairs",
@@ -456,11 +459,11 @@ def test_a_run_goes_on_where_its_name_is_offered_twice_now(cpt_cli, tmp_path):
     assert made.exit_code == 0, made.output
     (tmp_path / "new.py").write_text(HINGE)
     clash = cpt_cli("-p", "new.py", *line)
-    assert "2 plugins offer a loss called 'my_hinge': new, mine." in clash.stderr
-    again = cpt_cli("-p", "new.py", *line, "--loss", "mine/my_hinge")
+    assert "2 plugins offer a loss called 'clearance': new, mine." in clash.stderr
+    again = cpt_cli("-p", "new.py", *line, "--loss", "mine/clearance")
     assert again.exit_code == 0, again.output
     assert "done" not in again.stderr  # nothing was trained again: the options are the same
-    other = cpt_cli("-p", "new.py", *line, "--loss", "new/my_hinge")
+    other = cpt_cli("-p", "new.py", *line, "--loss", "new/clearance")
     assert other.exit_code == 2 and "new.py" in other.stderr
 
 
@@ -524,11 +527,11 @@ def test_a_file_that_is_named_is_blocked_too(cpt_cli, tmp_path, monkeypatch):
     for line in (["-p", "mine.py", "-p", "no:mine"], ["-p", "no:mine", "-p", "mine.py"]):
         plugins = json.loads(cpt_cli(*line, "plugins", "--json").stdout)
         assert [plugin["status"] for plugin in plugins if plugin["name"] == "mine"] == ["blocked"]
-        missing = cpt_cli(*line, "--loss", "my_hinge")
+        missing = cpt_cli(*line, "--loss", "clearance")
         assert missing.exit_code == 2
         assert "A blocked plugin may offer it: mine." in missing.stderr
     monkeypatch.setenv("CPT_PLUGINS", "mine.py")
-    assert "my_hinge" not in cpt_cli("-p", "no:mine", "show", "loss").stdout
+    assert "clearance" not in cpt_cli("-p", "no:mine", "show", "loss").stdout
 
 
 def test_what_a_plugin_prints_is_not_between_the_results(tmp_path):

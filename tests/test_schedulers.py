@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cpt import CptError, Pair, Scheduler
 from cpt.testing import SchedulerContract, fake_pairs
-from cpt_curriculum import Curriculum, Shuffle, Staged
+from cpt_curriculum import Curriculum, CurriDpo, Shuffle, Sorted, Staged, WeakToStrong
 
 
 class TestShuffle(SchedulerContract):
@@ -37,6 +37,22 @@ class TestStagedByMargin(SchedulerContract):
     component = Staged(by="margin", reverse=True)
 
 
+class TestSorted(SchedulerContract):
+    component = Sorted()
+
+
+class TestSortedAndCut(SchedulerContract):
+    component = Sorted(by="length_ratio", reverse=True, keep=0.5)
+
+
+class TestCurriDpo(SchedulerContract):
+    component = CurriDpo()
+
+
+class TestWeakToStrong(SchedulerContract):
+    component = WeakToStrong()
+
+
 def ladder(prompts: int) -> list[Pair]:
     """Three pairs for each prompt: one of tier 2, two of tier 1."""
     return fake_pairs(3 * prompts)
@@ -51,7 +67,10 @@ def hard_share(batches: Sequence[Sequence[int]]) -> float:
     return fmean(tier == 1 for batch in batches for tier in batch)
 
 
-@pytest.mark.parametrize("scheduler", [Shuffle(), Staged(), Staged(by="margin")])
+EVERY_PAIR = [Shuffle(), Staged(), Staged(by="margin"), Sorted(), Sorted(by="tier"), CurriDpo()]
+
+
+@pytest.mark.parametrize("scheduler", EVERY_PAIR)
 @given(count=st.integers(1, 40), size=st.integers(1, 9), epochs=st.integers(1, 3))
 def test_every_pair_is_shown_once_an_epoch(
     scheduler: Scheduler, count: int, size: int, epochs: int
@@ -145,6 +164,73 @@ def test_margins_fall() -> None:
     assert margins == sorted(margins, reverse=True)
 
 
+def order_of(scheduler: Scheduler, pairs: Sequence[Pair], epochs: int = 1) -> list[int]:
+    return [index for batch in scheduler.batches(pairs, 4, 0, epochs) for index in batch]
+
+
+@pytest.mark.parametrize("by", ["margin", "tier", "chosen_score", "length_ratio", "info.loss"])
+def test_sorted_by_a_number(by: str) -> None:
+    pairs = [
+        attrs.evolve(
+            pair,
+            chosen_score=float(number % 7),
+            info={"loss": (number * 5) % 13},
+            chosen=attrs.evolve(pair.chosen, text="long " * (number % 5 + 1)),
+        )
+        for number, pair in enumerate(fake_pairs(30))
+    ]
+    known = {"info.loss": lambda pair: pair.info["loss"]}
+    known["length_ratio"] = lambda pair: len(pair.chosen.text) / len(pair.rejected.text)
+    number = known.get(by, lambda pair: getattr(pair, by))
+    shown = [number(pairs[index]) for index in order_of(Sorted(by=by), pairs)]
+    assert shown == sorted(shown, reverse=True) and len(shown) == 30
+    kept = [
+        number(pairs[index]) for index in order_of(Sorted(by=by, reverse=True, keep=0.3), pairs)
+    ]
+    assert kept == sorted(shown)[:9]
+
+
+def test_sorted_by_what_nobody_knows() -> None:
+    with pytest.raises(CptError, match=r"scheduler.by is 'size': give tier, margin, .* info.NAME"):
+        Sorted(by="size").check()
+    Sorted(by="info.size").check()
+
+
+def test_curri_dpo_begins_with_the_widest_gap_of_every_prompt() -> None:
+    pairs = [
+        attrs.evolve(pair, margin=float(number % 3) + number // 3, id=f"{number}")
+        for number, pair in enumerate(ladder(10))
+    ]
+    order = order_of(CurriDpo(), pairs, epochs=2)
+    stages = [order[start : start + 10] for start in range(0, 60, 10)]
+    assert [{index % 3 for index in stage} for stage in stages] == [{2}, {1}, {0}] * 2
+    assert all(len({index // 3 for index in stage}) == 10 for stage in stages)
+    assert stages[0] != sorted(stages[0])  # in random order within a stage
+
+
+def test_targets_grow_stronger() -> None:
+    pairs = ladder(200)  # strong over middle and weak, middle over weak
+    order = order_of(WeakToStrong(), pairs)
+    assert len(order) == 200
+    authors = [pairs[index].chosen.author for index in order]
+    assert set(authors[:4]) == {"middle"} and set(authors[-4:]) == {"strong"}
+    early, late = authors[:100].count("strong"), authors[100:].count("strong")
+    assert early < 45 and late > 55
+    reversed_ = [
+        pairs[index].chosen.author for index in order_of(WeakToStrong(reverse=True), pairs)
+    ]
+    assert set(reversed_[:4]) == {"strong"} and set(reversed_[-4:]) == {"middle"}
+
+
+def test_who_is_stronger_must_be_clear() -> None:
+    pair = ladder(1)[0]
+    turned = attrs.evolve(pair, chosen=pair.rejected, rejected=pair.chosen, id="turned")
+    with pytest.raises(CptError, match="each preferred to the other"):
+        order_of(WeakToStrong(), [pair, turned])
+    with pytest.raises(CptError, match="all chosen answers are by 'strong'"):
+        order_of(WeakToStrong(), [pair])
+
+
 @pytest.mark.parametrize(
     ("scheduler", "change", "message"),
     [
@@ -152,6 +238,10 @@ def test_margins_fall() -> None:
         (Staged(), {"tier": 0}, "has no tier"),
         (Staged(by="margin"), {"margin": None}, "has no margin"),
         (Curriculum(), {"tier": 1}, "both tier 1 .the pairs have only tier 1"),
+        (Sorted(), {"margin": None}, "has no margin"),
+        (Sorted(by="tier"), {"tier": 0}, "has no tier"),
+        (Sorted(by="info.loss"), {"info": {"loss": "low"}}, "has no info.loss; it has 'low'"),
+        (CurriDpo(), {"margin": None, "tier": 0}, "has neither margin nor tier"),
         (Curriculum(easy=5), {}, "scheduler.easy is 5, but the pairs have tiers 1, 2"),
     ],
 )

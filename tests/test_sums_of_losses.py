@@ -148,7 +148,7 @@ def test_every_loss_learns(tmp_path: Path, model: Path, name: str) -> None:
     loss = cls(**OPTIONS.get(name, {}))
     lines = tiny.train(tmp_path, model, tiny.pairs(8), loss=loss, epochs=6, learning_rate=3e-3)
     gaps = [line["logps/chosen"] - line["logps/rejected"] for line in lines]
-    assert gaps[-1] > gaps[0] + 5
+    assert gaps[-1] > gaps[0] + 2
     assert all(torch.isfinite(torch.tensor(line["loss"])) for line in lines)
 
 

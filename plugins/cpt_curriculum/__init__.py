@@ -10,6 +10,11 @@ from typing import Literal
 import attrs
 
 import cpt
+from cpt_curriculum.batches import cut, shuffled
+from cpt_curriculum.ordering import CurriDpo, Sorted
+from cpt_curriculum.targets import WeakToStrong
+
+__all__ = ["CurriDpo", "Curriculum", "Shuffle", "Sorted", "Staged", "WeakToStrong"]
 
 
 @attrs.frozen
@@ -23,7 +28,7 @@ class Shuffle(cpt.Scheduler):
     ) -> Iterator[Sequence[int]]:
         draw = Random(seed)
         for _ in range(epochs):
-            yield from _cut(_shuffled(range(len(pairs)), draw), size)
+            yield from cut(shuffled(range(len(pairs)), draw), size)
 
 
 @attrs.frozen
@@ -60,8 +65,8 @@ class Curriculum(cpt.Scheduler):
         per_epoch = -(-len(prompts) // size)
         draw = Random(seed)
         for epoch in range(epochs):
-            order = _shuffled(range(len(prompts)), draw)
-            for step, batch in enumerate(_cut(order, size), start=epoch * per_epoch):
+            order = shuffled(range(len(prompts)), draw)
+            for step, batch in enumerate(cut(order, size), start=epoch * per_epoch):
                 alpha = self._alpha(step, epochs * per_epoch)
                 yield [
                     _drawn(prompts[prompt], hard if draw.random() < alpha else easy, pairs, draw)
@@ -107,9 +112,9 @@ class Staged(cpt.Scheduler):
         ease = [_tier(pair) if self.by == "tier" else _margin(pair) for pair in pairs]
         draw = Random(seed)
         for _ in range(epochs):
-            order = _shuffled(range(len(pairs)), draw)
+            order = shuffled(range(len(pairs)), draw)
             order.sort(key=ease.__getitem__, reverse=not self.reverse)
-            yield from _cut(order, size)
+            yield from cut(order, size)
 
 
 def _by_prompt(pairs: Sequence[cpt.Pair]) -> list[list[int]]:
@@ -142,15 +147,6 @@ def _margin(pair: cpt.Pair) -> float:
     raise cpt.CptError(f"scheduler: pair {pair.id!r} has no margin; take `shuffle`.")
 
 
-def _shuffled(items: Sequence[int], draw: Random) -> list[int]:
-    return draw.sample(items, len(items))
-
-
-def _cut(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
 def _list(tiers: Sequence[int]) -> str:
     numbers = ", ".join(map(str, tiers))
     return f"tiers {numbers}" if len(tiers) > 1 else f"only tier {numbers}"
@@ -158,4 +154,4 @@ def _list(tiers: Sequence[int]) -> str:
 
 @cpt.hookimpl
 def cpt_schedulers() -> list[type[cpt.Scheduler]]:
-    return [Shuffle, Curriculum, Staged]
+    return [Shuffle, Curriculum, Staged, Sorted, CurriDpo, WeakToStrong]
