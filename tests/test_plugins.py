@@ -350,7 +350,7 @@ def test_a_wrong_place_breaks_only_who_picks_it(cpt_cli, tmp_path, monkeypatch, 
 
 def test_a_place_that_is_none_breaks_its_plugin(cpt_cli, tmp_path):
     (tmp_path / "mine.py").write_text(DEFERRED.format(places={"clearance": "mine.Hinge"}))
-    assert broken(cpt_cli, "mine.py", "cpt_losses: 'hinge' must be the text 'MODULE:CLASS'")
+    assert broken(cpt_cli, "mine.py", "cpt_losses: 'clearance' must be the text 'MODULE:CLASS'")
 
 
 def test_a_helper_whose_name_is_like_no_hook_is_none(cpt_cli, tmp_path):
