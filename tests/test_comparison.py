@@ -151,6 +151,15 @@ def test_what_is_no_comparison_is_one_line(three: list[Path], tmp_path: Path) ->
     assert not page.exists()
 
 
+def test_no_secret_is_printed_or_written(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / name, {"x/y": HIGH}, loss=f"http://me:{name}@host") for name in "ab"]
+    page = tmp_path / "page.html"
+    for more in ([], ["--json"]):
+        done = run("report", *runs, "--page", page, *more)
+        assert "***@host" in done.stdout
+        assert "me:a" not in done.stdout + page.read_text()
+
+
 # The gate
 
 

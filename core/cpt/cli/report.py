@@ -53,10 +53,10 @@ def _one(path: Path, as_json: bool) -> None:
 
 
 def _side_by_side(runs: Sequence[Path], page: Path, as_json: bool) -> None:
-    from cpt.report.comparison import write
+    from cpt.report.comparison import publishable, write
     from cpt.run.compare import compare
 
-    found = compare(runs)
+    found = publishable(compare(runs))
     write(page, found)
     if as_json:
         print_json(found.plain())

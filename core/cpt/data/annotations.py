@@ -22,7 +22,7 @@ GENERATORS = (("generator_1", "model_1"), ("generator_2", "model_2"))
 JUDGES = ("annotator", "judge")
 SWAPPED = ("presented_swapped", "is_switched_outputs")
 TRUE, FALSE = ("true", "1"), ("false", "0")
-UNSUITABLE = "is this an annotation of AlpacaEval, or of another version?"
+UNSUITABLE = "it may be of another version, or no annotation of AlpacaEval"
 
 
 @attrs.frozen(kw_only=True)
@@ -138,7 +138,7 @@ def arena_annotation(row: Row) -> Annotation:
 
     games = row["games"]
     if not isinstance(games, Sequence) or isinstance(games, str) or len(games) != 2:
-        raise row.bad("games must be two, one in each order; is this a judgement of Arena-Hard?")
+        raise row.bad("games must be two, one in each order; it may be no judgement of Arena-Hard")
     verdicts = [game.get("score") if isinstance(game, Mapping) else None for game in games]
     common = Annotation(
         win=None,

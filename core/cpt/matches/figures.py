@@ -134,7 +134,8 @@ def _length_control(
         return None, f"needs {FEWEST} preferences"
     hard = control.difficulty.of(annotations)
     wins = [one.win for one in annotations]
-    return length_controlled(wins, lengths, hard, control.regularizer), "fitted"
+    found = length_controlled(wins, lengths, hard, control.regularizer)
+    return found, "the model is the baseline" if found.c is None else "fitted"
 
 
 def _from_weights(

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from cpt.files import write_text
 from cpt.report import plots
 from cpt.report.figures import Figure
@@ -18,8 +20,17 @@ from cpt.types import Score
 DECIMALS = 3
 
 
+def publishable(found: Comparison) -> Comparison:
+    """The same without secrets in the options."""
+    options = {
+        address: tuple(without_secrets(value, address.rpartition(".")[2]) for value in values)
+        for address, values in found.options.items()
+    }
+    return attrs.evolve(found, options=options)
+
+
 def write(path: Path, found: Comparison) -> None:
-    """Write the page. The same runs give the same bytes."""
+    """Write the page of a publishable comparison. The same runs give the same bytes."""
     page = environment(option, score, figure).get_template("comparison.html")
     write_text(path, page.render(found=found))
 
@@ -29,10 +40,9 @@ def score(value: Score, sign: bool = False) -> str:
     return with_interval(value, DECIMALS, sign)
 
 
-def option(value: Any, address: str) -> str:
-    """The value of an option without secrets."""
-    clean = without_secrets(value, address.rpartition(".")[2])
-    return clean if isinstance(clean, str) else json.dumps(clean, default=str)
+def option(value: Any) -> str:
+    """The value of an option."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def figure(found: Comparison, name: str) -> Figure:
