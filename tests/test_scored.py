@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from cpt import Ask, Judge, NoPair, Pair, Pairer, Prompt, Response, Verdict
 from cpt.testing import FakeAsk, PairerContract, Scripted, fake_prompts
 from cpt_ladder.stronger import Stronger
-from cpt_scored.judged import BestOfN, Judged, Rlaif
+from cpt_scored.best_of_n import BestOfN
+from cpt_scored.judged import Judged, Rlaif
 from cpt_scored.rules import RULES, ranked, tier_of
 
 PROMPT = attrs.evolve(fake_prompts(1)[0], info={"domain": "math", "turn": 2})
@@ -176,7 +177,7 @@ async def test_the_judges_models_are_named_however_deep_they_are() -> None:
     pairer = judged("1", "5", rule="all_pairs")
     none = await reason(attrs.evolve(pairer, judge=judge))
     assert none.reason == "tie"
-    from cpt_scored.judged import _models
+    from cpt_scored.judging import _models
 
     assert list(_models(judge)) == ["grader"]
 

@@ -8,6 +8,6 @@ def cpt_pairers() -> dict[str, str]:
     return {
         "judged": "cpt_scored.judged:Judged",
         "rlaif": "cpt_scored.judged:Rlaif",
-        "best_of_n": "cpt_scored.judged:BestOfN",
+        "best_of_n": "cpt_scored.best_of_n:BestOfN",
         "human": "cpt_scored.human:Human",
     }
