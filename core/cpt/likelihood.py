@@ -48,6 +48,7 @@ def log_probabilities(
     drop has the reason instead. `model` is a folder, a path scheme or a hub id. Raises `CptError`
     if there is no such model.
     """
+    from cpt.training.data.checks.checkup import Checkup
     from cpt.training.data.prepare import prepare
     from cpt.training.forward.cpu import count_parameters
     from cpt.training.forward.loading import vocabulary, within_positions
@@ -57,13 +58,12 @@ def log_probabilities(
     options = within_positions(_training(reading), folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust)
     known = vocabulary(folder, trust_remote_code=trust)
-    corpus, diagnosis = prepare(pairs, tokenizer, options, known)
+    checkup = Checkup(left_out=[])
+    corpus, _ = prepare(pairs, tokenizer, options, known, checkup=checkup)
     with suited_threads(count_parameters(folder)):
         values = _computed(corpus, folder, reading)
     dropped = {
-        finding.pair: Missing(finding.problem, finding.detail)
-        for finding in diagnosis.findings
-        if finding.dropped
+        finding.pair: Missing(finding.problem, finding.detail) for finding in checkup.left_out or ()
     }
     return dropped | _by_pair(corpus, values)
 

@@ -169,7 +169,7 @@ PAIRS = Stage(
     upstream=lambda run: _digests(run, "prompts.parquet"),
     ready=lambda run: require_option(run, "pairer"),
     work=pairing.make_pairs,
-    outputs=("pairs.parquet", "outcomes.jsonl"),
+    outputs=("pairs.parquet", "outcomes.jsonl", "README.md"),
 )
 GIVEN_PAIRS = Stage(
     name="pairs",
@@ -177,7 +177,7 @@ GIVEN_PAIRS = Stage(
     options=("pairs", "filters"),
     sources={"pairs": "pairs"},
     work=pairing.import_pairs,
-    outputs=("pairs.parquet", "outcomes.jsonl"),
+    outputs=("pairs.parquet", "outcomes.jsonl", "README.md"),
 )
 MODEL = Stage(
     name="model",

@@ -16,6 +16,7 @@ from cpt.roles import Ask, Pairer
 from cpt.roles.returns import call, checked_pairs
 from cpt.run.asker import asker
 from cpt.run.stage import Run, Summary, require_option
+from cpt.run.stages.card import write_card
 from cpt.run.stages.outcomes import KEPT, Dropped, Made, PromptOutcome, listed
 from cpt.run.stages.recording import Recorder, recording
 from cpt.types import Pair, Prompt
@@ -95,6 +96,7 @@ def import_pairs(run: Run) -> Summary:
             raise CptError(f"--pairs {source}: no usable pair ({why}).")
         if recorder.emptied:
             raise CptError(f"--pairs {source}: {recorder.emptied}.")
+    write_card(run, recorder.card, recorder.left)
     return {"pairs": recorder.left.pairs, "dropped": dict(recorder.left.dropped)}
 
 
@@ -132,6 +134,7 @@ async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
             raise CptError(f"{run.path}: no prompt gave a pair ({recorder.made.why_none}).")
         if recorder.emptied:
             raise CptError(f"{run.path}: {recorder.emptied}.")
+    write_card(run, recorder.card, recorder.left)
     return recorder.summary() | ({"unfinished": unfinished} if unfinished else {})
 
 

@@ -11,6 +11,7 @@ import attrs
 from cpt.data.spool import Spool
 from cpt.files import writing_lines
 from cpt.run.stage import Run
+from cpt.run.stages.card import Card
 from cpt.run.stages.filtering import filtered
 from cpt.run.stages.outcomes import Counts, Made
 from cpt.statistics import Judgement, Tally
@@ -32,6 +33,8 @@ class Recorder:
     """What was written."""
     judged: Tally = attrs.field(factory=Tally)
     """How the judge of the pairs that were written judges."""
+    card: Card = attrs.field(factory=Card)
+    """What its card says of the pairs that were written."""
     emptied: str = ""
     """Which filter left nothing, and why."""
     waiting: Spool[Made] | None = None
@@ -65,6 +68,7 @@ class Recorder:
                 self.write(pair)
                 if "judge" in pair.info:
                     self.judged.add(Judgement.of_pair(pair))
+                self.card.add(pair)
             self.write_line(attrs.asdict(made.outcome))
             self.left.add(made.outcome)
 

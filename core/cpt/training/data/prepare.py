@@ -44,13 +44,16 @@ def prepare(
     *,
     loss: Loss | None = None,
     day: date | None = None,
+    checkup: Checkup | None = None,
 ) -> tuple[Corpus, Diagnosis]:
     """Encode pairs, drop those that cannot be trained on, and report which and why.
 
     Single answers are dropped if a `loss` is given that cannot use them. A chat template that asks
     for the date is given `day`, or today.
     """
-    examined = Examination.of(tokenizer, options, vocabulary, loss=loss, day=day)
+    examined = Examination.of(
+        tokenizer, options, vocabulary, loss=loss, day=day, checkup=checkup
+    )
     corpus = corpus_of(examined.each(pairs))
     return corpus, examined.diagnosis()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import attrs
 import yaml
 
-from cpt.errors import printable, shortened
+from cpt.errors import printable
+from cpt.markdown import literal, table
 from cpt.roles import Component
 from cpt.training.output.rounding import Stored
 from cpt.training.plan import Plan
@@ -30,19 +30,19 @@ def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
     }
     pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
     dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.dropped.items())
-    names = [*map(_literal, pairers[:MOST_NAMED])]
+    names = [*map(literal, pairers[:MOST_NAMED])]
     names += [f"{len(pairers) - MOST_NAMED} more"] if len(pairers) > MOST_NAMED else []
     made_by = f" made by {', '.join(names)}" if pairers else ""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return CARD.format(
         head=yaml.safe_dump(head, sort_keys=False).strip(),
-        base=_literal(plan.folder),
-        reference=_literal(plan.reference),
+        base=literal(plan.folder),
+        reference=literal(plan.reference),
         loss=_described(plan.loss),
         scheduler=_described(plan.scheduler),
         pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
-        training=_table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
-        metrics=_table(metrics),
+        training=table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
+        metrics=table(metrics),
         weights=stored.sentence,
         versions=versions,
     )
@@ -82,21 +82,6 @@ Made with {versions}.
 
 def _described(component: Component) -> str:
     values = attrs.asdict(component).items()
-    options = ", ".join(f"{name} = {_literal(value)}" for name, value in values)
+    options = ", ".join(f"{name} = {literal(value)}" for name, value in values)
     about = inspect.getdoc(type(component)) or ""
     return f"`{component.name}`{options and f' with {options}'}.\n\n{about}"
-
-
-def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"| {_literal(name)} | {_literal(value)} |" for name, value in values.items()]
-    return "\n".join(["| | |", "|---|---|", *rows])
-
-
-def _literal(value: Any) -> str:
-    """Any text as Markdown that shows it and does nothing else, in a sentence or a table."""
-    if value is None or isinstance(value, int | float):
-        return str(value)
-    text = shortened(str(value)).replace("|", "\\|")
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    pad = " " if "`" in (text[:1], text[-1:]) or not text else ""
-    return f"{fence}{pad}{text}{pad}{fence}"

@@ -38,6 +38,8 @@ class Checkup:
     allowed: Collection[str] = ()
     """Kinds of findings that are no fault."""
     contrast: ContrastOfSet = attrs.field(factory=ContrastOfSet)
+    left_out: list[Finding] | None = None
+    """Why each pair is left out that cannot be trained on; not kept without a list."""
     tally: Tally = attrs.field(factory=Tally, init=False)
     across: Across = attrs.field(factory=Across, init=False)
     faulty: bytearray = attrs.field(factory=bytearray, init=False)
@@ -72,6 +74,8 @@ class Checkup:
     def drop(self, finding: Finding) -> None:
         """Judge a pair that cannot be trained on."""
         self.tally.add([finding])
+        if self.left_out is not None:
+            self.left_out.append(finding)
         self.faulty[self._under_way.popleft()[0]] = True
 
     def keep(self, pair: Pair, of_tokens: Iterable[Finding] = ()) -> None:
