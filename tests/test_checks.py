@@ -9,10 +9,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from cpt.data import write_pairs
 from cpt.training.kinds import KINDS
 from cpt_lab.world import ask, draw, write
+
+from . import tiny
 
 GOOD = "Water boils at 100 degrees at sea level. Higher up it boils earlier, as the air is thin."
 POOR = "Water boils when it is hot enough. That is nearly always at the same point, more or less."
@@ -110,3 +114,80 @@ def test_clean_pairs_of_the_lab_have_no_finding(cpt_cli: Any, tmp_path: Path) ->
     assert len(rows) > 300
     status, found = examined(cpt_cli, written(tmp_path / "lab.jsonl", rows))
     assert (status, found["findings"]) == (0, {})
+
+
+def test_many_pairs_are_examined_by_several_processes_in_their_order(
+    cpt_cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = [each for kind in PLANTED if kind != "length_tells" for each in PLANTED[kind]]
+    source = written(
+        tmp_path / "pairs.jsonl", [{"id": str(n)} | row for n, row in enumerate(every)]
+    )
+    alone = examined(cpt_cli, source, "--fix", str(tmp_path / "alone.jsonl"))
+    monkeypatch.setattr("cpt.run.examining.AT_ONCE", 4)
+    monkeypatch.setattr("cpt.run.examining.FEW", 2)
+    together = examined(cpt_cli, source, "--fix", str(tmp_path / "together.jsonl"))
+    assert together[1]["examples"] == alone[1]["examples"]
+    assert together[1]["findings"] == alone[1]["findings"]
+    for name, value in alone[1]["contrast"].items():
+        if name != "by_source":
+            assert together[1]["contrast"][name] == pytest.approx(value)
+    assert (tmp_path / "alone.jsonl").read_text() == (tmp_path / "together.jsonl").read_text()
+    bad = written(tmp_path / "bad.jsonl", [*every, row(score_chosen="high")])
+    result = cpt_cli("doctor", bad)
+    assert result.exit_code == 2 and f"bad.jsonl:{len(every) + 1}: " in result.stderr
+
+
+def test_what_is_fixed_has_the_same_columns_and_no_fault(cpt_cli: Any, tmp_path: Path) -> None:
+    rows = [*PLANTED["scored_below"], *PLANTED["repeated"], row(prompt="Why?", domain="physics")]
+    source = written(tmp_path / "pairs.jsonl", rows)
+    status, found = examined(cpt_cli, source, "--fix", str(tmp_path / "fixed.jsonl"))
+    assert (status, found["fixed"]) == (2, 1)
+    assert (tmp_path / "fixed.jsonl").read_text() == json.dumps(rows[-1]) + "\n"
+    assert examined(cpt_cli, str(tmp_path / "fixed.jsonl"))[0] == 0
+    allowed = ("--train.allow", "scored_below", "--train.allow", "repeated")
+    status, found = examined(cpt_cli, source, "--fix", str(tmp_path / "all.jsonl"), *allowed)
+    assert (status, found["fixed"]) == (0, 4)
+
+
+def test_a_table_is_fixed_as_a_table_and_nothing_is_written_of_nothing(
+    cpt_cli: Any, tmp_path: Path
+) -> None:
+    good, bad = tiny.pair("p", "a b c", "d e f", id="good"), tiny.pair("q", "a", "a", id="bad")
+    write_pairs(tmp_path / "pairs.parquet", [good, bad])
+    done = cpt_cli(
+        "doctor", str(tmp_path / "pairs.parquet"), "--fix", str(tmp_path / "out.parquet")
+    )
+    assert done.exit_code == 0, done.output
+    before, after = (pq.read_table(tmp_path / name) for name in ("pairs.parquet", "out.parquet"))
+    assert before.schema == after.schema and after.num_rows == 1
+    write_pairs(tmp_path / "bad.jsonl", [bad])
+    done = cpt_cli("doctor", str(tmp_path / "bad.jsonl"), "--fix", str(tmp_path / "none.jsonl"))
+    assert done.exit_code == 2 and "no row would be left" in done.stderr
+    assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_an_error_stops_training_unless_it_is_allowed(
+    cpt_cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.folder(tmp_path / "student")
+    written(Path("pairs.jsonl"), [row("A b.", "C d.", "e"), *PLANTED["scored_below"]])
+    asked = ["train", "--pairs", "pairs.jsonl", "--model", "student", "--loss", "dpo"]
+    asked += ["--train.batch-size", "2"]
+    done = cpt_cli(*asked, "--output", "one")
+    assert done.exit_code == 2 and "scored_below 1" in done.stderr
+    assert "--train.allow scored_below" in done.stderr and not Path("one/model").exists()
+    done = cpt_cli(*asked, "--output", "two", "--train.allow", "scored_below")
+    assert done.exit_code == 0, done.output
+
+
+def test_the_tokens_of_a_pair_are_shown_with_what_is_trained(cpt_cli: Any, tmp_path: Path) -> None:
+    tiny.folder(tmp_path / "student")
+    source = written(tmp_path / "pairs.jsonl", [row("abcd", "dcba", "e", id="one")])
+    shown = ("doctor", source, "--model", str(tmp_path / "student"), "--show")
+    tokens = json.loads(cpt_cli(*shown, "one", "--json").stdout)["sides"]["chosen"]
+    trained = "".join(token["token"] for token in tokens if token["trained"])
+    assert trained == "abcd<|im_end|>\n"
+    assert "[abcd] [<|im_end|>]" in cpt_cli(*shown, "one").stdout
+    assert "no pair has the id 'two'" in cpt_cli(*shown, "two").stderr

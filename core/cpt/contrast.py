@@ -135,6 +135,17 @@ class _Sums:
             self.logs += log(found.length_ratio)
             self.squares += log(found.length_ratio) ** 2
 
+    def merge(self, later: _Sums) -> None:
+        self.jaccard += later.jaccard
+        self.levenshtein += later.levenshtein
+        self.normalised += later.normalised
+        self.ratio += later.ratio
+        self.ratios += later.ratios
+        self.logs += later.logs
+        self.squares += later.squares
+        self.chosen.extend(later.chosen)
+        self.rejected.extend(later.rejected)
+
     @property
     def longer(self) -> int:
         """Pairs whose chosen side is longer."""
@@ -194,9 +205,18 @@ class ContrastOfSet:
             chosen, rejected, jaccard_of=self.jaccard_of, levenshtein_of=self.levenshtein_of
         )
         self._all.add(chosen, rejected, found)
-        known = source in self._by_source or len(self._by_source) < MOST_SOURCES
-        self._by_source.setdefault(source if known else OTHER, _Sums()).add(chosen, rejected, found)
+        self._of(source).add(chosen, rejected, found)
         return found
+
+    def merge(self, later: ContrastOfSet) -> None:
+        """Count the pairs of another set, which come after these."""
+        self._all.merge(later._all)
+        for source, sums in later._by_source.items():
+            self._of(source).merge(sums)
+
+    def _of(self, source: str) -> _Sums:
+        known = source in self._by_source or len(self._by_source) < MOST_SOURCES
+        return self._by_source.setdefault(source if known else OTHER, _Sums())
 
     def plain(self) -> dict[str, Any]:
         """The means over all pairs, and under `by_source` those of each source."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,14 +12,13 @@ import click
 from cpt import paths
 from cpt.cli.command import PipelineCommand, prepare
 from cpt.cli.printing.output import LONGEST_NAME, echo, json_option, print_json
-from cpt.contrast import ContrastOfSet, Tokens
+from cpt.contrast import Tokens
 from cpt.errors import CptError, shortened
 
 if TYPE_CHECKING:
     from cpt.config import Config
     from cpt.training.data.checks.checkup import Checkup
     from cpt.training.data.findings import Diagnosis, Finding
-    from cpt.types import Pair
 
 MOST_SOURCES = 10
 """Sources that are printed."""
@@ -37,13 +36,22 @@ def _doctor(
     levenshtein_of: Tokens,
     **values: Any,
 ) -> None:
+    from cpt.models import folder_of
+    from cpt.run.examining import Examiner, examine_source
+
     config = prepare(ctx, values | {"pairs": source}).config
     source = paths.resolve(source)
     if show is not None:
         _show(source, show, config, as_json)
         return
-    measured = ContrastOfSet(jaccard_of=jaccard_of, levenshtein_of=levenshtein_of)
-    checkup, found = _examined(source, config, measured)
+    examiner = Examiner(
+        train=config.train,
+        model=None if config.model is None else folder_of(config.model),
+        eval_prompts=config.eval_prompts and paths.resolve(config.eval_prompts),
+        jaccard_of=jaccard_of,
+        levenshtein_of=levenshtein_of,
+    )
+    checkup, found = examine_source(source, examiner)
     severity = found.severities(config.train.allow)
     fixed = _fixed(source, fix, checkup) if fix else None
     if as_json:
@@ -54,43 +62,6 @@ def _doctor(
         echo(f"{fix}: {fixed} pairs that have no error and no warning.")
     if "error" in severity.values():
         ctx.exit(CptError.exit_code)
-
-
-def _examined(source: str, config: Config, measured: ContrastOfSet) -> tuple[Checkup, Diagnosis]:
-    """What is wrong with the pairs of a source, as texts or also as a model's tokenizer sees it."""
-    from cpt.data import read_prompts
-    from cpt.training.data.checks.checkup import Checkup
-    from cpt.training.data.checks.overlap import Evaluated
-
-    evaluated = Evaluated.of(read_prompts(config.eval_prompts)) if config.eval_prompts else None
-    checkup = Checkup(evaluated=evaluated, allowed=config.train.allow, contrast=measured)
-    if config.model is not None:
-        return checkup, _as_tokens(source, config, config.model, checkup)
-    for pair in checkup.incoming(_rows(source)):
-        if not checkup.drops(pair):
-            checkup.keep(pair)
-    return checkup, checkup.diagnosis()
-
-
-def _as_tokens(source: str, config: Config, model: str, checkup: Checkup) -> Diagnosis:
-    from cpt.models import folder_of, load_tokenizer
-    from cpt.training.data.prepare import examine
-    from cpt.training.forward.loading import vocabulary, within_positions
-
-    folder, trust = folder_of(model), config.train.trust_remote_code
-    options = within_positions(config.train, folder)
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
-    known = vocabulary(folder, trust_remote_code=trust)
-    return examine(_rows(source), tokenizer, options, known, checkup)
-
-
-def _rows(source: str) -> Iterator[Pair | Finding]:
-    """The pairs of a source; why a row gives none as a finding."""
-    from cpt.data import Unusable, pairs_and_unusable
-    from cpt.training.data.findings import Finding
-
-    for row in pairs_and_unusable(source):
-        yield Finding(row.id, row.reason, row.detail) if isinstance(row, Unusable) else row
 
 
 def _fixed(source: str, path: Path, checkup: Checkup) -> int:

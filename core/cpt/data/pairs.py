@@ -92,13 +92,17 @@ def each_pair(source: str | Path) -> Iterator[Pair]:
 
 def pairs_and_unusable(source: str | Path) -> Iterator[Pair | Unusable]:
     """Yield the pair of every row, or why the row gives none. Raises `BadData`."""
+    return map(pair_or_unusable, rows_of_pairs(source))
+
+
+def rows_of_pairs(source: str | Path) -> Iterator[Row]:
+    """Yield the rows of a source, each with an id of its own. Raises `BadData`."""
     seen: set[int] = set()  # of hashes: ids themselves would fill the memory
     for row in read_rows(source, "pairs"):
-        found = _pair_or_unusable(usual(row))
-        if hash(found.id) in seen:
-            raise row.bad(f"the id {found.id!r} was used before")
-        seen.add(hash(found.id))
-        yield found
+        if hash(name := _id(row)) in seen:
+            raise row.bad(f"the id {name!r} was used before")
+        seen.add(hash(name))
+        yield row
 
 
 def pair_of(values: Mapping[str, Any], where: str) -> Pair:
@@ -109,7 +113,9 @@ def pair_of(values: Mapping[str, Any], where: str) -> Pair:
     return _pair(usual(Row(values, where)))
 
 
-def _pair_or_unusable(row: Row) -> Pair | Unusable:
+def pair_or_unusable(row: Row) -> Pair | Unusable:
+    """The pair of a row, or why the row gives none. Raises `BadData`."""
+    row = usual(row)
     try:
         return _pair(row)
     except NoPair as none:

@@ -45,6 +45,65 @@ class Lengths:
 
 
 @attrs.define(eq=False)
+class Mean:
+    """A mean over what comes one by one."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.merge(Mean(value, 1))
+
+    def merge(self, later: Mean) -> None:
+        self.total += later.total
+        self.count += later.count
+
+    @property
+    def value(self) -> float:
+        """0 if nothing came."""
+        return self.total / (self.count or 1)
+
+
+@attrs.define(eq=False)
+class TokenCounts:
+    """Tokens of the pairs that can be trained on."""
+
+    prompt: Mean = attrs.field(factory=Mean)
+    chosen: Mean = attrs.field(factory=Mean)
+    rejected: Mean = attrs.field(factory=Mean)
+    longer: Mean = attrs.field(factory=Mean)
+    """1 for each pair whose chosen side has more tokens, else 0."""
+    longest: int = 0
+
+    def add(self, prompt: int, chosen: int | None, rejected: int | None) -> None:
+        """Count a pair, or a single answer, whose other side is None."""
+        self.prompt.add(prompt)
+        for answer, mean in ((chosen, self.chosen), (rejected, self.rejected)):
+            if answer is not None:
+                mean.add(answer)
+        if chosen is not None and rejected is not None:
+            self.longer.add(chosen > rejected)
+        self.longest = max(self.longest, prompt + max(chosen or 0, rejected or 0))
+
+    def merge(self, later: TokenCounts) -> None:
+        for name in ("prompt", "chosen", "rejected", "longer"):
+            getattr(self, name).merge(getattr(later, name))
+        self.longest = max(self.longest, later.longest)
+
+    def lengths(self) -> Lengths | None:
+        """None if nothing was counted."""
+        if not self.prompt.count:
+            return None
+        return Lengths(
+            prompt_tokens=self.prompt.value,
+            chosen_tokens=self.chosen.value,
+            rejected_tokens=self.rejected.value,
+            chosen_longer=self.longer.value,
+            longest=self.longest,
+        )
+
+
+@attrs.define(eq=False)
 class Tally:
     """Findings that come one by one: how many of each kind, and the first few."""
 
@@ -56,6 +115,15 @@ class Tally:
             self.counts[finding.problem] += 1
             if self.counts[finding.problem] <= MOST_KEPT:
                 self.first.append(finding)
+
+    def merge(self, later: Tally) -> None:
+        """Count findings that come after these."""
+        kept = Counter(self.counts)
+        for finding in later.first:
+            kept[finding.problem] += 1
+            if kept[finding.problem] <= MOST_KEPT:
+                self.first.append(finding)
+        self.counts.update(later.counts)
 
     def add_of_set(self, problem: str, count: int, first: Iterable[Finding]) -> None:
         """Findings that are known all at once."""

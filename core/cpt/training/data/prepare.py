@@ -13,7 +13,7 @@ from cpt.models import PLAIN, with_template
 from cpt.roles import Loss
 from cpt.training.data.checks.checkup import Checkup
 from cpt.training.data.corpus import Corpus, Sides, corpus_of
-from cpt.training.data.findings import Diagnosis, Finding, Lengths
+from cpt.training.data.findings import Diagnosis, Finding
 from cpt.training.data.markers import words_of
 from cpt.training.data.rendering import TemplateInputs
 from cpt.training.data.sequences import TokenSequence
@@ -68,14 +68,6 @@ class Examination:
     inputs: TemplateInputs
     checkup: Checkup
     loss: Loss | None = None
-    prompts: list[int] = attrs.field(factory=lambda: [0, 0])
-    """Tokens of all prompts, and how many there are."""
-    chosen: list[int] = attrs.field(factory=lambda: [0, 0])
-    """The same of the chosen sides."""
-    rejected: list[int] = attrs.field(factory=lambda: [0, 0])
-    longer: list[int] = attrs.field(factory=lambda: [0, 0])
-    """Pairs whose chosen side is longer, of how many."""
-    longest: int = 0
 
     @classmethod
     def of(
@@ -101,6 +93,11 @@ class Examination:
             loss=loss,
         )
 
+    def with_checkup(self, checkup: Checkup) -> Examination:
+        """The same that counts elsewhere."""
+        checkup.words = self.checkup.words
+        return attrs.evolve(self, checkup=checkup)
+
     def each(self, pairs: Iterable[Pair | Finding]) -> Iterator[tuple[Pair, Sides]]:
         """The pairs that can be trained on, with their sequences."""
         for encoded in encode(self.checkup.incoming(pairs), self.tokenizer, self.inputs):
@@ -113,39 +110,19 @@ class Examination:
                 self.checkup.drop(found)
                 continue
             self.checkup.keep(encoded.pair, _noted(encoded, self.tokenizer, self.options))
-            self._count(*found)
+            self.checkup.tokens.add(*_tokens_of(found))
             yield encoded.pair, found
-
-    def _count(self, chosen: TokenSequence | None, rejected: TokenSequence | None) -> None:
-        there = [side for side in (chosen, rejected) if side]
-        _add(self.prompts, len(there[0].prompt))
-        for side, counted in ((chosen, self.chosen), (rejected, self.rejected)):
-            if side:
-                _add(counted, len(side.answer))
-        if chosen and rejected:
-            _add(self.longer, len(chosen.answer) > len(rejected.answer))
-        whole = (len(side.prompt) + len(side.answer) for side in there)
-        self.longest = max(self.longest, *whole)
 
     def diagnosis(self) -> Diagnosis:
         """What was found, once all pairs were looked at."""
-        lengths = Lengths(
-            prompt_tokens=_mean(self.prompts),
-            chosen_tokens=_mean(self.chosen),
-            rejected_tokens=_mean(self.rejected),
-            chosen_longer=_mean(self.longer),
-            longest=self.longest,
-        )
-        return self.checkup.diagnosis(lengths, self.inputs.day.isoformat())
+        return self.checkup.diagnosis(self.inputs.day.isoformat())
 
 
-def _add(counted: list[int], number: int) -> None:
-    counted[0] += number
-    counted[1] += 1
-
-
-def _mean(counted: list[int]) -> float:
-    return counted[0] / (counted[1] or 1)
+def _tokens_of(sides: Sides) -> tuple[int, int | None, int | None]:
+    """Tokens of the prompt and of both answers; None for one that there is not."""
+    prompt = next(len(side.prompt) for side in sides if side)
+    chosen, rejected = (len(side.answer) if side else None for side in sides)
+    return prompt, chosen, rejected
 
 
 def _useless(pair: Pair, loss: Loss | None) -> Finding | None:

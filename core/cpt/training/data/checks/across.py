@@ -52,6 +52,13 @@ class Across:
         self.ids += pair.id.encode()
         self.ends.append(len(self.ids))
 
+    def merge(self, later: Across) -> None:
+        """Count pairs that come after these."""
+        self.chosen.extend(later.chosen)
+        self.rejected.extend(later.rejected)
+        self.ends.extend(len(self.ids) + end for end in later.ends)
+        self.ids += later.ids
+
     def masks(self) -> dict[str, Mask]:
         """Which pairs are repeated, contradicted, or share an answer that is both."""
         better, worse = (np.asarray(side, dtype=np.uint64) for side in (self.chosen, self.rejected))

@@ -14,7 +14,7 @@ from cpt.contrast import Contrast, ContrastOfSet, contrast
 from cpt.training.data.checks.across import Across, length_finding
 from cpt.training.data.checks.overlap import Evaluated
 from cpt.training.data.checks.texts import Words, dropped_for, found_in
-from cpt.training.data.findings import Diagnosis, Finding, Lengths, Tally, in_order
+from cpt.training.data.findings import Diagnosis, Finding, Tally, TokenCounts, in_order
 from cpt.training.kinds import NOTE, severity_of
 from cpt.types import Pair
 
@@ -40,6 +40,7 @@ class Checkup:
     contrast: ContrastOfSet = attrs.field(factory=ContrastOfSet)
     left_out: list[Finding] | None = None
     """Why each pair is left out that cannot be trained on; not kept without a list."""
+    tokens: TokenCounts = attrs.field(factory=TokenCounts, init=False)
     tally: Tally = attrs.field(factory=Tally, init=False)
     across: Across = attrs.field(factory=Across, init=False)
     faulty: bytearray = attrs.field(factory=bytearray, init=False)
@@ -89,7 +90,16 @@ class Checkup:
         self.kept.append(row)
         self.faulty[row] = any(self._is_fault(finding.problem) for finding in findings)
 
-    def diagnosis(self, lengths: Lengths | None = None, day: str = "") -> Diagnosis:
+    def merge(self, later: Checkup) -> None:
+        """Count the rows of another one, which come after these."""
+        self.kept.extend(len(self.faulty) + row for row in later.kept)
+        self.faulty += later.faulty
+        self.tally.merge(later.tally)
+        self.across.merge(later.across)
+        self.contrast.merge(later.contrast)
+        self.tokens.merge(later.tokens)
+
+    def diagnosis(self, day: str = "") -> Diagnosis:
         """What was found, once all pairs were looked at."""
         contrast = self.contrast.plain()
         self._add_of_set(contrast)
@@ -99,7 +109,7 @@ class Checkup:
             counts=in_order(self.tally.counts),
             findings=tuple(self.tally.first),
             contrast=contrast,
-            lengths=lengths,
+            lengths=self.tokens.lengths(),
             day=day,
         )
 
