@@ -43,7 +43,8 @@ class Card:
         self.authors[" over ".join(authors)] += 1
         self.tiers[str(pair.tier or "unknown")] += 1
         self.scored += pair.chosen_score is not None
-        self.contrast.add(pair.chosen.text, pair.rejected.text, pair.pairer)
+        if pair.label is None:
+            self.contrast.add(pair.chosen.text, pair.rejected.text, pair.pairer)
 
     def text(self, made_by: Mapping[str, Any], left: Counts) -> str:
         """The card, given the options of what made the pairs, and what became of all prompts."""

@@ -51,9 +51,7 @@ def prepare(
     Single answers are dropped if a `loss` is given that cannot use them. A chat template that asks
     for the date is given `day`, or today.
     """
-    examined = Examination.of(
-        tokenizer, options, vocabulary, loss=loss, day=day, checkup=checkup
-    )
+    examined = Examination.of(tokenizer, options, vocabulary, loss=loss, day=day, checkup=checkup)
     corpus = corpus_of(examined.each(pairs))
     return corpus, examined.diagnosis()
 
