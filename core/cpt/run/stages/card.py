@@ -33,6 +33,7 @@ class Card:
 
     pairers: Counter[str] = attrs.field(factory=Counter)
     authors: Counter[str] = attrs.field(factory=Counter)
+    judges: Counter[str] = attrs.field(factory=Counter)
     tiers: Counter[str] = attrs.field(factory=Counter)
     scored: int = 0
     contrast: ContrastOfSet = attrs.field(factory=ContrastOfSet)
@@ -41,6 +42,8 @@ class Card:
         self.pairers[pair.pairer or "unknown"] += 1
         authors = (pair.chosen.author or "unknown", pair.rejected.author or "unknown")
         self.authors[" over ".join(authors)] += 1
+        if judge := pair.info.get("judge"):
+            self.judges[judge if isinstance(judge, str) else "named in info"] += 1
         self.tiers[str(pair.tier or "unknown")] += 1
         self.scored += pair.chosen_score is not None
         if pair.label is None:
@@ -57,6 +60,7 @@ class Card:
             made_by=table(made_by),
             pairers=_counts(self.pairers),
             authors=_counts(self.authors),
+            judges=_counts(self.judges) if self.judges else "None is named.",
             tiers=_counts(self.tiers),
             contrast=table({name: measured[name] for name in (*MEASURES, *LENGTH)}),
             outcomes=_counts(outcomes),
@@ -125,6 +129,10 @@ have scores of both answers.
 ## By authors, chosen over rejected
 
 {authors}
+
+## By judge
+
+{judges}
 
 ## By tier
 
