@@ -73,8 +73,8 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         "chosen_score": scores.get("chosen"),
         "rejected_score": scores.get("rejected"),
         "prompt": [[turn["role"], _text(turn["content"])] for turn in row["prompt"]],
-        "chosen": _text("\n\n".join(turn["content"] for turn in row["chosen"])),
-        "rejected": _text("\n\n".join(turn["content"] for turn in row["rejected"])),
+        "chosen": _text("\n\n".join(turn["content"] for turn in row["chosen"] or ())),
+        "rejected": _text("\n\n".join(turn["content"] for turn in row["rejected"] or ())),
         "rationale": _text(row["rationale"] or ""),
     }
 
