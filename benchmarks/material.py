@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -28,13 +29,15 @@ def _shape(
 
 
 MODELS = {
+    "small": _shape(2_000, 64, 128, 2, 4, 2, 16),
     "40m": _shape(32_000, 512, 1536, 8, 8, 4),
     "90m": _shape(128_256, 512, 1536, 8, 8, 4),
     "135m": _shape(49_152, 576, 1536, 30, 9, 3),
     "500m": _shape(151_936, 896, 4864, 24, 14, 2),
+    "1.5b": _shape(151_936, 1536, 8960, 28, 12, 2, 128),
     "8b": _shape(128_256, 4096, 14_336, 32, 32, 8, 128),
 }
-"""Shapes by name. The first three are for a CPU, the last two for an accelerator."""
+"""Shapes by name. `small` is for tests, up to 135m for a CPU, the others for an accelerator."""
 
 END, PAD = "<|end|>", "<|pad|>"
 ROLES = ("<|user|>", "<|assistant|>")
@@ -128,8 +131,23 @@ def make_tokenizer(pairs: Iterable[Pair], vocabulary: int, folder: Path) -> None
     tokenizer.save_pretrained(folder)
 
 
-def make_model(name: str, folder: Path) -> None:
-    """A model of random weights with tied embeddings, in fp32."""
+def invented(count: int, seed: int = 0, words: int = 200) -> list[Pair]:
+    """Pairs of random words: prompts of up to so many, answers of up to twice as many."""
+    chance = random.Random(seed)
+
+    def text(most: int) -> str:
+        length = chance.randint(most // 4, most)
+        return " ".join(f"w{chance.randint(0, 999)}" for _ in range(length))
+
+    rows = [
+        {"prompt": text(words), "revision": text(2 * words), "rejected": text(2 * words)}
+        for _ in range(count)
+    ]
+    return [pair for number, row in enumerate(rows) for pair in _pairs(str(number), row, ())]
+
+
+def make_model(name: str, folder: Path, *, device: str = "cpu", half: bool = False) -> None:
+    """A model of random weights with tied embeddings, in fp32 or bf16."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -142,7 +160,9 @@ def make_model(name: str, folder: Path) -> None:
         eos_token_id=1,
         bos_token_id=None,
     )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
+    with torch.device(device):
+        model = Qwen3ForCausalLM(config)
+    (model.bfloat16() if half else model).save_pretrained(folder)
 
 
 def fitting(pairs: Sequence[Pair], folder: Path, longest: int) -> list[Pair]:

@@ -11,7 +11,7 @@ import torch
 from transformers import Qwen3Config
 
 from cpt import CptError
-from cpt.training import estimate, exhausted, loop
+from cpt.training import estimate, exhausted, loop, state
 from cpt.training.flops import Work, named_peak
 from cpt.training.forward.loading import load_model, made_trainable
 from cpt.training.memory import sketch
@@ -93,6 +93,18 @@ def test_the_work_is_counted_in_both_conventions(tmp_path: Path) -> None:
     assert work.published(sequences) == pytest.approx(3 * wanted)
     assert named_peak("NVIDIA H100 80GB HBM3") == 9.89e14
     assert named_peak("NVIDIA H100 PCIe") == 7.56e14 and named_peak("a toaster") is None
+
+
+def test_the_log_has_the_share_of_the_peak_where_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny.folder(tmp_path / "base")
+    tiny.train(tmp_path / "unknown", folder, tiny.pairs(4))
+    monkeypatch.setattr(state, "peak_of", lambda *_: 1e12)
+    tiny.train(tmp_path / "known", folder, tiny.pairs(4))
+    assert not any("mfu" in line for line in tiny.read(tmp_path / "unknown"))
+    (line,) = tiny.read(tmp_path / "known")[-1:]
+    assert 0 < line["mfu_exact"] < line["mfu"] < 1
 
 
 def _plan(tmp_path: Path, **options: Any) -> Any:

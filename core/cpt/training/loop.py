@@ -31,7 +31,7 @@ from cpt.training.output.export import Trained, collect, export, how_to_store
 from cpt.training.plan import day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.schedule import factor
-from cpt.training.state import State, begin, make_accelerator, save
+from cpt.training.state import Cut, State, begin, make_accelerator, save
 from cpt.training.step import (
     MicroBatch,
     group_by_prompt,
@@ -130,7 +130,10 @@ def _step(state: State) -> float:
     set_rate(state.optimizer, rate)
     computed = _backward(state)
     parameters = state.wrapped_module.parameters()
-    norm = float(accelerator.clip_grad_norm_(parameters, plan.options.max_grad_norm))
+    clipped = accelerator.clip_grad_norm_(parameters, plan.options.max_grad_norm)
+    if state.done + 1 < plan.steps:
+        state.ahead = _cut(state, state.done + 1)  # while an accelerator is still computing
+    norm = float(clipped)
     _refuse_non_finite(state, computed, norm)
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
     seed = (plan.seed, state.done, accelerator.process_index if sharded else 0)
@@ -146,17 +149,15 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
 
     Neither how the step is cut nor how many processes share it changes the gradient.
     """
-    plan, accelerator, layout = state.plan, state.accelerator, state.layout
-    batch, max_tokens = plan.order[state.done], state.max_tokens
-    groups = group_by_prompt(batch, plan.corpus, plan.loss, max_tokens, layout)
-    shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
-    local = micro_batches(shares[accelerator.process_index], plan.corpus, max_tokens, layout)
+    plan, accelerator = state.plan, state.accelerator
+    batch = plan.order[state.done]
+    (groups, local), state.ahead = state.ahead or _cut(state, state.done), None
     mismatched = mismatched_logps(state)
     count = max_over_processes(accelerator, len(local))
     # All processes call the model equally often: one with fewer micro-batches computes the first
     # group of the step again, without counting it.
     repeated = groups[:1] if len(local) < count else []
-    filler = micro_batches(repeated, plan.corpus, max_tokens, layout)
+    filler = micro_batches(repeated, plan.corpus, state.max_tokens, state.layout)
     computed = []
     for number in range(count):
         is_filler = number >= len(local)
@@ -168,7 +169,28 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
             share = 0.0 if is_filler else accelerator.num_processes / len(batch)
             accelerator.backward(losses.sum() * share)
         computed.append((micro_batch, losses.detach()))
+    _count_work(state, local)
     return computed
+
+
+def _cut(state: State, number: int) -> Cut:
+    """The groups of a step, and the micro-batches of this process."""
+    plan, accelerator, layout = state.plan, state.accelerator, state.layout
+    most = state.max_tokens
+    groups = group_by_prompt(plan.order[number], plan.corpus, plan.loss, most, layout)
+    shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
+    return groups, micro_batches(shares[accelerator.process_index], plan.corpus, most, layout)
+
+
+def _count_work(state: State, calls: Sequence[MicroBatch]) -> None:
+    """Count the seconds that the device would need at its peak, where that is known."""
+    if state.peak is None:
+        return
+    sequences = state.plan.corpus.sequences
+    whole = [sequences[index] for call in calls for index in call.sequences]
+    exact = sum(state.work.exact(call.inputs) for call in calls)
+    published = state.work.published(whole)
+    state.meter.count(mfu=published / state.peak, mfu_exact=exact / state.peak)
 
 
 def _refuse_non_finite(

@@ -15,7 +15,10 @@ from cpt.files import as_written, disk_errors, json_text, write_text
 from cpt.roles import Loss
 from cpt.types import Batch
 
-TIMING = ("seconds", "tokens_per_second")
+PER_DEVICE = "tokens_per_second_per_device"
+WORK = ("mfu", "mfu_exact")
+"""Shares of the device's peak, as others count and of what is needed: see `flops`."""
+TIMING = ("seconds", "tokens_per_second", PER_DEVICE, *WORK)
 """Metrics that differ between two runs of the same training."""
 SHARE = "share/"
 """Begins the name of the share of pairs that have a side."""
@@ -94,12 +97,15 @@ class Meter:
         pairs, tokens = total.pop("pairs"), total.pop("tokens")
         read, slots = total.pop("read"), total.pop("slots")
         seconds = total.pop("seconds")
+        work = {name: total.pop(name) / seconds for name in WORK if name in total}
         steps, norms = total.pop("steps"), total.pop("grad_norms")
         return {
             **_by_side({name: value / pairs for name, value in total.items()}),
             "grad_norm": norms / steps,
             "padding": 1 - read / slots,
             "tokens_per_second": tokens / seconds * accelerator.num_processes,
+            **({} if accelerator.num_processes == 1 else {PER_DEVICE: tokens / seconds}),
+            **work,
         }
 
 

@@ -52,7 +52,7 @@ def weighted_losses(
     state.meter.count(
         pairs=counted * len(pairs),
         tokens=counted * sum(sequence.input_length for sequence in sequences),
-        read=counted * inputs.tokens,
+        read=counted * micro_batch.inputs.tokens,
         slots=counted * inputs.size,
     )
     return losses

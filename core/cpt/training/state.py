@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cpt.training import metrics
 from cpt.training.carried import Carried
 from cpt.training.data.corpus import ABSENT
 from cpt.training.data.packing import Layout
+from cpt.training.flops import Work, peak_of
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.optimizer import make_optimizer
@@ -26,11 +27,14 @@ from cpt.training.output import checkpoint
 from cpt.training.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
 from cpt.training.reference.store import open_store, store_digest
+from cpt.training.step import MicroBatch, PromptGroup
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[int, int], None]
 
+Cut = tuple[Sequence[PromptGroup], Sequence[MicroBatch]]
+"""The groups of a step, and the micro-batches of one process."""
 MICRO_TOKENS = {"cpu": 2048}
 """Tokens that keep a device busy, by its type; 8192 for others."""
 
@@ -52,6 +56,8 @@ class State:
     optimizer: Any
     references: References | None
     """None if the loss compares with none."""
+    work: Work
+    """What a call of the model computes."""
     held_out_references: References | None = None
     meter: metrics.Meter = attrs.field(factory=metrics.Meter)
     done: int = 0
@@ -64,6 +70,10 @@ class State:
     """What the loss carries from step to step."""
     watched: list[tuple[int, float]] = attrs.field(factory=list)
     """Each measured step with the metric that decides which is the best; empty without one."""
+    peak: float | None = None
+    """FLOP/s of the device, where they are known."""
+    ahead: Cut | None = None
+    """The next step, if it was cut already."""
 
     @property
     def policy_is_reference(self) -> bool:
@@ -118,6 +128,8 @@ def begin(
         scorer=scorer,
         optimizer=optimizer,
         references=values,
+        work=Work.of(module.causal, frozen=bool(plan.options.lora_rank)),
+        peak=peak_of(accelerator.device, plan.options.precision),
         held_out_references=held_out,
     )
     if resumed:

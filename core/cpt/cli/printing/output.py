@@ -20,6 +20,7 @@ SHOWN = {
     "rewards/accuracies": "accuracy",
     "rewards/margins": "margin",
     "tokens_per_second": "tokens/s",
+    "mfu": "MFU",
 }
 """Metrics that a line has room for, besides those of the loss itself."""
 SAME_FOR_EVERY_LOSS = ("logps/", "logratios/", "rewards/", "share/")

@@ -28,12 +28,13 @@ class SequenceLogps(nn.Module):
         if model.device.type == "cpu":
             keep_freed_memory()
         self.model = model
-        self._scales = longest_together(self._causal) is not None
-        self._head = find_head(self._causal)
-        self.layout = find_layout(self._causal, self)
+        self._scales = longest_together(self.causal) is not None
+        self._head = find_head(self.causal)
+        self.layout = find_layout(self.causal, self)
 
     @property
-    def _causal(self) -> Any:
+    def causal(self) -> Any:
+        """The model without what PEFT put around it."""
         peft = hasattr(self.model, "get_base_model")
         return self.model.get_base_model() if peft else self.model
 
@@ -53,13 +54,13 @@ class SequenceLogps(nn.Module):
 
     def _call(self, inputs: ModelInputs, kwargs: dict[str, Any]) -> Tensor:
         if self._scales:
-            fresh_positions(self._causal)
+            fresh_positions(self.causal)
         kwargs = {"input_ids": inputs.input_ids, "use_cache": False, **kwargs}
         if self._head is None:
             logits: Tensor = (
-                self._causal(**kwargs).logits.flatten(0, 1)[inputs.logits_indices].float()
+                self.causal(**kwargs).logits.flatten(0, 1)[inputs.logits_indices].float()
             )
             return logits.log_softmax(1).gather(1, inputs.targets[:, None])[:, 0]
-        backbone: Any = backbone_of(self._causal)
+        backbone: Any = backbone_of(self.causal)
         hidden = backbone(**kwargs).last_hidden_state
         return token_logps(hidden.flatten(0, 1)[inputs.logits_indices], inputs.targets, self._head)

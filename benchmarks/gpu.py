@@ -1,0 +1,320 @@
+"""Every path of a GPU against the plain one, then speed and memory, in under eight minutes.
+
+    python benchmarks/gpu.py --output gpu.json
+    python benchmarks/gpu.py --device cpu --small --output dry.json    # the same on any machine
+
+Weights and pairs are random, so nothing is downloaded. Each part is a process of its own: one that
+fails or takes too long is written down as such, and the others go on. Speed is that of a training
+through `cpt.training.train`, references computed before; MFU is told as others count it (`mfu`) and
+of what is needed (`mfu_exact`). TRL is run beside it with its best flags where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import attrs
+import material
+
+BUDGET = 470.0
+"""Seconds for all parts together; what would begin later is left out, and said so."""
+LN_2 = 0.693147
+FULL = {"precision": "bf16", "weights": "bf16", "optimizer": "adamw_8bit"}
+FULL_8B = {**FULL, "gradient_checkpointing": True}
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """One process: what it does, on which shape, with which options of `train`."""
+
+    do: str
+    shape: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    padded: bool = False
+    """Whether rows are padded, as where a model cannot be packed."""
+    seconds: float = 120.0
+    """After which it is ended."""
+
+
+def parts(small: bool) -> dict[str, Part]:
+    """Everything, the most telling first."""
+    if small:
+        bf16 = {"precision": "bf16"}
+        return {
+            "paths": Part(do="paths", shape="small"),
+            "first step, packed": Part(do="train", shape="small", options=bf16),
+            "first step, padded": Part(do="train", shape="small", options=bf16, padded=True),
+            "low-bit": Part(do="train", shape="small", options=FULL),
+            "lora": Part(do="train", shape="small", options={"lora_rank": 4, **bf16}),
+            "resume": Part(do="resume", shape="small", options=FULL),
+            "trl": Part(do="trl", shape="small"),
+        }
+    bf16 = {"precision": "bf16"}
+    lora = {**bf16, "weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
+    return {
+        "paths": Part(do="paths", shape="135m", seconds=90),
+        "0.5b": Part(do="train", shape="500m", options=bf16, seconds=60),
+        "0.5b, padded": Part(do="train", shape="500m", options=bf16, padded=True, seconds=60),
+        "0.5b, compiled": Part(do="train", shape="500m", options={**bf16, "compile": True}),
+        "1.5b": Part(do="train", shape="1.5b", options=bf16, seconds=75),
+        "resume": Part(do="resume", shape="135m", options=FULL, seconds=60),
+        "8b, full": Part(do="train", shape="8b", options=FULL_8B, seconds=170),
+        "8b, lora": Part(do="train", shape="8b", options=lora, seconds=150),
+        "trl": Part(do="trl", shape="500m", seconds=120),
+    }
+
+
+def main() -> None:
+    options = _options()
+    if options.part:
+        print(json.dumps(_do(options)))
+        return
+    began, results = time.perf_counter(), dict[str, Any]()
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, part in parts(options.small).items():
+            left = BUDGET - (time.perf_counter() - began)
+            results[name] = _run(name, part, options, Path(scratch), min(part.seconds, left))
+            print(name, json.dumps(results[name]), flush=True)
+    told = {"device": _device(options.device), "date": str(date.today()), "parts": results}
+    told["seconds"] = time.perf_counter() - began
+    options.output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--device", choices=["cuda", "cpu"], default="cuda")
+    add("--small", action="store_true", help="tiny shapes, to try the script itself")
+    add("--output", type=Path, default=Path("gpu.json"))
+    add("--part", help=argparse.SUPPRESS)
+    add("--scratch", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _device(kind: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if kind == "cuda" else "cpu"
+
+
+def _run(
+    name: str, part: Part, options: argparse.Namespace, scratch: Path, seconds: float
+) -> dict[str, Any]:
+    """What a part says, or why it says nothing."""
+    if seconds < 10:
+        return {"skipped": "no time was left"}
+    line = [sys.executable, __file__, "--part", name, "--scratch", str(scratch)]
+    line += ["--device", options.device, *(["--small"] if options.small else [])]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"not done after {seconds:.0f} s"}
+    if done.returncode:
+        return {"failed": done.stderr.strip().splitlines()[-1:]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _do(options: argparse.Namespace) -> dict[str, Any]:
+    part = parts(options.small)[options.part]
+    os.environ["CPT_CACHE"] = str(options.scratch / "cache")
+    work: dict[str, Callable[..., dict[str, Any]]]
+    work = {"paths": _paths, "train": _train, "resume": _resume, "trl": _trl}
+    return work[part.do](part, options, _model(part, options))
+
+
+def _model(part: Part, options: argparse.Namespace) -> Path:
+    """The folder of a shape, made by the first part that wants it."""
+    folder: Path = options.scratch / part.shape
+    if not folder.exists():
+        material.make_model(part.shape, folder, device=options.device, half=part.shape == "8b")
+        vocabulary = min(material.MODELS[part.shape]["vocab_size"], 8000)
+        material.make_tokenizer(material.invented(50), vocabulary, folder)
+    return folder
+
+
+def _pairs(options: argparse.Namespace) -> list[Any]:
+    return material.invented(12 if options.small else 128, words=12 if options.small else 200)
+
+
+def _train(part: Part, options: argparse.Namespace, model: Path) -> dict[str, Any]:
+    """A few steps: tokens a second, MFU, most memory, the first loss."""
+    import torch
+
+    began = time.perf_counter()
+    with _padding() if part.padded else nullcontext():
+        lines = _trained(part, options, model, options.scratch / part.do / options.part)
+    counted = lines[1:] or lines  # the first has kernels to choose and to compile
+    told = {name: sum(line[name] for line in counted) / len(counted) for name in _told(lines[0])}
+    peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else _rss()
+    first = lines[0]["loss"]
+    right = abs(first - LN_2) < 1e-5
+    return {"first_loss": first, "first_loss_is_ln_2": right, **told, "memory": peak} | {
+        "seconds": time.perf_counter() - began
+    }
+
+
+def _padding() -> Any:
+    """Inside it no model is packed."""
+    from unittest.mock import patch
+
+    from cpt.training.data.packing import Layout
+
+    return patch("cpt.training.forward.logps.find_layout", lambda *_: Layout())
+
+
+def _told(line: Mapping[str, float]) -> list[str]:
+    return [name for name in ("tokens_per_second", "mfu", "mfu_exact", "padding") if name in line]
+
+
+def _rss() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _trained(
+    part: Part, options: argparse.Namespace, model: Path, output: Path, stop: int | None = None
+) -> list[dict[str, Any]]:
+    from trainers import Sequential
+
+    from cpt.training import metrics, train
+    from cpt.training.options import Training
+    from cpt_dpo import Dpo
+
+    def notify(event: str, /, **facts: Any) -> None:
+        if (event, facts.get("step")) == ("cpt_step_ended", stop):
+            raise InterruptedError
+
+    train(
+        _pairs(options),
+        model=model,
+        scheduler=Sequential(),
+        loss=Dpo(),
+        options=Training(
+            batch_size=4 if options.small else 32,
+            log_every=1,
+            checkpoint_every=2 if part.do == "resume" else 0,
+            warmup=0.0,
+            device="cpu" if options.device == "cpu" else "auto",
+            **part.options,
+        ),
+        seed=0,
+        output=output,
+        notify=notify,
+    )
+    return metrics.read(output / "metrics.jsonl")
+
+
+def _resume(part: Part, options: argparse.Namespace, model: Path) -> dict[str, Any]:
+    """A training that was ended and taken up, against one that was not."""
+    whole = _trained(part, options, model, options.scratch / "whole")
+    with suppress(InterruptedError):
+        _trained(part, options, model, options.scratch / "broken", stop=2)
+    resumed = _trained(part, options, model, options.scratch / "broken")
+    off = [abs(a["loss"] - b["loss"]) for a, b in zip(whole, resumed, strict=True)]
+    return {"steps": len(whole), "largest_difference": max(off)}
+
+
+def _paths(part: Part, options: argparse.Namespace, model: Path) -> dict[str, Any]:
+    """Log-probabilities and gradients of each path in bf16, against padded rows in fp32."""
+    import torch
+
+    from cpt.training.data.packing import Layout
+    from cpt.training.forward.loading import compile_layers, load_model
+    from cpt.training.forward.logps import SequenceLogps
+
+    module = SequenceLogps(load_model(model).to(options.device))
+    groups = _groups(options, model)
+    shared, exact = module.layout, _computed(module, groups, Layout(), options, half=False)
+    apart = attrs.evolve(shared, shared=False)
+    found = {
+        "padded": _computed(module, groups, Layout(), options),
+        "packed": _computed(module, groups, apart, options),
+        "packed, prompts shared": _computed(module, groups, shared, options),
+    }
+    if options.device == "cuda":
+        compile_layers(module.causal)
+        found["packed, compiled"] = _computed(module, groups, shared, options)
+    told = {name: _compared(values, exact) for name, values in found.items()}
+    if options.device == "cuda":
+        told["memory"] = torch.cuda.max_memory_allocated()
+    return told
+
+
+def _groups(options: argparse.Namespace, model: Path) -> list[Any]:
+    """Both sequences of some pairs."""
+    from cpt.models import load_tokenizer
+    from cpt.training.data.prepare import prepare
+    from cpt.training.options import Training
+
+    vocabulary = material.MODELS[model.name]["vocab_size"]
+    corpus, _ = prepare(_pairs(options)[:6], load_tokenizer(model), Training(), vocabulary)
+    sides = zip(corpus.chosen, corpus.rejected, strict=True)
+    return [[corpus.sequences[side] for side in pair] for pair in sides]
+
+
+def _computed(
+    module: Any, groups: list[Any], layout: Any, options: argparse.Namespace, half: bool = True
+) -> tuple[Any, Any]:
+    """Log-probabilities in the order of the groups, and the gradient of their sum."""
+    import torch
+
+    from cpt.training.data.packing import model_inputs
+
+    module.zero_grad()
+    by_group: dict[int, Any] = {}
+    for inputs in model_inputs(groups, 4096, layout):
+        with torch.autocast(options.device, torch.bfloat16, enabled=half):
+            flat = module(inputs.to(options.device))
+        flat.sum().backward()
+        pieces = iter(torch.split(flat.detach().float(), list(inputs.lengths)))
+        for group in inputs.groups:
+            by_group[group] = torch.cat([next(pieces) for _ in groups[group]])
+    gradients = [each.grad.flatten() for each in module.parameters() if each.grad is not None]
+    return torch.cat([by_group[group] for group in range(len(groups))]), torch.cat(gradients)
+
+
+def _compared(found: tuple[Any, Any], exact: tuple[Any, Any]) -> dict[str, float]:
+    """Mean difference of a log-probability in nats, relative error of the gradient."""
+    logps = (found[0] - exact[0]).abs().mean()
+    gradient = (found[1] - exact[1]).norm() / exact[1].norm()
+    return {"logps": float(logps), "gradient": float(gradient)}
+
+
+def _trl(part: Part, options: argparse.Namespace, model: Path) -> dict[str, Any]:
+    """`benchmarks/training.py`: both trainers step by step in turn, TRL with its best flags."""
+    if find_spec("trl") is None:
+        return {"skipped": "trl is not installed"}
+    pairs = options.scratch / "pairs.jsonl"
+    rows = [
+        {
+            "prompt": pair.prompt.messages[0].content,
+            "revision": pair.chosen.text,
+            "rejected": pair.rejected.text,
+        }
+        for pair in _pairs(options)
+    ]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    line = [sys.executable, str(Path(__file__).with_name("training.py")), "--pairs", str(pairs)]
+    line += ["--model", part.shape, "--device", options.device, "--precision", "bf16"]
+    line += ["--flags", "best", "--steps", "3", "--batch", "4" if options.small else "16"]
+    line += ["--max-length", "2048"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    return {"said": done.stdout.splitlines()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What a GPU will be asked from its first minute runs here on a CPU, in small."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from .fresh import ROOT
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        import gpu  # type: ignore[import-not-found]
+
+        yield gpu
+    for name in ("gpu", "material", "trainers"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def told(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("CPT_CACHE", str(tmp_path / "cache"))
+
+    def tell(name: str) -> dict[str, Any]:
+        options = argparse.Namespace(part=name, scratch=tmp_path, device="cpu", small=True)
+        return dict(gpu._do(options))
+
+    return tell
+
+
+def test_every_path_is_compared_with_the_plain_one(told: Any) -> None:
+    paths = told("paths")
+    assert set(paths) == {"padded", "packed", "packed, prompts shared"}
+    assert all(each["logps"] < 0.01 and each["gradient"] < 0.02 for each in paths.values())
+
+
+@pytest.mark.parametrize("part", ["first step, packed", "first step, padded", "lora"])
+def test_a_training_begins_at_ln_2_and_its_speed_is_told(told: Any, part: str) -> None:
+    found = told(part)
+    assert found["first_loss_is_ln_2"] and found["tokens_per_second"] > 0
+    assert (found["padding"] > 0) is (part == "first step, padded")
+
+
+def test_a_resumed_training_is_compared_with_an_unbroken_one(told: Any) -> None:
+    assert told("resume") == {"steps": 3, "largest_difference": 0.0}
+
+
+def test_a_part_that_fails_is_written_down(gpu: ModuleType, tmp_path: Path) -> None:
+    options = argparse.Namespace(device="cpu", small=True)
+    part = gpu.Part(do="nothing", shape="small")
+    assert gpu._run("paths", part, options, tmp_path, 5.0) == {"skipped": "no time was left"}
+    found = gpu._run("no such part", part, options, tmp_path, 100.0)
+    assert found == {"failed": ["KeyError: 'no such part'"]}
