@@ -1,0 +1,14 @@
+"""Evaluators that need no judge: a program checks the answer."""
+
+from __future__ import annotations
+
+import cpt
+from cpt_checks.scored_qa import ScoredQa
+from cpt_checks.verifiable import Verifiable
+
+__all__ = ["ScoredQa", "Verifiable"]
+
+
+@cpt.hookimpl
+def cpt_evaluators() -> list[type[cpt.Evaluator]]:
+    return [ScoredQa, Verifiable]

@@ -1,0 +1,157 @@
+"""Evaluators without a judge: what is checked, what is read, and what is never guessed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import cpt
+from cpt.testing import EvaluatorContract, FakeAsk, Scripted
+from cpt_checks import ScoredQa, Verifiable
+from cpt_checks.reading import is_right, read_letter
+
+pytest.importorskip("if_verifiable")
+
+
+@attrs.frozen
+class Says(Scripted):
+    """Says what it is told to."""
+
+    temperature: float = 1.0
+
+
+def verifiable(name: str, *instructions: tuple[str, dict[str, Any]]) -> cpt.Prompt:
+    info = {
+        "instruction_id_list": [one for one, _ in instructions],
+        "kwargs": [{"num_words": None, **given} for _, given in instructions],
+    }
+    return cpt.Prompt(id=name, messages=(cpt.Message("user", "Write."),), info=info)
+
+
+NO_COMMA: tuple[str, dict[str, Any]] = ("punctuation:no_comma", {})
+THREE = ("length_constraints:number_words", {"num_words": 3, "relation": "at least"})
+
+
+class TestVerifiable(EvaluatorContract):
+    component = Verifiable()
+
+    def model(self) -> cpt.Responder:
+        return Says(says=("One, two.",))
+
+    def prompts(self) -> list[cpt.Prompt]:
+        return [verifiable("p0", NO_COMMA, THREE), verifiable("p1", NO_COMMA)]
+
+    async def test_by_prompt_and_by_instruction(self) -> None:
+        ask = FakeAsk()
+        model = Says(says=("*One two.*\nIt has three, more words.",))
+        prompts = [*self.prompts(), verifiable("p2", THREE)]
+        found = await Verifiable().evaluate(model, prompts, ask)
+        assert found["prompt_strict"].each == {"p0": 0.0, "p1": 0.0, "p2": 1.0}
+        assert found["instruction_strict"].value == 2 / 4
+        assert found["prompt_loose"].each["p1"] == 1.0  # without its last line there is no comma
+        assert found["instruction_loose"].value == 1.0
+
+    async def test_what_cannot_be_checked_is_named(self) -> None:
+        prompts = [
+            verifiable("p0", NO_COMMA),
+            verifiable("unknown", ("no:such", {})),
+            verifiable("drawn", ("keywords:existence", {})),
+            cpt.Prompt(id="plain", messages=(cpt.Message("user", "Hi"),)),
+        ]
+        found = await Verifiable().evaluate(Says(says=("Yes",)), prompts, FakeAsk())
+        score = found["prompt_strict"]
+        assert score.n == 1
+        assert {name: why.reason for name, why in score.missing.items()} == {
+            "unknown": "unknown_instruction",
+            "drawn": "incomplete",
+            "plain": "no_instructions",
+        }
+        with pytest.raises(cpt.CptError, match="no prompt can be checked"):
+            await Verifiable().evaluate(Says(says=("Yes",)), prompts[1:], FakeAsk())
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        ("(b)", None),
+        ("**B.**", "B"),
+        ("B. blue", "B"),
+        ("The answer is (C).", "C"),
+        ("Answer: A, not B", "A"),
+        ("The answer is A. No, the answer is B.", None),
+        ("Blue", "B"),
+        ("E", None),
+        ("A good question: it is hard to say.", None),
+        ("", None),
+    ],
+)
+def test_a_letter_is_read_or_it_is_not(text: str, letter: str | None) -> None:
+    assert read_letter(text, ["red", "blue", "green"]) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "exact", "right"),
+    [
+        ("It is the Eiffel Tower.", "Eiffel tower", False, True),
+        ("It is the Eiffel Tower.", "Eiffel tower", True, False),
+        ("The Eiffel Tower!", "Eiffel tower", True, True),
+        ("First 3, then 1,200.", "1200", False, True),
+        ("1200 or 3", "1200", False, False),
+        ("artist", "art", False, False),
+        ("", "x", False, False),
+    ],
+)
+def test_a_free_answer_is_right_by_rule(text: str, target: str, exact: bool, right: bool) -> None:
+    assert is_right(text, [target], exact=exact) is right
+
+
+QUESTIONS = {
+    "0": {
+        "problem_type": "single-choice",
+        "context": None,
+        "prompt": "Which colour has the sky?",
+        "target": [1],
+        "options": ["red", "blue"],
+        "benchmark_name": "Sky",
+    },
+    "1": {"prompt": "How much is 1 + 1?", "target": ["2"], "benchmark_name": "Sums"},
+}
+
+
+async def test_mixeval_is_read_and_nothing_is_guessed(tmp_path: Path) -> None:
+    file = tmp_path / "mixeval.json"
+    file.write_text(json.dumps(QUESTIONS))
+    model = Says(says=("Hard to say, perhaps 2",))
+    evaluator = ScoredQa(questions=str(file))
+    found = await evaluator.evaluate(model, [], FakeAsk())
+    assert found["accuracy"].each == {"0": 0.0, "1": 1.0}
+    assert found["unparsed"].each == {"0": 1.0, "1": 0.0}
+    assert found["accuracy/Sums"].value == 1.0
+
+    def logps_of(pairs: Any, _: str) -> Any:
+        likes_b = cpt.PairLogps(chosen=-3.0, rejected=-1.0, chosen_tokens=2, rejected_tokens=2)
+        return {pair.id: likes_b for pair in pairs}
+
+    evaluation = cpt.Evaluation(model=model, base=model, logps_of=logps_of)
+    likely = await ScoredQa(questions=str(file), choice="logprob").measure(evaluation, FakeAsk())
+    assert likely["accuracy"].value == 1.0 and likely["unparsed"].value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"target": ["x"]}, "has no text in `prompt`"),
+        ({"prompt": "Why?"}, "has no right answer in `target`"),
+        ({"prompt": "Why?", "options": ["a", "b"], "target": [2]}, "from 0 to 1, got 2"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, row: Any, said: str) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(cpt.CptError, match=said):
+        ScoredQa(questions=str(file)).check()
