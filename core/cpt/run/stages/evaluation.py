@@ -48,8 +48,8 @@ def evaluate(run: Run) -> Summary:
     _warn_of_trained(run, pairs)
     scores, unfinished = asyncio.run(_evaluate(run, prompts, pairs))
     write_scores(run.path / "scores.json", scores)
-    counts = {"prompts": len(prompts), "models": len(scores)}
-    counts |= {"pairs": len(pairs)} if pairs else {}
+    counts = {"prompts": len(prompts), "pairs": len(pairs)}
+    counts = {name: count for name, count in counts.items() if count} | {"models": len(scores)}
     return counts | ({"unfinished": unfinished} if unfinished else {})
 
 
