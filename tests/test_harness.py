@@ -52,7 +52,7 @@ def test_results_are_read_with_their_errors() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="it is installed")
 def test_without_the_package_it_is_one_line() -> None:
-    with pytest.raises(cpt.CptError, match=r"pip install 'lm_eval\[hf\]'"):
+    with pytest.raises(cpt.CptError, match=r"contrastive-post-training\[harness\]"):
         LmEval(tasks=("ifeval",)).check()
 
 

@@ -12,7 +12,8 @@ from attrs.validators import ge, min_len, optional
 import cpt
 
 PACKAGE = (
-    "lm_eval needs the lm-evaluation-harness, which is not installed: pip install 'lm_eval[hf]'"
+    "lm_eval needs the lm-evaluation-harness, which is not installed: "
+    "pip install 'contrastive-post-training[harness]'"
 )
 
 
