@@ -51,6 +51,8 @@ def keep_config(base: Path, folder: Path, model: Any, dtype: str = "") -> None:
     if config.get("model_type") != model.config.model_type:
         return
     config["architectures"] = [type(model).__name__]
+    if not model.can_generate():  # a classifier that was made of it
+        config["id2label"], config["label2id"] = {"0": "LABEL_0"}, {"LABEL_0": 0}
     config.pop("quantization_config", None)  # what is written is not quantized
     if dtype:
         _set_dtype(config, dtype)

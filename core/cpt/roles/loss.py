@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Need = Literal["rejected", "reference", "tokens", "mismatched"]
+Need = Literal["rejected", "reference", "tokens", "mismatched", "score"]
 NEEDS = get_args(Need)
 
 
@@ -26,7 +26,11 @@ class Loss(Component):
 
     role = "loss"
     needs: ClassVar[frozenset[Need]] = frozenset({"rejected", "reference"})
-    """What is computed beside the chosen side; a loss pays for nothing that it does not name."""
+    """What is computed beside the chosen side; a loss pays for nothing that it does not name.
+
+    With `score` a reward model is trained instead of a language model: `Logps.score` is what it
+    gives an answer, and there is neither reference nor log-probability.
+    """
     unpaired: ClassVar[bool] = False
     """Whether it also takes a single answer that is good (then chosen) or bad (rejected).
 
@@ -63,8 +67,10 @@ class Loss(Component):
         """Return the reward of each answer of one side, for the metrics. Shape (pairs,).
 
         The default is `reward_scale` times the log-ratio, or times the log-probability for a loss
-        that has no reference.
+        that has no reference; the score itself where a reward model is trained.
         """
+        if "score" in self.needs:
+            return side.score
         return self.reward_scale * (side.ratio if "reference" in self.needs else side.policy)
 
     @property
@@ -81,4 +87,6 @@ def problem_of_needs(needs: Any) -> str:
         close = get_close_matches(str(unknown[0]), NEEDS, n=1)
         meant = f" Did you mean {close[0]!r}?" if close else ""
         return f"`needs` has the unknown word {unknown[0]!r}.{meant} There are: {', '.join(NEEDS)}."
+    if "score" in needs and (other := sorted(needs - {"score", "rejected"})):
+        return f"`needs` has 'score', so a reward model is trained, which has no {other[0]!r}"
     return ""

@@ -63,7 +63,7 @@ def _response(prompt: Prompt, author: str) -> Response:
 def fake_batch(
     pairs: int = 4,
     *,
-    needs: Collection[Need] = ("rejected", "reference", "tokens", "mismatched"),
+    needs: Collection[Need] = ("rejected", "reference", "tokens", "mismatched", "score"),
     seq_len: int = 6,
     seed: int = 0,
     known: bool = True,
@@ -110,6 +110,7 @@ def _side(pairs: int, seq_len: int, needs: Collection[Need], draw: Generator) ->
         length=length,
         reference=reference.sum(1) if "reference" in needs else None,
         tokens=tokens if "tokens" in needs else None,
+        scored="score" in needs,
     )
 
 

@@ -34,7 +34,9 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     sides = {"chosen": batch.chosen}
     if "rejected" in loss.needs:
         sides["rejected"] = batch.rejected
-    values = {"loss": losses, **{f"logps/{name}": side.policy for name, side in sides.items()}}
+    values = {"loss": losses}
+    if "score" not in loss.needs:
+        values |= {f"logps/{name}": side.policy for name, side in sides.items()}
     if "reference" in loss.needs:
         values |= {f"logratios/{name}": side.ratio for name, side in sides.items()}
     elif "rejected" not in loss.needs:

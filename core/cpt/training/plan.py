@@ -20,6 +20,7 @@ from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
 from cpt.training.checks import refuse_wrong_needs
 from cpt.training.data.corpus import Corpus, mismatch
+from cpt.training.data.endings import read_to_the_end
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
 from cpt.training.data.prepare import prepare
 from cpt.training.forward.formats import refuse_without_nf4
@@ -104,6 +105,7 @@ def make_plan(
     corpus, diagnosis = prepare(pairs, tokenizer, options, known, loss=loss, day=day)
     refuse_none_left(diagnosis)
     refuse_errors(diagnosis, options.allow)
+    corpus = _read(corpus, tokenizer, loss)
     order = order_of(corpus.pairs, scheduler, options, seed)
     factor(len(order) - 1, len(order), options)
     mismatched: list[list[int]] = []
@@ -135,6 +137,7 @@ def _measured(plan: Plan, corpus: Corpus, diagnosis: Diagnosis) -> Plan:
     everything, mismatched = list(range(len(corpus.pairs))), list[list[int]]()
     try:
         refuse_none_left(diagnosis)
+        corpus = _read(corpus, plan.tokenizer, plan.loss)
         if "mismatched" in plan.loss.needs:
             corpus, mismatched = mismatch(corpus, [everything], plan.options.max_length)
     except CptError as error:
@@ -147,6 +150,11 @@ def _measured(plan: Plan, corpus: Corpus, diagnosis: Diagnosis) -> Plan:
         order=[everything] * times,
         mismatched=mismatched * times,
     )
+
+
+def _read(corpus: Corpus, tokenizer: Any, loss: Loss) -> Corpus:
+    """The corpus as the model reads it, which is a reward model if the loss needs scores."""
+    return read_to_the_end(corpus, tokenizer) if "score" in loss.needs else corpus
 
 
 def digest_of(plan: Plan) -> str:

@@ -21,6 +21,7 @@ from cpt.training.data.packing import Layout
 from cpt.training.flops import Work, peak_of
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
+from cpt.training.forward.scores import SequenceScores
 from cpt.training.optimizer import make_optimizer
 from cpt.training.options import Training
 from cpt.training.output import checkpoint
@@ -166,7 +167,10 @@ def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
     # One device may not hold a sharded model; a quantized one is where it belongs.
     if not (sharded or plan.options.weights == "nf4"):
         model.to(accelerator.device)
-    module = SequenceLogps(made_trainable(model, plan.options))
+    if sharded and "score" in plan.loss.needs:
+        raise CptError(f"The loss {plan.loss.name!r} cannot train a sharded model; use DDP or one.")
+    kind = SequenceScores if "score" in plan.loss.needs else SequenceLogps
+    module = kind(made_trainable(model, plan.options))
     _mention_rows_alone(module, plan, sharded=sharded)
     if plan.options.compile:
         compile_layers(model)

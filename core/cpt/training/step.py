@@ -130,7 +130,7 @@ def batch_of(
     `flat` and `reference` have shape (answer tokens,).
     """
     device = flat.device
-    logps = _logps(micro_batch.inputs, flat, reference, with_tokens="tokens" in loss.needs)
+    logps = _logps(micro_batch.inputs, flat, reference, loss)
     unpaired = loss.unpaired and corpus.is_unpaired
 
     def side(numbers: Sequence[int]) -> Logps:
@@ -160,15 +160,14 @@ def pair_weights(pairs: Iterable[Pair], device: torch.device) -> Tensor:
     return _values((pair.weight for pair in pairs), device)
 
 
-def _logps(
-    inputs: ModelInputs, flat: Tensor, reference: Tensor | None, *, with_tokens: bool
-) -> Logps:
+def _logps(inputs: ModelInputs, flat: Tensor, reference: Tensor | None, loss: Loss) -> Logps:
     """Log-probabilities of each sequence of a micro-batch."""
     return Logps(
         policy=inputs.sums(flat),
         length=torch.tensor(inputs.lengths, device=flat.device),
         reference=None if reference is None else inputs.sums(reference),
-        tokens=_token_logps(inputs, flat, reference) if with_tokens else None,
+        tokens=_token_logps(inputs, flat, reference) if "tokens" in loss.needs else None,
+        scored="score" in loss.needs,
     )
 
 

@@ -54,6 +54,12 @@ class Logps:
     _reference: Tensor | None = None
     _tokens: TokenLogps | None = None
     _present: Tensor | None = None
+    _scored: bool = False
+
+    @property
+    def score(self) -> Tensor:
+        """The score of each response under the reward model that is trained. Shape (pairs,)."""
+        return _needed(self.policy if self._scored else None, "score")
 
     @property
     def present(self) -> Tensor:
@@ -93,6 +99,7 @@ class Logps:
             reference=None if self._reference is None else self._reference[pairs],
             tokens=None if self._tokens is None else self._tokens.select(pairs),
             present=None if self._present is None else self._present[pairs],
+            scored=self._scored,
         )
 
     def where(self, present: Tensor) -> Logps:
@@ -105,6 +112,7 @@ class Logps:
             reference=None if reference is None else reference.masked_fill(blank, 0.0),
             tokens=None if tokens is None else tokens.where(present),
             present=present,
+            scored=self._scored,
         )
 
 

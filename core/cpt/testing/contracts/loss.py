@@ -148,6 +148,7 @@ def _only_needed(batch: Batch, loss: Loss) -> Batch:
             length=logps.length,
             reference=logps.reference if "reference" in loss.needs else None,
             tokens=tokens if "tokens" in loss.needs else None,
+            scored="score" in loss.needs,
         )
 
     return attrs.evolve(

@@ -53,14 +53,20 @@ class SequenceLogps(nn.Module):
             return self._call(inputs, {**arguments, "cpt_packed": packed})
 
     def _call(self, inputs: ModelInputs, kwargs: dict[str, Any]) -> Tensor:
+        if self._head is None:
+            logits = self._run(self.causal, inputs, kwargs).logits.flatten(0, 1)
+            logps: Tensor = logits[inputs.logits_indices].float().log_softmax(1)
+            return logps.gather(1, inputs.targets[:, None])[:, 0]
+        hidden = self._hidden(inputs, kwargs)[inputs.logits_indices]
+        return token_logps(hidden, inputs.targets, self._head)
+
+    def _hidden(self, inputs: ModelInputs, kwargs: dict[str, Any]) -> Tensor:
+        """The last hidden states. Shape (batch * seq_len, width)."""
+        output = self._run(backbone_of(self.causal), inputs, kwargs)
+        hidden: Tensor = output.last_hidden_state.flatten(0, 1)
+        return hidden
+
+    def _run(self, model: Any, inputs: ModelInputs, kwargs: dict[str, Any]) -> Any:
         if self._scales:
             fresh_positions(self.causal)
-        kwargs = {"input_ids": inputs.input_ids, "use_cache": False, **kwargs}
-        if self._head is None:
-            logits: Tensor = (
-                self.causal(**kwargs).logits.flatten(0, 1)[inputs.logits_indices].float()
-            )
-            return logits.log_softmax(1).gather(1, inputs.targets[:, None])[:, 0]
-        backbone: Any = backbone_of(self.causal)
-        hidden = backbone(**kwargs).last_hidden_state
-        return token_logps(hidden.flatten(0, 1)[inputs.logits_indices], inputs.targets, self._head)
+        return model(input_ids=inputs.input_ids, use_cache=False, **kwargs)

@@ -12,7 +12,7 @@ import yaml
 
 from cpt.errors import printable
 from cpt.markdown import literal, table
-from cpt.roles import Component
+from cpt.roles import Component, Loss
 from cpt.training.output.rounding import Stored
 from cpt.training.plan import Plan
 
@@ -25,7 +25,7 @@ def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
     head = {
         "base_model": printable(str(plan.folder)),
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": _task(plan.loss),
         "tags": ["contrastive-post-training", plan.loss.name],
     }
     pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
@@ -46,6 +46,10 @@ def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
         weights=stored.sentence,
         versions=versions,
     )
+
+
+def _task(loss: Loss) -> str:
+    return "text-classification" if "score" in loss.needs else "text-generation"
 
 
 CARD = """---

@@ -14,6 +14,7 @@ from cpt import derived
 from cpt.files import atomic_folder
 from cpt.training.data.tokens import special_ids
 from cpt.training.forward.loading import load_model, made_trainable, saved_dtype
+from cpt.training.forward.scores import SequenceScores, classifier_of
 from cpt.training.output.card import model_card
 from cpt.training.output.rounding import Stored, may_round, stored
 from cpt.training.plan import Plan
@@ -40,7 +41,8 @@ def collect(accelerator: Any, prepared: Any, plan: Plan, output: Path) -> Traine
     """
     sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
     weights = accelerator.get_state_dict(prepared) if sharded else None
-    model = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).model
+    module = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    model = module.model
     if hasattr(model, "merge_and_unload"):
         if accelerator.is_main_process:
             with atomic_folder(output / "adapter") as folder:
@@ -49,6 +51,8 @@ def collect(accelerator: Any, prepared: Any, plan: Plan, output: Path) -> Traine
             model = _upon_fp32(model, plan)
         derived.untie(model)
         model = model.merge_and_unload()
+    if isinstance(module, SequenceScores):
+        return Trained(classifier_of(model, module.score), None)
     return Trained(
         model, weights and {name.removeprefix("model."): weights[name] for name in weights}
     )
@@ -94,7 +98,8 @@ def export(
         model.save_pretrained(folder, state_dict=weights)
         derived.copy_beside_weights(plan.folder, folder)
         derived.keep_config(plan.folder, folder, model, how.dtype)
-        derived.keep_generation(plan.folder, folder, _stops(model.generation_config, plan))
+        if model.can_generate():
+            derived.keep_generation(plan.folder, folder, _stops(model.generation_config, plan))
         derived.keep_template(folder, plan.tokenizer.chat_template)
         (folder / "README.md").write_text(model_card(plan, metrics, how), encoding="utf-8")
 
