@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 import cpt
-from cpt.testing import FakeAsk, Scripted
+from cpt.testing import ComponentContract, FakeAsk, Scripted
 from cpt_harness import LmEval, scores_of
 
 from . import tiny
@@ -54,6 +54,12 @@ def test_results_are_read_with_their_errors() -> None:
 def test_without_the_package_it_is_one_line() -> None:
     with pytest.raises(cpt.CptError, match=r"contrastive-post-training\[harness\]"):
         LmEval(tasks=("ifeval",)).check()
+
+
+class TestLmEval(ComponentContract):
+    """What it measures is tried below, where the harness is installed."""
+
+    component = LmEval(tasks=("ifeval",))
 
 
 async def test_a_saved_folder_is_measured_as_it_is(tmp_path: Path) -> None:

@@ -489,7 +489,12 @@ def test_every_option_that_names_something_on_the_disk_is_marked():
     }
     assert marked == {
         *("prompts", "pairs", "model", "eval_prompts", "train.reference", "asking.prices"),
-        *("clair.template", "recorded.source", "transformers.model", "reward_model.model"),
+        *("eval_pairs", "clair.template", "transformers.model", "reward_model.model"),
+        *("active.model", "active.reference", "decontaminate.against", "flags.file"),
+        *("length_balance.tokenizer", "length_ratio.tokenizer", "human.source"),
+        *("feedback.source", "recorded.file", "recorded.source", "checker.function"),
+        *("llm.template", "pairwise.template", "scored_qa.questions", "lm_eval.include_path"),
+        *("win_rate.difficulty", "win_rate.regularizer"),
     }
 
 

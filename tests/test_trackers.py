@@ -27,6 +27,14 @@ class TestWandb(ObserverContract):
     component = Wandb()
 
 
+class TestTrackio(ObserverContract):
+    component = Trackio()
+
+
+class TestMlflow(ObserverContract):
+    component = Mlflow()
+
+
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
     """The curves as TensorBoard shows them: step and value, by name."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
