@@ -22,6 +22,7 @@ class ApoZero(cpt.Loss):
     """
 
     name = "apo_zero"
+    suits = "better"
     beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the log-ratio counts: a larger one keeps the model nearer to the reference."""
 
@@ -40,6 +41,7 @@ class ApoDown(cpt.Loss):
     """
 
     name = "apo_down"
+    suits = "worse"
     beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the log-ratio counts: a larger one keeps the model nearer to the reference."""
 

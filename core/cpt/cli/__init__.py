@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cpt import paths
+from cpt.cli.advise import advise
 from cpt.cli.doctor import doctor
 from cpt.cli.export import export
 from cpt.cli.init import init
@@ -155,7 +156,7 @@ def main() -> None:
 
 
 for command in (
-    *(respond, *COMMANDS, report, gate, winrate, judge, doctor),
+    *(respond, *COMMANDS, report, gate, winrate, judge, advise, doctor),
     *(export, plugins, show, init),
 ):
     main.add_command(command)

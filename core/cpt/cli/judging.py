@@ -13,7 +13,7 @@ from cpt.asking.options import Asking
 from cpt.cli.flags import Flag, FlagBuilder, given
 from cpt.errors import CptError
 from cpt.plugins.registry import Registry
-from cpt.roles import Judge
+from cpt.roles import PATH, Judge, Responder
 
 FLAGS = "cpt.judging.flags"
 UNJUDGED = 1
@@ -30,8 +30,23 @@ class Judging:
     """How the judge is asked."""
 
 
+@attrs.frozen(kw_only=True)
+class Comparing(Judging):
+    """How a model answers, and how its answers are judged."""
+
+    model: str | None = attrs.field(default=None, metadata=PATH)
+    """Whose own answers the others are compared with: a folder, a hub id or a service's name."""
+    generator: Responder | None = None
+    """How it answers; its model is filled in."""
+
+
 class JudgingCommand(click.Command):
     """A command with the flags of the judge that is named on its own line."""
+
+    def __init__(self, *args: Any, options: type[Judging] = Judging, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self.options = options
+        """Whose fields are its flags."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         from cpt import config
@@ -47,25 +62,26 @@ class JudgingCommand(click.Command):
     def _flags(self, ctx: click.Context, line: dict[str, Any]) -> Iterator[Flag]:
         registry = ctx.find_object(Registry)
         assert registry is not None
-        return FlagBuilder(registry, {**_surroundings(), **line}, line).flags(Judging)
+        values = {**_surroundings(self.options), **line}
+        return FlagBuilder(registry, values, line).flags(self.options)
 
 
 def judging_of(ctx: click.Context, values: dict[str, Any]) -> Judging:
     """The options on a line, as `JudgingCommand` read it. Raises `CptError`."""
     from cpt.config import options, unflatten
 
-    registry = ctx.find_object(Registry)
-    assert registry is not None
-    chosen = {**_surroundings(), **given(values, ctx.meta[FLAGS])}
-    return options.build(Judging, unflatten(chosen), registry)
+    registry, command = ctx.find_object(Registry), ctx.command
+    assert registry is not None and isinstance(command, JudgingCommand)
+    chosen = {**_surroundings(command.options), **given(values, ctx.meta[FLAGS])}
+    return options.build(command.options, unflatten(chosen), registry)
 
 
-def _surroundings() -> dict[str, Any]:
-    """The options in the environment that are about judging: `CPT_ASKING__PRICES`."""
-    from cpt.config import environment
+def _surroundings(options: type[Judging]) -> dict[str, Any]:
+    """The defaults, and the options in the environment, of a command: `CPT_ASKING__PRICES`."""
+    from cpt.config import DEFAULTS, environment
 
-    own = {field.name for field in attrs.fields(Judging)}
-    found = environment().values
+    own = {field.name for field in attrs.fields(options)}
+    found = {**DEFAULTS, **environment().values}
     return {name: value for name, value in found.items() if name.partition(".")[0] in own}
 
 

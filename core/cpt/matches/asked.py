@@ -8,11 +8,14 @@ from pathlib import Path
 
 from cpt.asking import Asker
 from cpt.asking.options import Asking
+from cpt.asking.stats import Stats
 from cpt.data import Annotation
 from cpt.errors import Stopped
+from cpt.matches.advice import chosen_against_own
 from cpt.matches.answers import Answers
 from cpt.matches.orders import judged
-from cpt.roles import Judge
+from cpt.roles import Judge, Responder
+from cpt.types import Pair
 
 
 def annotate(
@@ -32,9 +35,35 @@ async def _annotate(
         found = await asyncio.gather(
             *(judged(judge, one.prompt, one.baseline, one.model, ask) for one in answers)
         )
+    _stop_over_budget(ask, journal)
+    return list(found), ask.stats.unfinished
+
+
+def annotate_own(
+    judge: Judge, student: Responder, pairs: Sequence[Pair], journal: Path, asking: Asking
+) -> tuple[list[Annotation | str], Stats]:
+    """Judge the chosen answer of each pair against what the student says, and what it took.
+
+    All is kept in the journal. Raises `Stopped` if the budget does not reach.
+    """
+    return asyncio.run(_annotate_own(judge, student, pairs, journal, asking))
+
+
+async def _annotate_own(
+    judge: Judge, student: Responder, pairs: Sequence[Pair], journal: Path, asking: Asking
+) -> tuple[list[Annotation | str], Stats]:
+    async with Asker(journal, options=asking, stage="advice", total=len(pairs)) as ask:
+        found = await asyncio.gather(
+            *(chosen_against_own(pair, student, judge, ask) for pair in pairs)
+        )
+    _stop_over_budget(ask, journal)
+    return list(found), ask.stats
+
+
+def _stop_over_budget(ask: Asker, journal: Path) -> None:
+    """Raise `Stopped` if anything was not asked for want of money."""
     if over := ask.stats.outcomes["over_budget"]:
         raise Stopped(
-            f"{journal.parent}: the budget is used up and {over} judgements were not asked for. "
-            "Every answer is kept: the same command with a larger --budget goes on."
+            f"{journal.parent}: the budget is used up and {over} requests were not sent. Every "
+            "answer is kept: the same command with a larger --budget goes on."
         )
-    return list(found), ask.stats.unfinished

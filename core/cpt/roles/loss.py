@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Need = Literal["rejected", "reference", "tokens", "mismatched", "score"]
 NEEDS = get_args(Need)
+Standing = Literal["better", "worse"]
+"""How chosen answers compare with those of the model itself."""
 
 
 @attrs.frozen
@@ -35,6 +37,12 @@ class Loss(Component):
     """Whether it also takes a single answer that is good (then chosen) or bad (rejected).
 
     `Logps.present` then says which side there is; what is not there must count for nothing.
+    """
+    suits: ClassVar[Standing | None] = None
+    """Which chosen answers it is made for: those better, or worse, than what the model says itself.
+
+    `cpt advise` names it where it finds such. None is a loss that nobody should be sent to for that
+    reason alone.
     """
 
     @abstractmethod

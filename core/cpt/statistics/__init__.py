@@ -2,7 +2,7 @@
 
 from cpt.statistics.arena import GRADES, StyleControl, grade_values, style_controlled, style_of
 from cpt.statistics.comparisons import difference, shared
-from cpt.statistics.intervals import bootstrap, interval_of
+from cpt.statistics.intervals import bootstrap, interval_of, wilson
 from cpt.statistics.judges import Judgement, Tally, preference_of
 from cpt.statistics.length_control import (
     LengthControl,
@@ -32,6 +32,7 @@ __all__ = [
     "shares_of_length",
     "style_controlled",
     "style_of",
+    "wilson",
     "win_of",
     "win_rate",
 ]

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from math import sqrt
 from typing import Any
 
 import attrs
 
+from cpt.statistics.intervals import wilson
 from cpt.types import Comparison, Pair, Response, Verdict
 
 CLOSE = 1e-9
@@ -140,13 +140,8 @@ class Tally:
     @property
     def agreement_interval(self) -> tuple[float, float] | None:
         """The 95% interval of `agreement` (Wilson, 1927)."""
-        share, n = self.agreement, self.n
-        if share is None:
-            return None
-        z = 1.96
-        middle, scale = share + z * z / (2 * n), 1 + z * z / n
-        half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-        return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+        share = self.agreement
+        return None if share is None else wilson(share, self.n)
 
     @property
     def kappa(self) -> float | None:
