@@ -18,22 +18,12 @@ from torch import Tensor, nn
 from cpt import Batch, Logps, Loss, TokenLogps
 from cpt_apo import ApoDown, ApoZero, ApoZeroUnpaired
 from cpt_dpo import Dpo
-from cpt_losses import (
-    Bco,
-    Cpo,
-    DiscoPop,
-    DpoNorm,
-    Exo,
-    Hinge,
-    Ipo,
-    Kto,
-    LdDpo,
-    Nca,
-    Orpo,
-    Robust,
-    SimPo,
-    Sppo,
-)
+from cpt_losses.length import DpoNorm, LdDpo
+from cpt_losses.noise import Robust
+from cpt_losses.pointwise import Bco, Kto, Nca
+from cpt_losses.reference_free import Cpo, Orpo, SimPo
+from cpt_losses.shaped import DiscoPop, Exo
+from cpt_losses.targets import Hinge, Ipo, Sppo
 
 from .test_losses import batch_of
 

@@ -16,29 +16,12 @@ from cpt import Batch, Logps, Loss, TokenLogps
 from cpt.testing import LossContract, MonotoneLossContract, fake_batch
 from cpt_apo import ApoHingeZero, ApoZero, ApoZeroUnpaired
 from cpt_dpo import Dpo
-from cpt_losses import (
-    Bco,
-    BetaDpo,
-    Cdpo,
-    Cpo,
-    D2po,
-    DiscoPop,
-    DpoNorm,
-    Dpop,
-    DpoShift,
-    Exo,
-    FocalPo,
-    Hinge,
-    Ipo,
-    Kto,
-    LdDpo,
-    Nca,
-    Orpo,
-    Robust,
-    SimPo,
-    Sppo,
-    Wpo,
-)
+from cpt_losses.length import D2po, DpoNorm, LdDpo
+from cpt_losses.noise import Cdpo, Robust
+from cpt_losses.pointwise import Bco, Kto, Nca
+from cpt_losses.reference_free import Cpo, Orpo, SimPo
+from cpt_losses.shaped import BetaDpo, DiscoPop, Dpop, DpoShift, Exo, FocalPo, Wpo
+from cpt_losses.targets import Hinge, Ipo, Sppo
 
 from .test_losses import batch_of, one, sigmoid, value
 

@@ -15,7 +15,7 @@ import cpt
 from cpt.asking import Asker
 from cpt.testing import MonotoneLossContract, fake_batch
 from cpt_judges.reward_model import RewardModel
-from cpt_losses import BradleyTerry
+from cpt_losses.reward import BradleyTerry
 
 from . import tiny
 

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 from cpt import CptError, Pair, Scheduler
 from cpt.testing import SchedulerContract, fake_pairs
-from cpt_curriculum import Curriculum, CurriDpo, Shuffle, Sorted, Staged, WeakToStrong
+from cpt_curriculum.ordering import CurriDpo, Sorted
+from cpt_curriculum.shuffle import Shuffle
+from cpt_curriculum.targets import WeakToStrong
+from cpt_curriculum.tiers import Curriculum, Staged
 
 
 class TestShuffle(SchedulerContract):

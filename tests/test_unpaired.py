@@ -19,7 +19,7 @@ from cpt.training.data.prepare import examine
 from cpt.training.metrics import TIMING
 from cpt.training.options import Training
 from cpt_apo import ApoZeroUnpaired
-from cpt_losses import Bco, Kto
+from cpt_losses.pointwise import Bco, Kto
 from cpt_slic import Sft
 
 from . import tiny

@@ -11,8 +11,9 @@ import pytest
 
 import cpt
 from cpt.testing import EvaluatorContract, FakeAsk, Scripted
-from cpt_checks import ScoredQa, Verifiable
 from cpt_checks.reading import is_right, read_letter
+from cpt_checks.scored_qa import ScoredQa
+from cpt_checks.verifiable import Verifiable
 
 pytest.importorskip("if_verifiable")
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cpt import adapters, paths
+from cpt import adapters, paths, torchao
 from cpt.errors import CptError, first_line
 from cpt.files import write_text
 
@@ -47,7 +47,15 @@ def folder_of(model: str | Path) -> Path:
         return adapters.merged(folder, base, weights_digest(base))
     if not (folder / "config.json").exists():
         raise CptError(f"{folder}: not a model's folder, as it has no config.json.")
+    _need_its_libraries(folder)
     return folder
+
+
+def _need_its_libraries(folder: Path) -> None:
+    with suppress(
+        OSError, ValueError, AttributeError
+    ):  # whoever loads the model says what is wrong
+        torchao.need_for(json.loads((folder / "config.json").read_text(encoding="utf-8")))
 
 
 def name_of(model: str) -> str:

@@ -1,45 +1,31 @@
 """Losses that people train with beside DPO, APO, SLiC and SFT: one module for each family."""
 
-from __future__ import annotations
-
 import cpt
-from cpt_losses.length import D2po, DpoNorm, LdDpo
-from cpt_losses.noise import Cdpo, Robust
-from cpt_losses.pointwise import Bco, Kto, Nca
-from cpt_losses.reference_free import Cpo, Orpo, SimPo
-from cpt_losses.reward import BradleyTerry
-from cpt_losses.shaped import BetaDpo, DiscoPop, Dpop, DpoShift, Exo, FocalPo, Wpo
-from cpt_losses.targets import Hinge, Ipo, Sppo
-
-__all__ = [
-    "Bco",
-    "BetaDpo",
-    "BradleyTerry",
-    "Cdpo",
-    "Cpo",
-    "D2po",
-    "DiscoPop",
-    "DpoNorm",
-    "DpoShift",
-    "Dpop",
-    "Exo",
-    "FocalPo",
-    "Hinge",
-    "Ipo",
-    "Kto",
-    "LdDpo",
-    "Nca",
-    "Orpo",
-    "Robust",
-    "SimPo",
-    "Sppo",
-    "Wpo",
-]
 
 
 @cpt.hookimpl
-def cpt_losses() -> list[type[cpt.Loss]]:
-    return [
-        *(DpoNorm, SimPo, Kto, Orpo, Ipo, Wpo, Cpo, Robust, Cdpo, Dpop, LdDpo, Nca, Exo, Bco),
-        *(Sppo, DiscoPop, BetaDpo, DpoShift, FocalPo, Hinge, D2po, BradleyTerry),
-    ]
+def cpt_losses() -> dict[str, str]:
+    return {
+        "bco": "cpt_losses.pointwise:Bco",
+        "beta_dpo": "cpt_losses.shaped:BetaDpo",
+        "bradley_terry": "cpt_losses.reward:BradleyTerry",
+        "cdpo": "cpt_losses.noise:Cdpo",
+        "cpo": "cpt_losses.reference_free:Cpo",
+        "d2po": "cpt_losses.length:D2po",
+        "discopop": "cpt_losses.shaped:DiscoPop",
+        "dpo_norm": "cpt_losses.length:DpoNorm",
+        "dpo_shift": "cpt_losses.shaped:DpoShift",
+        "dpop": "cpt_losses.shaped:Dpop",
+        "exo": "cpt_losses.shaped:Exo",
+        "focalpo": "cpt_losses.shaped:FocalPo",
+        "hinge": "cpt_losses.targets:Hinge",
+        "ipo": "cpt_losses.targets:Ipo",
+        "kto": "cpt_losses.pointwise:Kto",
+        "ld_dpo": "cpt_losses.length:LdDpo",
+        "nca": "cpt_losses.pointwise:Nca",
+        "orpo": "cpt_losses.reference_free:Orpo",
+        "robust": "cpt_losses.noise:Robust",
+        "simpo": "cpt_losses.reference_free:SimPo",
+        "sppo": "cpt_losses.targets:Sppo",
+        "wpo": "cpt_losses.shaped:Wpo",
+    }

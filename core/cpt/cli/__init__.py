@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cpt import paths
+from cpt import paths, torchao
 from cpt.cli.advise import advise
 from cpt.cli.doctor import doctor
 from cpt.cli.export import export
@@ -58,6 +58,7 @@ class Cli(click.Group):
         # Arrow's own allocator keeps 13 MB that it does not use; it is chosen as Arrow is loaded.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         _spin_briefly()
+        torchao.hide()
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **rest)
         try:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cpt import torchao
 from cpt.errors import CptError
 from cpt.training.options import Training
 
@@ -58,7 +59,10 @@ def needs_torchao(options: Training) -> bool:
 
 def refuse_without_torchao(options: Training) -> None:
     """Raise `CptError` where the optimizer is missing."""
-    if needs_torchao(options) and find_spec("torchao") is None:
+    if not needs_torchao(options):
+        return
+    torchao.need()
+    if find_spec(torchao.NAME) is None:
         asked = f"optimizer {options.optimizer}" if options.optimizer != "adamw" else "weights bf16"
         raise CptError(
             f"train.{asked}: torchao is not installed; "
@@ -94,7 +98,9 @@ def stepping(options: Training, device: torch.device, seed: Sequence[int]) -> It
 @cache
 def _class(name: str) -> Any:
     """A class of torchao, whose state is restored from a checkpoint to the bit."""
-    from torchao.optim import adam
+    torchao.need()
+    with torchao.quiet():
+        from torchao.optim import adam
 
     base: Any = getattr(adam, name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ BETWEEN = 10.0
 def keep_quiet() -> None:
     """No bars of libraries outside a terminal, and no line for every try to reach the hub."""
     make_warnings_printable()
+    # PEFT asks transformers for it by an old name.
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty():
         for name in BARS:
