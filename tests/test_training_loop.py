@@ -301,7 +301,7 @@ def test_the_card_says_what_the_model_is(tmp_path: Path, model: Path) -> None:
     given_ = [attrs.evolve(pair, pairer="ladder") for pair in [*PAIRS, tiny.pair("a", "b", "b")]]
     tiny.train(tmp_path, model, given_, loss=tiny.Sigmoid(beta=0.25))
     card = (tmp_path / "model" / "README.md").read_text()
-    assert card.startswith("---\nbase_model: ")
+    assert card.startswith("---\nlibrary_name: transformers\n")
     for said in (
         "`sigmoid` with beta = 0.25",
         "arXiv:2305.18290",

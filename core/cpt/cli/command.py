@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from cpt.run.stage import Run
 
 COMMAND_LINE = "the command line"
-OWN = ("output", "config", "json", "help", "dry_run", "redo", "status", "why")
+OWN = (
+    "output",
+    "config",
+    "json",
+    "help",
+    "dry_run",
+    "redo",
+    "status",
+    "why",
+    "push_to_hub",
+    "public",
+)
 """Options of commands, which are no options of a run."""
 ONCE = ("asking.again",)
 """Options of a run that count for one command: they are not taken from the record."""

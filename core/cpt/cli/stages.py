@@ -13,6 +13,7 @@ from cpt.cli.printing.estimates import print_estimates
 from cpt.cli.printing.memory import print_training
 from cpt.cli.printing.output import json_option
 from cpt.cli.printing.summary import conclude
+from cpt.cli.push import Push, push_options
 
 if TYPE_CHECKING:
     from cpt.run.stage import Run
@@ -25,18 +26,27 @@ def pipeline_command(
     *,
     shows: str = "",
     dry: tuple[click.Option, Callable[[Run, bool], None]] | None = None,
+    pushes: bool = False,
 ) -> PipelineCommand:
     """A command that does some stages of a run and prints what is in its folder then.
 
-    `dry` is its `--dry-run`, and what prints that.
+    `dry` is its `--dry-run`, and what prints that; `pushes` gives it `--push-to-hub`.
     """
 
     @click.pass_context
     def callback(
-        ctx: click.Context, /, as_json: bool, redo: bool, dry_run: bool = False, **values: Any
+        ctx: click.Context,
+        /,
+        as_json: bool,
+        redo: bool,
+        dry_run: bool = False,
+        push_to_hub: str | None = None,
+        public: bool = False,
+        **values: Any,
     ) -> None:
         from cpt.run.stage import is_main
 
+        push = Push.asked(push_to_hub, public)
         run = attrs.evolve(prepare(ctx, values), redo=redo)
         if dry_run and dry:
             dry[1](run, as_json)
@@ -45,6 +55,8 @@ def pipeline_command(
             stages(run)
             if is_main():
                 conclude(run.folder, as_json)
+                if push:
+                    push(run.folder, as_json)
 
     return PipelineCommand(
         name,
@@ -58,6 +70,7 @@ def pipeline_command(
             json_option(),
             click.Option(["--redo"], is_flag=True, help=REDO),
             *(dry[:1] if dry else ()),
+            *(push_options() if pushes else ()),
         ],
     )
 
@@ -109,6 +122,7 @@ COMMANDS = (
         _run,
         "Every stage, skipping what is done (also plain `cpt`).",
         dry=(DRY_RUN, _dry_asking),
+        pushes=True,
     ),
     pipeline_command(
         "pair",
@@ -123,6 +137,7 @@ COMMANDS = (
         "Train a model on pairs.",
         shows="pairs filters holdout eval_pairs model scheduler loss train seed",
         dry=(DRY_TRAINING, _dry_training),
+        pushes=True,
     ),
     pipeline_command(
         "eval",

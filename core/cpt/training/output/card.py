@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import yaml
 
-from cpt.errors import printable
+from cpt import hub
 from cpt.markdown import literal, table
 from cpt.roles import Component, Loss
 from cpt.training.output.rounding import Stored
@@ -22,8 +22,9 @@ MOST_NAMED = 10
 
 def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
     """What the model is and how it was made."""
+    base = hub.id_of(plan.folder)
     head = {
-        "base_model": printable(str(plan.folder)),
+        **({"base_model": base} if base else {}),
         "library_name": "transformers",
         "pipeline_tag": _task(plan.loss),
         "tags": ["contrastive-post-training", plan.loss.name],
@@ -36,7 +37,7 @@ def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return CARD.format(
         head=yaml.safe_dump(head, sort_keys=False).strip(),
-        base=literal(plan.folder),
+        base=literal(base or plan.folder),
         reference=literal(plan.reference),
         loss=_described(plan.loss),
         scheduler=_described(plan.scheduler),
