@@ -651,7 +651,7 @@ def test_the_same_run_gives_the_same_page(run: Path, tmp_path: Path) -> None:
 
 def test_what_a_program_reads_is_as_it_was(run: Path, tmp_path: Path) -> None:
     printed = json.loads(command(tmp_path, "report", "--output", "run", "--json"))
-    assert list(printed) == ["output", "stages", "bill", "scores", "change"]
+    assert list(printed) == ["output", "stages", "bill", "scores", "change", "disagreements"]
 
 
 @pytest.mark.parametrize("file", ["scores.json", "doctor.json", "metrics.jsonl", "run.yaml"])

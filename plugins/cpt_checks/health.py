@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import attrs
 
@@ -31,6 +32,13 @@ class Health(cpt.RunEvaluator):
     """
 
     name = "health"
+    side_effects: ClassVar[Mapping[str, str]] = {
+        "words": "the length of an answer in words",
+        "repetition": "the share of repeated words",
+        "refusals": "the share of refusals",
+        "cut_off": "the share of answers that are cut off",
+        "kl": "the divergence from the reference in nats an answer",
+    }
 
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:
         from asyncio import gather, to_thread

@@ -24,6 +24,7 @@ class ScoredQa(cpt.RunEvaluator):
     """
 
     name = "scored_qa"
+    quality = ("accuracy",)
     needs = frozenset()
     questions: str = attrs.field(metadata=cpt.PATH)
     """File of the questions: .json or .jsonl."""

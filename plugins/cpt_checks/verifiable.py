@@ -36,6 +36,7 @@ class Verifiable(cpt.Evaluator):
     """
 
     name = "verifiable"
+    quality = ("prompt_strict",)
     temperature: float = 0.0
     """At which the model answers."""
 

@@ -26,6 +26,7 @@ class LmEval(cpt.RunEvaluator):
     """
 
     name = "lm_eval"
+    quality = ("*/acc", "*/exact_match", "*/prompt_level_strict_acc")
     needs = frozenset()
     tasks: tuple[str, ...] = attrs.field(validator=min_len(1))
     """Names of tasks, such as `ifeval` or `gsm8k`."""

@@ -19,6 +19,7 @@ class Judged(cpt.Evaluator):
     """
 
     name = "judged"
+    quality = ("*",)
     judge: cpt.Judge
     """Who scores the answers."""
     temperatures: tuple[float, ...] = ()

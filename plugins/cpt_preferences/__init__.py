@@ -27,6 +27,7 @@ class PreferenceAccuracy(cpt.RunEvaluator):
     """
 
     name = "preference_accuracy"
+    quality = ("accuracy",)
     needs = frozenset({"pairs"})
     by: tuple[Group, ...] = ("tier", "source", "length")
     """Show the accuracy by these too, where the pairs differ in them."""

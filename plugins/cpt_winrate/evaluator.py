@@ -31,6 +31,7 @@ class WinRate(cpt.RunEvaluator):
     """
 
     name = "win_rate"
+    quality = ("raw",)
     judge: cpt.Judge
     """Who compares the answers."""
     opponent: cpt.Responder | None = None

@@ -24,6 +24,7 @@ FILTERS = (
     formatting.signed,
     formatting.with_interval,
     measured,
+    sentences.about_agreement,
     sentences.about_scores,
     sentences.about_training,
     sentences.last_metrics,

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from cpt.config import AFTER, BEFORE
 from cpt.report.formatting import digits, listed, share, signed, with_interval
 from cpt.report.read.curves import TrainingCurves
-from cpt.report.read.scores import ScoreTable
+from cpt.report.read.scores import Agreement, ScoreTable
+from cpt.run.disagreements import Disagreement, SideEffect
 from cpt.types import Score
 
 
@@ -56,6 +57,41 @@ def _against_controls(table: ScoreTable) -> Iterator[str]:
     parts = [f"{comparison} {listed(names)}" for comparison, names in groups.items() if names]
     if parts:
         yield f"Compared with the controls it is {'; '.join(parts)}."
+
+
+def about_agreement(agreement: Agreement) -> Iterator[str]:
+    """Whether one measure was pleased while another was not, and what else changed."""
+    yield from map(about_disagreement, agreement.disagreements)
+    if agreement.disagreements:
+        yield (
+            "This is what reward hacking looks like: the model learned what pleases one measure, "
+            "not what is better. Read samples of both models before trusting either number; "
+            "another judge, an earlier checkpoint (--train.keep-best) or pairs of even length help."
+        )
+    elif agreement.measures > 1:
+        yield "No measure of quality rose while an independent one fell."
+    yield from map(_side_effect, agreement.side_effects)
+
+
+def about_disagreement(found: Disagreement) -> str:
+    """Which score rose, which fell, and between which models."""
+    return (
+        f"From {found.start} to {found.end}, {found.up} rose by {_change(found.rise)} while "
+        f"{found.down} fell: {_change(found.fall)}."
+    )
+
+
+def _side_effect(found: SideEffect) -> str:
+    word = "rose" if found.change.value > 0 else "fell"
+    before, after = digits(found.before.value, 3), digits(found.after.value, 3)
+    said = f"{found.words[:1].upper()}{found.words[1:]}"
+    return f"{said} {word} from {before} to {after}: {_change(found.change)}."
+
+
+def _change(gap: Score) -> str:
+    half = (gap.high - gap.low) / 2
+    decimals = min(max(1 - math.floor(math.log10(half)), 0), 6) if half > 0 else 3
+    return with_interval(gap, decimals, sign=True)
 
 
 def about_training(curves: TrainingCurves) -> str:

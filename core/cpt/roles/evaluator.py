@@ -50,6 +50,13 @@ class Evaluator(Component):
     role = "evaluator"
     needs: ClassVar[frozenset[Material]] = frozenset({"prompts"})
     """What it measures on; nothing else must be given."""
+    quality: ClassVar[tuple[str, ...]] = ()
+    """Its scores of which a higher one means a better model, as patterns: `*` is any text.
+
+    The report says where one of them rises while that of another evaluator falls.
+    """
+    side_effects: ClassVar[Mapping[str, str]] = {}
+    """Its scores that training should leave alone, each in words: `the words of an answer`."""
 
     @abstractmethod
     async def evaluate(

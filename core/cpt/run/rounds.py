@@ -20,7 +20,7 @@ from cpt.roles import Component, Responder
 from cpt.run.events import Events
 from cpt.run.record.folder import Folder
 from cpt.run.record.rounds import path_of
-from cpt.run.scores import Scores, read_scores, write_scores
+from cpt.run.scores import ROUND, Scores, read_meanings, read_scores, write_scores
 from cpt.run.stage import Run, Summary, is_main, require_option
 
 POLL = 0.2
@@ -56,7 +56,7 @@ def conclude(run: Run) -> Summary:
     """Write `scores.json`: the model before the first round and after each of them."""
     count = run.config.rounds
     found = {number: read_scores(path_of(run.path, number) / "scores.json") for number in _all(run)}
-    between = {f"round_{number}": found[number].get(AFTER, {}) for number in range(1, count)}
+    between = {f"{ROUND}{number}": found[number].get(AFTER, {}) for number in range(1, count)}
     scores: Scores = {
         BEFORE: found[1].get(BEFORE, {}),
         **between,
@@ -64,7 +64,8 @@ def conclude(run: Run) -> Summary:
         **{name: named for name, named in found[1].items() if name not in (BEFORE, AFTER)},
     }
     if is_main() and any(scores.values()):
-        write_scores(run.path / "scores.json", scores)
+        meanings = read_meanings(path_of(run.path, 1) / "scores.json")
+        write_scores(run.path / "scores.json", scores, meanings)
     return {"rounds": count, "model": str(path_of(run.path, count) / "model")}
 
 

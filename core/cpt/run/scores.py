@@ -23,9 +23,34 @@ Scores = dict[str, dict[str, Score]]
 """By what was measured (`before`, `after`, a control), then by the name of the score."""
 
 
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write `scores.json`: every score, and its change from `before`."""
-    write_text(path, json_text(_plain(scores, _by_prompt), indent=1))
+ROUND = "round_"
+"""How the names of models between rounds begin."""
+
+
+@attrs.frozen
+class Meanings:
+    """What the evaluators say of their scores: see `Evaluator`."""
+
+    quality: tuple[str, ...] = ()
+    """Names of scores of which a higher one means a better model."""
+    side_effects: Mapping[str, str] = {}
+    """Names of scores that should hardly change, each in words."""
+
+
+def write_scores(path: Path, scores: Scores, meanings: Meanings = Meanings()) -> None:
+    """Write `scores.json`: every score, its change from `before`, and what scores mean."""
+    plain = _plain(scores, _by_prompt) | {"meanings": attrs.asdict(meanings)}
+    write_text(path, json_text(plain, indent=1))
+
+
+def read_meanings(path: Path) -> Meanings:
+    """What scores in a `scores.json` mean; nothing where none is said. Raises `BadData`."""
+    plain = read_json(path)
+    try:
+        said = (plain or {}).get("meanings", {})
+        return Meanings(tuple(said.get("quality", ())), dict(said.get("side_effects", {})))
+    except ODD as error:
+        raise BadData(f"{path}: not the scores of a run ({error}).") from error
 
 
 def summary_of(scores: Scores) -> dict[str, Any]:

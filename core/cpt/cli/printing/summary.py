@@ -38,18 +38,24 @@ def conclude(folder: Folder, as_json: bool) -> None:
 def print_summary(folder: Folder, as_json: bool) -> None:
     """Print what is in the folder now."""
     summaries = {name: stage.get("summary", {}) for name, stage in folder.record["stages"].items()}
+    from cpt.report.read.scores import read_agreement
+    from cpt.report.sentences import about_disagreement
     from cpt.run.scores import read_scores, summary_of
 
+    found = read_agreement(folder.path).disagreements
     scores = read_scores(folder.path / "scores.json")
     if as_json:
         paid = [attrs.asdict(charge) for charge in _charges(folder.path / "journal.sqlite")]
         plain = {"output": str(folder.path), "stages": summaries, "bill": paid}
-        print_json(plain | (summary_of(scores) if scores else {}))
+        measured = {**summary_of(scores), "disagreements": [one.plain() for one in found]}
+        print_json(plain | (measured if scores else {}))
         return
     for label, line in _lines(folder, summaries):
         echo(f"{label:<9} {line}")
     if scores:
         print_scores(scores)
+    for one in found:
+        echo(f"{'doubt':<9} {about_disagreement(one)} One of them may be hacked: see the report.")
     echo(f"{'in':<9} {folder.path}")
 
 

@@ -16,7 +16,7 @@ from cpt.report.read.files import without_secrets
 from cpt.report.read.outcomes import Funnel, read_funnel
 from cpt.report.read.pairs import PairSummary, read_pairs
 from cpt.report.read.recipe import Recipe, recipe_of, stage_options
-from cpt.report.read.scores import ScoreTable, read_scores
+from cpt.report.read.scores import Agreement, ScoreTable, read_agreement, read_scores
 from cpt.run.pipeline import STAGES
 from cpt.run.record.folder import Folder
 
@@ -33,6 +33,8 @@ class RunData:
     unfinished: tuple[str, ...]
     """The stages that began and did not end."""
     scores: tuple[ScoreTable, ...]
+    agreement: Agreement
+    """Whether they tell the same story."""
     funnel: Funnel
     pairs: PairSummary | None
     browser: Browser | None
@@ -64,6 +66,7 @@ def _read_run(run: Path, record: Mapping[str, Any]) -> RunData | None:
         written=str(record.get("written", "")).replace("T", " ").replace("Z", " UTC"),
         unfinished=tuple(TITLES[name] for name in stages if name not in done),
         scores=read_scores(run),
+        agreement=read_agreement(run),
         funnel=read_funnel(run, stages),
         pairs=read_pairs(run, seed),
         browser=read_browser(run, seed),

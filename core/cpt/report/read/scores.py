@@ -10,7 +10,14 @@ import attrs
 
 from cpt.config import AFTER, BEFORE
 from cpt.run import scores as recorded
-from cpt.run.scores import changes
+from cpt.run.disagreements import (
+    Disagreement,
+    SideEffect,
+    disagreements,
+    measures,
+    side_effects,
+)
+from cpt.run.scores import changes, read_meanings
 from cpt.types import Score
 
 
@@ -40,6 +47,27 @@ class ScoreTable:
 
     def of(self, model: str) -> ModelResult | None:
         return next((result for result in self.results if result.model == model), None)
+
+
+@attrs.frozen
+class Agreement:
+    """Whether the scores of a run tell the same story."""
+
+    measures: int
+    """Independent evaluators with a score of quality."""
+    disagreements: tuple[Disagreement, ...]
+    side_effects: tuple[SideEffect, ...]
+
+
+def read_agreement(run: Path) -> Agreement:
+    """What `scores.json` says of itself. Raises `BadData` if it is damaged."""
+    scores = recorded.read_scores(run / "scores.json")
+    meanings = read_meanings(run / "scores.json")
+    return Agreement(
+        len(measures(meanings)) if scores else 0,
+        tuple(disagreements(scores, meanings)),
+        tuple(side_effects(scores, meanings)),
+    )
 
 
 def read_scores(run: Path) -> tuple[ScoreTable, ...]:

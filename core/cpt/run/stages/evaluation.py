@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from cpt.roles import Ask, Evaluation, Evaluator, Responder, RunEvaluator
 from cpt.roles.evaluator import Material
 from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
-from cpt.run.scores import Scores, write_scores
+from cpt.run.scores import Meanings, Scores, write_scores
 from cpt.run.stage import Run, Summary, require_option
+from cpt.run.stages.figures import add_scores
 from cpt.run.stages.holdout import pairs_to_measure, trained_on
 from cpt.types import Missing, Pair, Prompt, Score
 
@@ -47,7 +50,8 @@ def evaluate(run: Run) -> Summary:
     pairs = pairs_to_measure(run) if _needs(run, "pairs") else []
     _warn_of_trained(run, pairs)
     scores, unfinished = asyncio.run(_evaluate(run, prompts, pairs))
-    write_scores(run.path / "scores.json", scores)
+    write_scores(run.path / "scores.json", scores, meanings_of(run.config.evaluators, scores))
+    add_scores(run.path / "model" / "README.md", scores)
     counts = {"prompts": len(prompts), "pairs": len(pairs)}
     counts = {name: count for name, count in counts.items() if count} | {"models": len(scores)}
     return counts | ({"unfinished": unfinished} if unfinished else {})
@@ -125,13 +129,38 @@ async def measure(
 ) -> dict[str, Score]:
     """The scores of a model, as `EVALUATOR/SCORE`. Raises `WrongReturn`."""
     found: dict[str, Score] = {}
-    for evaluator in evaluators:
+    for label, evaluator in labelled(evaluators):
         with during(f"the evaluator {evaluator.name!r} measured a model"):
             returned = await _returned(evaluator, evaluation, ask)
         asked = evaluation.prompts if evaluator.needs == {"prompts"} else ()
         for name, score in checked_scores(evaluator, returned).items():
-            found[f"{evaluator.name}/{name}"] = _of_all(score, asked)
+            found[f"{label}/{name}"] = _of_all(score, asked)
     return found
+
+
+def labelled(evaluators: Sequence[Evaluator]) -> Iterator[tuple[str, Evaluator]]:
+    """Each evaluator with what its scores begin with: its name; `NAME_2` for the second of it."""
+    seen = Counter[str]()
+    for evaluator in evaluators:
+        seen[evaluator.name] += 1
+        count = seen[evaluator.name]
+        yield evaluator.name if count == 1 else f"{evaluator.name}_{count}", evaluator
+
+
+def meanings_of(evaluators: Sequence[Evaluator], scores: Scores) -> Meanings:
+    """What the evaluators say of the scores that they gave."""
+    names = dict.fromkeys(name for named in scores.values() for name in named)
+    quality: list[str] = []
+    effects: dict[str, str] = {}
+    for label, evaluator in labelled(evaluators):
+        own = {name.partition("/")[2]: name for name in names if name.startswith(f"{label}/")}
+        quality += [own[short] for short in own if _matches(short, evaluator.quality)]
+        effects |= {own[name]: said for name, said in evaluator.side_effects.items() if name in own}
+    return Meanings(tuple(quality), effects)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 async def _returned(evaluator: Evaluator, evaluation: Evaluation, ask: Ask) -> Any:
