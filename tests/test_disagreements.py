@@ -18,7 +18,7 @@ from cpt.run.scores import Meanings, Scores, read_meanings, write_scores
 from cpt.run.stages.evaluation import meanings_of, measure
 from cpt.run.stages.figures import add_scores
 from cpt.testing import FakeAsk, Scripted
-from cpt_checks import Health
+from cpt_checks.health import Health
 from cpt_judges.judged import Judged
 
 PROMPTS = [
@@ -34,7 +34,7 @@ class Long(cpt.Judge):
 
     name = "long"
 
-    async def judge(self, prompt, responses, ask):  # type: ignore[no-untyped-def]
+    async def judge(self, prompt, responses, ask):
         return cpt.Verdict(scores=tuple(float(len(one.text)) for one in responses))
 
 
@@ -44,7 +44,7 @@ class Right(cpt.Judge):
 
     name = "right"
 
-    async def judge(self, prompt, responses, ask):  # type: ignore[no-untyped-def]
+    async def judge(self, prompt, responses, ask):
         wanted = str(2 * int(prompt.id[1:]))
         return cpt.Verdict(scores=tuple(float(wanted in one.text.split()) for one in responses))
 
@@ -58,7 +58,7 @@ class Adds(Scripted):
     model: str = ""
     temperature: float = 1.0
 
-    def answer_all(self, requests):  # type: ignore[no-untyped-def]
+    def answer_all(self, requests):
         return [self._said(prompt) for prompt, _ in requests]
 
     def _said(self, prompt: cpt.Prompt) -> cpt.Response:
