@@ -1,0 +1,102 @@
+"""Means over seeds with their intervals, as tables and as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf, sqrt
+from statistics import fmean, stdev
+
+import attrs
+
+from cpt.report.formatting import DASH, signed
+
+QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Of Student's t at 97.5%, for 1 to 9 degrees of freedom."""
+
+BySeed = Mapping[int, Mapping[str, float]]
+"""The values of a row, by seed and column."""
+Rows = Mapping[str, BySeed]
+
+
+@attrs.frozen
+class Estimate:
+    """A mean over seeds, and half of its 95% interval by Student's t (infinite for one seed)."""
+
+    mean: float
+    half: float
+
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        return self.mean, self.mean - self.half, self.mean + self.half
+
+    def __str__(self) -> str:
+        decimals = 1 if abs(self.mean) >= 10 else 3
+        mean = signed(self.mean, decimals)
+        return mean if self.half == inf else f"{mean} ± {self.half:.{decimals}f}"
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    if not values:
+        return None
+    if len(values) == 1:
+        return Estimate(values[0], inf)
+    quantile = QUANTILES[min(len(values) - 2, len(QUANTILES) - 1)]
+    return Estimate(fmean(values), quantile * stdev(values) / sqrt(len(values)))
+
+
+def cell(rows: Rows, row: str, column: str) -> Estimate | None:
+    return estimate([found[column] for found in rows[row].values() if column in found])
+
+
+def span(rows: Rows, row: str, column: str) -> str | None:
+    """The least and the most of a count over seeds."""
+    values = sorted({int(found[column]) for found in rows[row].values() if column in found})
+    return " to ".join(map(str, (values[0], values[-1])[: len(values)])) if values else None
+
+
+def differences(rows: Rows, more: str, than: str | float, column: str) -> list[float]:
+    """The first row minus the second (or a number), seed by seed."""
+    mine = {seed: found[column] for seed, found in rows[more].items() if column in found}
+    if not isinstance(than, str):
+        return [value - than for value in mine.values()]
+    theirs = {seed: found[column] for seed, found in rows[than].items() if column in found}
+    return [mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()]
+
+
+def judged(values: Sequence[float]) -> str:
+    """What these differences say about a claim that they are above zero."""
+    found = estimate(values)
+    if found is None:
+        return "not run"
+    if found.half == inf or abs(found.mean) <= found.half:
+        return "open"
+    return "yes" if found.mean > 0 else "no"
+
+
+def verdict(differences: Sequence[Sequence[float]]) -> str:
+    """In one sentence, whether all these differences are above zero, as is claimed."""
+    words = [judged(values) for values in differences]
+    if "not run" in words:
+        return "Not run." if set(words) == {"not run"} else "Run in part, so not decided."
+    total = len(words)
+    if words.count("yes") == total:
+        return "The lab bears the claim out: every difference is above zero."
+    if "no" in words:
+        return (
+            f"The lab does not bear the claim out: of {total} differences {words.count('no')} "
+            f"are below zero, {words.count('yes')} above, the others open."
+        )
+    agree = sum(all(value > 0 for value in values) for values in differences)
+    return (
+        f"Open: of {total} differences {words.count('yes')} are above zero beyond their interval "
+        f"and none below; {agree} are above zero for every seed."
+    )
+
+
+def table(first: str, columns: Sequence[str], lines: Mapping[str, Sequence[object]]) -> str:
+    """A table in Markdown; a cell without a value is a dash."""
+    head = f"| {first} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    return head + "".join(
+        f"| {name} | {' | '.join(DASH if one is None else str(one) for one in cells)} |\n"
+        for name, cells in lines.items()
+    )
