@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from cpt import config
 from cpt.plugins.manager import load_plugins
@@ -66,6 +65,7 @@ def test_a_seed_is_everywhere_and_has_its_lab(papers: Any) -> None:
 
 def test_an_estimate_is_a_mean_with_students_interval(papers: Any) -> None:
     estimate = papers("tables").estimate
+    stats = pytest.importorskip("scipy.stats")
     values = [0.1, 0.2, 0.4]
     found = estimate(values)
     low, high = stats.t.interval(0.95, 2, loc=found.mean, scale=stats.sem(values))

@@ -21,7 +21,7 @@ Numbers = Mapping[str, float]
 def columns_of(claim: Mapping[str, Any]) -> Sequence[str]:
     if claim.get("likelihoods"):
         return SIDES
-    return claim.get("contrast") or claim.get("columns") or SCORES
+    return claim.get("figures") or claim.get("columns") or SCORES
 
 
 def measured(claim: Mapping[str, Any], folder: Path, row: str) -> Numbers | None:
@@ -31,25 +31,24 @@ def measured(claim: Mapping[str, Any], folder: Path, row: str) -> Numbers | None
         return None
     if claim.get("likelihoods"):
         return _last(curves(folder / row)) | _pairs(folder / row)
-    if claim.get("contrast"):
-        return _contrast(claim, folder / f"{step}.json")
+    if "figures" in claim:
+        return _figures(claim, folder / f"{step}.json")
     return _scores(claim, folder / step, model) | _pairs(folder / step)
 
 
-def _contrast(claim: Mapping[str, Any], file: Path) -> dict[str, float]:
-    """What the doctor says about all pairs."""
-    found = json.loads(file.read_text())
-    figures = {
-        name: found["contrast"][name] for name in claim["contrast"] if name in found["contrast"]
-    }
-    return figures | {PAIRS: found["pairs"]}
+def _figures(claim: Mapping[str, Any], file: Path) -> dict[str, float]:
+    """Figures that `cpt doctor` or `cpt judge` printed about all pairs."""
+    plain = json.loads(file.read_text())
+    found = plain | plain.get("contrast", {})
+    figures = {name: found[name] for name in claim["figures"] if name in found}
+    return figures | {PAIRS: plain.get("judged", plain.get("pairs"))}
 
 
 def _scores(claim: Mapping[str, Any], run: Path, model: str) -> dict[str, float]:
-    """Scores as they are where the claim names a level, else their changes from before."""
+    """The changes of scores from the model before training."""
     scores = cpt.open_run(run).scores
     return {
-        name: scores[model][name].value - (0 if "level" in claim else scores["before"][name].value)
+        name: scores[model][name].value - scores["before"][name].value
         for name in columns_of(claim)
         if name in scores[model]
     }

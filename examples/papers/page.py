@@ -135,7 +135,7 @@ def plot(claim: Mapping[str, Any], rows: Rows, form: Form, root: Path) -> str | 
         Panel(
             one.rpartition("/")[2],
             [found.ends if (found := cell(rows, row, one)) else None for row in present],
-            zero="level" not in claim and "contrast" not in claim,
+            zero="figures" not in claim,
         )
         for one in columns_of(claim)[:2]
     ]

@@ -119,21 +119,22 @@ class Desk:
         return configuration(step, self.form, self.seed) if "config" in step else {}
 
     def _call(self, name: str, step: Mapping[str, Any]) -> None:
-        """Run `cpt`; its log, or for the doctor what it found, is beside the run."""
-        doctor = step["command"] == "doctor"
-        arguments = [step["command"]]
-        if doctor:
-            arguments += [step["pairs"], "--json"]
-        else:
+        """Run `cpt`: with a configuration into a folder with a log beside it, or for a JSON."""
+        if "config" in step:
             (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(self._config(step)))
-            arguments += ["--config", f"{name}.yaml", "--output", name, "--redo"]
-        with (self.folder / f"{name}.{'json' if doctor else 'log'}").open("w") as output:
+            self._run(name, ".log", step["command"], "--config", f"{name}.yaml", "--redo")
+        else:
+            self._run(name, ".json", step["command"], *step["arguments"], "--json")
+
+    def _run(self, name: str, suffix: str, *arguments: str) -> None:
+        where = [] if arguments[0] == "doctor" else ["--output", name]
+        with (self.folder / f"{name}{suffix}").open("w") as output:
             subprocess.run(
-                [sys.executable, "-m", "cpt", *arguments],
+                [sys.executable, "-m", "cpt", *arguments, *where],
                 cwd=self.folder,
                 env={"OMP_NUM_THREADS": "1", **os.environ},
                 stdout=output,
-                stderr=None if doctor else subprocess.STDOUT,
+                stderr=None if suffix == ".json" else subprocess.STDOUT,
                 check=True,
             )
 
