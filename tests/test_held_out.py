@@ -126,11 +126,11 @@ def test_killed_and_taken_up_it_is_the_same(tmp_path: Path, model: Path) -> None
 
 
 def test_wrong_options_are_one_line(tmp_path: Path, model: Path) -> None:
-    with pytest.raises(ValueError, match="needs eval_every"):
+    with pytest.raises(ValueError, match="must have eval_every"):
         Training(keep_best="eval/loss")
     with pytest.raises(ValueError, match="as eval/loss is one"):
         Training(eval_every=1, keep_best="loss")
-    with pytest.raises(ValueError, match="needs keep_best"):
+    with pytest.raises(ValueError, match="must have keep_best"):
         Training(eval_every=1, patience=1)
     with pytest.raises(CptError, match="there is no 'eval/los'; this training measures eval/logps"):
         train(tmp_path / "run", model, eval_every=1, keep_best="eval/los")

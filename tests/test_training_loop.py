@@ -441,7 +441,9 @@ class Broken(Loss):
 
 def test_a_loss_that_is_not_finite_stops_and_names_its_pairs(tmp_path: Path, model: Path) -> None:
     bad = [attrs.evolve(pair, margin=float(at)) for at, pair in enumerate(PAIRS)]
-    with pytest.raises(CptError, match=rf"Step 7: the loss is not finite for {PAIRS[13].id}\."):
+    with pytest.raises(
+        CptError, match=rf"Step 7: the loss is not finite for pair {PAIRS[13].id}\."
+    ):
         tiny.train(tmp_path, model, bad, loss=Broken(), batch_size=2, checkpoint_every=3)
     assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == [
         "step-00000003",

@@ -209,10 +209,11 @@ def _refuse_non_finite(
     blamed = broken or [pair for pair, _ in by_pair]
     names = ", ".join(state.plan.corpus.pairs[pair].id for pair in blamed[:8])
     more = f" and {len(blamed) - 8} more" if len(blamed) > 8 else ""
+    which = "pair" if len(blamed) == 1 else "pairs"
     raise CptError(
-        f"Step {state.done + 1}: the {what} is not finite for {names}{more}. Nothing was learned "
-        "from them, and the last checkpoint is kept; lower train.learning_rate, or drop these "
-        "pairs."
+        f"Step {state.done + 1}: the {what} is not finite for {which} {names}{more}. Nothing "
+        "was learned from them, and the last checkpoint is kept; lower train.learning_rate, or "
+        "drop these pairs."
     )
 
 

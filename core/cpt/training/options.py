@@ -117,43 +117,51 @@ class Training:
     def _known(self, _: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
         if unknown := [name for name in value if name not in KINDS]:
             near = get_close_matches(unknown[0], KINDS, n=1) or KINDS
-            raise ValueError(f"{unknown[0]!r} is no kind of finding; there is {', '.join(near)}")
+            raise ValueError(
+                f"'allow' must name kinds of findings, not {unknown[0]}; there is {', '.join(near)}"
+            )
 
     @chat_template_kwargs.validator
     def _free(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
         if taken := sorted({*value} & RESERVED):
-            raise ValueError(f"must not hold {', '.join(taken)}, which cpt gives itself")
+            raise ValueError(
+                f"'chat_template_kwargs' must not hold {', '.join(taken)}, which cpt gives itself"
+            )
 
     @weights.validator
     def _computable(self, _: attrs.Attribute[Any], value: Weights) -> None:
         if value != "fp32" and self.precision != "bf16":
-            raise ValueError(f"must be fp32 with precision {self.precision}; {value} needs bf16")
+            raise ValueError(
+                f"'weights' must be fp32 with precision {self.precision}; {value} needs bf16"
+            )
         if value == "nf4" and not self.lora_rank:
-            raise ValueError("must not be nf4 without lora_rank: such weights stay as they are")
+            raise ValueError("'weights' must not be nf4 without lora_rank: they are frozen")
 
     @dora.validator
     def _has_adapters(self, _: attrs.Attribute[Any], value: bool) -> None:
         if value and not self.lora_rank:
-            raise ValueError("must be false without lora_rank")
+            raise ValueError("'dora' must be false without lora_rank")
 
     @lr_schedule_kwargs.validator
     def _taken(self, _: attrs.Attribute[Any], value: Mapping[str, Any]) -> None:
         if value and self.lr_schedule in ("linear", "constant", "constant_with_warmup"):
-            raise ValueError(f"must be empty, as {self.lr_schedule} takes nothing")
+            raise ValueError(
+                f"'lr_schedule_kwargs' must be empty, as {self.lr_schedule} takes nothing"
+            )
 
     @keep_best.validator
     def _is_measured(self, _: attrs.Attribute[Any], value: str | None) -> None:
         if value and not value.startswith("eval/"):
-            raise ValueError(f"must be a metric of held-out pairs, as eval/{value} is one")
+            raise ValueError(f"'keep_best' must begin with eval/, as in eval/loss, not {value}")
         if value and not self.eval_every:
-            raise ValueError("needs eval_every: how often is it measured?")
+            raise ValueError("'keep_best' must have eval_every beside it: how often to measure")
 
     @patience.validator
     def _has_a_metric(self, _: attrs.Attribute[Any], value: int | None) -> None:
         if value and not self.keep_best:
-            raise ValueError("needs keep_best: which metric should get better?")
+            raise ValueError("'patience' must have keep_best beside it: what should get better")
 
     @max_prompt_length.validator
     def _leaves_room(self, _: attrs.Attribute[Any], value: int | None) -> None:
         if value is not None and value >= self.max_length:
-            raise ValueError(f"must be below max_length ({self.max_length})")
+            raise ValueError(f"'max_prompt_length' must be below max_length ({self.max_length})")
