@@ -92,7 +92,7 @@ def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
         (["pair", "--prompts", ""], "--prompts must be given: what should be asked?"),
         (["doctor", "p.jsonl"], "p.jsonl: no such file or folder"),
         (["doctor", "p.jsonl", "--show", "1"], "--show prints tokens: give --model"),
-        (["doctor", "p.jsonl", "--train.allow", "contradictd"], "there is contradicted"),
+        (["doctor", "p.jsonl", "--train.allow", "scored_belo"], "there is scored_below"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
         (["--preset", "labb"], "no preset is called 'labb'. Did you mean 'lab'?"),
         (

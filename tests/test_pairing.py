@@ -129,22 +129,3 @@ def test_pairs_that_are_taken_are_not_held_either(tmp_path):
     assert next(pairs).chosen.text == "good"
     with pytest.raises(BadData):
         next(pairs)
-
-
-def test_a_ladder_whose_ends_say_the_same_contradicts_itself(cpt_cli, tmp_path):
-    """`same` is better than `other` and worse: neither can be trained on."""
-    said = {"large": "same", "middle": "other", "small": "same"}
-    rows = [
-        {"id": "0", "prompt": "a", "responses": said},
-        {"id": "1", "prompt": "b", "responses": said | {"small": "third"}},
-    ]
-    (tmp_path / "said.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    rungs = [word for name in said for word in ("--pairer.rungs", f"recorded:said.jsonl#{name}")]
-    line = ["pair", "--prompts", "said.jsonl", "--pairer", "ladder", *rungs, "--output", "run"]
-    done = cpt_cli(*line)
-    assert done.exit_code == 0, done.output
-    outcomes = [json.loads(line) for line in (tmp_path / "run/outcomes.jsonl").open()]
-    assert outcomes[0]["outcome"] != "kept" and outcomes[0]["pairs"] == 0
-    reasons = sorted(pair["reason"] for pair in outcomes[0]["dropped"])
-    assert reasons == ["contradicted", "contradicted", "identical"]
-    assert outcomes[1]["pairs"] == 3

@@ -162,5 +162,5 @@ def test_every_option_of_a_run_belongs_to_a_stage_that_the_report_knows():
 
     options = {field.name for field in attrs.fields(config.Config)}
     assert set(PARTS) == options - {"responder", "samples", "asking", "observers"}
-    assert list(TITLES) == ["prompts", "pairs", "model", "controls", "scores"]
+    assert list(TITLES) == ["prompts", "pairs", "model", "controls", "scores", "rounds"]
     assert all(TITLES.values())

@@ -6,7 +6,6 @@ every kernel that was built for another machine.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +37,8 @@ def need_for(config: Mapping[str, Any]) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Around its import: without what it says of kernels and of torch."""
+    import logging  # slow to import
+
     loggers = [logging.getLogger(name) for name in COMPLAINING]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

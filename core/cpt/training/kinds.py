@@ -76,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
         dropped=True,
     ),
     # The label.
-    "contradicted": Kind(ERROR, "another pair prefers the same two answers the other way round"),
+    "contradicted": Kind(WARNING, "another pair prefers the same two answers the other way round"),
     "scored_below": Kind(ERROR, "the chosen side has a lower score than the rejected one"),
     "length_tells": Kind(
         WARNING,

@@ -71,7 +71,7 @@ class Training:
     truncate: bool = False
     """Cut both answers of a pair that are both too long instead of dropping the pair."""
     allow: tuple[str, ...] = attrs.field(default=(), metadata=NOT_IDENTITY)
-    """Kinds of findings of `cpt doctor` that do not stop the training, such as `contradicted`."""
+    """Kinds of findings of `cpt doctor` that do not stop the training, such as `scored_below`."""
     eval_every: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Steps between two measurements on the held-out pairs, logged as `eval/...`."""
     keep_best: str | None = attrs.field(default=None)

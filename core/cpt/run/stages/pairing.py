@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import attrs
@@ -42,28 +42,14 @@ def _kept_and_dropped(made: Sequence[Pair | NoPair]) -> tuple[list[Pair], tuple[
     """The pairs to keep, and the others with the reason."""
     kept: list[Pair] = []
     dropped: list[Dropped] = []
-    preferences = {_texts(pair) for pair in made if isinstance(pair, Pair)}
     for pair in made:
         if isinstance(pair, NoPair):
             dropped.append(Dropped("", pair.reason, pair.detail))
-        elif fault := fault_of(pair) or _contradiction(pair, preferences):
+        elif fault := fault_of(pair):
             dropped.append(Dropped(pair.id, fault))
         else:
             kept.append(pair)
     return kept, tuple(dropped)
-
-
-def _contradiction(pair: Pair, preferences: Set[tuple[str, ...]]) -> str:
-    """Whether another pair of the prompt prefers its answers the other way round.
-
-    Three authors of whom the first and the last wrote the same make two such pairs.
-    """
-    reverse = _texts(pair)[::-1]
-    return "contradicted" if pair.label is None and reverse in preferences else ""
-
-
-def _texts(pair: Pair) -> tuple[str, ...]:
-    return tuple(answer.text.strip() for answer in pair.answers)
 
 
 def fault_of(pair: Pair) -> str:
