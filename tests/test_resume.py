@@ -130,6 +130,27 @@ def test_two_processes_are_killed_and_taken_up_by_two(
         assert line["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_another_number_of_processes_takes_a_training_up(
+    tmp_path: Path, trainings: Trainings, model: Path, before: int, after: int
+) -> None:
+    small = {**OPTIONS, "pairs": 4, "epochs": 1}
+    assert trainings(model, tmp_path / "whole", **small) == [0]
+    run = tmp_path / "run"
+    die = [signal.SIGINT, "cpt_step_ended", 1]
+    assert trainings(model, run, **small, processes=before, die=die) == [130] * before
+    assert trainings(model, run, **small, processes=after) == [0] * after
+    lines, unbroken = tiny.read(run), tiny.read(tmp_path / "whole")
+    assert [line["loss"] for line in lines] == pytest.approx(
+        [line["loss"] for line in unbroken], rel=1e-5
+    )
+
+
+def test_a_process_that_fails_ends_all(tmp_path: Path, trainings: Trainings, model: Path) -> None:
+    small = {**OPTIONS, "pairs": 4, "epochs": 1, "loss": "FailsInSecond"}
+    assert trainings(model, tmp_path, **small, processes=2) == [1, 1]
+
+
 def test_lines_behind_the_checkpoint_and_half_ones_are_dropped(
     tmp_path: Path, trainings: Trainings, model: Path, unbroken: Path
 ) -> None:

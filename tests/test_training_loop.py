@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
@@ -151,6 +152,35 @@ def test_two_processes_learn_what_one_does(
     one, two = (weights_of(tmp_path / run / "model") for run in ("one", "two"))
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("loss", ["cpt_dpo:Dpo", "cpt_losses.pointwise:Kto"])
+def test_a_batch_that_two_processes_cannot_halve_has_the_same_losses(
+    tmp_path: Path, model: Path, trainings: Trainings, loss: str
+) -> None:
+    asked = {"pairs": 5, "batch_size": 3, "loss": loss}
+    assert trainings(model, tmp_path / "one", **asked) == [0]
+    assert trainings(model, tmp_path / "two", processes=2, **asked) == [0, 0]
+    one, two = ([line["loss"] for line in tiny.read(tmp_path / run)] for run in ("one", "two"))
+    assert len(set(one)) > 1
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_a_sharded_model_learns_the_same_and_its_checkpoint_is_taken_up(
+    tmp_path: Path, model: Path, trainings: Trainings
+) -> None:
+    asked = {"pairs": 2, "batch_size": 3, "loss": "cpt_dpo:Dpo", "checkpoint_every": 1}
+    assert trainings(model, tmp_path / "one", **asked) == [0]
+    two = {**asked, "processes": 2, "sharded": True}
+    die = [signal.SIGINT, "cpt_step_ended", 2]
+    assert trainings(model, tmp_path / "two", **two, die=die) == [130, 130]
+    assert trainings(model, tmp_path / "two", **two) == [0, 0]
+    one, sharded = (tiny.read(tmp_path / run) for run in ("one", "two"))
+    losses = [line["loss"] for line in one]
+    assert [line["loss"] for line in sharded] == pytest.approx(losses, rel=1e-5)
+    found = weights_of(tmp_path / "two" / "model")
+    for name, weight in weights_of(tmp_path / "one" / "model").items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=2e-4)
 
 
 def test_a_weight_multiplies_the_loss_of_its_pair(tmp_path: Path, model: Path) -> None:

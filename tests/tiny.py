@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -184,6 +185,18 @@ class Sigmoid(Loss):
 
     def __call__(self, batch: Batch) -> Tensor:
         return -logsigmoid(self.beta * (batch.chosen.ratio - batch.rejected.ratio))
+
+
+@attrs.frozen
+class FailsInSecond(Sigmoid):
+    """As `sigmoid`, but the second of several processes cannot compute it."""
+
+    name = "fails_in_second"
+
+    def __call__(self, batch: Batch) -> Tensor:
+        if os.environ.get("RANK") == "1":
+            raise ZeroDivisionError
+        return super().__call__(batch)
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from cpt import files
 from cpt.training import train
 from cpt.training.options import Training
 
-from . import tiny
+from . import sharding, tiny
 
 
 class Trainings:
@@ -40,9 +41,9 @@ class Trainings:
         """Exit status of each process, negative for a signal.
 
         `processes` is how many share the training; `die` how it ends, as `[signal, event, step]`
-        or `[signal, "publish", step]` for the middle of writing a checkpoint; `loss` and `pairs`
-        what is trained on; `note` a file for the rank and the name of each event; the rest are
-        options.
+        or `[signal, "publish", step]` for the middle of writing a checkpoint; `loss` (of `tiny`,
+        or `MODULE:CLASS`) and `pairs` what is trained on; `note` a file for the rank and the name
+        of each event; `sharded` whether by FSDP2; the rest are options.
         """
         request = {"model": str(model), "output": str(output), **asked}
         assert self._server.stdin and self._server.stdout
@@ -93,9 +94,12 @@ def _train(
     pairs: int = 21,
     die: list[Any] | None = None,
     note: str | None = None,
+    sharded: bool = False,
     **options: Any,
 ) -> None:
     how, where, step = die or [None, None, None]
+    if sharded:
+        sharding.shard()
 
     def notify(event: str, **facts: Any) -> None:
         if note:
@@ -117,7 +121,7 @@ def _train(
         [*tiny.pairs(pairs), *tiny.ladder(2)],
         model=Path(model),
         scheduler=tiny.Mixed(),
-        loss=getattr(tiny, loss)(),
+        loss=resolve_name(loss if ":" in loss else f"tests.tiny:{loss}")(),
         options=Training(**{**tiny.OPTIONS, **options}),
         seed=3,
         output=Path(output),
