@@ -1,6 +1,6 @@
 """Two models' answers judged against each other, and what the judgements say."""
 
-from cpt.matches.advice import Advice, advice_of, chosen_against_own
+from cpt.matches.advice import Advice, advice_of, advise, chosen_against_own
 from cpt.matches.figures import Control, Figures, figures
 from cpt.matches.orders import Match, both_orders, compared, judged
 
@@ -10,6 +10,7 @@ __all__ = [
     "Figures",
     "Match",
     "advice_of",
+    "advise",
     "both_orders",
     "chosen_against_own",
     "compared",

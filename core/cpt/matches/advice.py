@@ -68,6 +68,18 @@ def sample_of(pairs: Iterable[Pair], size: int) -> list[Pair]:
     return [first[name] for name in drawn]
 
 
+async def advise(
+    pairs: Iterable[Pair], student: Responder, judge: Judge, ask: Ask, size: int
+) -> Advice:
+    """Ask the student, and the judge, over a sample of `size` prompts."""
+    from asyncio import gather
+
+    sample = sample_of(pairs, size)
+    return advice_of(
+        await gather(*(chosen_against_own(pair, student, judge, ask) for pair in sample))
+    )
+
+
 async def chosen_against_own(
     pair: Pair, student: Responder, judge: Judge, ask: Ask
 ) -> Annotation | str:

@@ -4,7 +4,7 @@ from cpt.roles.component import NOT_IDENTITY, PATH, Component
 from cpt.roles.evaluator import Evaluation, Evaluator, RunEvaluator
 from cpt.roles.filter import Filter
 from cpt.roles.judge import Judge
-from cpt.roles.loss import Loss, Need
+from cpt.roles.loss import Choice, Loss, LossChoice, Need
 from cpt.roles.observer import Observer
 from cpt.roles.pairer import Pairer
 from cpt.roles.responder import Ask, Local, Responder, Service
@@ -15,6 +15,7 @@ __all__ = [
     "PATH",
     "ROLES",
     "Ask",
+    "Choice",
     "Component",
     "Evaluation",
     "Evaluator",
@@ -22,6 +23,7 @@ __all__ = [
     "Judge",
     "Local",
     "Loss",
+    "LossChoice",
     "Need",
     "Observer",
     "Pairer",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import attrs
 
 from cpt.roles.component import Component
-from cpt.types import Batch, Logps
+from cpt.roles.responder import Ask, Responder
+from cpt.types import Batch, Logps, Pair
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +86,30 @@ class Loss(Component):
     def reward_scale(self) -> float:
         """What turns a log-ratio into a reward in the metrics: `beta` where there is one."""
         return float(getattr(self, "beta", 1.0))
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """Which loss was taken, and why."""
+
+    loss: Loss
+    why: str
+    """One sentence for people."""
+    figures: Mapping[str, Any] = attrs.field(factory=dict)
+    """What it was decided by, as plain data."""
+
+
+@attrs.frozen
+class LossChoice(Loss):
+    """Takes one of several losses once, before training; the run trains with that and records it.
+
+    Called as a loss itself, as an estimate does, it is the loss that it takes where nothing is
+    clear. It cannot be a part of a sum.
+    """
+
+    @abstractmethod
+    async def choose(self, pairs: Sequence[Pair], student: Responder, ask: Ask) -> Choice:
+        """Return the loss to train with. `student` answers as the model before training."""
 
 
 def problem_of_needs(needs: Any) -> str:

@@ -17,6 +17,7 @@ from cpt.run.record.inputs import content_digest, digest_of_plain, known, source
 from cpt.run.stage import Run, Stage, Summary, require_option
 from cpt.run.stages import evaluation, pairing, training
 from cpt.run.stages.holdout import HELD_OUT, with_holdout
+from cpt.run.stages.taking import TAKEN
 
 
 def _digests(run: Run, *files: str) -> dict[str, str | None]:
@@ -188,9 +189,9 @@ MODEL = Stage(
     work=training.train,
     outputs=(
         *("model", "checkpoints", "training.json"),
-        *("metrics.jsonl", "order.parquet", "doctor.json", HELD_OUT, "best"),
+        *("metrics.jsonl", "order.parquet", "doctor.json", HELD_OUT, "best", TAKEN),
     ),
-    leftovers=("checkpoints", "model"),
+    leftovers=("checkpoints", "model", TAKEN),
     collective=True,
 )
 CONTROLS = Stage(

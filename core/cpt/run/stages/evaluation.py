@@ -27,6 +27,7 @@ from cpt.run.scores import Meanings, Scores, write_scores
 from cpt.run.stage import Run, Summary, require_option
 from cpt.run.stages.figures import add_scores
 from cpt.run.stages.holdout import pairs_to_measure, trained_on
+from cpt.run.stages.taking import recorded_loss
 from cpt.types import Missing, Pair, Prompt, Score
 
 log = logging.getLogger("cpt")
@@ -119,7 +120,7 @@ def _evaluation(run: Run, prompts: Sequence[Prompt], pairs: Sequence[Pair]) -> E
         reference=train.reference or base,
         prompts=prompts,
         pairs=pairs,
-        reward_scale=run.config.loss.reward_scale,
+        reward_scale=recorded_loss(run).reward_scale,
         logps_of=lambda pairs, model: log_probabilities(pairs, model, reading),
     )
 
