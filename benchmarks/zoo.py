@@ -117,7 +117,8 @@ def _compared(model: Any) -> dict[str, Any]:
     original = copy.deepcopy(model)
     module = SequenceLogps(model)
     layout = module.layout
-    how = "packed" if layout.packed else "padded" if layout.longest != 0 else "alone"
+    padded = "compact" if layout.compact else "padded"
+    how = "packed" if layout.packed else padded if layout.longest != 0 else "alone"
     wanted = _one_by_one(original)
     found = {"layout": how, "longest": layout.longest, "said": said}
     found["plain"] = _errors(module, wanted)

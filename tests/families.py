@@ -1,4 +1,4 @@
-"""A tiny random model of each of some thirty families, each of which once went wrong or may."""
+"""A tiny random model of each of some forty families, each of which once went wrong or may."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ BOTH = ["sliding_attention", "full_attention"]
 FULL = ["full_attention"] * 2
 ROPE = {"rope_theta": 10000.0, "original_max_position_embeddings": 24}
 LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.5, 2.0, 4.0, 8.0]}
+LINEAR = {
+    **{"layer_types": ["linear_attention", "full_attention"], "linear_key_head_dim": 8},
+    **{"linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4},
+}
 
 FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "llama": ("llama", {}),
@@ -60,6 +64,8 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
     "afmoe": ("afmoe", {}),
+    "bloom": ("bloom", {}),
+    "codegen": ("codegen", {"rotary_dim": 4}),
     "bart": ("bart", {"is_decoder": True}),
     "bert, decoder": ("bert", {"is_decoder": True}),
     "biogpt": ("biogpt", {}),
@@ -68,8 +74,10 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         {**MLA, "n_group": None, "topk_group": None, "num_experts_per_tok": 2},
     ),
     "deepseek_v3": ("deepseek_v3", {**MLA, "head_dim": 4}),
+    "deepseek_v32": ("deepseek_v32", {**MLA, "index_topk": WINDOW, "index_head_dim": 8}),
     "doge": ("doge", {}),
     "falcon": ("falcon", {"alibi": False}),
+    "falcon, alibi": ("falcon", {"alibi": True}),
     "gemma4": (
         "gemma4_text",
         {
@@ -82,6 +90,7 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "per_layer_config": {"01": {"head_dim": 16}, "03": {"head_dim": 16}},
         },
     ),
+    "gptj": ("gptj", {"rotary_dim": 4}),
     "gpt_oss": ("gpt_oss", {"layer_types": BOTH}),
     "granite_swa": ("granite_swa", {"logits_scaling": 2.0}),
     "granitemoehybrid, attention": (
@@ -91,7 +100,15 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             **{"mamba_n_heads": 4, "mamba_d_head": 16, "position_embedding_type": "rope"},
         },
     ),
+    "granitemoehybrid, mamba": (
+        "granitemoehybrid",
+        {
+            **{"layer_types": ["mamba", "attention"], "shared_intermediate_size": 48},
+            **{"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
+        },
+    ),
     "jetmoe": ("jetmoe", {}),
+    "lfm2": ("lfm2", {"layer_types": ["conv", "full_attention"]}),
     "llama4": (
         "llama4_text",
         {
@@ -104,15 +121,28 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mamba": ("mamba", {}),
     "mimo_v2_flash": ("mimo_v2_flash", {}),
     "minicpm3": ("minicpm3", MLA),
+    "mpt": ("mpt", {"max_seq_len": POSITIONS}),
     "nemotron": ("nemotron", {"num_key_value_heads": 2}),
+    "nemotron_h": (
+        "nemotron_h",
+        {
+            **{"layers_block_type": ["mamba", "attention", "mlp", "moe"], "num_hidden_layers": 4},
+            **{"mamba_num_heads": 4, "mamba_head_dim": 8, "ssm_state_size": 8, "n_groups": 1},
+        },
+    ),
+    "olmo3": ("olmo3", {}),
     "opt": ("opt", {}),
     "phimoe": ("phimoe", {"sliding_window": WINDOW}),
     "qwen2_moe": ("qwen2_moe", {"use_sliding_window": True, "layer_types": BOTH}),
+    "qwen3_5": ("qwen3_5_text", LINEAR),
+    "qwen3_5_moe": ("qwen3_5_moe_text", LINEAR),
+    "qwen3_next": ("qwen3_next", LINEAR),
     "rembert": (
         "rembert",
         {"is_decoder": True, "input_embedding_size": 16, "output_embedding_size": 24},
     ),
     "roberta": ("roberta", {"is_decoder": True}),
+    "smollm3": ("smollm3", {}),
     "stablelm": ("stablelm", {}),
     "xglm": ("xglm", {}),
 }

@@ -6,29 +6,33 @@ import copy
 import functools
 import logging
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from cpt.errors import CptError
-from cpt.training.forward import probe, trial
+from cpt.training.data.packing import model_inputs
+from cpt.training.data.sequences import TokenSequence
+from cpt.training.forward import attention, probe, trial
 from cpt.training.forward.architecture import configs_of
 from cpt.training.forward.loading import made_trainable
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.options import Training
 
 from . import families
-from .families import FAMILIES, config_of, model_of, plain, random_model, rows
+from .families import FAMILIES, VOCABULARY, config_of, model_of, plain, random_model, rows
 
-PADDED = {"bart", "biogpt", "doge", "falcon", "llama4", "mamba", "phimoe"} | {
-    "rembert",
-    "roberta",
-    "stablelm",
-    "xglm",
+COMPACT = (
+    {"bart", "bloom", "codegen", "deepseek_v32", "doge", "falcon", "falcon, alibi", "gptj"}
+    | {"granitemoehybrid, mamba", "lfm2", "llama4", "mamba", "mpt", "nemotron_h", "qwen3_5"}
+    | {"qwen3_5_moe", "qwen3_next", "rembert", "roberta", "xglm"}
+)
+"""Their rows are padded, but not where single tokens are computed. The others are packed."""
+SWITCHED = {"llama, dynamic rope": 23, "phi3, longrope": 23, "doge": families.WINDOW} | {
+    "deepseek_v32": families.WINDOW
 }
-"""The others are packed, and share prompts."""
-SWITCHED = {"llama, dynamic rope": 23, "phi3, longrope": 23, "doge": families.WINDOW}
 """Tokens beyond which rows cannot share a call."""
 
 
@@ -85,7 +89,8 @@ def check(module: SequenceLogps, family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_gives_what_each_row_alone_gives(family: str) -> None:
     module = scored(family)
-    assert module.layout.packed is module.layout.shared is (family not in PADDED)
+    assert module.layout.packed is module.layout.shared is (family not in COMPACT)
+    assert module.layout.compact is (family in COMPACT)
     assert module.layout.longest == SWITCHED.get(family)
     check(module, family)
 
@@ -185,11 +190,56 @@ def test_padding_that_changes_results_is_not_used(
     torch.testing.assert_close(found, torch.cat([plain(model, sequence) for sequence in sequences]))
 
 
-def test_a_window_of_thousands_is_tried_too() -> None:
+@pytest.mark.parametrize("family", ["bloom", "falcon", "llama4", "lfm2", "bart"])
+def test_padding_and_repeated_prompts_are_left_out_of_an_mlp(family: str) -> None:
+    module = scored(family)
+    prompt, read = np.arange(20, 30), []
+    group = [TokenSequence(prompt, np.arange(3, 3 + length)) for length in (2, 9, 30)]
+    (inputs,) = model_inputs([group], 999, module.layout)
+    layer = next(
+        part
+        for name, part in module.model.named_modules()
+        if name.endswith(("up_proj", "dense_h_to_4h", "w1", "fc1"))
+    )
+    hook = layer.register_forward_hook(lambda _, args, __: read.append(args[0].numel()))
+    try:
+        found = module(inputs)
+    finally:
+        hook.remove()
+    width = layer.in_features
+    assert read[0] == (10 + 1 + 8 + 29) * width == inputs.tokens * width
+    expected = torch.cat([plain(model_of(family), sequence) for sequence in group])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=5e-5)
+
+
+def test_a_part_that_mixes_tokens_is_found_out_whatever_it_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = copy.deepcopy(model_of("bloom"))
+    mlp = model.base_model.h[0].mlp
+    forward = mlp.forward
+    monkeypatch.setattr(mlp, "forward", lambda hidden, *rest: forward(hidden.cumsum(1), *rest))
+    module = SequenceLogps(model)
+    assert (module.layout.packed, module.layout.compact) == (False, False)
+    sequences = [sequence for group in rows() for sequence in group]
+    found = trial.scored(module, rows(), module.layout, module.model.device)
+    torch.testing.assert_close(found, torch.cat([plain(model, sequence) for sequence in sequences]))
+
+
+def test_trial_ids_are_those_of_text() -> None:
+    model = copy.deepcopy(model_of("llama"))
+    model.config.vocab_size, model.config.image_token_id = 50, 7  # CPM-Ant has rows beyond it
+    ids = trial.ids_of(model, 1, 3 * VOCABULARY)
+    assert set(ids.tolist()) == set(range(50)) - {1, 2, 7}
+
+
+def test_a_window_of_thousands_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, own = FAMILIES["phimoe"]
     model = random_model(config_of(kind, {**own, "sliding_window": 64}))
-    module = SequenceLogps(model)
-    assert not module.layout.packed
+    monkeypatch.setattr(attention, "_window_of", lambda _: None)
+    assert not SequenceLogps(copy.deepcopy(model)).layout.packed
+    monkeypatch.undo()
+    assert SequenceLogps(model).layout.packed
     assert model.config.sliding_window == 64
 
 
@@ -199,7 +249,7 @@ def test_without_weights_nothing_is_packed_that_tests_do_not_pack(family: str) -
         model = random_model(config_of(*FAMILIES[family]))
     head, layout = probe.find_head(model), probe.find_layout(model, lambda _: torch.empty(0))
     if layout.packed:
-        assert family == "llama"
+        assert family in {"llama", "smollm3"}
         assert head is not None
     else:
         assert (head, layout.longest) == (None, 0)

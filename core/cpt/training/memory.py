@@ -115,7 +115,7 @@ def sketch(folder: Path, options: Training) -> Sketch:
     with _without_numbers():
         model = _empty(folder, options)
         work = Work.of(model, frozen=bool(options.lora_rank))
-        layout = costs_of(model) if why_not_packed(model) is None else Layout()
+        layout = costs_of(model) if why_not_packed(model) is None else Layout(compact=True)
         if options.lora_rank:
             add_adapters(model, options)
         weights = list(model.parameters())

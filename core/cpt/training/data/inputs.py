@@ -43,6 +43,11 @@ class ModelInputs:
     """How packed inputs are divided; empty if they are padded."""
     attention_mask: Tensor | None = None
     """True where padded inputs have a token; None if they are packed. Shape (batch, seq_len)."""
+    kept: Tensor | None = None
+    """The places of padded inputs that differ: no padding, and a prompt that is shared once; None
+    if nothing can be left out. Shape (tokens,)."""
+    places: Tensor | None = None
+    """Which of those each place equals; any for padding. Shape (batch * seq_len,)."""
     alone: bool = False
     """Every row must be computed in a call of its own: see `rows`."""
 
@@ -53,7 +58,9 @@ class ModelInputs:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the model reads, padding excluded."""
+        """Tokens that the model reads, without padding and what is left out."""
+        if self.kept is not None:
+            return len(self.kept)
         return self.size if self.attention_mask is None else int(self.attention_mask.sum())
 
     def to(self, device: torch.device | str) -> ModelInputs:
@@ -66,6 +73,8 @@ class ModelInputs:
             logits_indices=self.logits_indices.to(device, non_blocking=True),
             targets=self.targets.to(device, non_blocking=True),
             attention_mask=None if mask is None else mask.to(device, non_blocking=True),
+            kept=None if self.kept is None else self.kept.to(device, non_blocking=True),
+            places=None if self.places is None else self.places.to(device, non_blocking=True),
         )
 
     def rows(self) -> Iterator[ModelInputs]:
@@ -86,6 +95,8 @@ class ModelInputs:
                 logits_indices=indices - row * self.input_ids.shape[1],
                 targets=targets,
                 attention_mask=None,
+                kept=None,
+                places=None,
             )
 
     def sums(self, flat: Tensor) -> Tensor:

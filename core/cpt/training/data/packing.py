@@ -14,6 +14,10 @@ from cpt.training.data.inputs import ModelInputs, Segment
 from cpt.training.data.sequences import TokenIds, TokenSequence
 
 
+LEAST_SAVED = 0.05
+"""The share of places that must be left out of padded rows: less is not worth the copies."""
+
+
 @attrs.frozen(kw_only=True)
 class Layout:
     """How sequences may be arranged for a model, and what that costs. See `SequenceLogps`."""
@@ -22,6 +26,8 @@ class Layout:
     """Sequences may be packed end to end; else each is padded to the longest."""
     shared: bool = False
     """Several answers may follow one prompt."""
+    compact: bool = False
+    """Padded rows may leave out padding, and repeated prompts, where single tokens are computed."""
     longest: int | None = None
     """Most tokens read of a sequence that may share a call; None if any may, 0 if none may."""
     per_token: float = 1.0
@@ -208,7 +214,26 @@ def _padded(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -
         position_ids=torch.arange(seq_len).expand_as(ids),
         logits_indices=_tensor(logits_indices),
         attention_mask=mask,
+        **(_compacted(groups, mask) if layout.compact else {}),
     )
+
+
+def _compacted(groups: Sequence[Group], mask: Tensor) -> dict[str, Tensor]:
+    """The places that differ, and which of them each place equals; nothing if most differ."""
+    equal = np.arange(mask.numel()).reshape(mask.shape)
+    row = 0
+    for group in groups:
+        first: dict[bytes, int] = {}
+        for sequence in group:
+            length = len(sequence.prompt)
+            same = first.setdefault(sequence.prompt.tobytes(), row)
+            equal[row, :length] = equal[same, :length]
+            row += 1
+    equal[~mask.numpy()] = 0
+    kept, places = np.unique(equal, return_inverse=True)
+    if len(kept) > (1 - LEAST_SAVED) * equal.size:
+        return {}
+    return {"kept": torch.from_numpy(kept), "places": torch.from_numpy(places.ravel())}
 
 
 def _inputs(members: tuple[int, ...], groups: Sequence[Group], **tensors: object) -> ModelInputs:

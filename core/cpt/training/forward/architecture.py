@@ -16,7 +16,8 @@ KNOWN_LAYERS = {"attention", "full_attention", "sliding_attention"}
 
 def backbone_of(model: Any) -> Any | None:
     """The part of a model that gives hidden states; None if it has no such part."""
-    parts = (model.base_model, getattr(model, "get_decoder", lambda: None)())
+    decoder = getattr(model, "get_decoder", lambda: None)()
+    parts = (model.base_model, decoder, getattr(model, "model", None))
     return next((part for part in parts if part is not None and part is not model), None)
 
 
@@ -27,7 +28,7 @@ def why_not_packed(model: Any) -> str | None:
         return "it has recurrent layers"
     if kinds - KNOWN_LAYERS:
         return "it has layers other than full and sliding attention"
-    if not model._supports_attention_backend:
+    if not model._can_set_attn_implementation():
         return "its attention cannot be replaced"
     return None
 
@@ -50,6 +51,9 @@ def _limits(config: Any) -> Iterator[int]:
     if config.model_type == "doge":
         # It keeps the best keys, and which of equals they are depends on the padding.
         yield config.keep_window_size
+    if type(topk := getattr(config, "index_topk", None)) is int:
+        # Sparse attention: of fewer keys than it picks it sees all, padding or not.
+        yield topk
 
 
 def _original_positions(config: Any, rope: dict[str, Any]) -> int:

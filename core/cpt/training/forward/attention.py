@@ -99,7 +99,7 @@ def packed_attention(
     # Some layers do not pass on what they are called with.
     cpt_packed = cpt_packed or CURRENT.get()
     if sliding_window is None:
-        sliding_window = getattr(module, "sliding_window", None)
+        sliding_window = _window_of(module)
     if cpt_packed is None:
         return _plain(module, query, key, value, attention_mask, extras, kwargs)
     if cpt_packed.varlen is not None and varlen.usable(query, value, dropout, softcap, s_aux):
@@ -114,6 +114,16 @@ def packed_attention(
             v = torch.cat([values[segment.prefix], v], dim=2)
         outputs.append(_attend(q, k, v, sliding_window, extras).transpose(1, 2))
     return torch.cat(outputs, dim=1), None
+
+
+def _window_of(module: nn.Module) -> int | None:
+    """The window of a layer; that of the whole model where only its mask has one (Phi-MoE)."""
+    config = getattr(module, "config", None)
+    # Others have it by layer, or keep what the model that they were made from had.
+    alike = hasattr(type(config), "sliding_window") and not hasattr(config, "layer_types")
+    everywhere = getattr(config, "sliding_window", None) if alike else None
+    window: int | None = getattr(module, "sliding_window", everywhere)
+    return window
 
 
 def _mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:

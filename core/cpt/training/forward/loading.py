@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +119,13 @@ class _Twice:
     def __call__(self, compute: Any, *inputs: Any) -> Any:
         from torch.utils.checkpoint import checkpoint
 
-        from cpt.training.forward.attention import CURRENT, computing
-
-        packed = CURRENT.get()
+        # What is being computed, which the backward pass comes too late to know.
+        context = copy_context()
 
         def computed(*inputs: Any) -> Any:
             self.layer.training = False
             try:
-                with computing(packed):
-                    return compute(*inputs)
+                return context.run(compute, *inputs)
             finally:
                 self.layer.training = True
 

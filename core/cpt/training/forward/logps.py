@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.forward.architecture import backbone_of, fresh_positions, longest_together
 from cpt.training.forward.attention import PackedSequence, computing
+from cpt.training.forward.compact import Compact, compacting
 from cpt.training.forward.cpu import keep_freed_memory
 from cpt.training.forward.head import token_logps
 from cpt.training.forward.probe import find_head, find_layout
@@ -44,7 +45,8 @@ class SequenceLogps(nn.Module):
             return torch.cat([self._call(row, {}) for row in inputs.rows()])
         if not inputs.segments:
             # Padding is on the right, where every model finds a token's position by itself.
-            return self._call(inputs, {"attention_mask": inputs.attention_mask})
+            with compacting(Compact.of(inputs)):
+                return self._call(inputs, {"attention_mask": inputs.attention_mask})
         packed = PackedSequence.of(inputs.segments, inputs.input_ids.device)
         with computing(packed):
             # A mask of four dimensions is passed on unchanged: none is built, and none is used.

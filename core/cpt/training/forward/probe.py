@@ -31,6 +31,7 @@ from cpt.training.forward.architecture import (
     longest_together,
     why_not_packed,
 )
+from cpt.training.forward.compact import make_compact
 from cpt.training.forward.head import Head
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def find_layout(model: Any, score: Score) -> Layout:
     layout: Layout = agreed(lambda: _found_layout(model, score))
     if layout.packed:
         model.set_attn_implementation(attention.NAME)
+    if layout.compact:
+        make_compact(model)
     agreed(lambda: _refuse_without_gradient(model, score, layout))
     return layout
 
@@ -130,6 +133,10 @@ def _found_layout(model: Any, score: Score) -> Layout:
                     )
                     return layout
             reason = f"its results change when they are packed{reason}"
+        layout = Layout(compact=True, longest=longest)
+        with _compact(model):
+            if differs(layout) is None:
+                return _warned(model, layout, reason)
         layout = Layout(longest=longest)
         if (worse := differs(layout)) is None:
             return _warned(model, layout, reason)
@@ -189,6 +196,16 @@ def _packable(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+@contextmanager
+def _compact(model: Any) -> Iterator[None]:
+    """With parts that leave out padding; afterwards without."""
+    undo = make_compact(model)
+    try:
+        yield
+    finally:
+        undo()
 
 
 def _is_proven(model: Any) -> bool:

@@ -24,10 +24,12 @@ LENGTHS = ((9, 4), (9, 12), (2, 23), (1, 3))
 NARROW = 6
 """Tokens in every window while rows are tried: the rows reach beyond it."""
 WINDOW = re.compile(
-    r"(.*_)?window(_size|_len)?|local_attention|attention_chunk_size|index_topk"
+    r"(.*_)?window(_size|_len)?|local_attention|attention_chunk_size"
     "|(.*_)?chunk_length"
 )
 """Names of what limits how far a token sees, in configurations and modules."""
+SPECIAL = re.compile(r"(.*_)?(token_ids?|token_index)")
+"""Names of ids that a model may treat in a way of their own, in configurations."""
 FAILURES = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError),
     *(NotImplementedError, RuntimeError, TypeError, ValueError),
@@ -51,9 +53,26 @@ def sequences_of(model: Any) -> list[TokenSequence]:
 
 def ids_of(model: Any, start: int, length: int) -> Tensor:
     """Ids spread over the vocabulary, different ones for each `start`."""
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ids = (np.arange(1, length + 1) * 7919 + start * 104729) % vocabulary
-    return torch.from_numpy(ids).to(model.device)
+    ids = _ordinary_ids(model)
+    picked = (np.arange(1, length + 1) * 7919 + start * 104729) % len(ids)
+    return torch.from_numpy(ids[picked]).to(model.device)
+
+
+def _ordinary_ids(model: Any) -> np.ndarray[Any, Any]:
+    """What text may hold: neither padding nor images, and no row of the embeddings without text."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    sizes = {getattr(config, "vocab_size", None) for config in configs_of(model)}
+    ids = np.arange(min([rows, *(size for size in sizes if type(size) is int and size > 0)]))
+    special = [
+        number
+        for config in configs_of(model)
+        for name, value in vars(config).items()
+        if SPECIAL.fullmatch(name)
+        for number in (value if isinstance(value, list) else [value])
+        if isinstance(number, int)
+    ]
+    ordinary = ids[~np.isin(ids, special)]
+    return ordinary if len(ordinary) > 1 else ids
 
 
 def one_by_one(model: Any, sequences: Sequences) -> Tensor:
