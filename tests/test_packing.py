@@ -15,7 +15,10 @@ from cpt.training.data.packing import Branches, Layout, branches, model_inputs
 from cpt.training.data.sequences import TokenSequence
 
 SHARED = Layout(packed=True, shared=True)
-LAYOUTS = {"padded": Layout(), "packed": Layout(packed=True), "shared": SHARED}
+LAYOUTS = {
+    **{"padded": Layout(), "compact": Layout(compact=True)},
+    **{"packed": Layout(packed=True), "shared": SHARED},
+}
 
 ids = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 group = st.one_of(
@@ -138,3 +141,27 @@ def test_a_micro_batch_moves_whole() -> None:
 def test_a_sequence_needs_both_sides(prompt: list[int], answer: list[int]) -> None:
     with pytest.raises(BadData, match="at least one token"):
         TokenSequence(prompt, answer)
+
+
+@given(groups_of_sequences, st.integers(1, 60))
+def test_a_place_that_is_left_out_equals_one_that_is_kept(
+    groups: list[list[TokenSequence]], tokens: int
+) -> None:
+    for inputs in model_inputs(groups, tokens, LAYOUTS["compact"]):
+        if inputs.kept is None or inputs.places is None:
+            continue
+        assert inputs.attention_mask is not None
+        assert inputs.tokens == len(inputs.kept) < inputs.size
+        for place in inputs.attention_mask.flatten().nonzero()[:, 0].tolist():
+            taken = int(inputs.kept[inputs.places[place]])
+            assert context(inputs, taken) == context(inputs, place)
+
+
+def test_a_prompt_is_kept_once_and_padding_never() -> None:
+    prompt = [1, 2, 3, 4]
+    group = [TokenSequence(prompt, [5, 6]), TokenSequence(prompt, [5, 6, 7, 8, 9])]
+    (inputs,) = model_inputs([group], 99, LAYOUTS["compact"])
+    assert inputs.kept is not None
+    assert inputs.kept.tolist() == [0, 1, 2, 3, 4, 12, 13, 14, 15]
+    (alike,) = model_inputs([[TokenSequence([1], [2, 3])]], 99, LAYOUTS["compact"])
+    assert alike.kept is None  # nothing to leave out

@@ -147,7 +147,8 @@ def _found_layout(model: Any, score: Score) -> Layout:
 
 
 def _warned(model: Any, layout: Layout, reason: str) -> Layout:
-    how = "padded" if layout.longest != 0 else "computed one at a time, which is slow"
+    padded = "padded, except in MLPs and projections" if layout.compact else "padded"
+    how = padded if layout.longest != 0 else "computed one at a time, which is slow"
     log.warning("%s: sequences are %s, as %s.", _name(model), how, reason)
     return layout
 
