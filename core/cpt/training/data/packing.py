@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pad_sequence
 from cpt.training.data.inputs import ModelInputs, Segment
 from cpt.training.data.sequences import TokenIds, TokenSequence
 
-
 LEAST_SAVED = 0.05
 """The share of places that must be left out of padded rows: less is not worth the copies."""
 

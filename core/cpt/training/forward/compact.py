@@ -107,7 +107,7 @@ def tokenwise(module: nn.Module) -> Iterator[nn.Module]:
             yield from tokenwise(part)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _before(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -117,7 +117,7 @@ def _before(
     return tuple(map(rows.pack, args)), {name: rows.pack(arg) for name, arg in kwargs.items()}
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
     rows = CURRENT.get()
     return output if rows is None else rows.unpack(output)
