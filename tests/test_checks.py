@@ -150,6 +150,18 @@ def test_what_is_fixed_has_the_same_columns_and_no_fault(cpt_cli: Any, tmp_path:
     assert (status, found["fixed"]) == (0, 4)
 
 
+def test_what_is_read_is_never_replaced_by_what_is_left_of_it(cpt_cli: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = written(folder / "pairs.jsonl", [*PLANTED["repeated"], row(prompt="Why?")])
+    before = (folder / "pairs.jsonl").read_text()
+    for read in (source, str(folder)):
+        for line in (("doctor", read, "--fix"), ("export", read, "--format", "trl", "--output")):
+            done = cpt_cli(*line, str(folder / "../data/pairs.jsonl"))
+            assert (done.exit_code, "is read from; name another" in done.stderr) == (2, True)
+    assert (folder / "pairs.jsonl").read_text() == before
+
+
 def test_a_table_is_fixed_as_a_table_and_nothing_is_written_of_nothing(
     cpt_cli: Any, tmp_path: Path
 ) -> None:

@@ -278,6 +278,8 @@ def test_scores_and_margins_in_a_range() -> None:
         (MarginRange(), "margin_range has no limit; give one, as in --filters.min 1"),
         (ScoreRange(), "score_range has no limit; give one, as in --filters.chosen-min 1"),
         (MarginRange(min=2, max=1), "margin_range: 2 to 1 holds nothing"),
+        (MarginRange(min=float("nan")), "margin_range: nan is no limit"),
+        (ScoreRange(rejected_max=float("nan")), "score_range: rejected nan is no limit"),
     ],
 )
 def test_a_range_that_is_none_is_refused(filter: cpt.Filter, said: str) -> None:

@@ -39,6 +39,14 @@ def test_agreement_and_kappa_of_a_table_by_hand() -> None:
     assert found.agreement_interval == pytest.approx((0.5625, 0.8090), abs=1e-4)
 
 
+@given(st.integers(1, 3000), st.sampled_from([0.0, 1.0]))
+def test_the_interval_holds_what_it_is_of(n: int, verdict: float) -> None:
+    found = tally([judged(verdict, 1.0)] * n)
+    assert found.agreement is not None and found.agreement_interval is not None
+    low, high = found.agreement_interval
+    assert 0 <= low <= found.agreement <= high <= 1
+
+
 def test_a_tie_agrees_with_a_tie_only() -> None:
     found = tally([judged(0.5, 0.5), judged(0.5, 1.0), judged(0.5 + 1e-12, 0.5)])
     assert found.agreement == pytest.approx(2 / 3)

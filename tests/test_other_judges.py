@@ -52,6 +52,13 @@ def broken(prompt, response):
 
 def wordy(prompt, response):
     return "good"
+
+def endless(prompt, response):
+    return 10**400
+
+def counted(prompt, response):
+    import numpy as np
+    return np.float32(0.5) if response.text else np.bool_(True)
 """
 
 
@@ -86,11 +93,20 @@ async def test_a_function_that_fails_is_the_reason_of_that_answer(checks: Path) 
         await verdict(Checker(function=f"{checks}:wordy"), "x")
 
 
+async def test_a_number_of_numpy_is_a_number_and_one_too_large_is_one_line(checks: Path) -> None:
+    assert (await verdict(Checker(function=f"{checks}:counted"), "a", "")).scores == (0.5, 1.0)
+    with pytest.raises(CptError, match=r"returned 1000.* for prompt 'p'; it must return a finite"):
+        await verdict(Checker(function=f"{checks}:endless"), "x")
+
+
 @pytest.mark.parametrize(
     ("function", "complaint"),
     [
         ("{file}", "expected FILE.py:FUNCTION"),
-        ("{file}:none", "has no function 'none'; its functions: broken, length, right, wordy"),
+        (
+            "{file}:none",
+            "has no function 'none'; its functions: broken, counted, endless, length, right, wordy",
+        ),
         ("nowhere.py:f", "cannot be imported .*no such file"),
         ("no_such_module_here:f", "cannot be imported .*ModuleNotFoundError"),
     ],

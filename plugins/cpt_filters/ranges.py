@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import isnan
 
 import attrs
 
@@ -83,6 +84,8 @@ def _refuse(filter: str, ranges: Mapping[str, Range]) -> None:
         flag = f"--filters.{_any(ranges)}"
         raise cpt.CptError(f"filters: {filter} has no limit; give one, as in {flag}.")
     for name, (low, high) in ranges.items():
+        if any(limit is not None and isnan(limit) for limit in (low, high)):
+            raise cpt.CptError(f"filters: {filter}: {f'{name} nan'.strip()} is no limit.")
         if low is not None and high is not None and low > high:
             what = f"{name} {low:g} to {high:g}".strip()
             raise cpt.CptError(f"filters: {filter}: {what} holds nothing.")

@@ -57,12 +57,23 @@ class Checker(cpt.Judge):
             return cpt.Missing("error", f"{self.function}: {type(error).__name__}: {error}")
         if score is None:
             return cpt.Missing("no_score", f"{self.function} returned None")
-        if not isinstance(score, int | float) or not isfinite(score):
+        if (number := _number(score)) is None:
             raise cpt.CptError(
                 f"{self.function} returned {score!r:.60} for prompt {prompt.id!r}; it must return "
                 "a finite number, True, False, or None for no score."
             )
-        return float(score)
+        return number
+
+
+def _number(score: Any) -> float | None:
+    """A finite number, of Python or of another library (NumPy); None for anything else."""
+    if isinstance(score, str | bytes) or not hasattr(score, "__float__"):
+        return None
+    try:
+        number = float(score)
+    except (TypeError, ValueError, OverflowError):  # an array, or larger than a float can be
+        return None
+    return number if isfinite(number) else None
 
 
 @lru_cache

@@ -36,6 +36,7 @@ def _doctor(
     levenshtein_of: Tokens,
     **values: Any,
 ) -> None:
+    from cpt.data import refuse_to_replace
     from cpt.models import folder_of
     from cpt.run.examining import Examiner, examine_source
 
@@ -44,6 +45,8 @@ def _doctor(
     if show is not None:
         _show(source, show, config, as_json)
         return
+    if fix is not None:
+        refuse_to_replace(fix, source, "pairs")
     examiner = Examiner(
         train=config.train,
         model=None if config.model is None else folder_of(config.model),

@@ -33,9 +33,11 @@ def export(source: str, layout: str, output: Path, as_json: bool) -> None:
 
     For llama-factory, dataset_info.json beside the file gets an entry for it.
     """
-    from cpt.data import exports, pairs_and_unusable
+    from cpt.data import exports, pairs_and_unusable, refuse_to_replace
 
-    done = exports.export(pairs_and_unusable(paths.resolve(source)), layout, output)
+    source = paths.resolve(source)
+    refuse_to_replace(output, source, "pairs")
+    done = exports.export(pairs_and_unusable(source), layout, output)
     if layout == "llama-factory":
         _register(output, exports.llama_factory_entry(output))
     if as_json:

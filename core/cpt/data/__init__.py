@@ -27,7 +27,7 @@ from cpt.data.pairs import (
 )
 from cpt.data.prompts import NUMBERED, prompt_of, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
-from cpt.data.rows import Row, read_rows
+from cpt.data.rows import Row, read_rows, refuse_to_replace
 from cpt.data.subset import write_subset
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "read_regularizer",
     "read_responses",
     "read_rows",
+    "refuse_to_replace",
     "rows_by_prompt",
     "write_annotations",
     "write_outputs",

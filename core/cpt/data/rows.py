@@ -132,6 +132,15 @@ def table_file(source: str | Path, table: str) -> Path:
     return files[0] if len(files) == 1 else path
 
 
+def refuse_to_replace(path: Path, source: str | Path, table: str) -> None:
+    """Raise `BadData` if a source is read from `path`: what is not written would be lost."""
+    read = Path(paths.resolve(str(source)))
+    if not path.exists() or not read.exists():
+        return
+    if any(file.samefile(path) for file in (_files_in(read, table) if read.is_dir() else [read])):
+        raise BadData(f"{path}: is what {source} is read from; name another file to write.")
+
+
 def _files_in(folder: Path, table: str) -> list[Path]:
     if (folder / f"{table}.parquet").exists():
         return [folder / f"{table}.parquet"]

@@ -48,7 +48,9 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     z = 1.96
     middle, scale = share + z * z / (2 * n), 1 + z * z / n
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    low, high = (middle - half) / scale, (middle + half) / scale
+    # Rounding must not put the share itself outside.
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 def interval_of(drawn: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
