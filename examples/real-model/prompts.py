@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,6 +31,8 @@ REQUESTS = (
     "Why do people like {}? Answer briefly.",
     "What should a child know about {}? Be brief.",
     "Write a short note about {} for a friend.",
+    "Name one surprising fact about {} and explain it.",
+    "What would we do without {}? Answer in a few words.",
 )
 KINDS: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("change_case:english_lowercase", "Write all of it in lowercase letters.", {}),
@@ -91,7 +93,7 @@ def main() -> None:
 def write(file: Path, name: str, topics: Sequence[str], count: int) -> None:
     """The first so many prompts about some topics."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row) + "\n" for row, _ in zip(rows(name, topics), range(count))]
+    lines = [json.dumps(row) + "\n" for row in islice(rows(name, topics), count)]
     if len(lines) < count:
         raise SystemExit(f"{file}: there are only {len(lines)} such prompts.")
     file.write_text("".join(lines), encoding="utf-8")

@@ -66,9 +66,7 @@ class Mender(cpt.Local):
 def instructions(source: str) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     """The instructions of each prompt, by its id. Raises `CptError`."""
     return {
-        prompt.id: dict(
-            zip(prompt.info["instruction_id_list"], prompt.info["kwargs"], strict=True)
-        )
+        prompt.id: dict(zip(prompt.info["instruction_id_list"], prompt.info["kwargs"], strict=True))
         for prompt in cpt.read_prompts(source)
     }
 
@@ -143,16 +141,17 @@ def ending(answer: str, given: Mapping[str, Any]) -> str:
 
 
 def quoted(answer: str, given: Mapping[str, Any]) -> str:
-    """Quotation marks around all of it, and none inside."""
-    return '"' + answer.strip().replace('"', "") + '"'
+    """Quotation marks around all of it, none inside, and not on the line of a bullet point."""
+    plain = answer.strip().replace('"', "")
+    return f'"\n{plain}\n"' if plain.startswith(("*", "-")) else f'"{plain}"'
 
 
 MENDS: Mapping[str, Mend] = {
     "length_constraints:number_words": shorter,
     "keywords:forbidden_words": without_words,
     "punctuation:no_comma": lambda answer, _: answer.replace(",", ""),
-    "keywords:existence": with_words,
     "detectable_format:number_bullet_lists": bullets,
+    "keywords:existence": with_words,
     "detectable_format:number_highlighted_sections": highlighted,
     "detectable_format:title": titled,
     "detectable_content:postscript": with_postscript,

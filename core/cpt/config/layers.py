@@ -27,7 +27,8 @@ from cpt.yamls import read_yaml
 DEFAULTS: Mapping[str, Any] = {
     "scheduler": "shuffle",
     "loss": "apo_zero",
-    "generator": "transformers:model",
+    "generator": "transformers",
+    "generator.model": "filled in",
 }
 """The components of a run that names no others."""
 
@@ -74,7 +75,7 @@ def stack(given: Sequence[Layer], registry: Registry, default_preset: bool = Tru
     With `default_preset`, one preset fills in a run that names nothing to work on.
     """
     known = {name for offers in registry.offers.values() for name in offers.names()}
-    defaults = {field: pick for field, pick in DEFAULTS.items() if pick.partition(":")[0] in known}
+    defaults = {key: value for key, value in DEFAULTS.items() if _pick(key) in known}
     above = merge(given)
     name = above.pop("preset", None)
     named = {"prompts", "pairs", "model", "responder"} & above.keys()
@@ -83,6 +84,11 @@ def stack(given: Sequence[Layer], registry: Registry, default_preset: bool = Tru
     values = _preset(name, above, registry) if name else {}
     given = [attrs.evolve(layer, values=_without(layer.values, "preset")) for layer in given]
     return [Layer("the defaults", defaults), Layer(f"preset {name}", values), *given]
+
+
+def _pick(address: str) -> Any:
+    """The default component that a default is an option of, or is."""
+    return DEFAULTS[address.partition(".")[0]]
 
 
 def presets(registry: Registry) -> Offers[Mapping[str, Any]]:
