@@ -160,9 +160,11 @@ def test_an_error_has_address_culprit_remedy_and_source(registry, values, compla
 def test_what_answers_in_an_evaluation_needs_no_model_of_its_own(registry):
     given = {"model": "tiny", "generator": "transformers", "generator.max_tokens": 9}
     found = config.resolve(config.stack([config.Layer("a file", given)], registry), registry)
+    assert found.generator is not None
     assert (found.generator.name, found.generator.max_tokens) == ("transformers", 9)
     given = {"model": "tiny", "generator": "lab_ignorant"}
     found = config.resolve(config.stack([config.Layer("a file", given)], registry), registry)
+    assert found.generator is not None
     assert found.generator.name == "lab_ignorant"
 
 

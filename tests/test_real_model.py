@@ -79,7 +79,7 @@ def score(text: str, wanted: dict[str, Any]) -> float | None:
     prompt = cpt.Prompt(id="1", messages=(cpt.Message("user", "Tell me about bees."),), info=info)
     answer = cpt.Response(prompt_id="1", text=text, author="mender")
 
-    async def nobody(*_: Any) -> Any:
+    async def nobody(responder: cpt.Responder, prompt: cpt.Prompt, sample: int = 0) -> cpt.Response:
         raise AssertionError
 
     return asyncio.run(Verifiable().judge(prompt, [answer], nobody)).scores[0]
