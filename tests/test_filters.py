@@ -454,6 +454,14 @@ def flags(tmp_path: Path, *rows: dict[str, Any]) -> Flags:
     return Flags(str(tmp_path / "flags.jsonl"))
 
 
+def test_flags_of_pairs_that_are_not_there_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"pair_id": name, "flag": "drop"} for name in (fake_pairs(1)[0].id, "gone")]
+    assert len(list(flags(tmp_path, *rows).filter(fake_pairs(2)))) == 2
+    assert "1 of 2 flags are of pairs that are not here, such as 'gone'" in caplog.text
+
+
 def test_what_people_flagged_is_done(tmp_path: Path) -> None:
     pairs = [pair(number, chosen_score=2.0, rejected_score=1.0, margin=1.0) for number in range(4)]
     filter = flags(

@@ -41,8 +41,12 @@ class Flags(cpt.Filter):
 
     def filter(self, pairs: Iterable[cpt.Pair]) -> Iterator[cpt.Pair | cpt.Drop]:
         flags = self._flags()
+        unmet = set(flags)
         for pair in pairs:
+            unmet.discard(pair.id)
             yield _decided(pair, flags.get(pair.id, Flag(KEEP)))
+        if unmet:
+            _warn(self.file, len(unmet), len(flags), min(unmet))
 
     def _flags(self) -> Mapping[str, Flag]:
         """Every flag by the id of its pair. Raises `BadData` for a row that is none."""
@@ -51,6 +55,14 @@ class Flags(cpt.Filter):
         if not self.file.strip():
             raise cpt.CptError("filters: flags of which file? Write flags:FILE.")
         return dict(_flag(row) for row in read_rows(self.file))
+
+
+def _warn(file: str, unmet: int, all_: int, example: str) -> None:
+    import logging  # slow to import
+
+    logging.getLogger("cpt").warning(
+        "%s: %d of %d flags are of pairs that are not here, such as %r.", file, unmet, all_, example
+    )
 
 
 def _flag(row: Row) -> tuple[str, Flag]:
