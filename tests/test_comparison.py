@@ -197,6 +197,14 @@ def test_worse_is_worse_beyond_chance(shipped: Path) -> None:
     assert "changed by -0.625" in strict.reason
 
 
+def test_an_evaluator_stands_for_its_scores_of_quality(shipped: Path) -> None:
+    file = shipped / "scores.json"
+    meanings = {"quality": ["checks/loose", "judged/greedy"], "side_effects": {}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"meanings": meanings}))
+    (loose,) = checks(shipped, no_worse=["checks"])
+    assert loose.passed and loose.condition.startswith("checks/loose ")
+
+
 def test_a_margin_must_be_excluded(tmp_path: Path) -> None:
     noisy = [0.0, 1.0] * 4
     path = a_run(tmp_path / "run", {"x/y": noisy}, {"x/y": noisy[::-1]})

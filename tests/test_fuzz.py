@@ -408,7 +408,9 @@ try:
 except CptError as error:
     print(error.format_message())
 print(time.process_time() - began)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not ru_maxrss: that begins with the memory of the process that started this one.
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(status["VmHWM"].split()[0])
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -14,7 +14,7 @@ from cpt.errors import BadData, CptError
 from cpt.plugins.offers import nearest
 from cpt.run.compare import comparable, scores_of
 from cpt.run.read import RunReader, open_run
-from cpt.run.scores import measured
+from cpt.run.scores import measured, read_meanings
 from cpt.statistics import difference
 from cpt.types import Score
 
@@ -51,8 +51,8 @@ def checks(
     """Every condition on the trained model of a run.
 
     `require` are conditions such as `win_rate/lc >= 50`, on a score or on an end of its interval
-    (`win_rate/raw.low > 50`). `no_worse` are scores, or evaluators for all of theirs, of which
-    higher is better: the model is compared prompt by prompt with the one before training, or with
+    (`win_rate/raw.low > 50`). `no_worse` are scores of which higher is better, or evaluators for
+    those scores of theirs that mean quality: the model is compared prompt by prompt with the one before training, or with
     the trained model of the run `against`. Without `margin` it fails where it is worse beyond
     chance (the whole 95% interval is below zero, Bonferroni over these scores); with it, where the
     interval does not exclude a loss of more than `margin`. Raises `CptError` for a score that is
@@ -107,7 +107,9 @@ def _not_worse(
     ours = scores_of(run)[AFTER]
     theirs = scores_of(baseline).get(AFTER if against else BEFORE, {})
     who = str(against) if against else BEFORE
-    wanted = list(dict.fromkeys(one for name in names for one in _named(name, ours, run.path)))
+    quality = read_meanings(run.path / "scores.json").quality
+    named = (_named(name, ours, quality, run.path) for name in names)
+    wanted = list(dict.fromkeys(one for found in named for one in found))
     for name in wanted:
         if name not in theirs:
             raise _unknown(name, theirs, baseline.path)
@@ -118,14 +120,19 @@ def _not_worse(
         yield _worse(name, gap, who, margin)
 
 
-def _named(name: str, scores: Mapping[str, Score], run: Path) -> list[str]:
-    """A score, or those scores of an evaluator that have values by prompt."""
+def _named(
+    name: str, scores: Mapping[str, Score], quality: Collection[str], run: Path
+) -> list[str]:
+    """A score, or those scores of an evaluator that have values by prompt.
+
+    Of these the scores that it calls quality, if it says so of any.
+    """
     if name in scores:
         return [name]
     found = [one for one, score in scores.items() if one.startswith(f"{name}/") and score.each]
     if not found:
         raise _unknown(name, scores, run)
-    return found
+    return [one for one in found if one in quality] or found
 
 
 def _worse(name: str, gap: Score, who: str, margin: float | None) -> Check:
