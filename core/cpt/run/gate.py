@@ -52,11 +52,11 @@ def checks(
 
     `require` are conditions such as `win_rate/lc >= 50`, on a score or on an end of its interval
     (`win_rate/raw.low > 50`). `no_worse` are scores of which higher is better, or evaluators for
-    those scores of theirs that mean quality: the model is compared prompt by prompt with the one before training, or with
-    the trained model of the run `against`. Without `margin` it fails where it is worse beyond
-    chance (the whole 95% interval is below zero, Bonferroni over these scores); with it, where the
-    interval does not exclude a loss of more than `margin`. Raises `CptError` for a score that is
-    unknown, and where nothing was measured.
+    those scores of theirs that mean quality: the model is compared prompt by prompt with the one
+    before training, or with the trained model of the run `against`. Without `margin` it fails
+    where it is worse beyond chance (the whole 95% interval is below zero, Bonferroni over these
+    scores); with it, where the interval does not exclude a loss of more than `margin`. Raises
+    `CptError` for a score that is unknown, and where nothing was measured.
     """
     reader = open_run(run)
     scores = scores_of(reader)
