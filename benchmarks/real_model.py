@@ -8,7 +8,7 @@ followed; and what `--dry-run` estimated beside what the training took.
 
     python benchmarks/real_model.py --output real_model.json
 
-Under 30 minutes on two idle cores. With the same `--folder` it goes on where it was.
+With the same `--folder` it goes on where it was.
 """
 
 from __future__ import annotations
