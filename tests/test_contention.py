@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cpt.training import contention
-from cpt.training.contention import Contention
+from cpt.training.monitoring import contention
+from cpt.training.monitoring.contention import Contention
 
 SHOW = "import os, sys; sys.argv = ['cpt', '--version']\n" + (
     "try:\n    import cpt.cli; cpt.cli.main()\n"

@@ -128,7 +128,7 @@ def test_killed_and_taken_up_it_is_the_same(tmp_path: Path, model: Path) -> None
 def test_wrong_options_are_one_line(tmp_path: Path, model: Path) -> None:
     with pytest.raises(ValueError, match="must have eval_every"):
         Training(keep_best="eval/loss")
-    with pytest.raises(ValueError, match="as eval/loss is one"):
+    with pytest.raises(ValueError, match="must begin with eval/, as in eval/loss"):
         Training(eval_every=1, keep_best="loss")
     with pytest.raises(ValueError, match="must have keep_best"):
         Training(eval_every=1, patience=1)

@@ -21,7 +21,7 @@ from cpt.run.stage import Run, require_option
 from cpt.types import Pair, Prompt
 
 if TYPE_CHECKING:  # slow to import
-    from cpt.training.estimate import TrainingEstimate
+    from cpt.training.resources.estimate import TrainingEstimate
 
 
 def estimate(run: Run) -> dict[str, Estimate]:
@@ -48,8 +48,8 @@ def estimate_responses(run: Run) -> dict[str, Estimate]:
 
 def estimate_training(run: Run) -> TrainingEstimate:
     """What training on the pairs would take; nothing is written, and no model is loaded."""
-    from cpt.training.estimate import estimate as estimate_plan
     from cpt.training.plan import make_plan
+    from cpt.training.resources.estimate import estimate as estimate_plan
 
     model = Path(paths.resolve(require_option(run, "model")))
     config = run.config

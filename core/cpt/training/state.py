@@ -18,7 +18,7 @@ from cpt.training import metrics
 from cpt.training.carried import Carried
 from cpt.training.data.corpus import ABSENT
 from cpt.training.data.packing import Layout
-from cpt.training.flops import Work, peak_of
+from cpt.training.forward.flops import Work, peak_of
 from cpt.training.forward.loading import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.forward.scores import SequenceScores

@@ -10,7 +10,7 @@ import attrs
 from cpt.cli.printing.output import echo, print_json
 
 if TYPE_CHECKING:
-    from cpt.training.estimate import Fit, TrainingEstimate
+    from cpt.training.resources.estimate import Fit, TrainingEstimate
 
 
 def print_training(estimate: TrainingEstimate, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def _lines(estimate: TrainingEstimate) -> Iterator[tuple[str, str]]:
 
 
 def _fit(fit: Fit) -> str:
-    from cpt.training.estimate import flags
+    from cpt.training.resources.estimate import flags
 
     if fit.fits:
         return f"fits into {_bytes(fit.bytes)}"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cpt.training.data.packing import Layout
-from cpt.training.flops import Work
 from cpt.training.forward.architecture import backbone_of, costs_of, why_not_packed
+from cpt.training.forward.flops import Work
 from cpt.training.forward.head import CHUNK, KEEP
 from cpt.training.forward.loading import config_of, lora_targets
 from cpt.training.options import Training

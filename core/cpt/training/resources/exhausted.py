@@ -22,7 +22,7 @@ def memory_errors(plan: Plan, device: torch.device) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _is_exhausted(error):
             raise
-        from cpt.training.estimate import too_large
+        from cpt.training.resources.estimate import too_large
 
         raise CptError(
             f"Out of memory ({device.type}): {too_large(plan, device.type)}. "

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from cpt.errors import CptError
-from cpt.training.held_out import PREFIX, measure
+from cpt.training.monitoring.held_out import PREFIX, measure
 from cpt.training.output import checkpoint
 from cpt.training.state import State
 

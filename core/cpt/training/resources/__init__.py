@@ -1,0 +1,1 @@
+"""What a training takes: memory and time, before it and when there is too little."""
