@@ -101,7 +101,7 @@ def test_more_than_twenty_kinds_are_planted_and_only_tokens_show_the_others() ->
     assert KINDS.keys() - PLANTED.keys() == {
         *("template", "outside_vocabulary", "prompt_too_long", "answer_too_long"),
         *("one_side_too_long", "tools_left_out", "double_bos", "truncated", "boundary_merge"),
-        *("eos_added", "rewritten", "plain_template"),
+        *("eos_added", "rewritten", "plain_template", "unpaired", "one_answer"),
     }
 
 

@@ -54,7 +54,7 @@ def test_plugins_come_from_the_environment_too(cpt_cli, tmp_path, monkeypatch):
     assert "apo_zero" not in output
 
 
-ALL_OF_APO = ("apo_zero", "apo_down", "apo_hinge_zero", "apo_zero_unpaired")
+ALL_OF_APO = ("apo_zero", "apo_down", "apo_hinge_zero", "apo_zero_unpaired", "auto")
 
 
 def test_the_list_has_name_source_status_hooks_components_and_time(cpt_cli):

@@ -156,7 +156,7 @@ def sigmoid_with(**members: Any) -> Loss:
         (
             frozenset({"rejected", "refrence"}),
             "Loss 'odd': `needs` has the unknown word 'refrence'. Did you mean 'reference'? "
-            "There are: rejected, reference, tokens, mismatched.",
+            "There are: rejected, reference, tokens, mismatched, score.",
         ),
         (
             ["rejected"],
