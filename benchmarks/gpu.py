@@ -5,7 +5,7 @@
 
 Weights and pairs are random, so nothing is downloaded. Each part is a process of its own: one that
 fails or takes too long is written down as such, and the others go on. Speed is that of a training
-through `cpt.training.train`, references computed before; MFU is told as others count it (`mfu`) and
+through `cpt.training.train`, references computed before; MFU is given as others count it (`mfu`) and
 of what is needed (`mfu_exact`). TRL is run beside it with its best flags where it is installed.
 """
 
@@ -87,9 +87,9 @@ def main() -> None:
             left = BUDGET - (time.perf_counter() - began)
             results[name] = _run(name, part, options, Path(scratch), min(part.seconds, left))
             print(name, json.dumps(results[name]), flush=True)
-    told = {"device": _device(options.device), "date": str(date.today()), "parts": results}
-    told["seconds"] = time.perf_counter() - began
-    options.output.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    measured = {"device": _device(options.device), "date": str(date.today()), "parts": results}
+    measured["seconds"] = time.perf_counter() - began
+    options.output.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
@@ -157,7 +157,9 @@ def _train(part: Part, options: argparse.Namespace, model: Path) -> dict[str, An
     with _padding() if part.padded else nullcontext():
         lines = _trained(part, options, model, options.scratch / part.do / options.part)
     counted = lines[1:] or lines  # the first has kernels to choose and to compile
-    told = {name: sum(line[name] for line in counted) / len(counted) for name in _told(lines[0])}
+    measured = {
+        name: sum(line[name] for line in counted) / len(counted) for name in _told(lines[0])
+    }
     peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else _rss()
     first = lines[0]["loss"]
     right = abs(first - LN_2) < 1e-5
@@ -248,10 +250,10 @@ def _paths(part: Part, options: argparse.Namespace, model: Path) -> dict[str, An
     if options.device == "cuda":
         compile_layers(module.causal)
         found["packed, compiled"] = _computed(module, groups, shared, options)
-    told = {name: _compared(values, exact) for name, values in found.items()}
+    measured = {name: _compared(values, exact) for name, values in found.items()}
     if options.device == "cuda":
-        told["memory"] = torch.cuda.max_memory_allocated()
-    return told
+        measured["memory"] = torch.cuda.max_memory_allocated()
+    return measured
 
 
 def _groups(options: argparse.Namespace, model: Path) -> list[Any]:

@@ -132,6 +132,16 @@ def test_the_reference_may_stay_and_the_prompts_may_be_shared_out(cpt_cli, tmp_p
     assert asked == [[f"p{row}" for row in range(start, 9, 3)] for start in range(3)]
 
 
+def test_a_reference_that_is_given_is_that_of_the_first_round(cpt_cli, tmp_path, line):
+    tiny.folder(tmp_path / "other", seed=3)
+    more = ("--train.reference", "other")
+    for output, kept, later in (("a", "refreshed", None), ("b", "fixed", "other")):
+        done = cpt_cli(*line[:-1], "2", *more, "--round-reference", kept, "--output", output)
+        assert done.exit_code == 0, done.output
+        rounds = [tmp_path / output / "rounds" / str(number) for number in (1, 2)]
+        assert [options(each)["train"]["reference"] for each in rounds] == ["other", later]
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [

@@ -27,7 +27,7 @@ class BradleyTerry(cpt.Loss):
     margin: float = attrs.field(default=0.0, validator=ge(0.0))
     """Gap of scores asked for by each unit of `Pair.margin`; an unknown margin asks for 0."""
     centre: float = attrs.field(default=0.0, validator=ge(0.0))
-    """Weight of (r_w + r_l)^2, which keeps scores near 0 (2312.09244, equation 4)."""
+    """Weight of (r_w + r_l)^2, which keeps scores near 0 (2312.09244)."""
 
     def __call__(self, batch: cpt.Batch) -> Tensor:
         from torch.nn.functional import logsigmoid

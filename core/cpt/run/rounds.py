@@ -18,13 +18,11 @@ from cpt.data import read_prompts, write_prompts
 from cpt.errors import CptError
 from cpt.roles import Component, Responder
 from cpt.run.events import Events
+from cpt.run.execute import POLL
 from cpt.run.record.folder import Folder
 from cpt.run.record.rounds import path_of
 from cpt.run.scores import ROUND, Scores, read_meanings, read_scores, write_scores
 from cpt.run.stage import Run, Summary, is_main, require_option
-
-POLL = 0.2
-"""Seconds between two looks by a process that waits for the main one."""
 
 
 def check(run: Run) -> None:
@@ -75,20 +73,28 @@ def _all(run: Run) -> range:
 
 def _config(run: Run, number: int) -> Config:
     config = run.config
-    base = paths.resolve(require_option(run, "model"))
-    model = base if number == 1 else str(path_of(run.path, number - 1) / "model")
-    reference = base if config.round_reference == "fixed" else config.train.reference
-    return attrs.evolve(
+    asked = attrs.evolve(
         config,
         rounds=1,
-        model=config.model if number == 1 else model,
         prompts=_prompts(run, number),
         limit=config.limit if config.round_prompts == "all" else None,
         eval_limit=config.eval_limit or config.limit,
-        pairer=config.pairer if number == 1 else _speaking_as(config.pairer, config.model, model),
-        train=attrs.evolve(config.train, reference=None if number == 1 else reference),
-        controls=config.controls if number == 1 else {},
         seed=(config.seed + number - 1) % 2**32,
+    )
+    return asked if number == 1 else _after_a_round(run, asked, number)
+
+
+def _after_a_round(run: Run, config: Config, number: int) -> Config:
+    """The same with the model of the round before, and without the controls of the first."""
+    model = str(path_of(run.path, number - 1) / "model")
+    first = config.train.reference or paths.resolve(require_option(run, "model"))
+    reference = first if config.round_reference == "fixed" else None
+    return attrs.evolve(
+        config,
+        model=model,
+        pairer=_speaking_as(config.pairer, config.model, model),
+        train=attrs.evolve(config.train, reference=reference),
+        controls={},
     )
 
 

@@ -168,7 +168,9 @@ def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
     if not (sharded or plan.options.weights == "nf4"):
         model.to(accelerator.device)
     if sharded and "score" in plan.loss.needs:
-        raise CptError(f"The loss {plan.loss.name!r} cannot train a sharded model; use DDP or one.")
+        raise CptError(
+            f"The loss {plan.loss.name!r} cannot train a sharded model; use DDP or one process."
+        )
     kind = SequenceScores if "score" in plan.loss.needs else SequenceLogps
     module = kind(made_trainable(model, plan.options))
     _mention_rows_alone(module, plan, sharded=sharded)
