@@ -5,7 +5,7 @@
 
 Weights and pairs are random, so nothing is downloaded. Each part is a process of its own: one that
 fails or takes too long is written down as such, and the others go on. Speed is that of a training
-through `cpt.training.train`, references computed before; MFU is given as others count it (`mfu`) and
+through `cpt.training.train`, references computed before; MFU as others count it (`mfu`) and
 of what is needed (`mfu_exact`). TRL is run beside it with its best flags where it is installed.
 """
 
@@ -157,13 +157,12 @@ def _train(part: Part, options: argparse.Namespace, model: Path) -> dict[str, An
     with _padding() if part.padded else nullcontext():
         lines = _trained(part, options, model, options.scratch / part.do / options.part)
     counted = lines[1:] or lines  # the first has kernels to choose and to compile
-    measured = {
-        name: sum(line[name] for line in counted) / len(counted) for name in _told(lines[0])
-    }
+    names = _logged(lines[0])
+    logged = {name: sum(line[name] for line in counted) / len(counted) for name in names}
     peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else _rss()
     first = lines[0]["loss"]
     right = abs(first - LN_2) < 1e-5
-    return {"first_loss": first, "first_loss_is_ln_2": right, **told, "memory": peak} | {
+    return {"first_loss": first, "first_loss_is_ln_2": right, **logged, "memory": peak} | {
         "seconds": time.perf_counter() - began
     }
 
@@ -177,7 +176,7 @@ def _padding() -> Any:
     return patch("cpt.training.forward.logps.find_layout", lambda *_: Layout())
 
 
-def _told(line: Mapping[str, float]) -> list[str]:
+def _logged(line: Mapping[str, float]) -> list[str]:
     return [name for name in ("tokens_per_second", "mfu", "mfu_exact", "padding") if name in line]
 
 
