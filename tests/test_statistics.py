@@ -114,7 +114,7 @@ def test_the_fit_is_a_minimum(seed: int, c: float) -> None:
     slope = c * given.features.T @ (given.weights * (chance - given.targets))
     for weight, one in zip(w, slope, strict=True):
         if weight:
-            assert one == pytest.approx(-np.sign(weight), abs=1e-4)
+            assert one == pytest.approx(-np.sign(weight), abs=1e-4 + 1e-7 * c)
         else:
             assert abs(one) <= 1 + 1e-6
 
