@@ -109,9 +109,9 @@ def ours(task: Task, end: Connection) -> None:
     rates = _matrix_rates(task, clock)
     compute = state.references
 
-    def timed(sequences: Any, scorer: Any, store: Any) -> Any:
+    def timed(sequences: Any, *rest: Any) -> Any:
         begun = clock.now()
-        values = compute(sequences, scorer, store)
+        values = compute(sequences, *rest)
         clock.report(clock.now() - begun, info=rates | _work(task, sequences))
         return values
 
