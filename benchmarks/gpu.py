@@ -191,7 +191,8 @@ def _trained(
 ) -> list[dict[str, Any]]:
     from trainers import Sequential
 
-    from cpt.training import metrics, train
+    from cpt.training import train
+    from cpt.training.loss import metrics
     from cpt.training.options import Training
     from cpt_dpo import Dpo
 
@@ -234,7 +235,7 @@ def _paths(part: Part, options: argparse.Namespace, model: Path) -> dict[str, An
     import torch
 
     from cpt.training.data.packing import Layout
-    from cpt.training.forward.loading import compile_layers, load_model
+    from cpt.training.forward.loading.model import compile_layers, load_model
     from cpt.training.forward.logps import SequenceLogps
 
     module = SequenceLogps(load_model(model).to(options.device))

@@ -25,7 +25,7 @@ from cpt.models import load_tokenizer
 from cpt.training.data.packing import model_inputs
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.data.tokens import encode
-from cpt.training.forward.loading import load_model
+from cpt.training.forward.loading.model import load_model
 from cpt.training.forward.logps import SequenceLogps
 
 BATCH, BETA, RATE = 4, 0.1, 5e-6

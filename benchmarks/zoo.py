@@ -106,7 +106,7 @@ def _tried(name: str) -> dict[str, Any]:
 
 def _compared(model: Any) -> dict[str, Any]:
     from cpt.errors import CptError
-    from cpt.training.forward.loading import made_trainable
+    from cpt.training.forward.loading.model import made_trainable
     from cpt.training.forward.logps import SequenceLogps
     from cpt.training.options import Training
 
@@ -152,7 +152,7 @@ def _errors(module: Any, wanted: tuple[Any, Any]) -> list[float]:
     import torch
     from families import rows
 
-    from cpt.training.forward import trial
+    from cpt.training.forward.probing import trial
 
     found = trial.scored(module, rows(), module.layout, module.model.device)
     weights = [_weights(len(sequence.answer)) for group in rows() for sequence in group]

@@ -34,7 +34,7 @@ from cpt.plugins.manager import load_plugins
 from cpt.plugins.offers import plural
 from cpt.plugins.registry import Registry
 from cpt.roles import ROLES
-from cpt.run.read import Records, RunReader
+from cpt.run.results.read import Records, RunReader
 from cpt.testing import plugin
 
 REFERENCE = Path(__file__).parent / "reference"

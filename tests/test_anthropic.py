@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cpt import CptError, Denied, Message, Overloaded, Prompt, Rejected, Unreachable, Usage
-from cpt.service.ratelimits import Refill, listen
+from cpt.service.http.ratelimits import Refill, listen
 from cpt_anthropic.responder import Anthropic
 
 from .scripted import NEARLY_USED, Reply, Server, serving

@@ -15,7 +15,7 @@ from cpt.asking.journal.queries import status
 from cpt.asking.options import Asking
 from cpt.errors import BadData, Stopped
 from cpt.roles import Responder
-from cpt.service.ratelimits import report_limits
+from cpt.service.http.ratelimits import report_limits
 
 from .asked import Act, Acting, Batched, Book, prompt, prompts
 from .clock import in_no_time

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cpt.asking.rate.throttle import Throttle
 from cpt.asking.stop import Stop
 from cpt.errors import Stopped
-from cpt.service.ratelimits import Refill, listen, refills, report_limits
+from cpt.service.http.ratelimits import Refill, listen, refills, report_limits
 
 from .clock import in_no_time
 from .faulty import Sliding, Window

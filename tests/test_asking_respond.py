@@ -64,7 +64,7 @@ def test_the_table_has_a_row_for_every_sample_in_order(tmp_path: Path) -> None:
 def test_a_table_larger_than_is_written_at_once_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpt.data.tables.CHUNK", 1000)
+    monkeypatch.setattr("cpt.data.rows.writing.CHUNK", 1000)
 
     def long(asked: Prompt, _: int) -> Response:
         return Response(prompt_id=asked.id, text=f"{asked.id} ä\n" * int(asked.id[1:]), author="m")

@@ -9,7 +9,7 @@ import pytest
 
 from cpt import Denied, Overloaded, Rejected, Unreachable
 from cpt.asking.rate.retries import retried
-from cpt.service.http_errors import http_error, retry_after
+from cpt.service.http.errors import http_error, retry_after
 
 
 async def waits(error: Exception, attempts: int) -> list[float]:

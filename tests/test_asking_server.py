@@ -23,8 +23,8 @@ from cpt import (
 )
 from cpt.asking import Asker
 from cpt.errors import AskError, Malformed
-from cpt.service import bodies
-from cpt.service.ratelimits import Refill, listen
+from cpt.service.http import bodies
+from cpt.service.http.ratelimits import Refill, listen
 from cpt.testing import ResponderContract
 from cpt_server.responder import Server
 

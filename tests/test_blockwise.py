@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from cpt.training.forward.blockwise import BLOCK, blockwise_attention
+from cpt.training.forward.attention.blockwise import BLOCK, blockwise_attention
 
 
 @settings(max_examples=25, deadline=None)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from cpt.data import write_prompts
 from cpt.run.record.folder import Folder
 from cpt.run.stages import pairing
-from cpt.training.metrics import TIMING
+from cpt.training.loss.metrics import TIMING
 
 from . import tiny
 from .commands import Commands, Ended
@@ -135,11 +135,11 @@ FULL = {
     "pairs": ("cpt.run.stages.pairing.pair_one", 0),
     "doctor.json": ("cpt.training.plan.write_plan", 0),
     "references": ("cpt.training.reference.scoring.references", 0),
-    "metrics": ("cpt.training.metrics.append", 0),
+    "metrics": ("cpt.training.loss.metrics.append", 0),
     "checkpoint": ("cpt.training.output.checkpoint.save", 0),
     "optimizer": ("cpt.training.output.checkpoint.save", 300_000),
     "export": ("cpt.training.output.export.export", 0),
-    "scores": ("cpt.run.scores.write_scores", 0),
+    "scores": ("cpt.run.results.scores.write_scores", 0),
     "report": ("cpt.report.html.render", 0),
 }
 """What cannot be written any more, from the call of which function, beyond so many bytes."""
@@ -163,7 +163,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 SAVE, EXPORT = "cpt.training.output.checkpoint.save", "cpt.training.output.export.export"
 INTERRUPTED = {
     "a second time, in a step": ["cpt.training.loop._step", "cpt.training.loop._backward"],
-    "a second time, in a checkpoint": ["cpt.training.schedule.factor", SAVE],
+    "a second time, in a checkpoint": ["cpt.training.optimizer.schedule.factor", SAVE],
     "in the export": ["cpt.training.output.export.model_card"],
     "in the references": ["cpt.training.reference.store._write"],
     "while the report is written": ["cpt.report.html.render"],
@@ -187,7 +187,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
 KILLED = {
     "pairs": "cpt.run.stages.pairing.pair_one",
     "export": "cpt.training.output.export.model_card",
-    "scores": "cpt.run.scores.write_scores",
+    "scores": "cpt.run.results.scores.write_scores",
     "report": "cpt.report.html.render",
 }
 

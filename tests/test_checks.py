@@ -124,8 +124,8 @@ def test_many_pairs_are_examined_by_several_processes_in_their_order(
         tmp_path / "pairs.jsonl", [{"id": str(n)} | row for n, row in enumerate(every)]
     )
     alone = examined(cpt_cli, source, "--fix", str(tmp_path / "alone.jsonl"))
-    monkeypatch.setattr("cpt.run.examining.AT_ONCE", 4)
-    monkeypatch.setattr("cpt.run.examining.FEW", 2)
+    monkeypatch.setattr("cpt.run.examining.examiner.AT_ONCE", 4)
+    monkeypatch.setattr("cpt.run.examining.examiner.FEW", 2)
     together = examined(cpt_cli, source, "--fix", str(tmp_path / "together.jsonl"))
     assert together[1]["examples"] == alone[1]["examples"]
     assert together[1]["findings"] == alone[1]["findings"]

@@ -157,7 +157,7 @@ def test_a_full_disk_stops_the_run(cpt_cli, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "run/run.yaml")
 
-    monkeypatch.setattr("cpt.cli.inspect.options.schema", full)
+    monkeypatch.setattr("cpt.cli.commands.inspect.options.schema", full)
     result = cpt_cli("show", "loss")
     assert (result.exit_code, result.stderr) == (
         1,

@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 from cpt.cli import main
 from cpt.errors import BadData, CptError
-from cpt.run.compare import compare
-from cpt.run.gate import checks
 from cpt.run.record.folder import Folder
-from cpt.run.scores import write_scores
+from cpt.run.results.compare import compare
+from cpt.run.results.gate import checks
+from cpt.run.results.scores import write_scores
 from cpt.types import Missing, Score
 
 from .pages import Page, faults

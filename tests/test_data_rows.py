@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from cpt.data.rows import read_rows
+from cpt.data.rows.reading import read_rows
 from cpt.errors import BadData
 
 ROWS = [
@@ -154,7 +154,7 @@ def test_what_is_not_there_says_so(tmp_path: Path) -> None:
 
 FROM_THE_HUB = """
 import sys
-from cpt.data.rows import read_rows
+from cpt.data.rows.reading import read_rows
 from cpt.errors import BadData
 try:
     print([row.values["prompt"] for row in read_rows(sys.argv[1])])

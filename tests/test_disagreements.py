@@ -13,8 +13,8 @@ import cpt
 from cpt.config import AFTER, BEFORE
 from cpt.report.read.scores import read_agreement
 from cpt.report.sentences import about_agreement
-from cpt.run.disagreements import disagreements, side_effects
-from cpt.run.scores import Meanings, Scores, read_meanings, write_scores
+from cpt.run.results.disagreements import disagreements, side_effects
+from cpt.run.results.scores import Meanings, Scores, read_meanings, write_scores
 from cpt.run.stages.evaluation import meanings_of, measure
 from cpt.run.stages.figures import add_scores
 from cpt.testing import FakeAsk, Scripted

@@ -13,7 +13,7 @@ from transformers import Qwen3Config
 from cpt import CptError
 from cpt.training import loop, state
 from cpt.training.forward.flops import Work, named_peak
-from cpt.training.forward.loading import load_model, made_trainable
+from cpt.training.forward.loading.model import load_model, made_trainable
 from cpt.training.options import Training
 from cpt.training.plan import make_plan
 from cpt.training.resources import estimate, exhausted

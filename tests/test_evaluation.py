@@ -14,7 +14,7 @@ import pytest
 import cpt
 from cpt.files import json_text
 from cpt.report.formatting import with_interval
-from cpt.run.scores import changes, measured, read_scores, write_scores
+from cpt.run.results.scores import changes, measured, read_scores, write_scores
 from cpt.run.stages.evaluation import measure
 from cpt.testing import FakeAsk, Scripted, fake_prompts
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from cpt import Message, Pair, Prompt, Response, ToolCall
-from cpt.cli.export import LAYOUTS as NAMED
+from cpt.cli.commands.export import LAYOUTS as NAMED
 from cpt.data import read_pairs, write_pairs
 from cpt.data.exports import LAYOUTS
 

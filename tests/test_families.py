@@ -15,10 +15,11 @@ from transformers import PreTrainedModel
 from cpt.errors import CptError
 from cpt.training.data.packing import model_inputs
 from cpt.training.data.sequences import TokenSequence
-from cpt.training.forward import attention, probe, trial
 from cpt.training.forward.architecture import configs_of
-from cpt.training.forward.loading import made_trainable
+from cpt.training.forward.attention import packed
+from cpt.training.forward.loading.model import made_trainable
 from cpt.training.forward.logps import SequenceLogps
+from cpt.training.forward.probing import probe, trial
 from cpt.training.options import Training
 
 from . import families
@@ -236,7 +237,7 @@ def test_trial_ids_are_those_of_text() -> None:
 def test_a_window_of_thousands_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
     kind, own = FAMILIES["phimoe"]
     model = random_model(config_of(kind, {**own, "sliding_window": 64}))
-    monkeypatch.setattr(attention, "_window_of", lambda _: None)
+    monkeypatch.setattr(packed, "_window_of", lambda _: None)
     assert not SequenceLogps(copy.deepcopy(model)).layout.packed
     monkeypatch.undo()
     assert SequenceLogps(model).layout.packed

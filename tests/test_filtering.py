@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 import cpt
-from cpt.data.spool import AT_ONCE, Spool
 from cpt.errors import WrongReturn
 from cpt.roles.returns import Decisions
+from cpt.run.spool import AT_ONCE, Spool
 from cpt.testing import fake_pairs
 
 PLUGIN = '''

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from cpt import CptError
 from cpt.likelihood import Reading, log_probabilities
-from cpt.training.metrics import TIMING
+from cpt.training.loss.metrics import TIMING
 from cpt.training.options import Training
 
 from . import tiny

@@ -18,7 +18,7 @@ from cpt import Denied, Prompt, Responder
 from cpt.asking.money.prices import Prices
 from cpt.errors import AskError, Malformed
 from cpt.service import chat_response, http_error, retry_after
-from cpt.service.ratelimits import refills
+from cpt.service.http.ratelimits import refills
 from cpt_anthropic.messages import read
 from cpt_anthropic.responder import Anthropic
 from cpt_openai.responder import OpenAI

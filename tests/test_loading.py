@@ -17,7 +17,7 @@ from transformers import LlamaForSequenceClassification, LlamaModel
 import cpt
 from cpt.errors import CptError
 from cpt.models import digest_of, load_tokenizer
-from cpt.training.forward.loading import load_model, made_trainable, vocabulary
+from cpt.training.forward.loading.model import load_model, made_trainable, vocabulary
 from cpt.training.options import Training
 from cpt_judges.reward_model import RewardModel
 from cpt_transformers.responder import Transformers

@@ -36,8 +36,8 @@ from transformers import (
 from cpt.training.data.packing import Layout, model_inputs
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward import head as heads
-from cpt.training.forward import probe
 from cpt.training.forward.logps import SequenceLogps
+from cpt.training.forward.probing import probe
 
 VOCABULARY = 97
 SMALL = {

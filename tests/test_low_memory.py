@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from cpt import CptError
-from cpt.training import optimizer
-from cpt.training.forward import formats
-from cpt.training.optimizer import make_optimizer, set_rate, stepping
+from cpt.training.forward.loading import formats
+from cpt.training.optimizer import adamw as optimizer
+from cpt.training.optimizer.adamw import make_optimizer, set_rate, stepping
 from cpt.training.options import Training
 
 from . import tiny

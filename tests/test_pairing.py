@@ -85,7 +85,7 @@ def test_pairs_are_not_held_in_memory(cpt_cli, told):
 
 
 def test_pairs_stand_in_the_order_of_the_prompts_in_row_groups(cpt_cli, told, monkeypatch):
-    monkeypatch.setattr("cpt.data.tables.CHUNK", 100_000)
+    monkeypatch.setattr("cpt.data.rows.writing.CHUNK", 100_000)
     assert cpt_cli(*told(3000)).exit_code == 0
     table = pq.ParquetFile("run/pairs.parquet")
     assert table.metadata.num_row_groups > 3

@@ -18,7 +18,7 @@ from cpt.asking.transports.refusals import refusal_of_all
 from cpt.cli import main
 from cpt.errors import AskError
 from cpt.service import chat_response, http_error, is_openai, normal_url
-from cpt.service.finish import ended
+from cpt.service.chat.finish import ended
 from cpt_anthropic.messages import read
 from cpt_openai.responder import OpenAI
 from cpt_server.responder import Server

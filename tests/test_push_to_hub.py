@@ -10,9 +10,10 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from cpt import CptError, hub
+from cpt import CptError
 from cpt.data import write_pairs
 from cpt.errors import Stopped
+from cpt.models import hub
 
 from . import tiny
 from .hub_stand_in import TOKENS, Hub, Repository, serving

@@ -10,7 +10,7 @@ import pytest
 
 import cpt
 from cpt.errors import BadData
-from cpt.run.read import Records
+from cpt.run.results.read import Records
 
 from . import tiny
 

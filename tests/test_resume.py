@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from cpt import CptError, Pair
 from cpt.training.data import prepare
-from cpt.training.metrics import TIMING
+from cpt.training.loss.metrics import TIMING
 from cpt.training.output import checkpoint
 
 from . import tiny

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from transformers import get_scheduler
 
 from cpt import CptError
+from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
-from cpt.training.schedule import factor
 
 from . import tiny
 

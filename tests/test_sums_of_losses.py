@@ -18,7 +18,7 @@ from cpt.config import options
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.testing import LossContract, fake_batch
-from cpt.training import checks
+from cpt.training.loss import checks
 from cpt_apo import ApoHingeZero, ApoZero, ApoZeroUnpaired
 from cpt_dpo import Dpo
 from cpt_losses.pointwise import Bco

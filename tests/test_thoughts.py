@@ -9,8 +9,8 @@ import pytest
 
 from cpt import Message, Response
 from cpt.training.data.prepare import examine
-from cpt.training.data.rendering import TemplateInputs
-from cpt.training.data.thoughts import thinks
+from cpt.training.data.rendering.template import TemplateInputs
+from cpt.training.data.rendering.thoughts import thinks
 from cpt.training.data.tokens import encode
 from cpt.training.options import Training
 from cpt.types.thoughts import split_thought

@@ -11,7 +11,7 @@ import pytest
 from cpt import CptError, Message, Pair, Prompt, ToolCall
 from cpt.asking.journal.keys import request
 from cpt.asking.transports.batch_log import item
-from cpt.service import chat
+from cpt.service.chat import completions
 from cpt.testing import Scripted
 from cpt.training.data.prepare import examine
 from cpt.training.data.tokens import encode
@@ -81,7 +81,7 @@ def test_what_a_template_leaves_out_is_noted_in_a_prompt_and_drops_the_pair_in_a
 
 def test_a_request_has_the_tools_and_keeps_them_in_the_journal() -> None:
     prompt = Prompt(id="p", messages=ASKED, tools=(TOOL,))
-    sent = chat.chat_request("m", prompt, 0)
+    sent = completions.chat_request("m", prompt, 0)
     assert sent["tools"] == [TOOL]
     assert sent["messages"][1:] == [
         {
@@ -105,7 +105,7 @@ def test_a_request_has_the_tools_and_keeps_them_in_the_journal() -> None:
 def test_a_thought_of_an_earlier_turn_is_not_sent() -> None:
     turn = Message("assistant", "b", reasoning_content="hm")
     prompt = Prompt(id="p", messages=(Message("user", "a"), turn, Message("user", "c")))
-    assert "hm" not in json.dumps(chat.chat_request("m", prompt, 0))
+    assert "hm" not in json.dumps(completions.chat_request("m", prompt, 0))
 
 
 def test_a_responder_that_cannot_send_tools_says_so() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cpt import models, torchao
+from cpt import models
 from cpt.data import write_pairs
+from cpt.models import torchao
 
 from . import tiny
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cpt import Batch, CptError, Loss, Pair, Scheduler
 from cpt.cli.printing.output import in_short
 from cpt.testing import fake_batch, fake_pairs
-from cpt.training import checks
+from cpt.training.loss import checks
 from cpt.training.options import Training
 from cpt.training.order import order_of
 

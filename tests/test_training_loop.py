@@ -24,7 +24,7 @@ from cpt.training import loop, objective, step
 from cpt.training.data.corpus import corpus_of
 from cpt.training.data.packing import Layout
 from cpt.training.data.sequences import TokenSequence
-from cpt.training.forward.loading import compile_layers
+from cpt.training.forward.loading.model import compile_layers
 from cpt.training.options import Training
 from cpt.training.reference.scoring import _by_prompt
 
@@ -602,7 +602,7 @@ def test_layers_are_compiled_as_a_whole_and_nothing_else_is() -> None:
 
 
 def test_a_small_model_computes_with_one_thread_and_a_large_one_with_all():
-    from cpt.models import SMALL, suited_threads
+    from cpt.models.devices import SMALL, suited_threads
 
     torch.set_num_threads(2)
     try:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from cpt import CptError, Loss, Message, Pair, Response, read_pairs
 from cpt.data import write_pairs
 from cpt.training.data.prepare import examine
-from cpt.training.metrics import TIMING
+from cpt.training.loss.metrics import TIMING
 from cpt.training.options import Training
 from cpt_apo import ApoZeroUnpaired
 from cpt_losses.pointwise import Bco, Kto

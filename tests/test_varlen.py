@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cpt.training.data.inputs import Segment
-from cpt.training.forward import varlen
-from cpt.training.forward.attention import PackedSequence, packed_attention
+from cpt.training.forward.attention import varlen
+from cpt.training.forward.attention.packed import PackedSequence, packed_attention
 
 POSITIONAL = ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
 

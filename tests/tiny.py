@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cpt import Batch, Loss, Message, Pair, Prompt, Response, Scheduler
-from cpt.training import metrics
+from cpt.training.loss import metrics
 from cpt.training.options import Training
 
 CHATML = (

@@ -117,9 +117,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from cpt.data import read_pairs, read_prompts
-    from cpt.run.read import open_run
+    from cpt.run.results.read import open_run
 
-READERS = {"open_run": "cpt.run.read", "read_pairs": "cpt.data", "read_prompts": "cpt.data"}
+READERS = {"open_run": "cpt.run.results.read", "read_pairs": "cpt.data", "read_prompts": "cpt.data"}
 """Functions that are imported when they are first used: `import cpt` stays fast."""
 
 

@@ -51,7 +51,7 @@ def log_probabilities(
     from cpt.training.data.checks.checkup import Checkup
     from cpt.training.data.prepare import prepare
     from cpt.training.forward.cpu import count_parameters
-    from cpt.training.forward.loading import vocabulary, within_positions
+    from cpt.training.forward.loading.model import vocabulary, within_positions
 
     reading, folder = reading or Reading(), folder_of(model)
     trust = reading.trust_remote_code
@@ -104,7 +104,7 @@ def _computed(corpus: Corpus, folder: Path, reading: Reading) -> Sequence[Answer
 
 
 def _score(sequences: Sequence[Any], folder: Path, reading: Reading) -> list[AnswerLogps]:
-    from cpt.training.forward.loading import load_model
+    from cpt.training.forward.loading.model import load_model
     from cpt.training.forward.logps import SequenceLogps
     from cpt.training.reference.scoring import Scorer
     from cpt.training.state import MICRO_TOKENS, make_accelerator

@@ -15,7 +15,7 @@ from cpt.asking.money.tokens import input_tokens, text_tokens
 from cpt.asking.stats import Stats
 from cpt.roles import Responder, Service
 from cpt.secrets import one_line, scrub, scrub_answer
-from cpt.service.finish import FINISH
+from cpt.service.chat.finish import FINISH
 from cpt.types import Outcome, Response, Usage
 
 log = logging.getLogger("cpt")

@@ -12,20 +12,21 @@ from typing import Any
 
 import click
 
-from cpt import paths, torchao
-from cpt.cli.advise import advise
-from cpt.cli.doctor import doctor
-from cpt.cli.export import export
-from cpt.cli.init import init
-from cpt.cli.inspect import plugins, show
-from cpt.cli.judge import judge
+from cpt import paths
+from cpt.cli.commands.advise import advise
+from cpt.cli.commands.doctor import doctor
+from cpt.cli.commands.export import export
+from cpt.cli.commands.init import init
+from cpt.cli.commands.inspect import plugins, show
+from cpt.cli.commands.judge import judge
+from cpt.cli.commands.report import gate, report
+from cpt.cli.commands.respond import respond
+from cpt.cli.commands.stages import COMMANDS
+from cpt.cli.commands.winrate import winrate
 from cpt.cli.printing.output import echo
-from cpt.cli.report import gate, report
-from cpt.cli.respond import respond
-from cpt.cli.stages import COMMANDS
-from cpt.cli.winrate import winrate
 from cpt.errors import CptError, Stopped, shortened
 from cpt.files import FULL
+from cpt.models import torchao
 from cpt.plugins.manager import Plugins, load_plugins
 from cpt.plugins.offers import Offers
 from cpt.plugins.registry import Registry

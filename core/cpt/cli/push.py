@@ -36,7 +36,7 @@ class Push:
     @classmethod
     def asked(cls, name: str | None, public: bool) -> Push | None:
         """What a line asks for. Raises `CptError` if that cannot be done; nothing is sent."""
-        from cpt import hub
+        from cpt.models import hub
 
         if name is None:
             if public:
@@ -47,7 +47,7 @@ class Push:
 
     def __call__(self, folder: Folder, as_json: bool) -> None:
         """Upload what is in the folder of a run. Raises `Stopped`."""
-        from cpt import hub
+        from cpt.models import hub
 
         address = hub.push(_model(folder), self.name, public=self.public)
         echo(f"{'hub':<9} {address}", err=as_json)

@@ -5,7 +5,7 @@ folder of such files, a folder of a run, or a data set on the hub (`OWNER/NAME` 
 `OWNER/NAME:SPLIT`).
 """
 
-from cpt.data.annotations import (
+from cpt.data.alpaca_eval.annotations import (
     Annotation,
     annotation_of,
     merged,
@@ -13,8 +13,8 @@ from cpt.data.annotations import (
     write_annotations,
     write_outputs,
 )
+from cpt.data.alpaca_eval.difficulties import Difficulties, read_difficulties, read_regularizer
 from cpt.data.by_prompt import ByPrompt, RowsByPrompt, rows_by_prompt
-from cpt.data.difficulties import Difficulties, read_difficulties, read_regularizer
 from cpt.data.pairs import (
     Unusable,
     each_pair,
@@ -27,8 +27,8 @@ from cpt.data.pairs import (
 )
 from cpt.data.prompts import NUMBERED, prompt_of, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
-from cpt.data.rows import Row, read_rows, refuse_to_replace
-from cpt.data.subset import write_subset
+from cpt.data.rows.reading import Row, read_rows, refuse_to_replace
+from cpt.data.rows.subset import write_subset
 
 __all__ = [
     "NUMBERED",

@@ -11,10 +11,10 @@ from typing import Generic, TypeVar
 import attrs
 
 from cpt import paths
-from cpt.data.layouts import usual
+from cpt.data.layouts.other_tools import usual
 from cpt.data.pairs import labels_of
 from cpt.data.prompts import NUMBERED, prompt_of
-from cpt.data.rows import Row, read_rows
+from cpt.data.rows.reading import Row, read_rows
 from cpt.errors import NoPair
 from cpt.types import Message, Prompt
 

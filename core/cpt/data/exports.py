@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from cpt.data.pairs import COLUMNS, Unusable, row_of
-from cpt.data.tables import MESSAGES, RARE, write_rows
+from cpt.data.rows.writing import MESSAGES, RARE, write_rows
 from cpt.errors import BadData, NoPair
 from cpt.files import writing_lines
 from cpt.types import Message, Pair

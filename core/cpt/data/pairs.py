@@ -9,12 +9,12 @@ from typing import Any
 
 import attrs
 
-from cpt.data.conversations import ANSWERS, PROMPT_COLUMNS, answers_of, digest_of, single_of
-from cpt.data.layouts import usual
-from cpt.data.messages import tools_of
+from cpt.data.layouts.conversations import ANSWERS, PROMPT_COLUMNS, answers_of, digest_of, single_of
+from cpt.data.layouts.messages import tools_of
+from cpt.data.layouts.other_tools import usual
 from cpt.data.responses import details_of, response_of
-from cpt.data.rows import Row, read_rows
-from cpt.data.tables import (
+from cpt.data.rows.reading import Row, read_rows
+from cpt.data.rows.writing import (
     COUNT,
     MESSAGES,
     NUMBER,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cpt.data.conversations import ASKED, PROMPT_COLUMNS, prompt_messages, shared_beginning
-from cpt.data.layouts import usual
-from cpt.data.messages import tools_of
-from cpt.data.rows import Row, read_rows
-from cpt.data.tables import (
+from cpt.data.layouts.conversations import ASKED, PROMPT_COLUMNS, prompt_messages, shared_beginning
+from cpt.data.layouts.messages import tools_of
+from cpt.data.layouts.other_tools import usual
+from cpt.data.rows.reading import Row, read_rows
+from cpt.data.rows.writing import (
     MESSAGES,
     TEXT,
     TOOLS,

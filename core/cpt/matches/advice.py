@@ -16,7 +16,7 @@ from typing import Literal
 import attrs
 
 from cpt.data import Annotation
-from cpt.data.conversations import digest_of
+from cpt.data.layouts.conversations import digest_of
 from cpt.errors import NoPair
 from cpt.matches.orders import judged
 from cpt.roles import Ask, Judge, Responder

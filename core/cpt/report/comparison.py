@@ -14,7 +14,7 @@ from cpt.report.figures import Figure
 from cpt.report.formatting import with_interval
 from cpt.report.html import environment
 from cpt.report.read.files import without_secrets
-from cpt.run.compare import Comparison
+from cpt.run.results.compare import Comparison
 from cpt.types import Score
 
 DECIMALS = 3

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cpt.report import figures, formatting, sentences
 from cpt.report.read.run import RunData
-from cpt.run.scores import measured
+from cpt.run.results.scores import measured
 
 TEMPLATES = Path(__file__).with_name("templates")
 FILTERS = (

@@ -9,7 +9,7 @@ from cpt.config import AFTER, BEFORE
 from cpt.report.formatting import digits, listed, share, signed, with_interval
 from cpt.report.read.curves import TrainingCurves
 from cpt.report.read.scores import Agreement, ScoreTable
-from cpt.run.disagreements import Disagreement, SideEffect
+from cpt.run.results.disagreements import Disagreement, SideEffect
 from cpt.types import Score
 
 

@@ -14,7 +14,7 @@ from cpt.config import options
 from cpt.errors import CptError
 from cpt.roles import Component
 from cpt.run.record.inputs import Inputs
-from cpt.run.scores import read_scores
+from cpt.run.results.scores import read_scores
 from cpt.run.stage import Run, Stage, Summary, is_main
 
 POLL = 0.2

@@ -21,7 +21,7 @@ from cpt.run.events import Events
 from cpt.run.execute import POLL
 from cpt.run.record.folder import Folder
 from cpt.run.record.rounds import path_of
-from cpt.run.scores import ROUND, Scores, read_meanings, read_scores, write_scores
+from cpt.run.results.scores import ROUND, Scores, read_meanings, read_scores, write_scores
 from cpt.run.stage import Run, Summary, is_main, require_option
 
 

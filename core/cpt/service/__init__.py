@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cpt.service.batch import BatchItem, BatchService
-    from cpt.service.bodies import ACCEPTED, read_body, read_error, read_json
-    from cpt.service.chat import chat_request, chat_response, token_count
-    from cpt.service.clients import Clients, bounded, sdk_errors
+    from cpt.service.chat.completions import chat_request, chat_response, token_count
+    from cpt.service.chat.extra import extra_body_field
+    from cpt.service.chat.finish import ended
+    from cpt.service.chat.forms import json_schema_field, top_logprobs_field
     from cpt.service.credentials import check_key, check_url, scrub
-    from cpt.service.extra import extra_body_field
-    from cpt.service.finish import ended
-    from cpt.service.forms import json_schema_field, top_logprobs_field
-    from cpt.service.http_errors import STATUS, body_error, http_error, retry_after, words
-    from cpt.service.ratelimits import report_limits
-    from cpt.service.urls import is_openai, normal_url
+    from cpt.service.http.bodies import ACCEPTED, read_body, read_error, read_json
+    from cpt.service.http.clients import Clients, bounded, sdk_errors
+    from cpt.service.http.errors import STATUS, body_error, http_error, retry_after, words
+    from cpt.service.http.ratelimits import report_limits
+    from cpt.service.http.urls import is_openai, normal_url
 
 __all__ = [
     "ACCEPTED",
@@ -54,16 +54,16 @@ __all__ = [
 
 _MODULES = {
     "batch": ("BatchItem", "BatchService"),
-    "bodies": ("ACCEPTED", "read_body", "read_error", "read_json"),
-    "chat": ("chat_request", "chat_response", "token_count"),
-    "clients": ("Clients", "bounded", "sdk_errors"),
+    "http.bodies": ("ACCEPTED", "read_body", "read_error", "read_json"),
+    "chat.completions": ("chat_request", "chat_response", "token_count"),
+    "http.clients": ("Clients", "bounded", "sdk_errors"),
     "credentials": ("check_key", "check_url", "scrub"),
-    "extra": ("extra_body_field",),
-    "finish": ("ended",),
-    "forms": ("json_schema_field", "top_logprobs_field"),
-    "http_errors": ("STATUS", "body_error", "http_error", "retry_after", "words"),
-    "ratelimits": ("report_limits",),
-    "urls": ("is_openai", "normal_url"),
+    "chat.extra": ("extra_body_field",),
+    "chat.finish": ("ended",),
+    "chat.forms": ("json_schema_field", "top_logprobs_field"),
+    "http.errors": ("STATUS", "body_error", "http_error", "retry_after", "words"),
+    "http.ratelimits": ("report_limits",),
+    "http.urls": ("is_openai", "normal_url"),
 }
 
 

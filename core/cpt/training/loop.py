@@ -19,19 +19,19 @@ from cpt.errors import CptError
 from cpt.files import json_text, write_text
 from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
-from cpt.training import metrics
 from cpt.training.forward.cpu import count_parameters
+from cpt.training.loss import metrics
 from cpt.training.monitoring.contention import Contention
 from cpt.training.monitoring.interrupt import Interrupt, interruptible
 from cpt.training.monitoring.watch import Watch
 from cpt.training.objective import mismatched_logps, weighted_losses
-from cpt.training.optimizer import set_rate, stepping
+from cpt.training.optimizer.adamw import set_rate, stepping
+from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
 from cpt.training.output.export import Trained, collect, export, how_to_store
 from cpt.training.plan import day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.resources.exhausted import memory_errors
-from cpt.training.schedule import factor
 from cpt.training.state import Cut, State, begin, make_accelerator, save
 from cpt.training.step import (
     MicroBatch,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cpt.errors import CptError
-from cpt.training import checks, metrics
+from cpt.training.loss import checks, metrics
 from cpt.training.state import State
 from cpt.training.step import MicroBatch, batch_of, pair_weights
 from cpt.types import Batch, Logps

@@ -18,17 +18,17 @@ from cpt.errors import CptError
 from cpt.files import as_written, atomic, json_text, write_text
 from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
 from cpt.roles import Loss, Scheduler
-from cpt.training.checks import refuse_wrong_needs
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.endings import read_to_the_end
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
 from cpt.training.data.prepare import prepare
-from cpt.training.forward.formats import refuse_without_nf4
-from cpt.training.forward.loading import vocabulary, within_positions
-from cpt.training.optimizer import refuse_without_torchao
+from cpt.training.forward.loading.formats import refuse_without_nf4
+from cpt.training.forward.loading.model import vocabulary, within_positions
+from cpt.training.loss.checks import refuse_wrong_needs
+from cpt.training.optimizer.adamw import refuse_without_torchao
+from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
 from cpt.training.order import order_of
-from cpt.training.schedule import factor
 from cpt.types import Pair
 from cpt.types.batch import PairFacts
 

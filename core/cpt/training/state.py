@@ -14,15 +14,15 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
 from cpt.errors import CptError
-from cpt.training import metrics
-from cpt.training.carried import Carried
 from cpt.training.data.corpus import ABSENT
 from cpt.training.data.packing import Layout
 from cpt.training.forward.flops import Work, peak_of
-from cpt.training.forward.loading import compile_layers, load_model, made_trainable
+from cpt.training.forward.loading.model import compile_layers, load_model, made_trainable
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.forward.scores import SequenceScores
-from cpt.training.optimizer import make_optimizer
+from cpt.training.loss import metrics
+from cpt.training.loss.carried import Carried
+from cpt.training.optimizer.adamw import make_optimizer
 from cpt.training.options import Training
 from cpt.training.output import checkpoint
 from cpt.training.plan import Plan

@@ -15,7 +15,7 @@ import attrs
 from cpt.errors import CptError
 from cpt.roles import Responder, Service
 from cpt.service.batch import BatchService
-from cpt.service.urls import place_of
+from cpt.service.http.urls import place_of
 from cpt.types import Usage
 from cpt.yamls import read_yaml
 

@@ -25,7 +25,7 @@ from cpt.errors import (
 )
 from cpt.roles import Responder, Service
 from cpt.roles.returns import call, checked_response
-from cpt.service.ratelimits import Refill, listen
+from cpt.service.http.ratelimits import Refill, listen
 from cpt.types import Outcome, Prompt, Response, Usage
 
 log = logging.getLogger("cpt")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import attrs
 
 from cpt.errors import AskError, Denied, Filtered, Rejected
-from cpt.service.http_errors import TOO_LONG
+from cpt.service.http.errors import TOO_LONG
 
 FEWEST = 2
 """Rejections alike that are enough where their words are those of an option or the server."""

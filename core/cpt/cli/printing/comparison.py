@@ -12,7 +12,7 @@ from cpt.cli.printing.scores import print_table, score_rows, table_of
 from cpt.errors import shortened
 
 if TYPE_CHECKING:
-    from cpt.run.compare import Comparison
+    from cpt.run.results.compare import Comparison
 
 LONGEST_VALUE = 40
 

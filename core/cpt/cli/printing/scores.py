@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from cpt.run.scores import Scores
+    from cpt.run.results.scores import Scores
     from cpt.types import Score
 
 WIDE = 200
@@ -29,7 +29,7 @@ ByModel = Mapping[str, Mapping[str, "Score"]]
 def print_scores(scores: Scores) -> None:
     """Every score with its 95% interval, and its change from `before` prompt by prompt."""
     from cpt.config import BEFORE
-    from cpt.run.scores import changes
+    from cpt.run.results.scores import changes
 
     before = scores.get(BEFORE, {})
     changed = {who: changes(before, named) for who, named in scores.items() if who != BEFORE}

@@ -40,7 +40,7 @@ def print_summary(folder: Folder, as_json: bool) -> None:
     summaries = {name: stage.get("summary", {}) for name, stage in folder.record["stages"].items()}
     from cpt.report.read.scores import read_agreement
     from cpt.report.sentences import about_disagreement
-    from cpt.run.scores import read_scores, summary_of
+    from cpt.run.results.scores import read_scores, summary_of
 
     found = read_agreement(folder.path).disagreements
     scores = read_scores(folder.path / "scores.json")
@@ -71,7 +71,7 @@ def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, 
 
 def _incomplete_scores(folder: Folder) -> Iterator[str]:
     """Each score that leaves prompts out, with the reasons; whether they are asked again."""
-    from cpt.run.scores import measured, read_scores
+    from cpt.run.results.scores import measured, read_scores
 
     for model, named in read_scores(folder.path / "scores.json").items():
         for name, score in named.items():

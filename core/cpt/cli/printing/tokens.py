@@ -21,7 +21,7 @@ def sides_of(
     """The tokens of both sides of a pair. Raises `CptError` if it cannot be trained on."""
     from cpt.models import folder_of, load_tokenizer
     from cpt.training.data.prepare import prepare
-    from cpt.training.forward.loading import within_positions
+    from cpt.training.forward.loading.model import within_positions
 
     folder = folder_of(model)
     tokenizer = load_tokenizer(folder, trust_remote_code=options.trust_remote_code)

@@ -9,15 +9,15 @@ from pathlib import Path
 import attrs
 
 from cpt.config import AFTER, BEFORE
-from cpt.run import scores as recorded
-from cpt.run.disagreements import (
+from cpt.run.results import scores as recorded
+from cpt.run.results.disagreements import (
     Disagreement,
     SideEffect,
     disagreements,
     measures,
     side_effects,
 )
-from cpt.run.scores import changes, read_meanings
+from cpt.run.results.scores import changes, read_meanings
 from cpt.types import Score
 
 

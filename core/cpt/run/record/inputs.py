@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 
-from cpt import adapters, models, paths
+from cpt import models, paths
+from cpt.models import adapters
 from cpt.roles import Component
 from cpt.run.record.code import code_of, installed
 

@@ -23,7 +23,7 @@ from cpt.roles import Ask, Evaluation, Evaluator, Responder, RunEvaluator
 from cpt.roles.evaluator import Material
 from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
-from cpt.run.scores import Meanings, Scores, write_scores
+from cpt.run.results.scores import Meanings, Scores, write_scores
 from cpt.run.stage import Run, Summary, require_option
 from cpt.run.stages.figures import add_scores
 from cpt.run.stages.holdout import pairs_to_measure, trained_on

@@ -8,7 +8,7 @@ from pathlib import Path
 from cpt.config import AFTER, BEFORE
 from cpt.files import write_text
 from cpt.markdown import literal
-from cpt.run.scores import Scores, changes
+from cpt.run.results.scores import Scores, changes
 from cpt.types import Score
 
 HEADING = "## Scores\n"

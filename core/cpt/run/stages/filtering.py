@@ -8,10 +8,10 @@ from pathlib import Path
 
 import attrs
 
-from cpt.data.spool import Spool
 from cpt.errors import during
 from cpt.roles import Filter
 from cpt.roles.returns import Decisions
+from cpt.run.spool import Spool
 from cpt.run.stages.outcomes import Dropped, Made, listed
 from cpt.types import Drop, Pair
 

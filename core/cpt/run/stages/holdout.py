@@ -9,7 +9,7 @@ import attrs
 
 from cpt.config import Config
 from cpt.data import read_pairs, write_pairs
-from cpt.data.conversations import digest_of
+from cpt.data.layouts.conversations import digest_of
 from cpt.errors import CptError
 from cpt.run.stage import Run, is_main
 from cpt.types import Pair, Prompt

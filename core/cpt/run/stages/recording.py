@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from cpt.data.spool import Spool
 from cpt.files import writing_lines
+from cpt.run.spool import Spool
 from cpt.run.stage import Run
 from cpt.run.stages.card import Card
 from cpt.run.stages.filtering import filtered

@@ -11,7 +11,7 @@ from typing import Any
 from cpt.asking import Asker, in_order
 from cpt.asking.journal.journal import Paid
 from cpt.asking.options import Asking
-from cpt.data.tables import COUNT, MESSAGES, NUMBER, TEXT, plain_messages, writing
+from cpt.data.rows.writing import COUNT, MESSAGES, NUMBER, TEXT, plain_messages, writing
 from cpt.roles import Responder, Service
 from cpt.types import Prompt
 

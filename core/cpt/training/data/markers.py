@@ -6,8 +6,8 @@ from typing import Any
 
 from cpt.training.data.checks.texts import Words
 from cpt.training.data.checks.words import CONTROL, MARKERS
-from cpt.training.data.rendering import Conversation, TemplateInputs, render
-from cpt.training.data.thoughts import OPEN_END
+from cpt.training.data.rendering.template import Conversation, TemplateInputs, render
+from cpt.training.data.rendering.thoughts import OPEN_END
 from cpt.types import Message
 from cpt.types.thoughts import CLOSE
 

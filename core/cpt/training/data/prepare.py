@@ -9,13 +9,13 @@ from typing import Any
 import attrs
 import numpy as np
 
-from cpt.models import PLAIN, with_template
+from cpt.models.tokenizers import PLAIN, with_template
 from cpt.roles import Loss
 from cpt.training.data.checks.checkup import Checkup
 from cpt.training.data.corpus import Corpus, Sides, corpus_of
 from cpt.training.data.findings import Diagnosis, Finding
 from cpt.training.data.markers import words_of
-from cpt.training.data.rendering import TemplateInputs
+from cpt.training.data.rendering.template import TemplateInputs
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.data.tokens import Encoded, encode
 from cpt.training.options import Training

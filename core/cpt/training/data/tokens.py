@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from cpt.training.data.rendering import Continuation, Conversation, TemplateInputs, render
+from cpt.training.data.rendering.template import Continuation, Conversation, TemplateInputs, render
 from cpt.training.data.sequences import TokenIds
 from cpt.types import Message, Pair
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.forward.architecture import backbone_of, fresh_positions, longest_together
-from cpt.training.forward.attention import PackedSequence, computing
+from cpt.training.forward.attention.packed import PackedSequence, computing
 from cpt.training.forward.compact import Compact, compacting
 from cpt.training.forward.cpu import keep_freed_memory
 from cpt.training.forward.head import token_logps
-from cpt.training.forward.probe import find_head, find_layout
+from cpt.training.forward.probing.probe import find_head, find_layout
 
 
 class SequenceLogps(nn.Module):

@@ -9,9 +9,9 @@ import attrs
 import torch
 from torch import Tensor
 
-from cpt.training import metrics
-from cpt.training.carried import Carried
 from cpt.training.data.inputs import ModelInputs
+from cpt.training.loss import metrics
+from cpt.training.loss.carried import Carried
 from cpt.training.objective import mismatched_logps, weighted_losses
 from cpt.training.plan import Plan
 from cpt.training.reference.scoring import Scorer, max_over_processes

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 import yaml
 
-from cpt import hub
 from cpt.markdown import literal, table
+from cpt.models import hub
 from cpt.roles import Component, Loss
 from cpt.training.output.rounding import Stored
 from cpt.training.plan import Plan

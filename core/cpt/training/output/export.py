@@ -10,10 +10,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from cpt import derived
 from cpt.files import atomic_folder
+from cpt.models import derived
 from cpt.training.data.tokens import special_ids
-from cpt.training.forward.loading import load_model, made_trainable, saved_dtype
+from cpt.training.forward.loading.model import load_model, made_trainable, saved_dtype
 from cpt.training.forward.scores import SequenceScores, classifier_of
 from cpt.training.output.card import model_card
 from cpt.training.output.rounding import Stored, may_round, stored

@@ -15,7 +15,7 @@ from cpt.training.data.packing import Layout
 from cpt.training.forward.architecture import backbone_of, costs_of, why_not_packed
 from cpt.training.forward.flops import Work
 from cpt.training.forward.head import CHUNK, KEEP
-from cpt.training.forward.loading import config_of, lora_targets
+from cpt.training.forward.loading.model import config_of, lora_targets
 from cpt.training.options import Training
 
 STATE = {"adamw": 8.0, "adamw_8bit": 2.03, "adamw_4bit": 1.06, "adamw_fp8": 2.03}

@@ -23,7 +23,7 @@ from cpt.training.data.checks.words import (
     ROLE,
 )
 from cpt.training.data.findings import Finding
-from cpt.training.data.thoughts import thinks
+from cpt.training.data.rendering.thoughts import thinks
 from cpt.types import Outcome, Pair, Response
 from cpt.types.thoughts import CLOSE, OPEN_START, split_thought
 

@@ -1,0 +1,1 @@
+"""The commands of `cpt`, a file each."""

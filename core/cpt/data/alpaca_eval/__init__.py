@@ -1,0 +1,1 @@
+"""Formats of AlpacaEval: judged comparisons, and what length control needs."""

@@ -1,0 +1,1 @@
+"""How rows hold conversations, in the layouts of many tools."""

@@ -1,0 +1,1 @@
+"""Pairs of any source examined, on all cores."""

@@ -1,0 +1,1 @@
+"""What runs made: read, compared, and judged fit to ship or not."""

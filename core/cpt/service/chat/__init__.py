@@ -1,0 +1,1 @@
+"""Chat completions, and what chat services have in common."""

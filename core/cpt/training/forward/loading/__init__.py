@@ -1,0 +1,1 @@
+"""Models loaded for training, in the format that their weights are held in."""

@@ -1,0 +1,1 @@
+"""What a model allows, found by trying it on a few rows."""

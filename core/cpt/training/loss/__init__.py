@@ -1,0 +1,1 @@
+"""A loss at work: called, checked, measured."""
