@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from cpt.plugins.hooks import check_hooks
+from cpt.plugins.hooks import check_events
 from cpt.roles import Component, Loss, Observer
 from cpt.roles.loss import problem_of_needs
 
@@ -52,7 +52,7 @@ def _check_needs(cls: type[Loss]) -> None:
 
 def _check_methods(cls: type[Observer]) -> None:
     try:
-        check_hooks(cls)
+        check_events(cls)
     except ValueError as error:
         raise ValueError(f"{_where(cls)}: {error}") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from inspect import isfunction
+from inspect import iscoroutinefunction, isfunction
 from types import FunctionType
 
 import pluggy
@@ -11,6 +11,8 @@ import pluggy
 from cpt import hookspecs
 
 KNOWN = {name: function for name, function in vars(hookspecs).items() if name.startswith("cpt_")}
+EVENTS = {name for name, function in KNOWN.items() if function.__annotations__["return"] == "None"}
+"""The hooks that observe; all others offer something."""
 MARK = "cpt_impl"
 """The attribute that `@cpt.hookimpl` sets."""
 
@@ -39,10 +41,21 @@ def check_hooks(plugin: object) -> None:
         options = getattr(function, MARK)
         if not options["optionalhook"]:
             _check_hook(options["specname"] or name, _arguments(function))
+        if iscoroutinefunction(function):
+            raise ValueError(f"{name} is `async`, and nobody awaits it; write `def {name}`")
     if not marked:
         raise ValueError(
             "it has no hooks; a hook is a function called cpt_..., marked with @cpt.hookimpl"
         )
+
+
+def check_events(observer: type) -> None:
+    """Raise `ValueError` for what `check_hooks` finds in an observer, and if a hook only offers."""
+    check_hooks(observer)
+    for name, method in _members(observer).items():
+        hook = getattr(method, MARK, {"specname": None})["specname"] or name
+        if hasattr(method, MARK) and hook in KNOWN.keys() - EVENTS:
+            raise ValueError(f"{hook} observes nothing; write it as a function of the plugin")
 
 
 def _members(plugin: object) -> dict[str, object]:
