@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +37,7 @@ from cpt.plugins.registry import Registry
 from cpt.roles import ROLES
 from cpt.run.results.read import Records, RunReader
 from cpt.testing import plugin
+from cpt.training.kinds import KINDS
 
 REFERENCE = Path(__file__).parent / "reference"
 LLMS = Path(__file__).parent / "llms.txt"
@@ -190,6 +192,96 @@ def kit() -> str:
     return "\n".join([*lines, "## Fixtures", "", "### cpt_cli", "", _doc(fixture), ""])
 
 
+ROOT = Path(__file__).parents[1]
+REASONS = {
+    "NoPair": (
+        "Why a prompt gives no pair",
+        "Counted by `cpt pair`, one by one in `outcomes.jsonl`.",
+    ),
+    "Drop": ("Why a filter drops a pair", "Counted under the filter's name."),
+    "Missing": ("Why something has no value", "A score of a judge, a value of an evaluator."),
+}
+"""What carries a reason that is counted, with a heading and where it is counted."""
+
+
+STATUSES = (
+    ("0", "done"),
+    (
+        "1",
+        "a condition is not met (`cpt gate`, `cpt plugins --check`); or, with one line, the run "
+        "stopped early and the same command continues it; with a traceback, it is a bug",
+    ),
+    ("2", "wrong input: an option, a file, a model, a plugin; nothing is left half-written"),
+    ("130", "interrupted: what was done is kept, and the same command continues it"),
+)
+
+
+def errors_page() -> str:
+    """Exit statuses, classes of errors, and every word that is counted where something failed."""
+    lines = ["# Errors", "", BY, "", _doc(errors_note), ""]
+    lines += [*_rows("| exit status | |", STATUSES), "## Classes of errors", ""]
+    lines += ["A component raises one of these; any other exception of it is a bug.", ""]
+    for error in sorted(_all_errors(), key=_place):
+        lines += [f"- `cpt.{error.__name__}`: {' '.join(_doc(error).split())}"]
+    lines += ["", "## How a request to a model ends", ""]
+    lines += _rows("| | |", _words(types.Outcome))
+    for name, (title, where) in REASONS.items():
+        rows = [(f"`{word}`", f"`{by}`", text) for word, by, text in sorted(_reasons(name))]
+        lines += [f"## {title}", "", where, "", *_rows("| | by | what it says |", rows)]
+    lines += ["## What can be wrong with pairs", "", _doc(kinds_note), ""]
+    for word, kind in KINDS.items():
+        dropped = "dropped" if kind.dropped else ""
+        lines += [
+            f"- `{word}` ({', '.join(filter(None, (kind.severity, dropped)))}): {kind.meaning}"
+        ]
+    return "\n".join(lines)
+
+
+def errors_note() -> None:
+    """
+    A message is one line, `cpt: WHERE: WHAT; HOW TO FIX IT.` It says what to do, so this page is
+    only for what a script or a plugin needs: the words, and where they are counted. In messages
+    below, `...` stands for what was found.
+    """
+
+
+def kinds_note() -> None:
+    """
+    `cpt doctor` finds these. An error stops training unless `train.allow` names it; what is
+    dropped is left out of training.
+    """
+
+
+def _all_errors() -> list[type[Exception]]:
+    named = [getattr(cpt, name) for name in public_names(cpt)]
+    return [one for one in named if inspect.isclass(one) and issubclass(one, Exception)]
+
+
+def _reasons(called: str) -> set[tuple[str, str, str]]:
+    """Every reason that the sources give in words: the word, by whom, and what it says."""
+    found = set()
+    for path in (*ROOT.glob("plugins/**/*.py"), *ROOT.glob("core/cpt/**/*.py")):
+        by = path.relative_to(ROOT).parts[1]
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == called:
+                word, *rest = [_said(one) for one in call.args] or [""]
+                if re.fullmatch(r"\w+", word):
+                    found.add((word, by, _telling(rest[0]) if rest else ""))
+    return found
+
+
+def _said(text: ast.expr) -> str:
+    """A text as it is written, with `...` for what is filled in."""
+    if isinstance(text, ast.JoinedStr):
+        return "".join(map(_said, text.values))
+    return str(text.value) if isinstance(text, ast.Constant) else "..."
+
+
+def _telling(text: str) -> str:
+    """The text, if it has words of its own."""
+    return text if re.search(r"\w", text) else ""
+
+
 def _promises(cls: type[Any]) -> Iterator[str]:
     """The tests of a contract, one a line, then what its user may override."""
     for name, test in vars(cls).items():
@@ -284,6 +376,7 @@ def pages() -> Iterable[tuple[Path, str]]:
         ("options", run_options()),
         ("api", api()),
         ("testing", kit()),
+        ("errors", errors_page()),
     ):
         yield REFERENCE / f"{name}.md", text.rstrip() + "\n"
     yield LLMS, llms_txt()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .fresh import ROOT, Environment, build
 
@@ -163,3 +164,10 @@ def test_an_sdk_is_loaded_before_the_time_of_a_request_runs(plugin: str, respond
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert told.stdout.split() == ["False", "True"]
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    assert (
+        yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+        == (PROJECT["project"]["version"])
+    )

@@ -15,7 +15,7 @@ class Domains(cpt.Scheduler):
 
     name = "domains"
     key: str = "domain"
-    """Where the domain is in the info of a prompt; prompts without one are a domain of their own."""
+    """Where the domain is in the info of a prompt; prompts without one are one domain more."""
 
     def batches(
         self, pairs: Sequence[cpt.Pair], size: int, seed: int, epochs: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import attrs
 import click
 
+from cpt.cli.fits import OWN
 from cpt.cli.printing.output import echo
 from cpt.errors import CptError
 from cpt.files import write_text
@@ -45,6 +46,12 @@ class Package:
         return self.module.removeprefix("cpt_")
 
     @property
+    def needs(self) -> str:
+        """What it depends on: this version, and none that may have changed what it relies on."""
+        major, minor, *_ = version(OWN).split(".")
+        return f"{OWN}>={major}.{minor},<{major}.{int(minor) + 1}"
+
+    @property
     def use(self) -> str:
         """A command that uses the component."""
         return self._filled(f"{self.role}/use").strip()
@@ -68,6 +75,7 @@ class Package:
             name=self.name,
             cls="".join(part.capitalize() for part in self.name.split("_")),
             role=self.role,
+            needs=self.needs,
             **more,
         )
 

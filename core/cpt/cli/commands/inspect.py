@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from pathlib import Path
 from typing import Any
 
 import attrs
 import click
 
 from cpt.cli.commands.pairs import show_pairs
+from cpt.cli.fits import fits, read_catalogue
 from cpt.cli.printing.output import echo, echo_lines, print_json, takes_json
 from cpt.config import Config, options
 from cpt.plugins.manager import Plugin
@@ -21,12 +23,28 @@ from cpt.roles import ROLES, Loss
 @takes_json
 @click.command()
 @click.option("--traceback", "full", is_flag=True, help="Show why a plugin is broken.")
-@click.pass_obj
-def plugins(registry: Registry, as_json: bool, full: bool) -> None:
+@click.option("--check", is_flag=True, help="Check that they fit; exit status 1 if one is broken.")
+@click.option(
+    "--catalogue",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="With --check: a TOML of known plugins, which they must be like.",
+)
+@click.pass_context
+def plugins(
+    context: click.Context, as_json: bool, full: bool, check: bool, catalogue: Path | None
+) -> None:
     """List the plugins.
 
     One a line: its status, the time its import took, where it comes from, its hooks or its error.
+    With --check, whether its hooks exist, it was made for this version, its components load and
+    the defaults of their options are valid.
     """
+    registry: Registry = context.obj
+    if catalogue and not check:
+        raise click.UsageError("--catalogue goes with --check.")
+    if check:
+        context.exit(_check(registry, as_json, catalogue))
     registry.plugins.load_all()
     found = registry.plugins.found
     if as_json:
@@ -39,6 +57,19 @@ def plugins(registry: Registry, as_json: bool, full: bool) -> None:
         echo(f"{key:<14} {plugin.status:<8} {took:>6}  {source:<32} {what}")
         if full and plugin.error:
             echo_lines("".join(traceback.format_exception(plugin.error)) + "\n")
+
+
+def _check(registry: Registry, as_json: bool, catalogue: Path | None) -> int:
+    """Print whether plugins fit: the exit status."""
+    known = read_catalogue(catalogue, registry) if catalogue else {}
+    found = list(fits(registry, known))
+    if as_json:
+        print_json([attrs.asdict(each) for each in found], indent=2)
+    for each in found if not as_json else ():
+        said = "; ".join((*each.faults, *each.notes)) or ", ".join(each.components)
+        source = f"{each.source} {each.version}".strip()
+        echo(f"{each.name:<14} {each.status:<8} {source:<32} {said}".rstrip())
+    return int(any(each.status == "broken" for each in found))
 
 
 def _plain(plugin: Plugin) -> dict[str, Any]:
