@@ -50,7 +50,7 @@ def component(role: str, work: Any, **more: Any) -> cpt.Component:
     called = f"Planted{next(numbers)}"
     body = {"name": "planted", "__doc__": "Written for one test.", method: work, **more}
     globals()[called] = attrs.frozen(type(called, (base,), {**body, "__module__": __name__}))
-    return globals()[called]()  # type: ignore[no-any-return]
+    return globals()[called]()
 
 
 def kept(contract: type[ComponentContract[Any]], one: cpt.Component, promise: str) -> bool:
@@ -574,7 +574,7 @@ def test_a_key_that_can_be_seen_is_caught(monkeypatch: pytest.MonkeyPatch) -> No
 
 def observer(**methods: Any) -> cpt.Observer:
     body = {"name": "planted", "__doc__": "Written for one test.", **methods}
-    return attrs.frozen(type("Planted", (cpt.Observer,), body))()  # type: ignore[no-any-return]
+    return attrs.frozen(type("Planted", (cpt.Observer,), body))()
 
 
 def misspelt(self: Any, step: int) -> None: ...
