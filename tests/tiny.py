@@ -130,6 +130,7 @@ def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Seq
         "scheduler": asked.pop("scheduler", InOrder()),
         "seed": asked.pop("seed", 0),
         "held_out": asked.pop("held_out", ()),
+        "evaluate": asked.pop("evaluate", None),
         "notify": asked.pop("notify", lambda event, **facts: None),
     }
     options = Training(**{**OPTIONS, **asked})

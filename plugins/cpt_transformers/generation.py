@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,9 +184,24 @@ def _left_padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Te
     )
 
 
-@lru_cache(maxsize=4)
 def load(folder: str, digest: str, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
-    """The model in a folder, loaded once for each digest of it. Raises `CptError`."""
+    """The model in a folder, loaded once for each digest of it. Raises `CptError`.
+
+    What a folder held before is let go: as it is trained, a model is another one each time.
+    """
+    wanted = (folder, digest, device, dtype, trust_remote_code)
+    if found := IN_MEMORY.pop(wanted, None):
+        IN_MEMORY[wanted] = found
+        return found
+    for known in [known for known in IN_MEMORY if known[0] == folder and known[1] != digest]:
+        del IN_MEMORY[known]
+    while len(IN_MEMORY) >= MOST_IN_MEMORY:
+        del IN_MEMORY[next(iter(IN_MEMORY))]
+    IN_MEMORY[wanted] = _read(folder, device, dtype, trust_remote_code)
+    return IN_MEMORY[wanted]
+
+
+def _read(folder: str, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
     models.hide_bars()
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -208,3 +222,8 @@ def load(folder: str, digest: str, device: str, dtype: str, trust_remote_code: b
     # What it suggests for sampling would otherwise be used wherever we ask for nothing.
     model.generation_config = GenerationConfig()
     return Loaded(model.to(device).eval(), tokenizer, frozenset(ends))
+
+
+IN_MEMORY: dict[tuple[str, str, str, str, bool], Loaded] = {}
+"""The models that were read, the one that was asked last at the end."""
+MOST_IN_MEMORY = 4

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import ClassVar, Literal
 
 import attrs
@@ -55,6 +57,8 @@ class Evaluator(Component):
 
     The report says where one of them rises while that of another evaluator falls.
     """
+    lower_is_better: ClassVar[tuple[str, ...]] = ()
+    """Its scores of which a lower one means a better model, as patterns; of others a higher one."""
     side_effects: ClassVar[Mapping[str, str]] = {}
     """Its scores that training should leave alone, each in words: `the words of an answer`."""
 
@@ -83,3 +87,17 @@ class RunEvaluator(Evaluator):
     ) -> Mapping[str, Score]:
         """Return scores by name for a model that is its own base."""
         return await self.measure(Evaluation(model=model, base=model, prompts=prompts), ask)
+
+
+def labelled(evaluators: Sequence[Evaluator]) -> Iterator[tuple[str, Evaluator]]:
+    """Each evaluator with what its scores begin with: its name; `NAME_2` for the second of it."""
+    seen = Counter[str]()
+    for evaluator in evaluators:
+        seen[evaluator.name] += 1
+        count = seen[evaluator.name]
+        yield evaluator.name if count == 1 else f"{evaluator.name}_{count}", evaluator
+
+
+def is_among(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a score is one of those that an evaluator names by patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -13,7 +13,13 @@ from cpt.run import rounds
 from cpt.run.events import Events
 from cpt.run.execute import check_all_unchanged, execute, inputs_of
 from cpt.run.record.folder import Folder
-from cpt.run.record.inputs import content_digest, digest_of_plain, known, source_digest
+from cpt.run.record.inputs import (
+    content_digest,
+    digest_of_plain,
+    identity,
+    known,
+    source_digest,
+)
 from cpt.run.stage import Run, Stage, Summary, require_option
 from cpt.run.stages import evaluation, pairing, training
 from cpt.run.stages.holdout import HELD_OUT, with_holdout
@@ -147,11 +153,24 @@ def _measured(run: Run) -> dict[str, str | None]:
 
 
 def _watched(run: Run) -> dict[str, str | None]:
-    """A digest of the given pairs that a training is measured on, if it is."""
+    """Digests of what a training is measured on as it goes, if it is."""
+    return {**_watched_pairs(run), **_asked(run)}
+
+
+def _watched_pairs(run: Run) -> dict[str, str | None]:
     source = run.config.eval_pairs
-    return (
-        {"eval_pairs": source_digest(source, "pairs")} if training.watches(run) and source else {}
-    )
+    needed = training.watches(run) or evaluation.needs(training.as_asked(run), "pairs")
+    return {"eval_pairs": source_digest(source, "pairs")} if needed and source else {}
+
+
+def _asked(run: Run) -> dict[str, str | None]:
+    """Of the prompts that it is asked as it is trained, and of how it answers."""
+    asked, source = training.as_asked(run), run.config.eval_prompts
+    if not asked.config.evaluators:
+        return {}
+    how = [asked.config.eval_limit or asked.config.limit, identity(asked.config.generator)]
+    prompts = source_digest(source, "prompts") if source else None
+    return {"eval_prompts": prompts, "generator": digest_of_plain(how)}
 
 
 PROMPTS = Stage(

@@ -21,6 +21,7 @@ from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training.forward.cpu import count_parameters
 from cpt.training.loss import metrics
+from cpt.training.monitoring.asked import Evaluate, refuse_unaskable
 from cpt.training.monitoring.contention import Contention
 from cpt.training.monitoring.interrupt import Interrupt, interruptible
 from cpt.training.monitoring.watch import Watch
@@ -60,13 +61,16 @@ def train(
     seed: int,
     output: Path,
     held_out: Sequence[Pair] = (),
+    evaluate: Evaluate | None = None,
     notify: Notify = _silent,
 ) -> Mapping[str, Any]:
     """Train a model on pairs in the folder `output`, from its last checkpoint if it has one.
 
     Writes `order.parquet`, `doctor.json`, `reference/`, `metrics.jsonl`, `checkpoints/`,
     `training.json` (what is returned) and last `model/`; if that is there, nothing is done.
-    With `options.eval_every` it is measured on the pairs `held_out`, from which it never learns.
+    With `options.eval_every` it is measured on the pairs `held_out`, from which it never learns;
+    with `options.evaluators_every`, the main process calls `evaluate` with a folder of the model as
+    it is then.
     `notify` is called with the name of a hook and the arguments of that hook. Raises `CptError`
     for what the user has to fix, and `KeyboardInterrupt` once the state is saved. Every process
     of a launch calls this.
@@ -89,7 +93,8 @@ def train(
         memory_errors(plan, accelerator.device),
     ):
         state = begin(plan, accelerator, output, report)
-        watch = Watch(state, output)
+        refuse_unaskable(state)
+        watch = Watch(state, output, evaluate)
         with interruptible() as interrupt:
             _steps(state, output, watch, notify, interrupt)
     return _finish(state, output, watch)
@@ -265,7 +270,7 @@ def _write(state: State, trained: Trained, output: Path, best: Mapping[str, Any]
         "metrics": last,
     }
     write_text(output / "training.json", json_text(summary, indent=1))
-    export(plan, trained, how, output, metrics=last)
+    export(plan, trained, how, output / "model", metrics=last)
     if how.rounded_to:
         log.warning("%s", how.sentence)
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import attrs
 from attrs.validators import and_, ge, gt, lt, optional
 
-from cpt.roles import NOT_IDENTITY, PATH
+from cpt.roles import NOT_IDENTITY, PATH, Evaluator
+from cpt.roles.evaluator import labelled
 from cpt.training.kinds import KINDS
 
 RESERVED = frozenset(
@@ -74,8 +75,14 @@ class Training:
     """Kinds of findings of `cpt doctor` that do not stop the training, such as `scored_below`."""
     eval_every: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Steps between two measurements on the held-out pairs, logged as `eval/...`."""
+    evaluators: tuple[Evaluator, ...] = attrs.field(default=())
+    """Measure the model as it is trained, too; repeat the flag for several."""
+    evaluators_every: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Steps between two measurements with `train.evaluators`, logged as `eval/EVALUATOR/SCORE`."""
+    evaluators_limit: int | None = attrs.field(default=None, validator=optional(ge(1)))
+    """Ask only the first so many of `eval_prompts` each time; as many as in the end if unset."""
     keep_best: str | None = attrs.field(default=None)
-    """Export the measured step where this is highest (`eval/loss`: lowest), not the last one."""
+    """Export the measured step where this is best, such as `eval/loss`, not the last one."""
     patience: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Stop after so many measurements in a row without a better `keep_best`."""
     chat_template_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
@@ -153,8 +160,21 @@ class Training:
     def _is_measured(self, _: attrs.Attribute[Any], value: str | None) -> None:
         if value and not value.startswith("eval/"):
             raise ValueError(f"'keep_best' must begin with eval/, as in eval/loss, not {value}")
-        if value and not self.eval_every:
-            raise ValueError("'keep_best' must have eval_every beside it: how often to measure")
+        if value and not (self.eval_every or self.is_asked_for(value)):
+            raise ValueError(
+                "'keep_best' must have eval_every beside it: how often to measure; or be a score "
+                "of train.evaluators, as in eval/judged/greedy"
+            )
+
+    @evaluators.validator
+    def _have_a_time(self, _: attrs.Attribute[Any], value: tuple[Evaluator, ...]) -> None:
+        if value and not self.evaluators_every:
+            raise ValueError("'evaluators' must have evaluators_every beside it: how often to ask")
+
+    @evaluators_every.validator
+    def _has_something(self, _: attrs.Attribute[Any], value: int | None) -> None:
+        if value and not self.evaluators:
+            raise ValueError("'evaluators_every' must have evaluators beside it: what to measure")
 
     @patience.validator
     def _has_a_metric(self, _: attrs.Attribute[Any], value: int | None) -> None:
@@ -165,3 +185,7 @@ class Training:
     def _leaves_room(self, _: attrs.Attribute[Any], value: int | None) -> None:
         if value is not None and value >= self.max_length:
             raise ValueError(f"'max_prompt_length' must be below max_length ({self.max_length})")
+
+    def is_asked_for(self, metric: str) -> bool:
+        """Whether a metric is a score of `evaluators`: `eval/EVALUATOR/SCORE`."""
+        return any(metric.startswith(f"eval/{label}/") for label, _ in labelled(self.evaluators))

@@ -38,10 +38,12 @@ THROUGH_DATA = frozenset(
     | {"chat_template_kwargs"}
 )
 """Options that act only through the sequences, the order and the reference's weights."""
-AFTERWARDS = frozenset({"export_dtype"})
-"""Options of what is written when all is learned."""
+ASIDE = frozenset({"export_dtype", "evaluators"})
+"""Options of what is written when all is learned, and of what nothing is learned from."""
 
-ONLY_IF_GIVEN = frozenset({"eval_every", "keep_best", "patience"})
+ONLY_IF_GIVEN = frozenset(
+    {"eval_every", "evaluators_every", "evaluators_limit", "keep_best", "patience"}
+)
 """Options without which a training is what it was before there were these."""
 
 
@@ -212,7 +214,7 @@ def day_of(output: Path) -> date | None:
 
 def _decides(field: attrs.Attribute[Any], value: Any) -> bool:
     """Whether an option itself changes what is trained; a resumed training may change others."""
-    elsewhere = THROUGH_DATA | AFTERWARDS
+    elsewhere = THROUGH_DATA | ASIDE
     if field.name in ONLY_IF_GIVEN and value is None:
         return False
     return bool(field.metadata.get("identity", True)) and field.name not in elsewhere

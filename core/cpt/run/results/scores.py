@@ -35,6 +35,8 @@ class Meanings:
     """Names of scores of which a higher one means a better model."""
     side_effects: Mapping[str, str] = {}
     """Names of scores that should hardly change, each in words."""
+    lower_is_better: tuple[str, ...] = ()
+    """Names of scores of which a lower one means a better model."""
 
 
 def write_scores(path: Path, scores: Scores, meanings: Meanings = Meanings()) -> None:
@@ -48,7 +50,11 @@ def read_meanings(path: Path) -> Meanings:
     plain = read_json(path)
     try:
         said = (plain or {}).get("meanings", {})
-        return Meanings(tuple(said.get("quality", ())), dict(said.get("side_effects", {})))
+        return Meanings(
+            tuple(said.get("quality", ())),
+            dict(said.get("side_effects", {})),
+            tuple(said.get("lower_is_better", ())),
+        )
     except ODD as error:
         raise BadData(f"{path}: not the scores of a run ({error}).") from error
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from cpt.data import read_prompts
 from cpt.errors import CptError, Stopped, during
 from cpt.likelihood import Reading, log_probabilities
 from cpt.roles import Ask, Evaluation, Evaluator, Responder, RunEvaluator
-from cpt.roles.evaluator import Material
+from cpt.roles.evaluator import Material, is_among, labelled
 from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
 from cpt.run.results.scores import Meanings, Scores, write_scores
@@ -39,7 +37,7 @@ def ready(run: Run) -> None:
         require_option(run, "generator")
         for _ in _prompts(run):
             pass
-        if _needs(run, "pairs") and run.config.eval_pairs:
+        if needs(run, "pairs") and run.config.eval_pairs:
             pairs_to_measure(run)
 
 
@@ -48,7 +46,7 @@ def evaluate(run: Run) -> Summary:
     if not run.config.evaluators:
         return {"evaluators": 0}
     prompts = list(_prompts(run))
-    pairs = pairs_to_measure(run) if _needs(run, "pairs") else []
+    pairs = pairs_to_measure(run) if needs(run, "pairs") else []
     _warn_of_trained(run, pairs)
     scores, unfinished = asyncio.run(_evaluate(run, prompts, pairs))
     write_scores(run.path / "scores.json", scores, meanings_of(run.config.evaluators, scores))
@@ -58,7 +56,32 @@ def evaluate(run: Run) -> Summary:
     return counts | ({"unfinished": unfinished} if unfinished else {})
 
 
-def _needs(run: Run, material: Material) -> bool:
+def while_training(run: Run) -> Callable[[Path], Mapping[str, float]] | None:
+    """What measures the model in a folder with the run's evaluators; None if it has none.
+
+    Answers are kept in the journal by the weights that gave them: a training that is taken up again
+    asks nothing twice.
+    """
+    if not run.config.evaluators:
+        return None
+    prompts = list(_prompts(run))
+    pairs = pairs_to_measure(run) if needs(run, "pairs") else []
+
+    async def scores(folder: Path) -> dict[str, Score]:
+        evaluation = _evaluation(run, prompts, pairs)
+        model = _speaking(run, str(folder))
+        async with asker(run, "model") as ask:
+            try:
+                return await measure(
+                    run.config.evaluators, attrs.evolve(evaluation, model=model), ask
+                )
+            finally:
+                _stop_over_budget(run, ask.stats)
+
+    return lambda folder: {name: score.value for name, score in asyncio.run(scores(folder)).items()}
+
+
+def needs(run: Run, material: Material) -> bool:
     return any(material in evaluator.needs for evaluator in run.config.evaluators)
 
 
@@ -73,7 +96,7 @@ def _warn_of_trained(run: Run, pairs: Sequence[Pair]) -> None:
 
 
 def _prompts(run: Run) -> Iterator[Prompt]:
-    if not _needs(run, "prompts"):
+    if not needs(run, "prompts"):
         return iter(())
     source = require_option(run, "eval_prompts")
     limit = run.config.eval_limit or run.config.limit
@@ -139,29 +162,18 @@ async def measure(
     return found
 
 
-def labelled(evaluators: Sequence[Evaluator]) -> Iterator[tuple[str, Evaluator]]:
-    """Each evaluator with what its scores begin with: its name; `NAME_2` for the second of it."""
-    seen = Counter[str]()
-    for evaluator in evaluators:
-        seen[evaluator.name] += 1
-        count = seen[evaluator.name]
-        yield evaluator.name if count == 1 else f"{evaluator.name}_{count}", evaluator
-
-
 def meanings_of(evaluators: Sequence[Evaluator], scores: Scores) -> Meanings:
     """What the evaluators say of the scores that they gave."""
     names = dict.fromkeys(name for named in scores.values() for name in named)
     quality: list[str] = []
+    lower: list[str] = []
     effects: dict[str, str] = {}
     for label, evaluator in labelled(evaluators):
         own = {name.partition("/")[2]: name for name in names if name.startswith(f"{label}/")}
-        quality += [own[short] for short in own if _matches(short, evaluator.quality)]
+        quality += [own[short] for short in own if is_among(short, evaluator.quality)]
+        lower += [own[short] for short in own if is_among(short, evaluator.lower_is_better)]
         effects |= {own[name]: said for name, said in evaluator.side_effects.items() if name in own}
-    return Meanings(tuple(quality), effects)
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return Meanings(tuple(quality), effects, tuple(lower))
 
 
 async def _returned(evaluator: Evaluator, evaluation: Evaluation, ask: Ask) -> Any:

@@ -33,7 +33,7 @@ def with_holdout(run: Run) -> Run:
 
 def _measures_pairs(config: Config) -> bool:
     return bool(config.train.eval_every) or any(
-        "pairs" in evaluator.needs for evaluator in config.evaluators
+        "pairs" in evaluator.needs for evaluator in (*config.evaluators, *config.train.evaluators)
     )
 
 

@@ -13,6 +13,7 @@ import yaml
 from cpt.markdown import literal, table
 from cpt.models import hub
 from cpt.roles import Component, Loss
+from cpt.roles.evaluator import labelled
 from cpt.training.output.rounding import Stored
 from cpt.training.plan import Plan
 
@@ -42,11 +43,18 @@ def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
         loss=_described(plan.loss),
         scheduler=_described(plan.scheduler),
         pairs=f"{plan.diagnosis.kept} pairs{made_by}; {dropped or 'none'} dropped",
-        training=table(attrs.asdict(plan.options) | {"seed": plan.seed, "steps": plan.steps}),
+        training=table(_options(plan) | {"seed": plan.seed, "steps": plan.steps}),
         metrics=table(metrics),
         weights=stored.sentence,
         versions=versions,
     )
+
+
+def _options(plan: Plan) -> dict[str, Any]:
+    """How it was trained; of evaluators their names."""
+    values = attrs.asdict(plan.options, recurse=False)
+    names = [label for label, _ in labelled(plan.options.evaluators)]
+    return values | {"evaluators": names}
 
 
 def _task(loss: Loss) -> str:

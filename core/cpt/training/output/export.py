@@ -68,6 +68,18 @@ def _upon_fp32(adapted: Any, plan: Plan) -> Any:
     return model
 
 
+def copy_of(module: Any, plan: Plan) -> Trained:
+    """What is trained as it is now, as `collect` gives it: a copy of its own, on the CPU."""
+    model = module.model
+    if hasattr(model, "merge_and_unload"):
+        copied = _upon_fp32(model, plan)
+        derived.untie(copied)
+        return Trained(copied.merge_and_unload(), None)
+    copied = load_model(plan.folder, trust_remote_code=plan.options.trust_remote_code)
+    copied.load_state_dict(dict(model.named_parameters()), strict=False)
+    return Trained(copied, None)
+
+
 def how_to_store(plan: Plan, trained: Trained) -> Stored:
     """The format of the weights that are written, and what it does to what was learned."""
     trust = plan.options.trust_remote_code
@@ -82,11 +94,11 @@ def export(
     plan: Plan,
     trained: Trained,
     how: Stored,
-    output: Path,
+    path: Path,
     *,
     metrics: Mapping[str, Any],
 ) -> None:
-    """Write `output/model` as the main process.
+    """Write the model's folder as the main process.
 
     All but the weights is copied from the folder of the starting model; a card is added, and
     generation ends where the answers that the model was trained on do.
@@ -94,7 +106,7 @@ def export(
     model, dtype = trained.model, getattr(torch, how.dtype)
     weights = _cast(trained.sharded or model.state_dict(), dtype, _always_fp32(model))
     model.to(dtype)
-    with atomic_folder(output / "model") as folder:
+    with atomic_folder(path) as folder:
         model.save_pretrained(folder, state_dict=weights)
         derived.copy_beside_weights(plan.folder, folder)
         derived.keep_config(plan.folder, folder, model, how.dtype)
