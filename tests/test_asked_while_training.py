@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 
 import cpt
 from cpt.likelihood import Reading, log_probabilities
+from cpt.report.figures import training_figures
+from cpt.report.read.curves import read_curves
 from cpt.training.metrics import TIMING
 from cpt.training.options import Training
 
@@ -91,7 +94,7 @@ class Anything(cpt.Evaluator):
         raise NotImplementedError
 
 
-def timeless(lines: list[dict[str, Any]], *, asked: bool = True) -> list[dict[str, Any]]:
+def timeless(lines: Sequence[dict[str, Any]], *, asked: bool = True) -> list[dict[str, Any]]:
     return [
         {
             name: value
@@ -117,7 +120,7 @@ def test_it_learns_the_same_and_what_is_asked_is_the_model_of_the_step(
 
     def evaluate(now: Path) -> dict[str, float]:
         torch.rand(3), np.random.rand(), random.random()
-        found = log_probabilities(held_out, now, Reading(device="cpu"))
+        found: Any = log_probabilities(held_out, now, Reading(device="cpu"))
         seen[len(seen)] = found
         return {"anything/chosen": sum(one.chosen for one in found.values())}
 
@@ -152,6 +155,12 @@ def test_a_training_that_broke_off_while_asking_goes_on_as_if_it_had_not(
     value, step = min((share, step) for step, share in shares.items() if share is not None)
     assert summary["best"] == {"step": step, "metric": best[1], "value": value}
 
+    curves = read_curves(folder / "run")
+    assert curves is not None and curves.asked == ("eval/letters/share",)
+    assert "letters/share, as it was trained." in [
+        figure.caption for figure in training_figures(curves)
+    ]
+
     measured = "-p letters.py eval --output run --evaluators letters --evaluators.letter e"
     assert cpt_cli(*measured.split()).exit_code == 0
     after = cpt.open_run(folder / "run").scores["after"]["letters/share"]
@@ -162,7 +171,8 @@ def test_a_budget_holds_while_training_too(folder: Path, cpt_cli: Any) -> None:
     asked = (
         "-p tests.plugins.dear --train.evaluators judged --train.evaluators.judge llm "
         "--train.evaluators.judge.responder dear --train.evaluators.temperatures 0 "
-        "--train.evaluators-every 2 --eval-prompts held_out.jsonl --generator transformers --generator.max-tokens 4"
+        "--train.evaluators-every 2 --eval-prompts held_out.jsonl --generator transformers "
+        "--generator.max-tokens 4"
     )
     line = [*asked.split()[:2], *LINE.split(), *asked.split()[2:], "--output", "run"]
     (folder / "prices.yaml").write_text(

@@ -169,12 +169,17 @@ CURVES = (
 
 
 def training_figures(curves: TrainingCurves) -> Iterator[Figure]:
-    """The metrics over the steps, those of the loss itself too, and the order of the pairs."""
+    """The metrics over the steps, what evaluators and the loss say, and the order of the pairs."""
     extra = [
         CurvePlot({name: name}, short(name, LONGEST_TITLE), f"{name}: logged by the loss.")
         for name in curves.extra
     ]
-    for plot in (*CURVES, *extra):
+    asked = [
+        CurvePlot({name: name}, short(score, LONGEST_TITLE), f"{score}, as it was trained.")
+        for name in curves.asked
+        for score in [name.partition("/")[2]]
+    ]
+    for plot in (*CURVES, *asked, *extra):
         lines = {
             name: _scaled(curves.metrics[metric], 100 if plot.percent else 1)
             for metric, name in plot.metrics.items()

@@ -20,6 +20,9 @@ END = 0.1
 OWN = ("eval", "logps", "logratios", "rewards", "share")
 """The metrics with a slash in their name that core logs itself begin with one of these."""
 
+HELD_OUT = "eval/"
+"""How the names of held-out metrics begin; those of pairs go on as the trained pairs' do."""
+
 Line = Mapping[str, Any]
 """A line of `metrics.jsonl`: each value is a mean over the steps since the line before."""
 Span = tuple[int, int, Line]
@@ -64,6 +67,15 @@ class TrainingCurves:
     """The first and the last of the first steps: a tenth of all, or as many as a line is for."""
     last_steps: tuple[int, int]
     """The same of the last steps."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The scores of evaluators, measured as it went: `eval/EVALUATOR/SCORE`."""
+        return tuple(
+            name
+            for name in self.metrics
+            if name.startswith(HELD_OUT) and name.removeprefix(HELD_OUT) not in self.metrics
+        )
 
     @property
     def extra(self) -> tuple[str, ...]:

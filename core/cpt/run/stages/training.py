@@ -27,10 +27,11 @@ def ready(run: Run) -> None:
 def _ready_to_ask(run: Run) -> None:
     """Raise `CptError` if the model could not be measured with evaluators as it is trained."""
     evaluation.ready(run)
-    if not isinstance(run.config.generator.with_options(model=""), Local):
+    generator = require_option(run, "generator").with_options(model="")
+    if not isinstance(generator, Local):
         raise CptError(
             "--train.evaluators: a model is in this process as it is trained, so --generator must "
-            f"run it here, as transformers does; {run.config.generator.name!r} does not."
+            f"run it here, as transformers does; {generator.name!r} does not."
         )
 
 
