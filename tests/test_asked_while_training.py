@@ -18,7 +18,7 @@ import cpt
 from cpt.likelihood import Reading, log_probabilities
 from cpt.report.figures import training_figures
 from cpt.report.read.curves import read_curves
-from cpt.training.metrics import TIMING
+from cpt.training.loss.metrics import TIMING
 from cpt.training.options import Training
 
 from . import tiny
