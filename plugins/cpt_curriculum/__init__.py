@@ -8,6 +8,8 @@ def cpt_schedulers() -> dict[str, str]:
     return {
         "curri_dpo": "cpt_curriculum.ordering:CurriDpo",
         "curriculum": "cpt_curriculum.tiers:Curriculum",
+        "selective": "cpt_curriculum.pacing:Selective",
+        "self_paced": "cpt_curriculum.pacing:SelfPaced",
         "shuffle": "cpt_curriculum.shuffle:Shuffle",
         "sorted": "cpt_curriculum.ordering:Sorted",
         "staged": "cpt_curriculum.tiers:Staged",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from random import Random
 
 import attrs
@@ -72,18 +73,34 @@ def _known(pair: cpt.Pair, by: str) -> float | None:
 
 
 @attrs.frozen
-class CurriDpo(cpt.Scheduler):
+class CurriDpo(cpt.PhasedScheduler):
     """The pair with the widest gap of every prompt first, then the next one, stage by stage.
 
     Curri-DPO (arXiv 2403.07230): of ranked answers, (first, last) of each prompt, then closer
-    pairs. The gap is the margin, or the tier where there is none. The paper's reference model is
-    renewed for each stage; here it stays the same.
+    pairs. The gap is the margin, or the tier where there is none. Each stage has the model of the
+    stage before as its reference; the learning rate goes on over all of them.
     """
 
     name = "curri_dpo"
+    refresh: bool = True
+    """Renew the reference for each stage; otherwise it stays the first one."""
 
-    def batches(
-        self, pairs: Sequence[cpt.Pair], size: int, seed: int, epochs: int
+    def phases(self, pairs: Sequence[cpt.Pair], size: int, epochs: int) -> Sequence[cpt.Phase]:
+        ends = [-(-count // size) for count in accumulate(map(len, _stages(pairs)))]
+        stages = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
+        steps = [count for _ in range(epochs) for count in stages if count]
+        return [
+            cpt.Phase(steps=count, refresh=self.refresh and number > 0)
+            for number, count in enumerate(steps)
+        ]
+
+    def ordered(
+        self,
+        pairs: Sequence[cpt.Pair],
+        size: int,
+        seed: int,
+        epochs: int,
+        scores: Sequence[Sequence[float]],
     ) -> Iterator[Sequence[int]]:
         stages = _stages(pairs)
         draw = Random(seed)

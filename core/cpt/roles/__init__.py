@@ -8,7 +8,7 @@ from cpt.roles.loss import Choice, Loss, LossChoice, Need
 from cpt.roles.observer import Observer
 from cpt.roles.pairer import Pairer
 from cpt.roles.responder import Ask, Local, Responder, Service
-from cpt.roles.scheduler import Scheduler
+from cpt.roles.scheduler import Phase, PhasedScheduler, Scheduler
 
 __all__ = [
     "NOT_IDENTITY",
@@ -27,6 +27,8 @@ __all__ = [
     "Need",
     "Observer",
     "Pairer",
+    "Phase",
+    "PhasedScheduler",
     "Responder",
     "RunEvaluator",
     "Scheduler",

@@ -27,3 +27,47 @@ class Scheduler(Component):
         batch but the last of an epoch has `size` indices, and none is empty. Core refuses an
         order that breaks this.
         """
+
+
+@attrs.frozen(kw_only=True)
+class Phase:
+    """A part of a training that begins with a look at the model as it then is."""
+
+    steps: int
+    """Optimizer steps, at least one."""
+    score: str = ""
+    """The metric that every pair is then measured by, such as `rewards/margins`; empty: none."""
+    refresh: bool = False
+    """Whether the model as it then is becomes the reference, where the loss has one."""
+
+
+@attrs.frozen
+class PhasedScheduler(Scheduler):
+    """Decides as training goes, phase by phase: by what the model makes of the pairs by then."""
+
+    @abstractmethod
+    def phases(self, pairs: Sequence[Pair], size: int, epochs: int) -> Sequence[Phase]:
+        """Return the phases of a whole training; their steps add up to all batches of it."""
+
+    @abstractmethod
+    def ordered(
+        self,
+        pairs: Sequence[Pair],
+        size: int,
+        seed: int,
+        epochs: int,
+        scores: Sequence[Sequence[float]],
+    ) -> Iterator[Sequence[int]]:
+        """Yield the batches of a whole training, as `batches` does, given what was measured.
+
+        `scores` has for each phase one number for each pair, all 0 in a phase that has not begun
+        or does not ask for any. What is trained on before a phase must not depend on the scores
+        of that phase or of a later one: it is asked again when each phase begins.
+        """
+
+    def batches(
+        self, pairs: Sequence[Pair], size: int, seed: int, epochs: int
+    ) -> Iterator[Sequence[int]]:
+        """Yield the batches if all pairs were alike to the model, as an estimate needs them."""
+        phases = self.phases(pairs, size, epochs)
+        return self.ordered(pairs, size, seed, epochs, [[0.0] * len(pairs) for _ in phases])

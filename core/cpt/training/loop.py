@@ -30,10 +30,11 @@ from cpt.training.optimizer.adamw import set_rate, stepping
 from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
 from cpt.training.output.export import Trained, collect, export, how_to_store
+from cpt.training.phases import begin_phase, is_due, resume_phase
 from cpt.training.plan import day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.resources.exhausted import memory_errors
-from cpt.training.state import Cut, State, begin, make_accelerator, save
+from cpt.training.state import Cut, Report, State, begin, make_accelerator, save
 from cpt.training.step import (
     MicroBatch,
     group_by_prompt,
@@ -94,13 +95,22 @@ def train(
     ):
         state = begin(plan, accelerator, output, report)
         refuse_unaskable(state)
+        resume_phase(state, output)
         watch = Watch(state, output, evaluate)
         with interruptible() as interrupt:
-            _steps(state, output, watch, notify, interrupt)
+            _steps(state, output, watch, notify, interrupt, report)
     return _finish(state, output, watch)
 
 
-def _steps(state: State, output: Path, watch: Watch, notify: Notify, interrupt: Interrupt) -> None:
+def _steps(
+    state: State,
+    output: Path,
+    watch: Watch,
+    notify: Notify,
+    interrupt: Interrupt,
+    scored: Report,
+) -> None:
+    """All steps that are left; `scored` is called as by `references`."""
     options, steps = state.plan.options, state.plan.steps
     began = time.perf_counter()
     contention = Contention() if state.accelerator.device.type == "cpu" else None
@@ -110,6 +120,10 @@ def _steps(state: State, output: Path, watch: Watch, notify: Notify, interrupt: 
             notify(event, output=output, step=state.done, **facts)
 
     while state.done < steps and not watch.stops:
+        if is_due(state):
+            begin_phase(state, output, scored)
+            if state.done and options.checkpoint_every:
+                report("cpt_checkpoint_saved", path=save(state, output))
         started = time.perf_counter()
         norm = _step(state)
         state.done += 1
@@ -122,7 +136,8 @@ def _steps(state: State, output: Path, watch: Watch, notify: Notify, interrupt: 
             line = _log(state, output, time.perf_counter() - began, measured)
             report("cpt_metrics_logged", steps=steps, metrics=line)
         stop = bool(max_over_processes(state.accelerator, interrupt.asked))
-        if stop or (options.checkpoint_every and state.done % options.checkpoint_every == 0):
+        due = options.checkpoint_every and state.done % options.checkpoint_every == 0
+        if stop or (due and not is_due(state)):  # a phase saves as it begins
             report("cpt_checkpoint_saved", path=save(state, output))
         if stop:
             raise KeyboardInterrupt
@@ -155,7 +170,7 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     Neither how the step is cut nor how many processes share it changes the gradient.
     """
     plan, accelerator = state.plan, state.accelerator
-    batch = plan.order[state.done]
+    batch = state.order[state.done]
     (groups, local), state.ahead = state.ahead or _cut(state, state.done), None
     mismatched = mismatched_logps(state)
     count = max_over_processes(accelerator, len(local))
@@ -182,7 +197,7 @@ def _cut(state: State, number: int) -> Cut:
     """The groups of a step, and the micro-batches of this process."""
     plan, accelerator, layout = state.plan, state.accelerator, state.layout
     most = state.max_tokens
-    groups = group_by_prompt(plan.order[number], plan.corpus, plan.loss, most, layout)
+    groups = group_by_prompt(state.order[number], plan.corpus, plan.loss, most, layout)
     shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
     return groups, micro_batches(shares[accelerator.process_index], plan.corpus, most, layout)
 
@@ -226,7 +241,7 @@ def _log(
     state: State, output: Path, seconds: float, measured: Mapping[str, float]
 ) -> dict[str, float]:
     """Write a line of metrics on the main process; every process calls this."""
-    seen = sum(len(batch) for batch in state.plan.order[: state.done])
+    seen = sum(len(batch) for batch in state.order[: state.done])
     line = {
         "step": state.done,
         "epoch": seen / len(state.plan.corpus.pairs),

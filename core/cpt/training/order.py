@@ -7,21 +7,31 @@ from operator import index
 from typing import Any
 
 from cpt.errors import CptError, during
-from cpt.roles import Scheduler
+from cpt.roles import Phase, PhasedScheduler, Scheduler
 from cpt.training.options import Training
 from cpt.types import Pair
 
 
 def order_of(
-    pairs: Sequence[Pair], scheduler: Scheduler, options: Training, seed: int
+    pairs: Sequence[Pair],
+    scheduler: Scheduler,
+    options: Training,
+    seed: int,
+    scores: Sequence[Sequence[float]] | None = None,
 ) -> list[list[int]]:
     """The batches of a whole training, as indices into `pairs`.
 
-    Raises `CptError` if they are not what `Scheduler.batches` must yield.
+    `scores` is what a `PhasedScheduler` is given. Raises `CptError` if they are not what
+    `Scheduler.batches` must yield.
     """
     named = f"Scheduler {scheduler.name!r}"
     with during(f"the scheduler {scheduler.name!r} ordered {len(pairs)} pairs"):
-        batches: Any = scheduler.batches(pairs, options.batch_size, seed, options.epochs)
+        asked = (pairs, options.batch_size, seed, options.epochs)
+        batches: Any = (
+            scheduler.ordered(*asked, scores)
+            if isinstance(scheduler, PhasedScheduler) and scores is not None
+            else scheduler.batches(*asked)
+        )
         if not isinstance(batches, Iterable):
             raise CptError(
                 f"{named} returned {type(batches).__name__}; `batches` must yield batches of "
@@ -34,6 +44,26 @@ def order_of(
         _refuse_beyond(batch, number, len(pairs), named)
     _refuse_sizes(order, options, named)
     return order
+
+
+def phases_of(
+    pairs: Sequence[Pair], scheduler: Scheduler, options: Training, steps: int
+) -> Sequence[Phase]:
+    """The phases of a training of so many steps, none if all is ordered before it begins.
+
+    Raises `CptError` if they are not what `PhasedScheduler.phases` must return.
+    """
+    if not isinstance(scheduler, PhasedScheduler):
+        return ()
+    with during(f"the scheduler {scheduler.name!r} cut the training into phases"):
+        phases: Any = tuple(scheduler.phases(pairs, options.batch_size, options.epochs))
+    counts = [phase.steps if isinstance(phase, Phase) else 0 for phase in phases]
+    if sum(counts) != steps or min(counts) < 1:
+        raise CptError(
+            f"Scheduler {scheduler.name!r} has phases of {counts} steps for a training of {steps}; "
+            "`phases` must return Phases of at least one step that add up to it."
+        )
+    return tuple(phases)
 
 
 def _batch(batch: Any, number: int, named: str) -> list[int]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from cpt.errors import CptError
 from cpt.files import as_written, atomic, json_text, write_text
 from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
-from cpt.roles import Loss, Scheduler
+from cpt.roles import Loss, Phase, Scheduler
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.endings import read_to_the_end
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
@@ -28,7 +28,7 @@ from cpt.training.loss.checks import refuse_wrong_needs
 from cpt.training.optimizer.adamw import refuse_without_torchao
 from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
-from cpt.training.order import order_of
+from cpt.training.order import order_of, phases_of
 from cpt.types import Pair
 from cpt.types.batch import PairFacts
 
@@ -59,13 +59,18 @@ class Plan:
     corpus: Corpus
     diagnosis: Diagnosis
     order: Sequence[Sequence[int]]
-    """The batch of each optimizer step, as indices of pairs in the corpus."""
+    """The batch of each optimizer step, as indices of pairs in the corpus.
+
+    With `phases`, as it would be if all pairs were alike to the model.
+    """
     mismatched: Sequence[Sequence[int]]
     """If the loss needs it: for each pair of each batch, a sequence with another's answer."""
     scheduler: Scheduler
     loss: Loss
     options: Training
     seed: int
+    phases: Sequence[Phase] = ()
+    """What is ordered only as training goes; empty if everything is ordered before."""
     held_out: Plan | None = None
     """The same for the pairs that it is measured on as it goes: all of them at every step."""
 
@@ -110,6 +115,8 @@ def make_plan(
     corpus = _read(corpus, tokenizer, loss)
     order = order_of(corpus.pairs, scheduler, options, seed)
     factor(len(order) - 1, len(order), options)
+    phases = phases_of(corpus.pairs, scheduler, options, len(order))
+    _refuse_phases(phases, scheduler, loss, options)
     mismatched: list[list[int]] = []
     if "mismatched" in loss.needs:
         corpus, mismatched = mismatch(corpus, order, options.max_length)
@@ -125,6 +132,7 @@ def make_plan(
         loss=loss,
         options=options,
         seed=seed,
+        phases=phases,
     )
     if not held_out:
         return plan
@@ -132,6 +140,22 @@ def make_plan(
         plan,
         held_out=_measured(plan, *prepare(held_out, tokenizer, options, known, loss=loss, day=day)),
     )
+
+
+def _refuse_phases(
+    phases: Sequence[Phase], scheduler: Scheduler, loss: Loss, options: Training
+) -> None:
+    """Raise `CptError` for what cannot be together with looks at the model."""
+    if any(phase.score for phase in phases) and "mismatched" in loss.needs:
+        raise CptError(
+            f"The loss {loss.name!r} compares with the answers of other pairs in a batch, which "
+            f"the scheduler {scheduler.name!r} decides only as training goes; choose another one."
+        )
+    if any(phase.refresh for phase in phases) and options.keep_best and "reference" in loss.needs:
+        raise CptError(
+            f"train.keep_best compares steps, but the scheduler {scheduler.name!r} renews the "
+            "reference that they are measured against; leave one of them (scheduler.refresh)."
+        )
 
 
 def _measured(plan: Plan, corpus: Corpus, diagnosis: Diagnosis) -> Plan:
@@ -180,6 +204,8 @@ def digest_of(plan: Plan) -> str:
         "pairs": [attrs.asdict(PairFacts.of(pair), recurse=False) for pair in corpus.pairs],
         "weights": [pair.weight for pair in corpus.pairs],
     }
+    if plan.phases:
+        parts["scheduler"] = {"name": plan.scheduler.name, **attrs.asdict(plan.scheduler)}
     if plan.held_out:
         measured = plan.held_out.corpus
         sides = [measured.chosen.tobytes(), measured.rejected.tobytes()]
@@ -188,20 +214,34 @@ def digest_of(plan: Plan) -> str:
 
 
 def write_plan(plan: Plan, output: Path) -> None:
-    """`order.parquet`: which pair is trained on at which step; `doctor.json`: what was wrong."""
-    steps = [step for step, batch in enumerate(plan.order, 1) for _ in batch]
-    pairs = [plan.corpus.pairs[index] for batch in plan.order for index in batch]
-    table = pa.table(
-        {
-            "step": pa.array(steps, pa.int32()),
-            "pair": [pair.id for pair in pairs],
-            "tier": pa.array([pair.tier for pair in pairs], pa.int32()),
-            "margin": pa.array([pair.margin for pair in pairs], pa.float64()),
-        }
-    )
-    with atomic(output / "order.parquet") as temporary:
-        pq.write_table(table, temporary)
+    """`order.parquet`, if it is decided; `doctor.json`: what was wrong."""
+    if not plan.phases:
+        write_order(plan, plan.order, output)
     write_text(output / DOCTOR, json_text(plan.diagnosis.plain(), indent=1))
+
+
+def write_order(
+    plan: Plan,
+    order: Sequence[Sequence[int]],
+    output: Path,
+    scores: Sequence[Sequence[float | None]] = (),
+) -> None:
+    """`order.parquet`: which pair is trained on at which step.
+
+    `scores`, if there are any, are those that a step was ordered by, for each pair of the corpus.
+    """
+    rows = [(step, index) for step, batch in enumerate(order) for index in batch]
+    pairs = [plan.corpus.pairs[index] for _, index in rows]
+    columns = {
+        "step": pa.array([step + 1 for step, _ in rows], pa.int32()),
+        "pair": [pair.id for pair in pairs],
+        "tier": pa.array([pair.tier for pair in pairs], pa.int32()),
+        "margin": pa.array([pair.margin for pair in pairs], pa.float64()),
+    }
+    if scores:
+        columns["score"] = pa.array([scores[step][index] for step, index in rows], pa.float64())
+    with atomic(output / "order.parquet") as temporary:
+        pq.write_table(pa.table(columns), temporary)
 
 
 def day_of(output: Path) -> date | None:

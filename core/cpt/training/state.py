@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from cpt.training.options import Training
 from cpt.training.output import checkpoint
 from cpt.training.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
-from cpt.training.reference.store import open_store, store_digest
+from cpt.training.reference.store import Store, open_store, store_digest
 from cpt.training.step import MicroBatch, PromptGroup
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,12 @@ class State:
     """None if the loss compares with none."""
     work: Work
     """What a call of the model computes."""
+    order: Sequence[Sequence[int]]
+    """The batch of each step; behind the phases that have begun, as the plan has it."""
+    scores: list[list[float]] = attrs.field(factory=list)
+    """Of each phase that has begun, what its pairs were measured by."""
+    reference_step: int | None = None
+    """The step after which the model was the reference; None if that is another model."""
     held_out_references: References | None = None
     meter: metrics.Meter = attrs.field(factory=metrics.Meter)
     done: int = 0
@@ -78,8 +84,8 @@ class State:
 
     @property
     def policy_is_reference(self) -> bool:
-        """Nothing has been learned yet, and the reference is the starting model."""
-        return self.done == 0 and self.plan.reference == self.plan.folder
+        """Nothing has been learned since the model was the reference."""
+        return self.done == self.reference_step
 
 
 def make_accelerator(options: Training) -> Accelerator:
@@ -130,6 +136,8 @@ def begin(
         optimizer=optimizer,
         references=values,
         work=Work.of(module.causal, frozen=bool(plan.options.lora_rank)),
+        order=plan.order,
+        reference_step=0 if reference_is_start else None,
         peak=peak_of(accelerator.device, plan.options.precision),
         held_out_references=held_out,
     )
@@ -148,6 +156,7 @@ def save(state: State, output: Path) -> Path:
         "sums": state.meter.fold(accelerator),
         "carried": state.carried.values,
         "watched": state.watched,
+        "scores": state.scores,
     }
     folder = output / "checkpoints"
     return checkpoint.save(accelerator, folder, state.done, values, options.keep_checkpoints)
@@ -159,6 +168,7 @@ def _resume(state: State, folder: Path, values: Mapping[str, Any]) -> None:
     state.meter.before = values["sums"]
     state.carried.values = values.get("carried", {})
     state.watched = [(step, value) for step, value in values.get("watched", ())]
+    state.scores = values.get("scores", [])
 
 
 def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
@@ -223,12 +233,7 @@ def _both_references(
 
 
 def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> References:
-    """Of all sequences of the batches."""
-    corpus = plan.corpus
-    pairs = {pair for batch in plan.order for pair in batch}
-    sides = [corpus.chosen, *([corpus.rejected] if "rejected" in plan.loss.needs else [])]
-    needed = {int(side[pair]) for side in sides for pair in pairs if side[pair] != ABSENT}
-    indices = sorted(needed.union(*plan.mismatched))
+    """Of all sequences that are read, from the store of the reference model or into it."""
     device = scorer.accelerator.device.type
     digest = store_digest(
         plan.reference,
@@ -236,7 +241,20 @@ def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> Ref
         device,
         trust_remote_code=plan.options.trust_remote_code,
     )
-    store = open_store(output, digest)
+    return references_of(plan, plan.order, scorer, open_store(output, digest), report)
+
+
+def references_of(
+    plan: Plan, batches: Sequence[Sequence[int]], scorer: Scorer, store: Store, report: Report
+) -> References:
+    """Of all sequences that are read in some batches, or whenever pairs are measured."""
+    corpus = plan.corpus
+    pairs: Iterable[int] = {pair for batch in batches for pair in batch}
+    if any(phase.score for phase in plan.phases):
+        pairs = range(len(corpus.pairs))
+    sides = [corpus.chosen, *([corpus.rejected] if "rejected" in plan.loss.needs else [])]
+    needed = {int(side[pair]) for side in sides for pair in pairs if side[pair] != ABSENT}
+    indices = sorted(needed.union(*plan.mismatched))
     sequences = [corpus.sequences[index] for index in indices]
     values = references(sequences, scorer, store, report)
     known = dict(zip(indices, values, strict=True))

@@ -24,7 +24,7 @@ COSTS = ("grad_norm", "padding", "tokens_per_second")
 
 
 @attrs.frozen(eq=False)
-class _Frozen:
+class Frozen:
     """The model without gradient: a loss that insists on one gets that of its inputs."""
 
     scorer: Scorer
@@ -44,13 +44,13 @@ def measure(state: State, held_out: Plan) -> dict[str, float]:
         state,
         plan=held_out,
         references=state.held_out_references,
-        wrapped_module=_Frozen(state.scorer),
+        wrapped_module=Frozen(state.scorer),
         meter=metrics.Meter(),
         carried=Carried(dict(state.carried.values)),
         independence_tried=True,
     )
     mismatched = mismatched_logps(watched)
-    local, filler = _shared(watched)
+    local, filler = shared(watched, held_out.order[0])
     for number in range(max_over_processes(state.accelerator, len(local))):
         extra = number >= len(local)
         micro_batch = filler if extra else local[number]
@@ -60,10 +60,10 @@ def measure(state: State, held_out: Plan) -> dict[str, float]:
     return {f"{PREFIX}{name}": value for name, value in means.items() if name not in COSTS}
 
 
-def _shared(state: State) -> tuple[list[MicroBatch], MicroBatch]:
+def shared(state: State, pairs: Sequence[int]) -> tuple[list[MicroBatch], MicroBatch]:
     """The micro-batches of this process, and one to compute with where others have more."""
     corpus, layout, size = state.plan.corpus, state.layout, state.max_tokens
-    groups = group_by_prompt(state.plan.order[0], corpus, state.plan.loss, size, layout)
+    groups = group_by_prompt(pairs, corpus, state.plan.loss, size, layout)
     shares = split_between_processes(groups, corpus, state.accelerator.num_processes)
     mine: Sequence[Any] = shares[state.accelerator.process_index]
     return (
