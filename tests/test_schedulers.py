@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpt import CptError, Pair, Scheduler
-from cpt.testing import SchedulerContract, fake_pairs
+from cpt import CptError, Pair, PhasedScheduler, Scheduler
+from cpt.testing import PhasedSchedulerContract, SchedulerContract, fake_pairs
 from cpt_curriculum.ordering import CurriDpo, Sorted
+from cpt_curriculum.pacing import Selective, SelfPaced
 from cpt_curriculum.shuffle import Shuffle
 from cpt_curriculum.targets import WeakToStrong
 from cpt_curriculum.tiers import Curriculum, Staged
@@ -48,8 +49,20 @@ class TestSortedAndCut(SchedulerContract):
     component = Sorted(by="length_ratio", reverse=True, keep=0.5)
 
 
-class TestCurriDpo(SchedulerContract):
+class TestCurriDpo(PhasedSchedulerContract):
     component = CurriDpo()
+
+
+class TestSelfPaced(PhasedSchedulerContract):
+    component = SelfPaced()
+
+
+class TestHardestFirst(PhasedSchedulerContract):
+    component = SelfPaced(parts=3, by="loss", reverse=True)
+
+
+class TestSelective(PhasedSchedulerContract):
+    component = Selective()
 
 
 class TestWeakToStrong(SchedulerContract):
@@ -70,7 +83,15 @@ def hard_share(batches: Sequence[Sequence[int]]) -> float:
     return fmean(tier == 1 for batch in batches for tier in batch)
 
 
-EVERY_PAIR = [Shuffle(), Staged(), Staged(by="margin"), Sorted(), Sorted(by="tier"), CurriDpo()]
+EVERY_PAIR = [
+    Shuffle(),
+    Staged(),
+    Staged(by="margin"),
+    Sorted(),
+    Sorted(by="tier"),
+    CurriDpo(),
+    SelfPaced(),
+]
 
 
 @pytest.mark.parametrize("scheduler", EVERY_PAIR)
@@ -209,6 +230,52 @@ def test_curri_dpo_begins_with_the_widest_gap_of_every_prompt() -> None:
     assert [{index % 3 for index in stage} for stage in stages] == [{2}, {1}, {0}] * 2
     assert all(len({index // 3 for index in stage}) == 10 for stage in stages)
     assert stages[0] != sorted(stages[0])  # in random order within a stage
+
+
+def test_stages_renew_their_reference() -> None:
+    """Ten prompts have three stages of ten pairs, met in batches of four."""
+    pairs = ladder(10)
+    phases = CurriDpo().phases(pairs, 4, epochs=2)
+    assert [phase.steps for phase in phases] == [3, 2, 3] * 2
+    assert [phase.refresh for phase in phases] == [False, *[True] * 5]
+    assert not any(phase.refresh for phase in CurriDpo(refresh=False).phases(pairs, 4, 2))
+
+
+def given(scheduler: PhasedScheduler, scores: list[list[float]], epochs: int = 1) -> list[int]:
+    batches = scheduler.ordered(fake_pairs(len(scores[0])), 4, 0, epochs, scores)
+    return [index for batch in batches for index in batch]
+
+
+def test_self_paced_takes_the_easiest_of_those_that_are_left() -> None:
+    """Parts of 12 pairs in batches of 4: random, then by the scores of each part."""
+    nothing, rising = [0.0] * 48, [float(number) for number in range(48)]
+    measured = [phase.score for phase in SelfPaced().phases(fake_pairs(48), 4, 2)]
+    margins = "rewards/margins"
+    assert measured == ["", margins, margins, "", margins, margins, margins, ""]
+    order = given(SelfPaced(), [nothing, rising, rising[::-1], nothing])
+    first = set(order[:12])
+    left = [number for number in range(48) if number not in first]
+    assert order[:12] != sorted(order[:12])
+    assert order[12:24] == left[:-13:-1]  # the largest margins of those that are left
+    assert order[24:36] == left[:12]  # now the smallest numbers have the largest margins
+    assert set(order[36:]) == set(left[12:-12])
+    hardest = given(SelfPaced(reverse=True), [nothing, rising, rising, nothing])
+    assert hardest[12:24] == [number for number in range(48) if number not in hardest[:12]][:12]
+
+
+@pytest.mark.parametrize("by", ["loss", "margin"])
+def test_selective_keeps_the_easiest_of_what_it_has_not_seen(by: Any) -> None:
+    scores = [float((number * 7) % 40) for number in range(40)]
+    order = given(Selective(by=by), [[0.0] * 40, scores], epochs=2)
+    seen, first, second = order[:8], order[8:24], order[24:]
+    unseen = [number for number in range(40) if number not in seen]
+    easiest = sorted(unseen, key=scores.__getitem__, reverse=by == "margin")
+    assert first == second == easiest[:16]
+
+
+def test_selective_needs_pairs_to_measure() -> None:
+    with pytest.raises(CptError, match="there are 4, and train"):
+        Selective().phases(fake_pairs(4), 4, 1)
 
 
 def test_targets_grow_stronger() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import attrs
 import torch
 
 from cpt import files
@@ -43,7 +44,8 @@ class Trainings:
         `processes` is how many share the training; `die` how it ends, as `[signal, event, step]`
         or `[signal, "publish", step]` for the middle of writing a checkpoint; `loss` (of `tiny`,
         or `MODULE:CLASS`) and `pairs` what is trained on; `note` a file for the rank and the name
-        of each event; `sharded` whether by FSDP2; the rest are options.
+        of each event; `sharded` whether by FSDP2; `scheduler` a `MODULE:CLASS`, for which the
+        pairs get margins; the rest are options.
         """
         request = {"model": str(model), "output": str(output), **asked}
         assert self._server.stdin and self._server.stdout
@@ -95,6 +97,7 @@ def _train(
     die: list[Any] | None = None,
     note: str | None = None,
     sharded: bool = False,
+    scheduler: str = "",
     **options: Any,
 ) -> None:
     how, where, step = die or [None, None, None]
@@ -117,10 +120,13 @@ def _train(
 
         files.publish = publish
     measured = tiny.pairs(5, seed=9) if "eval_every" in options else []
+    given = [*tiny.pairs(pairs), *tiny.ladder(2)]
+    if scheduler:
+        given = [attrs.evolve(pair, margin=at % 5) for at, pair in enumerate(given)]
     train(
-        [*tiny.pairs(pairs), *tiny.ladder(2)],
+        given,
         model=Path(model),
-        scheduler=tiny.Mixed(),
+        scheduler=resolve_name(scheduler)() if scheduler else tiny.Mixed(),
         loss=resolve_name(loss if ":" in loss else f"tests.tiny:{loss}")(),
         options=Training(**{**tiny.OPTIONS, **options}),
         seed=3,

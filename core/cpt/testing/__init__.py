@@ -21,6 +21,7 @@ from cpt.testing.contracts import (  # noqa: E402
     MonotoneLossContract,
     ObserverContract,
     PairerContract,
+    PhasedSchedulerContract,
     ResponderContract,
     SchedulerContract,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "MonotoneLossContract",
     "ObserverContract",
     "PairerContract",
+    "PhasedSchedulerContract",
     "ResponderContract",
     "SchedulerContract",
     "Scripted",

@@ -8,7 +8,7 @@ from cpt.testing.contracts.loss import LossContract, MonotoneLossContract
 from cpt.testing.contracts.observer import ObserverContract
 from cpt.testing.contracts.pairer import PairerContract
 from cpt.testing.contracts.responder import ResponderContract
-from cpt.testing.contracts.scheduler import SchedulerContract
+from cpt.testing.contracts.scheduler import PhasedSchedulerContract, SchedulerContract
 
 __all__ = [
     "ComponentContract",
@@ -19,6 +19,7 @@ __all__ = [
     "MonotoneLossContract",
     "ObserverContract",
     "PairerContract",
+    "PhasedSchedulerContract",
     "ResponderContract",
     "SchedulerContract",
 ]

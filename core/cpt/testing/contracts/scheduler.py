@@ -6,9 +6,9 @@ import json
 import pickle
 import random
 from collections.abc import Sequence
-from itertools import islice
+from itertools import accumulate, islice
 
-from cpt.roles import Scheduler
+from cpt.roles import Phase, PhasedScheduler, Scheduler
 from cpt.testing.contracts.component import ComponentContract, in_fresh_process
 from cpt.testing.fakes import fake_pairs
 from cpt.types import Pair
@@ -54,8 +54,9 @@ class SchedulerContract(ComponentContract[Scheduler]):
 
     def test_a_resumed_run_sees_the_rest(self) -> None:
         """Skipping the batches that are done is the same as never having stopped."""
-        whole, done = self._batches(EPOCHS), 3
         random.seed(0)
+        whole, done = self._batches(EPOCHS), 3
+        random.seed(1)
         again = self.component.batches(self.pairs(), SIZE, SEED, EPOCHS)
         rest = [tuple(batch) for batch in islice(again, done, None)]
         assert rest == whole[done:], "The same arguments gave other batches the second time."
@@ -85,4 +86,52 @@ class SchedulerContract(ComponentContract[Scheduler]):
 
     def _batches(self, epochs: int) -> Sequence[tuple[int, ...]]:
         batches = self.component.batches(self.pairs(), SIZE, SEED, epochs)
+        return [tuple(batch) for batch in batches]
+
+
+class PhasedSchedulerContract(SchedulerContract):
+    """What every scheduler promises that decides as training goes."""
+
+    component: PhasedScheduler
+
+    def test_phases_add_up_to_all_batches(self) -> None:
+        """The steps of the phases, each at least one, are as many as there are batches."""
+        for epochs in (1, EPOCHS):
+            steps = [phase.steps for phase in self._phases(epochs)]
+            batches = len(self._batches(epochs))
+            assert all(count > 0 for count in steps), f"Phases have {steps} steps."
+            assert sum(steps) == batches, f"Phases of {steps} steps, for {batches} batches."
+
+    def test_any_scores_give_full_batches_in_range(self) -> None:
+        """Whatever the pairs score, as many batches come, of the same sizes and in range."""
+        sizes = [len(batch) for batch in self._batches(EPOCHS)]
+        for draw in range(5):
+            batches = self._given(self._drawn(draw))
+            assert [len(batch) for batch in batches] == sizes, "Sizes changed with the scores."
+            indices = {index for batch in batches for index in batch}
+            assert indices <= set(range(len(self.pairs()))), f"Not all of {indices} are pairs."
+
+    def test_scores_change_nothing_before_their_phase(self) -> None:
+        """What was trained on before a phase is the same whatever is measured when it begins."""
+        ends = [0, *accumulate(phase.steps for phase in self._phases(EPOCHS))]
+        whole = self._given(self._drawn(0))
+        for number, end in enumerate(ends[:-1]):
+            others = [*self._drawn(0)[:number], *self._drawn(1)[number:]]
+            assert self._given(others)[:end] == whole[:end], (
+                f"The scores of phase {number + 1} or later change the {end} batches before it."
+            )
+
+    def _phases(self, epochs: int) -> Sequence[Phase]:
+        return self.component.phases(self.pairs(), SIZE, epochs)
+
+    def _drawn(self, seed: int) -> list[list[float]]:
+        """Scores of all phases, all 0 where none are asked for."""
+        draw, count = random.Random(seed), len(self.pairs())
+        return [
+            [draw.gauss(0.0, 1.0) if phase.score else 0.0 for _ in range(count)]
+            for phase in self._phases(EPOCHS)
+        ]
+
+    def _given(self, scores: Sequence[Sequence[float]]) -> list[tuple[int, ...]]:
+        batches = self.component.ordered(self.pairs(), SIZE, SEED, EPOCHS, scores)
         return [tuple(batch) for batch in batches]
