@@ -8,13 +8,13 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pyarrow.parquet as pq
 import pytest
 
-from cpt import CptError, Pair, Phase, PhasedScheduler
+from cpt import CptError, Pair, PairLogps, Phase, PhasedScheduler
 from cpt.likelihood import Reading, log_probabilities
 from cpt_curriculum.ordering import CurriDpo
 from cpt_curriculum.pacing import Selective, SelfPaced
@@ -78,18 +78,17 @@ def in_turn(*phases: Phase) -> InTurn:
     return InTurn(given=phases)
 
 
+def logps(pairs: Sequence[Pair], folder: Path) -> list[PairLogps]:
+    found = log_probabilities(pairs, folder, Reading(device="cpu")).values()
+    assert all(isinstance(each, PairLogps) for each in found)
+    return cast(list[PairLogps], list(found))
+
+
 def margins(model: Path, base: Path) -> list[float]:
     """The rewards' margin of each pair under DPO's default."""
-    options = Reading(device="cpu")
-    now, before = (log_probabilities(PAIRS, folder, options) for folder in (model, base))
     return [
-        Dpo().beta
-        * (
-            now[pair.id].chosen
-            - before[pair.id].chosen
-            - (now[pair.id].rejected - before[pair.id].rejected)
-        )
-        for pair in PAIRS
+        Dpo().beta * (now.chosen - before.chosen - (now.rejected - before.rejected))
+        for now, before in zip(logps(PAIRS, model), logps(PAIRS, base), strict=True)
     ]
 
 
@@ -127,12 +126,12 @@ def test_a_renewed_reference_is_the_model_as_the_phase_begins(tmp_path: Path, mo
     assert losses[2] != pytest.approx(math.log(2), abs=1e-3)
     assert lines[3]["logratios/chosen"] == 0.0 and lines[4]["logratios/chosen"] != 0.0
     now, start, middle = (
-        log_probabilities(PAIRS[:3], folder, Reading(device="cpu"))
+        [each.chosen for each in logps(PAIRS[:3], folder)]
         for folder in (tmp_path / "long" / "model", model, tmp_path / "short" / "model")
     )
-    ratios = [now[pair.id].chosen - middle[pair.id].chosen for pair in PAIRS[:3]]
-    assert lines[5]["eval/logratios/chosen"] == pytest.approx(sum(ratios) / 3, abs=1e-3)
-    assert start[PAIRS[0].id].chosen != pytest.approx(middle[PAIRS[0].id].chosen, abs=0.1)
+    mean = (sum(now) - sum(middle)) / 3
+    assert lines[5]["eval/logratios/chosen"] == pytest.approx(mean, abs=1e-3)
+    assert sum(start) != pytest.approx(sum(middle), abs=0.1)
 
 
 SCHEDULERS = {
@@ -197,7 +196,7 @@ def test_nothing_is_measured_twice(
         Phase(steps=4, score="loss", refresh=True),
     )
     measured: list[Any] = []
-    measure = phases.measure_each
+    measure = vars(phases)["measure_each"]
 
     def counted(state: Any, metric: str, pairs: int) -> list[float]:
         measured.append(pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpt import CptError, Pair, PhasedScheduler, Scheduler
+from cpt import CptError, Pair, Phase, PhasedScheduler, Scheduler
 from cpt.testing import PhasedSchedulerContract, SchedulerContract, fake_pairs
 from cpt_curriculum.ordering import CurriDpo, Sorted
 from cpt_curriculum.pacing import Selective, SelfPaced
@@ -241,7 +241,7 @@ def test_stages_renew_their_reference() -> None:
     assert not any(phase.refresh for phase in CurriDpo(refresh=False).phases(pairs, 4, 2))
 
 
-def given(scheduler: PhasedScheduler, scores: list[list[float]], epochs: int = 1) -> list[int]:
+def followed(scheduler: PhasedScheduler, scores: list[list[float]], epochs: int = 1) -> list[int]:
     batches = scheduler.ordered(fake_pairs(len(scores[0])), 4, 0, epochs, scores)
     return [index for batch in batches for index in batch]
 
@@ -252,21 +252,21 @@ def test_self_paced_takes_the_easiest_of_those_that_are_left() -> None:
     measured = [phase.score for phase in SelfPaced().phases(fake_pairs(48), 4, 2)]
     margins = "rewards/margins"
     assert measured == ["", margins, margins, "", margins, margins, margins, ""]
-    order = given(SelfPaced(), [nothing, rising, rising[::-1], nothing])
+    order = followed(SelfPaced(), [nothing, rising, rising[::-1], nothing])
     first = set(order[:12])
     left = [number for number in range(48) if number not in first]
     assert order[:12] != sorted(order[:12])
     assert order[12:24] == left[:-13:-1]  # the largest margins of those that are left
     assert order[24:36] == left[:12]  # now the smallest numbers have the largest margins
     assert set(order[36:]) == set(left[12:-12])
-    hardest = given(SelfPaced(reverse=True), [nothing, rising, rising, nothing])
+    hardest = followed(SelfPaced(reverse=True), [nothing, rising, rising, nothing])
     assert hardest[12:24] == [number for number in range(48) if number not in hardest[:12]][:12]
 
 
 @pytest.mark.parametrize("by", ["loss", "margin"])
 def test_selective_keeps_the_easiest_of_what_it_has_not_seen(by: Any) -> None:
     scores = [float((number * 7) % 40) for number in range(40)]
-    order = given(Selective(by=by), [[0.0] * 40, scores], epochs=2)
+    order = followed(Selective(by=by), [[0.0] * 40, scores], epochs=2)
     seen, first, second = order[:8], order[8:24], order[24:]
     unseen = [number for number in range(40) if number not in seen]
     easiest = sorted(unseen, key=scores.__getitem__, reverse=by == "margin")
@@ -326,3 +326,38 @@ def test_pairs_that_do_not_serve(
 def test_a_share_is_a_share() -> None:
     with pytest.raises(CptError, match="alpha"):
         Curriculum(alpha=1.5).check()
+
+
+@attrs.frozen
+class Restless(PhasedScheduler):
+    """Lets what it measures late change what came before, and loses count of its steps."""
+
+    name = "restless"
+
+    def phases(self, pairs: Sequence[Pair], size: int, epochs: int) -> Sequence[Phase]:
+        return [Phase(steps=1), Phase(steps=2, score="loss")]
+
+    def ordered(
+        self, pairs: Sequence[Pair], size: int, seed: int, epochs: int, scores: Any
+    ) -> Iterator[Sequence[int]]:
+        order = sorted(range(len(pairs)), key=lambda index: scores[-1][index])
+        yield from batches_of(order if any(scores[-1]) else order[:size], size)
+
+
+def batches_of(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        "test_phases_add_up_to_all_batches",
+        "test_any_scores_give_full_batches_in_range",
+        "test_scores_change_nothing_before_their_phase",
+    ],
+)
+def test_wrong_phases_are_caught(promise: str) -> None:
+    contract = PhasedSchedulerContract()
+    contract.component = Restless()
+    with pytest.raises(AssertionError, match=r"\.(\n|$)"):
+        getattr(contract, promise)()

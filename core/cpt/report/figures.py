@@ -210,7 +210,8 @@ def _ends(lines: dict[str, Curve]) -> str:
 
 
 def _order(curves: TrainingCurves) -> Figure:
-    title = f"mean {curves.ordered_by}"
+    by = {"score": "score under the model"}.get(curves.ordered_by, curves.ordered_by)
+    title = f"mean {by}"
     alt = f"Mean {curves.ordered_by} over the steps: {_ends({title: curves.order})}."
     return Figure(
         plots.lines({title: curves.order}, "step", title, alt, zero=False),

@@ -62,7 +62,7 @@ class TrainingCurves:
     order: Curve
     """The mean of `ordered_by` over the pairs of each step; empty if it is the same for all."""
     ordered_by: str
-    """`tier`, or `margin` where no pair has a tier."""
+    """What the scheduler measured (`score`), else `tier`, or `margin` where no pair has a tier."""
     first_steps: tuple[int, int]
     """The first and the last of the first steps: a tenth of all, or as many as a line is for."""
     last_steps: tuple[int, int]
@@ -177,9 +177,11 @@ def _order(run: Path, last: int) -> tuple[str, Curve]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        batches = file.iter_batches(columns=["step", "tier", "margin"])
+        columns = [name for name in file.schema_arrow.names if name != "pair"]
+        batches = file.iter_batches(columns=columns)
         rows = [row for batch in batches for row in batch.to_pylist() if row["step"] <= last]
     by = "tier" if any(row["tier"] for row in rows) else "margin"
+    by = "score" if "score" in columns else by
     known: dict[int, list[float]] = defaultdict(list)
     for row in rows:
         if row[by] is not None:

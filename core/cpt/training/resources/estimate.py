@@ -26,6 +26,8 @@ MFU = 0.4
 """Share of its peak that a device is taken to reach, in what is needed (`exact`)."""
 PEAK = "H100"
 """The device whose hours are told where the one here has no known peak."""
+FORWARD = 1 / 3
+"""The forward pass in the work of a step; the backward pass is the rest."""
 SAMPLED = 40
 """Steps that are looked at; of a longer training, evenly spread ones stand for all."""
 REMEDIES: Sequence[Mapping[str, Any]] = (
@@ -72,7 +74,7 @@ class TrainingEstimate:
     largest: int
     """Tokens of the largest micro-batch."""
     flops: float
-    """Forward and backward that are needed, over all steps."""
+    """Forward and backward that are needed over all steps, and what a phased scheduler asks for."""
     hours: float
     """On `device` at `mfu` of its peak."""
     mfu: float
@@ -107,6 +109,7 @@ def estimate(plan: Plan) -> TrainingEstimate:
     counted = _Counted(plan)
     made, load = counted.sketched(plan.options), counted.load(plan.options, device)
     name = _named(device)
+    flops = load.flops * (1 + FORWARD * _looks(plan))
     return TrainingEstimate(
         parameters=made.parameters,
         trained=made.trained,
@@ -114,8 +117,8 @@ def estimate(plan: Plan) -> TrainingEstimate:
         steps=plan.steps,
         tokens=round(load.tokens),
         largest=load.largest,
-        flops=load.flops,
-        hours=load.flops / (MFU * (named_peak(name) or 1.0)) / 3600,
+        flops=flops,
+        hours=flops / (MFU * (named_peak(name) or 1.0)) / 3600,
         mfu=MFU,
         device=name,
         memory=made.footprint(load.largest, load.answers, device),
@@ -200,6 +203,14 @@ def _load(plan: Plan, made: Sketch, most: int) -> _Load:
         largest=max(call.inputs.size for call in calls),
         answers=max(len(call.inputs.targets) for call in calls),
     )
+
+
+def _looks(plan: Plan) -> float:
+    """Passes over pairs that phases begin with, as multiples of all that is trained on."""
+    trained_on = sum(map(len, plan.order))
+    measured = sum(len(plan.corpus.pairs) for phase in plan.phases if phase.score)
+    renewed = sum(phase.steps for phase in plan.phases if phase.refresh)
+    return measured / trained_on + renewed / plan.steps
 
 
 def _calls(plan: Plan, step: Sequence[int], layout: Layout, most: int) -> Iterator[MicroBatch]:
