@@ -50,7 +50,7 @@ def test_every_claim_is_about_steps_and_rows_that_are_there(papers: Any) -> None
             assert set(plan.steps[step].get("after", ())) <= set(before), step
             assert (FOLDER / plan.steps[step].get("config", "claims.yaml")).exists()
         for pair in claim["expect"]:
-            assert all(row in claim["rows"] for row in pair if isinstance(row, str))
+            assert all(row in claim["rows"] for row in pair[:2] if isinstance(row, str))
     assert {len(plan.forms[form].seeds) for form in ("quick", "whole")} == {2, 5}
 
 
@@ -95,6 +95,24 @@ def test_differences_are_taken_seed_by_seed(papers: Any) -> None:
     rows = {"a": {0: {"x": 3.0}, 1: {"x": 5.0}}, "b": {1: {"x": 1.0}, 2: {"x": 9.0}}}
     assert differences(rows, "a", "b", "x") == [4.0]
     assert differences(rows, "a", 2, "x") == [1.0, 3.0]
+    assert differences(rows, 0, "b", "x") == [-1.0, -9.0]
+    assert differences(rows, "a", "b", "y") == []
+
+
+def test_a_curve_that_is_not_there_is_no_plot(papers: Any, tmp_path: Path) -> None:
+    run, page = papers("run"), papers("page")
+    plan = run.read_plan()
+    rows = {"CLAIR, APO-zero": {}, "weaker, DPO": {0: {"logratios/chosen": 1.0}}}
+    assert page.plot(plan.claims["likelihoods"], rows, plan.forms["quick"], tmp_path) is None
+
+
+def test_a_claim_may_be_about_one_column(papers: Any) -> None:
+    section = papers("page").section
+    rows = {"a": {0: {"x": 3.0, "y": 1.0}}, "b": {0: {"x": 1.0, "y": 2.0}}}
+    claim = {"columns": ["x", "y"], "compare": ["x"], "title": "", "source": "", "says": ""}
+    text = section(claim | {"rows": rows, "expect": [["a", "b"], ["b", "a", "y"]]}, rows)
+    assert f"| a {MINUS} b | 2.000 | {DASH} |" in text
+    assert f"| b {MINUS} a | {DASH} | 1.000 |" in text
 
 
 def test_the_page_has_what_is_done_and_names_what_is_not(papers: Any, tmp_path: Path) -> None:

@@ -86,16 +86,18 @@ def section(claim: Mapping[str, Any], rows: Rows) -> str:
     return "\n".join(parts)
 
 
-def _compared(claim: Mapping[str, Any]) -> list[str]:
-    return claim.get("compare") or list(columns_of(claim))
+def _expected(claim: Mapping[str, Any]) -> Iterator[tuple[str | float, str | float, list[str]]]:
+    """What is claimed to be above what, and in which columns."""
+    for more, than, *column in claim["expect"]:
+        yield more, than, column or claim.get("compare") or list(columns_of(claim))
 
 
 def _verdict(claim: Mapping[str, Any], rows: Rows) -> str:
     return verdict(
         [
-            differences(rows, *pair, column)
-            for pair in claim["expect"]
-            for column in _compared(claim)
+            differences(rows, more, than, column)
+            for more, than, columns in _expected(claim)
+            for column in columns
         ]
     )
 
@@ -111,10 +113,12 @@ def _values(claim: Mapping[str, Any], rows: Rows) -> str:
 
 def _differences(claim: Mapping[str, Any], rows: Rows) -> str:
     """The claimed differences, each with its interval."""
-    columns = _compared(claim)
+    columns = list(dict.fromkeys(one for *_, mine in _expected(claim) for one in mine))
     lines = {
-        f"{more} {MINUS} {than}": [estimate(differences(rows, more, than, one)) for one in columns]
-        for more, than in claim["expect"]
+        f"{more} {MINUS} {than}": [
+            estimate(differences(rows, more, than, one)) if one in mine else None for one in columns
+        ]
+        for more, than, mine in _expected(claim)
     }
     return table("difference", [f"`{one}`" for one in columns], lines)
 
@@ -126,7 +130,9 @@ def plot(claim: Mapping[str, Any], rows: Rows, form: Form, root: Path) -> str | 
     if not any(rows.values()):
         return None
     if claim.get("likelihoods"):
-        first = next(iter(claim["rows"].values()))
+        label, first = next(iter(claim["rows"].items()))
+        if form.seeds[0] not in rows[label]:
+            return None
         found = curves(root / f"seed-{form.seeds[0]}" / first)
         names = {side.removeprefix("logratios/"): points for side, points in found.items()}
         return standalone(lines(names, "step", "log-ratio, nats", claim["title"], zero=True))

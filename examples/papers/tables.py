@@ -54,13 +54,23 @@ def span(rows: Rows, row: str, column: str) -> str | None:
     return " to ".join(map(str, (values[0], values[-1])[: len(values)])) if values else None
 
 
-def differences(rows: Rows, more: str, than: str | float, column: str) -> list[float]:
-    """The first row minus the second (or a number), seed by seed."""
-    mine = {seed: found[column] for seed, found in rows[more].items() if column in found}
-    if not isinstance(than, str):
-        return [value - than for value in mine.values()]
-    theirs = {seed: found[column] for seed, found in rows[than].items() if column in found}
-    return [mine[seed] - theirs[seed] for seed in mine.keys() & theirs.keys()]
+def differences(rows: Rows, more: str | float, than: str | float, column: str) -> list[float]:
+    """The first minus the second, seed by seed; each is a row, or a number."""
+    sides = [_by_seed(rows, one, column) for one in (more, than)]
+    seeds = [set(side) for side in sides if side is not None]
+    both = sorted(set.intersection(*seeds))
+    one, other = (
+        dict.fromkeys(both, number) if side is None else side
+        for side, number in zip(sides, (more, than), strict=True)
+    )
+    return [float(one[seed]) - float(other[seed]) for seed in both]
+
+
+def _by_seed(rows: Rows, one: str | float, column: str) -> dict[int, float] | None:
+    """The values of a row; None for a number, which is the same for every seed."""
+    if not isinstance(one, str):
+        return None
+    return {seed: found[column] for seed, found in rows[one].items() if column in found}
 
 
 def judged(values: Sequence[float]) -> str:
