@@ -22,7 +22,7 @@ from cpt.files import write_text
 from cpt.plugins.registry import Registry
 from cpt.roles import ROLES, Loss
 
-TEMPLATES = Path(__file__).parents[1] / "scaffold"
+TEMPLATES = Path(__file__).parents[2] / "scaffold"
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 EASIEST = Loss.role
 """What a package adds without `--role`."""
