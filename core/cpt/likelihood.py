@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from cpt.models import folder_of, load_tokenizer, suited_threads
+from cpt.models import folder_of, suited_threads
 from cpt.types import Missing, Pair, PairLogps
 
 if TYPE_CHECKING:
@@ -49,17 +49,12 @@ def log_probabilities(
     if there is no such model.
     """
     from cpt.training.data.checks.checkup import Checkup
-    from cpt.training.data.prepare import prepare
+    from cpt.training.encoder import PairEncoder
     from cpt.training.forward.cpu import count_parameters
-    from cpt.training.forward.loading.model import vocabulary, within_positions
 
     reading, folder = reading or Reading(), folder_of(model)
-    trust = reading.trust_remote_code
-    options = within_positions(_training(reading), folder)
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
-    known = vocabulary(folder, trust_remote_code=trust)
     checkup = Checkup(left_out=[])
-    corpus, _ = prepare(pairs, tokenizer, options, known, checkup=checkup)
+    corpus, _ = PairEncoder.of(folder, _training(reading)).prepare(pairs, checkup=checkup)
     with suited_threads(count_parameters(folder)):
         values = _computed(corpus, folder, reading)
     dropped = {

@@ -9,7 +9,7 @@ import attrs
 import click
 from click.shell_completion import CompletionItem
 
-from cpt.config import Addresses, options
+from cpt.config import Addresses, options, values
 from cpt.errors import CptError
 from cpt.plugins.registry import Registry
 from cpt.roles import ROLES, Component
@@ -55,7 +55,7 @@ class Value(click.ParamType[Any]):
     name = "json"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return options.from_text(value) if isinstance(value, str) else value
+        return values.from_text(value) if isinstance(value, str) else value
 
 
 class Flag(click.Option):

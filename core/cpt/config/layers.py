@@ -17,7 +17,7 @@ from typing import Any, get_origin
 
 import attrs
 
-from cpt.config import options
+from cpt.config import options, values
 from cpt.config.config import Config, training_of
 from cpt.errors import BadOptions
 from cpt.plugins.offers import Offers, nearest
@@ -131,7 +131,7 @@ def read(path: Path) -> Layer:
 def environment() -> Layer:
     """`CPT_LOSS__BETA=0.1` as `loss.beta: 0.1`."""
     found = {
-        name.removeprefix("CPT_").lower().replace("__", "."): options.Unparsed(value)
+        name.removeprefix("CPT_").lower().replace("__", "."): values.Unparsed(value)
         for name, value in os.environ.items()
         if name.startswith("CPT_") and name not in RESERVED
     }

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 import textwrap
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 
+from cpt.config.values import mapping_of, take_values
 from cpt.errors import BadOptions, CptError
 from cpt.plugins.offers import nearest
 from cpt.plugins.registry import Registry
@@ -30,10 +30,6 @@ VALIDATED = re.compile(r"(Length of )?'(\w+)' (must .*)", re.DOTALL)
 
 MISSING = ": must be given"
 """How a complaint about a missing value ends: no place gave it."""
-
-
-class Unparsed(str):
-    """A text whose option may have any type: only that type says what the text means."""
 
 
 def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under: str = "") -> T:
@@ -55,6 +51,7 @@ def converter(registry: Registry) -> cattrs.Converter:
     from cattrs.gen import make_dict_unstructure_fn
 
     made = cattrs.Converter(forbid_extra_keys=True)
+    take_values(made)
 
     def structure(value: Any, base: type[Component]) -> Component:
         given = spell_out(value, base.role, registry)
@@ -65,32 +62,18 @@ def converter(registry: Registry) -> cattrs.Converter:
         fill = make_dict_unstructure_fn(type(component), made)
         return {"name": registry.name_of(type(component)), **fill(component)}
 
-    def by_name(kind: Any) -> Callable[[Any, Any], Any]:
-        fill = made.gen_structure_attrs_fromdict(kind)
-        if _is_component(kind):  # its name is settled, but written beside its options
-            return lambda value, kind: fill(_without_name(_mapping(value), kind), kind)
-        return lambda value, kind: fill(_mapping(value), kind)
-
-    made.register_structure_hook_factory(attrs.has, by_name)
+    made.register_structure_hook_factory(attrs.has, partial(_by_name, made))
     made.register_structure_hook_func(lambda kind: kind in ROLES.values(), structure)
     made.register_unstructure_hook_func(_is_component, unstructure)
-    made.register_structure_hook(bool, lambda value, _: _boolean(value))
-    made.register_structure_hook(int, lambda value, _: _integer(value))
-    made.register_structure_hook(float, lambda value, _: _number(value))
-    made.register_structure_hook(str, lambda value, _: _text(value))
-    made.register_structure_hook_func(
-        lambda kind: _origin(kind) is Literal, lambda value, kind: _one_of(value, kind)
-    )
-    made.register_structure_hook_func(
-        lambda kind: _origin(kind) is Mapping, lambda value, kind: _named(value, kind, made)
-    )
-    made.register_structure_hook_func(
-        lambda kind: _origin(kind) is tuple, lambda value, kind: _several(value, kind, made)
-    )
-    made.register_structure_hook_func(
-        lambda kind: _origin(kind) in (Union, UnionType), lambda v, kind: _either(v, kind, made)
-    )
     return made
+
+
+def _by_name(made: cattrs.Converter, cls: Any) -> Callable[[Any, Any], Any]:
+    """What makes a `cls` from its options by name."""
+    fill = made.gen_structure_attrs_fromdict(cls)
+    if _is_component(cls):  # its name is settled, but written beside its options
+        return lambda value, kind: fill(_without_name(mapping_of(value), kind), kind)
+    return lambda value, kind: fill(mapping_of(value), kind)
 
 
 def spell_out(value: Any, role: str, registry: Registry) -> dict[str, Any]:
@@ -161,106 +144,13 @@ def without_none(annotation: Any) -> Any:
     return rest[0] if one else annotation
 
 
-def _origin(kind: Any) -> Any:
-    return get_origin(kind)
-
-
 def _is_component(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Component)
-
-
-def _boolean(value: Any) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() in words:
-        return words[str(value).lower()]
-    raise ValueError(f"expected true or false, got {value!r}")
-
-
-def _integer(value: Any) -> int:
-    number = _number(value, "a whole number")
-    if number % 1:  # neither is the rest of infinity 0
-        raise ValueError(f"expected a whole number, got {value!r}")
-    return int(number) if isinstance(value, str) and not value.isdigit() else int(value)
-
-
-def _number(value: Any, what: str = "a number") -> float:
-    try:
-        if not isinstance(value, bool):
-            return float(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(f"expected {what}, got {value!r}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"expected text, got {value!r}")
-    return str(value)
-
-
-def _one_of(value: Any, kind: Any) -> Any:
-    choices = get_args(kind)
-    if value in choices:
-        return value
-    raise ValueError(f"expected one of {', '.join(map(str, choices))}, got {value!r}")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"expected options by name, got {value!r}")
-    return value
-
-
-def _several(value: Any, kind: Any, made: cattrs.Converter) -> tuple[Any, ...]:
-    """A tuple of any length; one value alone is a tuple of one, and no text is none."""
-    inner = get_args(kind)[0]
-    items = [item for item in (value if isinstance(value, list | tuple) else [value]) if item != ""]
-    return tuple(made.structure(list(items), list[inner]))  # type: ignore[valid-type]
 
 
 def _without_name(value: Mapping[str, Any], kind: type[Component]) -> dict[str, Any]:
     same = value.get("name") == kind.name
     return {key: given for key, given in value.items() if not (same and key == "name")}
-
-
-def _named(value: Any, kind: Any, made: cattrs.Converter) -> dict[str, Any]:
-    """A mapping from names; JSON text is one too."""
-    name, inner = get_args(kind)
-    value = from_text(value) if isinstance(value, str) else value
-    if inner is Any:
-        return {str(key): _parsed(item) for key, item in _mapping(value).items()}
-    return made.structure(_mapping(value), dict[name, inner])  # type: ignore[valid-type]
-
-
-def _parsed(value: Any) -> Any:
-    """A value of any kind, with what is not parsed yet, however deep, parsed."""
-    if isinstance(value, Mapping):
-        return {key: _parsed(inner) for key, inner in value.items()}
-    return from_text(value) if isinstance(value, Unparsed) else value
-
-
-def from_text(text: str) -> Any:
-    """The value of a JSON text (`True` and `False` as well); other text is itself."""
-    words = {"true": True, "false": False}
-    try:
-        return words[text.lower()] if text.lower() in words else json.loads(text)
-    except (ValueError, RecursionError):
-        return str(text)
-
-
-def _either(value: Any, kind: Any, made: cattrs.Converter) -> Any:
-    """The first member of a union that takes the value; no text is none."""
-    members = [member for member in get_args(kind) if member is not NoneType]
-    if value in (None, "") and len(members) < len(get_args(kind)):
-        return None
-    for member in members[:-1]:
-        try:
-            return made.structure(value, member)
-        except Exception:  # the last member's complaint is the one shown
-            continue
-    return made.structure(value, members[-1])
 
 
 def _complaints(error: BaseException, address: str) -> Iterator[str]:

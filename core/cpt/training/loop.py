@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,21 @@ def train(
     accelerator = make_accelerator(options)
     if accelerator.is_main_process:
         write_plan(plan, output)
+    else:
+        notify = _silent
     set_seed(seed)
+    report = partial(notify, output=output)
 
-    def report(done: int, total: int) -> None:
-        if accelerator.is_main_process:
-            notify("cpt_references_computed", output=output, done=done, total=total)
+    def computed(done: int, total: int) -> None:
+        report("cpt_references_computed", done=done, total=total)
 
-    with (
-        suited_threads(count_parameters(plan.folder)),
-        memory_errors(plan, accelerator.device),
-    ):
-        state = begin(plan, accelerator, output, report)
+    with suited_threads(count_parameters(plan.folder)), memory_errors(plan, accelerator.device):
+        state = begin(plan, accelerator, output, computed)
         refuse_unaskable(state)
         resume_phase(state, output)
         watch = Watch(state, output, evaluate)
         with interruptible() as interrupt:
-            _steps(state, output, watch, notify, interrupt, report)
+            _steps(state, output, watch, report, interrupt, computed)
     return _finish(state, output, watch)
 
 
@@ -106,7 +106,7 @@ def _steps(
     state: State,
     output: Path,
     watch: Watch,
-    notify: Notify,
+    report: Notify,
     interrupt: Interrupt,
     scored: Report,
 ) -> None:
@@ -114,31 +114,26 @@ def _steps(
     options, steps = state.plan.options, state.plan.steps
     began = time.perf_counter()
     contention = Contention() if state.accelerator.device.type == "cpu" else None
-
-    def report(event: str, **facts: Any) -> None:
-        if state.accelerator.is_main_process:
-            notify(event, output=output, step=state.done, **facts)
-
     while state.done < steps and not watch.stops:
         if is_due(state):
             begin_phase(state, output, scored)
             if state.done and options.checkpoint_every:
-                report("cpt_checkpoint_saved", path=save(state, output))
+                report("cpt_checkpoint_saved", step=state.done, path=save(state, output))
         started = time.perf_counter()
         norm = _step(state)
         state.done += 1
         state.meter.count(steps=1, grad_norms=norm, seconds=time.perf_counter() - started)
-        report("cpt_step_ended", steps=steps)
+        report("cpt_step_ended", step=state.done, steps=steps)
         if contention:
             contention.look()
         measured = watch.measure_if_due()
         if measured or state.done % options.log_every == 0 or state.done == steps:
             line = _log(state, output, time.perf_counter() - began, measured)
-            report("cpt_metrics_logged", steps=steps, metrics=line)
+            report("cpt_metrics_logged", step=state.done, steps=steps, metrics=line)
         stop = bool(max_over_processes(state.accelerator, interrupt.asked))
         due = options.checkpoint_every and state.done % options.checkpoint_every == 0
         if stop or (due and not is_due(state)):  # a phase saves as it begins
-            report("cpt_checkpoint_saved", path=save(state, output))
+            report("cpt_checkpoint_saved", step=state.done, path=save(state, output))
         if stop:
             raise KeyboardInterrupt
 

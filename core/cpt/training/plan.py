@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 
 from cpt.errors import CptError
 from cpt.files import as_written, atomic, json_text, write_text
-from cpt.models import code_mark, folder_of, load_tokenizer, weights_digest
+from cpt.models import code_mark, folder_of, weights_digest
 from cpt.roles import Loss, Phase, Scheduler
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.endings import read_to_the_end
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
-from cpt.training.data.prepare import prepare
+from cpt.training.encoder import PairEncoder
 from cpt.training.forward.loading.formats import refuse_without_nf4
-from cpt.training.forward.loading.model import vocabulary, within_positions
 from cpt.training.loss.checks import refuse_wrong_needs
 from cpt.training.optimizer.adamw import refuse_without_torchao
 from cpt.training.optimizer.schedule import factor
@@ -100,46 +99,34 @@ def make_plan(
     A chat template that asks for the date is given `day`, or today.
     """
     refuse_wrong_needs(loss)
-    refuse_without_torchao(options)
-    if options.weights == "nf4":
-        refuse_without_nf4()
+    _refuse_without_libraries(options)
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
-    options = within_positions(options, folder)
-    trust = options.trust_remote_code
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust)
-    known = vocabulary(folder, trust_remote_code=trust)
-    corpus, diagnosis = prepare(pairs, tokenizer, options, known, loss=loss, day=day)
+    encoder = PairEncoder.of(folder, options)
+    corpus, diagnosis = encoder.prepare(pairs, loss=loss, day=day)
     refuse_none_left(diagnosis)
     refuse_errors(diagnosis, options.allow)
-    corpus = _read(corpus, tokenizer, loss)
-    order = order_of(corpus.pairs, scheduler, options, seed)
+    corpus = _read(corpus, encoder, loss)
+    order = order_of(corpus.pairs, scheduler, encoder.options, seed)
     factor(len(order) - 1, len(order), options)
-    phases = phases_of(corpus.pairs, scheduler, options, len(order))
+    phases = phases_of(corpus.pairs, scheduler, encoder.options, len(order))
     _refuse_phases(phases, scheduler, loss, options)
-    mismatched: list[list[int]] = []
-    if "mismatched" in loss.needs:
-        corpus, mismatched = mismatch(corpus, order, options.max_length)
+    corpus, mismatched = _mismatched(corpus, order, encoder, loss)
     plan = Plan(
         folder=folder,
         reference=reference,
-        tokenizer=tokenizer,
+        tokenizer=encoder.tokenizer,
         corpus=corpus,
         diagnosis=diagnosis,
         order=order,
         mismatched=mismatched,
         scheduler=scheduler,
         loss=loss,
-        options=options,
+        options=encoder.options,
         seed=seed,
         phases=phases,
     )
-    if not held_out:
-        return plan
-    return attrs.evolve(
-        plan,
-        held_out=_measured(plan, *prepare(held_out, tokenizer, options, known, loss=loss, day=day)),
-    )
+    return _with_held_out(plan, held_out, encoder, day) if held_out else plan
 
 
 def _refuse_phases(
@@ -158,29 +145,47 @@ def _refuse_phases(
         )
 
 
-def _measured(plan: Plan, corpus: Corpus, diagnosis: Diagnosis) -> Plan:
-    """The plan of a training for the pairs that it is measured on. Raises `CptError`."""
-    everything, mismatched = list(range(len(corpus.pairs))), list[list[int]]()
+def _with_held_out(
+    plan: Plan, pairs: Sequence[Pair], encoder: PairEncoder, day: date | None
+) -> Plan:
+    """The plan with that of the pairs that it is measured on. Raises `CptError`."""
+    corpus, diagnosis = encoder.prepare(pairs, loss=plan.loss, day=day)
+    everything = list(range(len(corpus.pairs)))
     try:
         refuse_none_left(diagnosis)
-        corpus = _read(corpus, plan.tokenizer, plan.loss)
-        if "mismatched" in plan.loss.needs:
-            corpus, mismatched = mismatch(corpus, [everything], plan.options.max_length)
+        corpus = _read(corpus, encoder, plan.loss)
+        corpus, mismatched = _mismatched(corpus, [everything], encoder, plan.loss)
     except CptError as error:
         raise CptError(f"The held-out pairs: {error}") from error
     times = plan.steps + 1
-    return attrs.evolve(
+    measured = attrs.evolve(
         plan,
         corpus=corpus,
         diagnosis=diagnosis,
         order=[everything] * times,
         mismatched=mismatched * times,
     )
+    return attrs.evolve(plan, held_out=measured)
 
 
-def _read(corpus: Corpus, tokenizer: Any, loss: Loss) -> Corpus:
+def _refuse_without_libraries(options: Training) -> None:
+    refuse_without_torchao(options)
+    if options.weights == "nf4":
+        refuse_without_nf4()
+
+
+def _read(corpus: Corpus, encoder: PairEncoder, loss: Loss) -> Corpus:
     """The corpus as the model reads it, which is a reward model if the loss needs scores."""
-    return read_to_the_end(corpus, tokenizer) if "score" in loss.needs else corpus
+    return read_to_the_end(corpus, encoder.tokenizer) if "score" in loss.needs else corpus
+
+
+def _mismatched(
+    corpus: Corpus, order: Sequence[Sequence[int]], encoder: PairEncoder, loss: Loss
+) -> tuple[Corpus, list[list[int]]]:
+    """The corpus with the answers of other prompts, and where they are, if the loss needs them."""
+    if "mismatched" not in loss.needs:
+        return corpus, []
+    return mismatch(corpus, order, encoder.options.max_length)
 
 
 def digest_of(plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -32,35 +33,9 @@ def pipeline_command(
 
     `dry` is its `--dry-run`, and what prints that; `pushes` gives it `--push-to-hub`.
     """
-
-    @click.pass_context
-    def callback(
-        ctx: click.Context,
-        /,
-        as_json: bool,
-        redo: bool,
-        dry_run: bool = False,
-        push_to_hub: str | None = None,
-        public: bool = False,
-        **values: Any,
-    ) -> None:
-        from cpt.run.stage import is_main
-
-        push = Push.asked(push_to_hub, public)
-        run = attrs.evolve(prepare(ctx, values), redo=redo)
-        if dry_run and dry:
-            dry[1](run, as_json)
-            return
-        with holding(ctx, run):
-            stages(run)
-            if is_main():
-                conclude(run.folder, as_json)
-                if push:
-                    push(run.folder, as_json)
-
     return PipelineCommand(
         name,
-        callback=callback,
+        callback=click.pass_context(partial(_do, stages, dry[1] if dry else None)),
         help=summary,
         shows=frozenset(shows.split()),
         params=[
@@ -73,6 +48,34 @@ def pipeline_command(
             *(push_options() if pushes else ()),
         ],
     )
+
+
+def _do(
+    stages: Callable[[Run], None],
+    print_dry: Callable[[Run, bool], None] | None,
+    ctx: click.Context,
+    /,
+    as_json: bool,
+    redo: bool,
+    dry_run: bool = False,
+    push_to_hub: str | None = None,
+    public: bool = False,
+    **values: Any,
+) -> None:
+    """What a command does with the values on its line."""
+    from cpt.run.stage import is_main
+
+    push = Push.asked(push_to_hub, public)
+    run = attrs.evolve(prepare(ctx, values), redo=redo)
+    if dry_run and print_dry:
+        print_dry(run, as_json)
+        return
+    with holding(ctx, run):
+        stages(run)
+        if is_main():
+            conclude(run.folder, as_json)
+            if push:
+                push(run.folder, as_json)
 
 
 def _run(run: Run) -> None:

@@ -19,20 +19,17 @@ def sides_of(
     source: str, name: str, model: str, options: Training
 ) -> dict[str, list[dict[str, Any]]]:
     """The tokens of both sides of a pair. Raises `CptError` if it cannot be trained on."""
-    from cpt.models import folder_of, load_tokenizer
-    from cpt.training.data.prepare import prepare
-    from cpt.training.forward.loading.model import within_positions
+    from cpt.models import folder_of
+    from cpt.training.encoder import PairEncoder
 
-    folder = folder_of(model)
-    tokenizer = load_tokenizer(folder, trust_remote_code=options.trust_remote_code)
-    pair = _pair_called(source, name)
-    corpus, found = prepare([pair], tokenizer, within_positions(options, folder))
+    encoder = PairEncoder.of(folder_of(model), options)
+    corpus, found = encoder.prepare([_pair_called(source, name)])
     if not found.kept:
         reason = found.findings[0]
         detail = reason.detail and f" ({reason.detail})"
         raise CptError(f"{source}: pair {name} is left out: {reason.problem}{detail}.")
     return {
-        side: _tokens(tokenizer, corpus.sequences[int(places[0])])
+        side: _tokens(encoder.tokenizer, corpus.sequences[int(places[0])])
         for side, places in (("chosen", corpus.chosen), ("rejected", corpus.rejected))
     }
 

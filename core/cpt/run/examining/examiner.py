@@ -67,16 +67,10 @@ class Examiner:
 
     @cached_property
     def _as_tokens(self) -> Examination:
-        from cpt.models import load_tokenizer
-        from cpt.training.data.prepare import Examination
-        from cpt.training.forward.loading.model import vocabulary, within_positions
+        from cpt.training.encoder import PairEncoder
 
         assert self.model is not None
-        trust = self.train.trust_remote_code
-        tokenizer = load_tokenizer(self.model, trust_remote_code=trust)
-        known = vocabulary(self.model, trust_remote_code=trust)
-        options = within_positions(self.train, self.model)
-        return Examination.of(tokenizer, options, known, day=self.day)
+        return PairEncoder.of(self.model, self.train).examination(self.day)
 
 
 def examine_source(source: str | Path, examiner: Examiner) -> tuple[Checkup, Diagnosis]:

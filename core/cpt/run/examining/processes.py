@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -33,8 +33,8 @@ def in_processes(work: Callable[[Block], Found], blocks: Iterable[Block]) -> Ite
     Raises what the work raises, if that is a `CptError`. Memory holds a few blocks for each core.
     """
     rest = iter(blocks)
-    for first in rest:
-        yield from _in_processes(work, chain([first], rest))
+    if first := list(islice(rest, 1)):
+        yield from _in_processes(work, chain(first, rest))
 
 
 def _in_processes(work: Callable[[Block], Found], blocks: Iterable[Block]) -> Iterator[Found]:
