@@ -32,7 +32,7 @@ from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
 from cpt.training.output.export import Trained, collect, export, how_to_store
 from cpt.training.phases import begin_phase, is_due, resume_phase
-from cpt.training.plan import day_of, make_plan, write_plan
+from cpt.training.plan import Plan, day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.resources.exhausted import memory_errors
 from cpt.training.state import Cut, Report, State, begin, make_accelerator, save
@@ -81,12 +81,18 @@ def train(
         return _read_summary(output)
     measured, day = held_out if options.eval_every else (), day_of(output)
     plan = make_plan(pairs, model, scheduler, loss, options, seed, held_out=measured, day=day)
-    accelerator = make_accelerator(options)
+    return _train(plan, output, evaluate, notify)
+
+
+def _train(
+    plan: Plan, output: Path, evaluate: Evaluate | None, notify: Notify
+) -> Mapping[str, Any]:
+    accelerator = make_accelerator(plan.options)
     if accelerator.is_main_process:
         write_plan(plan, output)
     else:
         notify = _silent
-    set_seed(seed)
+    set_seed(plan.seed)
     report = partial(notify, output=output)
 
     def computed(done: int, total: int) -> None:
