@@ -13,7 +13,8 @@ from cpt import CptError, Message, Missing, NoPair, Prompt, Responder, Response
 from cpt.asking import Asker
 from cpt.asking.money.estimates import DryRun
 from cpt.asking.options import Asking
-from cpt.statistics import preference_of
+from cpt.matches import compared
+from cpt.statistics import GRADES, preference_of
 from cpt.testing import FakeAsk, JudgeContract, Scripted
 from cpt_anthropic.responder import Anthropic
 from cpt_judges.llm import Llm
@@ -329,3 +330,61 @@ class TestRubric(JudgeContract):
     component = Llm(
         responder=Scripted(says=("correct: 9\nclear: 3",)), criteria={"correct": 2.0, "clear": 1.0}
     )
+
+
+class TestFiveGrades(JudgeContract):
+    """As Arena-Hard asks."""
+
+    component = Pairwise(responder=Scripted(says=("Mine: 2.\n[[A>>B]]",)), grades=5)
+
+
+@attrs.frozen
+class Grades(Scripted):
+    """Says one thing where the good answer is shown first, another where it is second."""
+
+    name = "grades"
+    first: str = ""
+    second: str = ""
+
+    def _answer(self, prompt: Prompt, sample: int) -> Response:
+        good_first = prompt.text.index("good") < prompt.text.index("=== Answer B ===")
+        text = self.first if good_first else self.second
+        return Response(prompt_id=prompt.id, text=text, author="grades")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "win", "weight"),
+    [
+        ("I say 2. [[A>B]], no: [[A>>B]]", "[[A>B]]", 0.75, 2.0),  # 3 of 4 votes
+        ("[[A=B]]", "[[ B >> A ]]", 0.875, 2.0),
+        ('{"reasons": "", "verdict": "A>B"}', "[[A<<B]]", 1.0, 2.0),
+        ("[[A>B]]", "[[B>A]]", 1.0, 1.0),
+    ],
+)
+async def test_strong_verdicts_count_three_times(
+    first: str, second: str, win: float, weight: float
+) -> None:
+    judge = Pairwise(responder=Grades(first=first, second=second), grades=5)
+    found = await compared(judge, PROMPT, *answers("bad", "good"), FakeAsk())
+    assert (found.win, found.weight) == (win, weight)
+    verdict = await judge.judge(PROMPT, answers("good", "bad"), FakeAsk())
+    assert verdict.scores == (win, 1 - win)
+    votes = [one.weight for one in verdict.comparisons]
+    assert sum(vote for vote in votes if vote) / 2 == weight
+
+
+async def test_a_grade_that_cannot_be_read_is_no_verdict() -> None:
+    judge = Pairwise(responder=Grades(first="[[A]]", second="[[B>A]]"), grades=5)
+    with pytest.raises(NoPair, match="none of A>>B, A>B"):
+        await compared(judge, PROMPT, *answers("bad", "good"), FakeAsk())
+
+
+async def test_five_grades_are_asked_for_in_json_and_never_by_log_probabilities() -> None:
+    async with judging(text='{"answer": "2", "reasons": "-", "verdict": "B>>A"}') as server:
+        verdict = await judge(server, grades=5).judge(PROMPT, answers("good", "bad"), FakeAsk())
+    assert server.forms() == ["json", "json"]
+    assert verdict.scores == (0.5, 0.5)
+    schema = server.asked[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["verdict"]["enum"] == list(GRADES)
+    with pytest.raises(CptError, match="it has json, text"):
+        judge(server, grades=5, form="logprobs").check()

@@ -140,3 +140,13 @@ async def test_the_judge_pairwise_compares_in_both_orders() -> None:
     judge = Pairwise(responder=Scripted(says=("I prefer [[A]]",)), form="text")
     found = await scores(WinRate(judge=judge))
     assert (found["raw"].value, found["position_bias"].value) == (50, 100)
+
+
+async def test_arena_hards_grades_are_weighted_and_kept(tmp_path: Path) -> None:
+    from cpt_judges.pairwise import Pairwise
+
+    judge = Pairwise(responder=Scripted(says=("[[A>>B]]",)), grades=5)
+    found = await scores(WinRate(judge=judge, save=str(tmp_path)))
+    assert (found["weighted"].value, found["position_bias"].value) == (50, 100)
+    kept = figures(read_annotations(tmp_path / "long" / "annotations.json"))
+    assert kept.weighted_win_rate == 50

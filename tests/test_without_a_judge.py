@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cpt
 from cpt.testing import EvaluatorContract, FakeAsk, Scripted
+from cpt_checks.grading import read_grade
+from cpt_checks.instructions import generated
 from cpt_checks.reading import is_right, read_letter
 from cpt_checks.scored_qa import ScoredQa
-from cpt_checks.verifiable import Verifiable
+from cpt_checks.verifiable import Verifiable, _problem
 
 pytest.importorskip("if_verifiable")
 
@@ -33,6 +38,7 @@ def verifiable(name: str, *instructions: tuple[str, dict[str, Any]]) -> cpt.Prom
     return cpt.Prompt(id=name, messages=(cpt.Message("user", "Write."),), info=info)
 
 
+VERSE = (cpt.Message("user", "Write a verse."),)
 NO_COMMA: tuple[str, dict[str, Any]] = ("punctuation:no_comma", {})
 THREE = ("length_constraints:number_words", {"num_words": 3, "relation": "at least"})
 
@@ -141,6 +147,95 @@ async def test_mixeval_is_read_and_nothing_is_guessed(tmp_path: Path) -> None:
     evaluation = cpt.Evaluation(model=model, base=model, logps_of=logps_of)
     likely = await ScoredQa(questions=str(file), choice="logprob").measure(evaluation, FakeAsk())
     assert likely["accuracy"].value == 1.0 and likely["unparsed"].value == 0.0
+
+
+FREE = {
+    str(number): {"prompt": f"How much is 1 + {number}?", "target": [str(1 + number)]}
+    for number in range(4)
+}
+
+
+@attrs.frozen
+class Grader(Scripted):
+    """Grades by the answer that it is shown."""
+
+    name = "grader"
+
+    def _answer(self, prompt: cpt.Prompt, sample: int) -> cpt.Response:
+        said = ("It is [[0.5]], no: [[1.0]]", "good", "[[7]]", "")
+        number = int(prompt.text.partition("How much is 1 + ")[2][0])
+        outcome = "failed" if number == 3 else "answered"
+        return cpt.Response(
+            prompt_id=prompt.id, text=said[number], author="grader", outcome=outcome
+        )
+
+
+async def test_a_grader_grades_free_answers_beside_the_rule(tmp_path: Path) -> None:
+    """What it wrote without a grade leaves the question out, and is counted."""
+    file = tmp_path / "questions.json"
+    file.write_text(json.dumps(FREE))
+    model = Says(says=("It is 1",))
+    evaluator = ScoredQa(questions=str(file), grader=Grader())
+    found = await evaluator.evaluate(model, [], FakeAsk())
+    assert found["accuracy"].each == {"0": 1.0}
+    assert found["accuracy_by_rule"].each == {"0": 1.0, "1": 0.0, "2": 0.0, "3": 0.0}
+    assert found["unparsed"].each == {"0": 0.0, "1": 1.0, "2": 1.0}
+    reasons = {name: why.reason for name, why in found["accuracy"].missing.items()}
+    assert reasons == {"1": "unread", "2": "unread", "3": "failed"}
+
+
+@given(st.text(max_size=200))
+def test_a_grade_is_from_0_to_1_or_it_is_none(text: str) -> None:
+    grade = read_grade(text)
+    assert grade is None or 0 <= grade <= 1
+    assert read_grade(f"{text}\n[[0.25]]") == 0.25
+
+
+class TestGenerated(EvaluatorContract):
+    """Prompts made of instructions, without any file."""
+
+    component = Verifiable(generate=5, kinds=("length_constraints:number_words", "punctuation:*"))
+
+    def model(self) -> cpt.Responder:
+        return Says(says=("One, two.",))
+
+    def prompts(self) -> list[cpt.Prompt]:
+        return [verifiable("p0", NO_COMMA), cpt.Prompt(id="other", messages=VERSE)]
+
+    def ids(self) -> set[str]:
+        return {"p0", *(prompt.id for prompt in self.component._generated())}
+
+    async def test_rows_without_instructions_are_left_to_other_evaluators(self) -> None:
+        found = await self.component.evaluate(self.model(), self.prompts(), FakeAsk())
+        score = found["prompt_strict"]
+        assert (score.n, score.of) == (6, 6)
+        assert self.component.must_have() == frozenset()
+        assert Verifiable().must_have() == {"prompts"}
+
+    def test_they_are_the_same_for_a_seed_and_can_all_be_checked(self) -> None:
+        drawn = random.random()
+        random.seed(5)
+        ones, others, third = (generated(40, (), seed) for seed in (1, 1, 2))
+        assert ones == others != third
+        assert len({prompt.id for prompt in ones}) == 40
+        assert not [prompt for prompt in ones if _problem(prompt)]
+        random.seed(5)
+        after = random.random()
+        random.seed(5)
+        generated(3, (), 1)
+        assert random.random() == after != drawn
+
+    @pytest.mark.parametrize(
+        ("kinds", "count", "said"),
+        [
+            (("no:such",), 1, "no instruction is called 'no:such'"),
+            (("punctuation:no_comma",), 900, "no 900 different prompts can be made, only 216"),
+            (("combination:repeat_prompt",), 1, "no prompt can be made of"),
+        ],
+    )
+    def test_what_cannot_be_made_is_one_line(self, kinds: Any, count: int, said: str) -> None:
+        with pytest.raises(cpt.CptError, match=said):
+            Verifiable(generate=count, kinds=kinds).check()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ class Question:
         return cpt.Prompt(id=self.id, messages=(cpt.Message("user", text),))
 
     @property
+    def asked(self) -> cpt.Prompt:
+        """The question alone, as a grader is shown it."""
+        return cpt.Prompt(id=self.id, messages=(cpt.Message("user", self.text),))
+
+    @property
     def letters_of_targets(self) -> set[str]:
         return {ascii_uppercase[int(target)] for target in self.targets}
 

@@ -7,6 +7,7 @@ from math import sqrt
 from typing import Any
 
 import attrs
+from attrs.validators import ge
 
 import cpt
 
@@ -31,20 +32,33 @@ class Verifiable(cpt.Evaluator):
     """How often the model follows instructions that a program checks (IFEval, arXiv 2311.07911).
 
     The rows of the prompts have IFEval's columns: `instruction_id_list`, and for each instruction
-    its arguments in `kwargs`. Strict and loose accuracy, by prompt (all of its instructions are
-    followed) and by instruction. Needs the extra `verifiable`; nothing is downloaded.
+    its arguments in `kwargs`. With `generate`, prompts are made of the instructions themselves,
+    beside those rows of the file that have these columns. Strict and loose accuracy, by prompt (all
+    of its instructions are followed) and by instruction. Needs the extra `verifiable`; nothing is
+    downloaded.
     """
 
     name = "verifiable"
     quality = ("prompt_strict",)
     temperature: float = 0.0
     """At which the model answers."""
+    generate: int = attrs.field(default=0, validator=ge(0))
+    """So many prompts are made by lot: a request with one to three instructions."""
+    kinds: tuple[str, ...] = ()
+    """Instructions to make them of, by IFEval's names, which may hold `*`; without any all that
+    need nothing else."""
+    seed: int = 0
+    """Another seed makes other prompts."""
 
     def check(self) -> None:
         from importlib.util import find_spec
 
         if find_spec("if_verifiable") is None:
             raise cpt.CptError(PACKAGE)
+        self._generated()
+
+    def must_have(self) -> frozenset[Any]:
+        return frozenset() if self.generate else self.needs
 
     async def evaluate(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
@@ -52,6 +66,7 @@ class Verifiable(cpt.Evaluator):
         from asyncio import gather
 
         speaking = model.with_options(temperature=self.temperature)
+        prompts = [*self._of_file(prompts), *self._generated()]
         found = await gather(*(_checked(speaking, prompt, ask) for prompt in prompts))
         named = dict(zip((prompt.id for prompt in prompts), found, strict=True))
         known = {name: one for name, one in named.items() if isinstance(one, Checked)}
@@ -65,6 +80,19 @@ class Verifiable(cpt.Evaluator):
             "instruction_strict": _by_instruction(known, "strict", missing),
             "instruction_loose": _by_instruction(known, "loose", missing),
         }
+
+    def _of_file(self, prompts: Sequence[cpt.Prompt]) -> Sequence[cpt.Prompt]:
+        """All of them; beside others that are made, those that name an instruction."""
+        if not self.generate:
+            return prompts
+        return [prompt for prompt in prompts if prompt.info.get("instruction_id_list")]
+
+    def _generated(self) -> Sequence[cpt.Prompt]:
+        if not self.generate:
+            return []
+        from cpt_checks.instructions import generated
+
+        return generated(self.generate, self.kinds, self.seed)
 
 
 async def _checked(model: cpt.Responder, prompt: cpt.Prompt, ask: cpt.Ask) -> Checked | cpt.Missing:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 from typing import Literal
@@ -55,7 +56,28 @@ ENDINGS: Mapping[FormName, str] = {
 SCHEMA = schema_of(
     reasons={"type": "string"}, verdict={"type": "string", "enum": ["A", "B", "tie"]}
 )
+GRADES = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
+GRADED: Mapping[FormName, str] = {
+    "json": (
+        "\nFirst answer what was asked yourself, in short. Then compare both answers with yours, "
+        'and give the verdict: "A>>B" if answer A is much better, "A>B" if it is a little better, '
+        '"A=B" if neither is, "B>A" or "B>>A" if answer B is.\n'
+    ),
+    "text": (
+        "\nFirst answer what was asked yourself, in short. Then compare both answers with yours, "
+        "and say what is wrong in each. Then write the verdict on a last line: [[A>>B]] if answer "
+        "A is much better, [[A>B]] if it is a little better, [[A=B]] if neither is, [[B>A]] or "
+        "[[B>>A]] if answer B is.\n"
+    ),
+}
+"""The same in Arena-Hard's five grades."""
+GRADED_SCHEMA = schema_of(
+    answer={"type": "string"},
+    reasons={"type": "string"},
+    verdict={"type": "string", "enum": list(GRADES)},
+)
 LABELS = ("A", "B")
+IN_BRACKETS = re.compile(r"\[\[\s*([AB]\s*(?:>>|>|=|<|<<)\s*[AB])\s*\]\]")
 LEAST_MASS = 0.5
 """Less probability on both labels together is no verdict: the judge wants to say something else."""
 
@@ -68,7 +90,8 @@ class Pairwise(cpt.Judge):
     is the probability of the labels A and B as the one token of an answer, where the service gives
     log-probabilities; else it is read in JSON or in text. Two that say the same are a tie, and
     nobody is asked. What cannot be read gives no verdict: if one of the two orders is unread, so
-    are the two.
+    are the two. With `grades` 5 it is asked as Arena-Hard asks (arXiv 2406.11939): it first answers
+    itself, then says A>>B, A>B, A=B, B>A or B>>A, of which the strong ones count three times.
     """
 
     name = "pairwise"
@@ -76,6 +99,8 @@ class Pairwise(cpt.Judge):
     """Who judges."""
     form: Literal["auto", "logprobs", "json", "text"] = "auto"
     """How it answers: with log-probabilities, JSON or text; `auto` is the first that it has."""
+    grades: Literal[3, 5] = 3
+    """Verdicts: A, B and a tie, or five with strong ones, in JSON or text."""
     scheme: Literal["all", "ring"] = "all"
     """Of more than two answers: compare all pairs, or each with the next in a fixed circle."""
     template: str = attrs.field(default="", metadata=cpt.PATH)
@@ -131,51 +156,93 @@ class Pairwise(cpt.Judge):
         forms = list(
             self._forms(question, prompt.text, responses[first].text, responses[second].text)
         )
-        reading: Reading[float] = await first_read(forms, prompt.id, ask, self.tries)
-        unread = reading.found if isinstance(reading.found, cpt.Missing) else None
+        reading: Reading[Preference] = await first_read(forms, prompt.id, ask, self.tries)
+        found, unread = reading.found, None
+        if isinstance(found, cpt.Missing):
+            found, unread = Preference(None), found
         return cpt.Comparison(
             first=first,
             second=second,
-            first_wins=None if isinstance(reading.found, cpt.Missing) else reading.found,
+            first_wins=found.first_wins,
+            weight=found.weight,
             read_from=reading.form,
             raw=reading.said.text,
             missing=unread,
         )
 
-    def _forms(self, question: str, task: str, one: str, other: str) -> Iterator[Form[float]]:
+    def _forms(self, question: str, task: str, one: str, other: str) -> Iterator[Form[Preference]]:
         """The forms that the service has, the surest first; only the one that was chosen."""
         texts = dict(zip(PLACES, (task, one, other), strict=True))
+        graded = self.grades == 5
+        endings = GRADED if graded else ENDINGS
         in_form: dict[FormName, cpt.Responder | None] = {
-            "logprobs": with_logprobs(self.responder),
-            "json": with_json(self.responder, SCHEMA),
+            "logprobs": None if graded else with_logprobs(self.responder),
+            "json": with_json(self.responder, GRADED_SCHEMA if graded else SCHEMA),
             "text": self.responder,
         }
         for name, responder in in_form.items():
             if responder and self.form in ("auto", name):
-                request = fill(joined(question, ENDINGS[name]), texts)
-                read = _read_mass if name == "logprobs" else _read_words
-                yield Form(name, responder, request, read)
+                request = fill(joined(question, endings[name]), texts)
+                yield Form(name, responder, request, _reader(name, graded))
 
     def _question(self) -> str:
         """What is asked, less how to reply. Raises `CptError`."""
         return load(self.template, QUESTION, PLACES)
 
 
-def _read_mass(said: cpt.Response) -> float | cpt.Missing:
+@attrs.frozen
+class Preference:
+    """Which of two answers is better."""
+
+    first_wins: float | None
+    weight: float | None = None
+    """How often it counts, of verdicts in grades."""
+
+
+def _reader(form: FormName, graded: bool) -> Callable[[cpt.Response], Preference | cpt.Missing]:
+    if graded:
+        return _read_grade
+    return _read_mass if form == "logprobs" else _read_words
+
+
+def _read_grade(said: cpt.Response) -> Preference | cpt.Missing:
+    """The last of the five grades in the judge's words, or in its JSON."""
+    from cpt.statistics import grade_values
+
+    if said.outcome != "answered":
+        return _no_words(said)
+    text = said.without_thought.text
+    found = IN_BRACKETS.findall(text) or _verdicts_in_json(text)
+    try:
+        values = grade_values(found[-1], model_is_a=True)
+    except (IndexError, ValueError):
+        detail = f"none of {', '.join(GRADES)} can be read in what {said.author} wrote"
+        return cpt.Missing("unread", detail, said.text)
+    return Preference(values[0], float(len(values)))
+
+
+def _verdicts_in_json(text: str) -> list[str]:
+    from cpt_judges.verdicts import json_objects
+
+    verdicts = (found.get("verdict") for found in json_objects(text))
+    return [verdict for verdict in verdicts if isinstance(verdict, str)]
+
+
+def _read_mass(said: cpt.Response) -> Preference | cpt.Missing:
     """The share of the label of the first answer, of the probability of both."""
     from cpt_judges.verdicts import read_logprobs
 
     places = said.info.get("top_logprobs") or [[]]
     mass = read_logprobs(places[0], LABELS)
     if mass and mass.total >= LEAST_MASS:
-        return mass.first
+        return Preference(mass.first)
     total = mass.total if mass else 0.0
     if said.outcome == "rejected":
         return _no_words(said)
     return cpt.Missing("unread", f"A and B have a probability of {total:.2g} together", said.text)
 
 
-def _read_words(said: cpt.Response) -> float | cpt.Missing:
+def _read_words(said: cpt.Response) -> Preference | cpt.Missing:
     """The verdict in the judge's words."""
     if said.outcome != "answered":
         return _no_words(said)
@@ -185,7 +252,7 @@ def _read_words(said: cpt.Response) -> float | cpt.Missing:
     if found is None:
         detail = f"no verdict for A or B can be read in what {said.author} wrote"
         return cpt.Missing("unread", detail, said.text)
-    return found
+    return Preference(found)
 
 
 def _no_words(said: cpt.Response) -> cpt.Missing:
@@ -226,7 +293,7 @@ def _probability(two: tuple[int, int], compared: Sequence[cpt.Comparison]) -> fl
         if one.first_wins is None:
             return one.missing or cpt.Missing("unread")
         read.append(one.first_wins if one.first == two[0] else 1 - one.first_wins)
-    return fmean(read) if read else 0.5
+    return fmean(read, [one.weight or 1.0 for one in both]) if read else 0.5
 
 
 def _words_on(place: int, compared: Sequence[cpt.Comparison]) -> str:

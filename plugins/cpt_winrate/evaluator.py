@@ -27,7 +27,9 @@ class WinRate(cpt.RunEvaluator):
     whole, `lc` is the rate at equal length (Dubois et al., arXiv 2404.04475). `length_only` is the
     rate if always the longer answer won, `longer_preferred` how often it did where there was a
     winner. `position_bias` is the rate of the answer shown first minus that of the second, and
-    `ties` the share of draws. A prompt counts if both answered and both orders could be read.
+    `ties` the share of draws. From a judge that gives grades, `weighted` counts strong verdicts
+    three times (Arena-Hard, arXiv 2406.11939). A prompt counts if both answered and both orders
+    could be read.
     """
 
     name = "win_rate"

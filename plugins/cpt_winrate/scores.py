@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
+from statistics import fmean
 
 import cpt
 from cpt.data import Annotation, Difficulties
-from cpt.statistics import Regularizer, length_controlled
+from cpt.statistics import Regularizer, bootstrap, length_controlled
 
 UNDECIDED = cpt.Missing("undecided", "a draw, or answers of equal length")
-ORDER = ("raw", "discrete", "lc", "length_only", "longer_preferred", "position_bias", "ties")
+ORDER = (
+    *("raw", "discrete", "weighted", "lc", "length_only", "longer_preferred"),
+    *("position_bias", "ties"),
+)
 FEWEST = 10
 """Comparisons below which no rate at equal length is fitted."""
 
@@ -28,6 +32,7 @@ def scores_of(
         for name, of in FIGURES.items()
     }
     scores |= _longer_preferred(judged, missing)
+    scores |= _weighted(judged)
     if len(judged) >= FEWEST:
         scores["lc"] = _at_equal_length(list(judged.values()), difficulty, regularizer)
     return {name: scores[name] for name in ORDER if name in scores}
@@ -77,6 +82,18 @@ def _longer_preferred(
     if not decided:
         return {}
     return {"longer_preferred": cpt.Score.mean(decided, {**missing, **undecided})}
+
+
+def _weighted(judged: Mapping[str, Annotation]) -> dict[str, cpt.Score]:
+    """Arena-Hard's score, where verdicts are in grades; without values by prompt."""
+    graded = [one for one in judged.values() if one.weight is not None]
+    wins = [100 * _win(one) for one in graded]
+    weights = [one.weight or 1.0 for one in graded]
+    if not graded:
+        return {}
+    rate = fmean(wins, weights)
+    low, high = bootstrap(wins, weights) or (-inf, inf)
+    return {"weighted": cpt.Score(value=rate, low=min(low, rate), high=max(high, rate))}
 
 
 def _at_equal_length(

@@ -19,11 +19,19 @@ class Match:
     """Where the judge saw it before the other."""
     shown_second: float
     """Where the judge saw it after the other."""
+    weights: tuple[float, float] | None = None
+    """How often the two orders count, of verdicts in grades."""
 
     @property
     def win(self) -> float:
         """The mean over both orders."""
-        return (self.shown_first + self.shown_second) / 2
+        first, second = self.weights or (1.0, 1.0)
+        return (first * self.shown_first + second * self.shown_second) / (first + second)
+
+    @property
+    def weight(self) -> float | None:
+        """How often it counts, where plain verdicts count once."""
+        return sum(self.weights) / 2 if self.weights else None
 
 
 async def both_orders(
@@ -41,7 +49,9 @@ async def both_orders(
     first = _wins(verdict)
     by_place = [_mean_of(verdict, shown) for shown in (0, 1)]
     if by_place[0] is not None and by_place[1] is not None:
-        return Match(by_place[0], 1 - by_place[1])
+        weights = _weight_of(verdict, 0), _weight_of(verdict, 1)
+        graded = None if weights[0] is None or weights[1] is None else (weights[0], weights[1])
+        return Match(by_place[0], 1 - by_place[1], graded)
     return Match(first, 1 - _wins(await judge.judge(prompt, [other, answer], ask)))
 
 
@@ -65,6 +75,12 @@ def _mean_of(verdict: Verdict, shown: int) -> float | None:
     return sum(wins) / len(wins) if wins else None
 
 
+def _weight_of(verdict: Verdict, shown: int) -> float | None:
+    """How often what was judged with an answer shown first counts; None without grades."""
+    known = (one.weight for one in verdict.comparisons if one.first == shown)
+    return next((weight for weight in known if weight is not None), None)
+
+
 async def compared(
     judge: Judge, prompt: Prompt, baseline: Response, model: Response, ask: Ask
 ) -> Annotation:
@@ -72,7 +88,9 @@ async def compared(
     match = await both_orders(judge, prompt, model, baseline, ask)
     unjudged = _unjudged(judge, prompt, baseline, model)
     first, second = match.shown_first, match.shown_second
-    return attrs.evolve(unjudged, win=match.win, shown_first=first, shown_second=second)
+    return attrs.evolve(
+        unjudged, win=match.win, shown_first=first, shown_second=second, weight=match.weight
+    )
 
 
 async def judged(

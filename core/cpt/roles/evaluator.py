@@ -52,6 +52,8 @@ class Evaluator(Component):
     role = "evaluator"
     needs: ClassVar[frozenset[Material]] = frozenset({"prompts"})
     """What it measures on; nothing else must be given."""
+    unit: ClassVar[str] = ""
+    """What it has values for, in the plural; without it `prompts`, or `pairs` if it needs those."""
     quality: ClassVar[tuple[str, ...]] = ()
     """Its scores of which a higher one means a better model, as patterns: `*` is any text.
 
@@ -61,6 +63,10 @@ class Evaluator(Component):
     """Its scores of which a lower one means a better model, as patterns; of others a higher one."""
     side_effects: ClassVar[Mapping[str, str]] = {}
     """Its scores that training should leave alone, each in words: `the words of an answer`."""
+
+    def must_have(self) -> frozenset[Material]:
+        """What of `needs` it cannot do without, with these options; all of it by default."""
+        return self.needs
 
     @abstractmethod
     async def evaluate(

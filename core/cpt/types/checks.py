@@ -44,6 +44,12 @@ def is_probability(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise WrongReturn(f"Comparison.{field.name} must be from 0 to 1, got {value!r:.60}.")
 
 
+def is_weight(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A validator of attrs: the field of a `Comparison` is a finite number above 0, or None."""
+    if value is not None and not (_is_finite(value) and value > 0):
+        raise WrongReturn(f"Comparison.{field.name} must be above 0, got {value!r:.60}.")
+
+
 def is_whole(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """A validator of attrs: the field of a `Pair` is a whole number that a tensor holds."""
     if not hasattr(value, "__index__") or not -(2**63) <= index(value) < 2**63:

@@ -16,6 +16,7 @@ from cpt.types.checks import (
     is_label,
     is_measured,
     is_probability,
+    is_weight,
     is_whole,
 )
 from cpt.types.responses import Prompt, Response
@@ -42,6 +43,8 @@ class Comparison:
     second: int
     first_wins: float | None = attrs.field(validator=is_probability)
     """The probability that the first is the better one; 0.5 is a tie, None could not be read."""
+    weight: float | None = attrs.field(default=None, validator=is_weight)
+    """How often it counts, of verdicts in grades: a strong one more often than a plain one."""
     read_from: str = ""
     """Where that was read: `logprobs`, `json` or `text`."""
     raw: str = ""
@@ -89,6 +92,7 @@ class Verdict:
                 "first_wins": one.first_wins,
                 "read_from": one.read_from,
                 "raw": one.raw,
+                **({} if one.weight is None else {"weight": one.weight}),
             }
             for one in shown
         ]

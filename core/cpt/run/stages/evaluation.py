@@ -85,6 +85,10 @@ def needs(run: Run, material: Material) -> bool:
     return any(material in evaluator.needs for evaluator in run.config.evaluators)
 
 
+def _must_have(run: Run, material: Material) -> bool:
+    return any(material in evaluator.must_have() for evaluator in run.config.evaluators)
+
+
 def _warn_of_trained(run: Run, pairs: Sequence[Pair]) -> None:
     if seen := trained_on(run, pairs) if pairs else 0:
         log.warning(
@@ -97,6 +101,8 @@ def _warn_of_trained(run: Run, pairs: Sequence[Pair]) -> None:
 
 def _prompts(run: Run) -> Iterator[Prompt]:
     if not needs(run, "prompts"):
+        return iter(())
+    if run.config.eval_prompts is None and not _must_have(run, "prompts"):
         return iter(())
     source = require_option(run, "eval_prompts")
     limit = run.config.eval_limit or run.config.limit
@@ -156,7 +162,7 @@ async def measure(
     for label, evaluator in labelled(evaluators):
         with during(f"the evaluator {evaluator.name!r} measured a model"):
             returned = await _returned(evaluator, evaluation, ask)
-        asked = evaluation.prompts if evaluator.needs == {"prompts"} else ()
+        asked = evaluation.prompts if evaluator.must_have() == {"prompts"} else ()
         for name, score in checked_scores(evaluator, returned).items():
             found[f"{label}/{name}"] = _of_all(score, asked)
     return found
