@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
 
 from cpt.cli import main
 from cpt.errors import BadData, CptError
+from cpt.report.formatting import with_interval
+from cpt.report.read.scores import read_scores
 from cpt.run.record.folder import Folder
 from cpt.run.results.compare import compare
 from cpt.run.results.gate import checks
+from cpt.run.results.read import open_run
 from cpt.run.results.scores import write_scores
 from cpt.types import Missing, Score
 
@@ -203,6 +207,31 @@ def test_an_evaluator_stands_for_its_scores_of_quality(shipped: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"meanings": meanings}))
     (loose,) = checks(shipped, no_worse=["checks"])
     assert loose.passed and loose.condition.startswith("checks/loose ")
+
+
+def test_what_is_better_low_is_worse_where_it_rises(tmp_path: Path) -> None:
+    path = a_run(tmp_path / "run", {"x/bad": HIGH, "x/words": LOW}, {"x/bad": LOW, "x/words": HIGH})
+    file = path / "scores.json"
+    plain = json.loads(file.read_text())
+    file.write_text(json.dumps(plain | {"meanings": {"lower_is_better": ["x/bad"]}}))
+    (rose,) = checks(path, no_worse=["x"])
+    assert not rose.passed and "lower is better" in rose.reason
+    (fell,) = checks(path, no_worse=["x"], against=a_run(tmp_path / "o", {"x/bad": [1.0] * 20}))
+    assert fell.passed
+    (unsure,) = checks(path, no_worse=["x/bad"], margin=0.1)
+    (wide,) = checks(path, no_worse=["x/bad"], margin=2.0)
+    assert (unsure.passed, wide.passed) == (False, True)
+
+
+def test_a_score_of_pairs_says_so(tmp_path: Path) -> None:
+    pairs = attrs.evolve(Score.mean({"a": 1.0, "b": 0.5}, {"c": Missing("long")}), unit="pairs")
+    path = a_run(tmp_path / "run", {"x/y": HIGH}, {"x/y": LOW}, more={"pa/accuracy": pairs})
+    assert open_run(path).scores["after"]["pa/accuracy"] == pairs
+    (check,) = checks(path, require=["pa/accuracy > 0.5"])
+    assert "2 of 3 pairs measured" in check.reason
+    shown = read_scores(path)[1]
+    assert (shown.unit, shown.count) == ("pairs", 3)
+    assert with_interval(shown.results[0].score, 2).endswith("(2 of 3 pairs)")
 
 
 def test_a_margin_must_be_excluded(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Health(cpt.RunEvaluator):
     """
 
     name = "health"
+    lower_is_better = ("repetition", "refusals", "cut_off")
     side_effects: ClassVar[Mapping[str, str]] = {
         "words": "the length of an answer in words",
         "repetition": "the share of repeated words",

@@ -27,6 +27,8 @@ class LmEval(cpt.RunEvaluator):
 
     name = "lm_eval"
     quality = ("*/acc", "*/exact_match", "*/prompt_level_strict_acc")
+    lower_is_better = ("*/*perplexity", "*/bits_per_byte", "*/brier_score", "*/ter")
+    unit = "questions"
     needs = frozenset()
     tasks: tuple[str, ...] = attrs.field(validator=min_len(1))
     """Names of tasks, such as `ifeval` or `gsm8k`."""

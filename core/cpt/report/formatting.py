@@ -40,10 +40,15 @@ def signed(value: float, decimals: int, sign: bool = False) -> str:
 def with_interval(score: Score, decimals: int, sign: bool = False) -> str:
     """`0.824 ± 0.014`, or both ends where the value is not in the middle of them.
 
-    Where not all prompts are measured, also over how many: `(9 of 12 prompts)`.
+    Where not all are measured, also over how many: `(9 of 12 prompts)`.
     """
-    measured = f" ({score.n:,} of {counted(score.of, 'prompt')})" if score.missing else ""
+    measured = f" ({score.n:,} of {counted(score.of, one_of(score.unit))})" if score.missing else ""
     return f"{_with_interval(score, decimals, sign)}{measured}"
+
+
+def one_of(unit: str) -> str:
+    """`prompt` of `prompts`."""
+    return unit.removesuffix("s")
 
 
 def _with_interval(score: Score, decimals: int, sign: bool) -> str:

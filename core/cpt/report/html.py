@@ -17,6 +17,7 @@ from cpt.run.results.scores import measured
 TEMPLATES = Path(__file__).with_name("templates")
 FILTERS = (
     formatting.counted,
+    formatting.one_of,
     formatting.digits,
     formatting.dollars,
     formatting.duration,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from cpt.config import AFTER, BEFORE
-from cpt.report.formatting import digits, listed, share, signed, with_interval
+from cpt.report.formatting import digits, listed, one_of, share, signed, with_interval
 from cpt.report.read.curves import TrainingCurves
 from cpt.report.read.scores import Agreement, ScoreTable
 from cpt.run.results.disagreements import Disagreement, SideEffect
@@ -25,14 +25,14 @@ def _score_sentences(table: ScoreTable) -> Iterator[str]:
     values = [with_interval(result.score, table.decimals) for result in (before, after)]
     yield f"The score was {values[0]} before training and is {values[1]} after."
     if after.change is None:
-        yield "No prompt was measured both times, so the change has no interval."
+        yield f"No {one_of(table.unit)} was measured both times, so the change has no interval."
         return
     change = with_interval(after.change, table.decimals, sign=True)
     if _is_clear(after.change):
         word = "rose" if after.change.value > 0 else "fell"
-        yield f"On the same prompts it {word}: {change}."
+        yield f"On the same {table.unit} it {word}: {change}."
     else:
-        yield f"On the same prompts it shows no clear change: {change}."
+        yield f"On the same {table.unit} it shows no clear change: {change}."
     yield from _against_controls(table)
 
 

@@ -31,7 +31,14 @@ def difference(
     middle = fmean(gaps.values())
     reach = NormalDist().inv_cdf(1 - (1 - level) / (2 * comparisons))
     half = reach * stdev(gaps.values()) / sqrt(len(gaps)) if len(gaps) > 1 else inf
-    return Score(value=middle, low=middle - half, high=middle + half, each=gaps, missing=unpaired)
+    return Score(
+        value=middle,
+        low=middle - half,
+        high=middle + half,
+        each=gaps,
+        missing=unpaired,
+        unit=one.unit,
+    )
 
 
 def _unpaired(one: Score, other: Score, paired: Collection[str]) -> dict[str, Missing]:

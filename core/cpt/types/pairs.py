@@ -182,6 +182,8 @@ class Score:
     """The value of every measured prompt by its id: what a paired comparison needs."""
     missing: Mapping[str, Missing] = attrs.field(factory=dict, repr=False)
     """Why the other prompts have no value, by id."""
+    unit: str = "prompts"
+    """What those are, if they are no prompts: `pairs`, `questions`. A run fills it in."""
 
     def __attrs_post_init__(self) -> None:
         has_its_interval(self)

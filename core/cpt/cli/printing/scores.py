@@ -43,8 +43,8 @@ def print_scores(scores: Scores) -> None:
         table = table_of(["", *columns], rows)
     print_table(
         table,
-        "± is half of the 95% interval; changes are taken prompt by prompt, over the prompts that "
-        "both models have.",
+        "± is half of the 95% interval; changes are taken one by one, over the prompts (or pairs) "
+        "that both models have.",
     )
 
 
@@ -104,10 +104,10 @@ def _cells(
 
 
 def _interval(score: Score | None, sign: str) -> str:
-    """A score with half of its interval, and over how many prompts it is if some are missing."""
+    """A score with half of its interval, and over how many it is if some are missing."""
     if score is None:
         return ""
     half = (score.high - score.low) / 2
     interval = f"± {half:.3f}" if math.isfinite(half) else "(no interval)"
-    prompts = f" ({score.n} of {score.of} prompts)" if score.missing else ""
-    return f"{score.value:{sign}.3f} {interval}{prompts}"
+    measured = f" ({score.n} of {score.of} {score.unit})" if score.missing else ""
+    return f"{score.value:{sign}.3f} {interval}{measured}"

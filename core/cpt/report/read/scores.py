@@ -39,8 +39,10 @@ class ScoreTable:
     """One score of all models that have it, in the order of the run."""
 
     name: str
-    prompts: int
-    """How many there are, measured or not."""
+    count: int
+    """How many prompts (or what `unit` says) there are, measured or not."""
+    unit: str
+    lower_is_better: bool
     decimals: int
     """How many decimals are worth printing beside the widest interval."""
     results: tuple[ModelResult, ...]
@@ -77,10 +79,13 @@ def read_scores(run: Path) -> tuple[ScoreTable, ...]:
     """
     scores = recorded.read_scores(run / "scores.json")
     names = dict.fromkeys(name for named in scores.values() for name in named)
-    return tuple(_table(name, scores) for name in names)
+    lower = read_meanings(run / "scores.json").lower_is_better
+    return tuple(_table(name, scores, lower_is_better=name in lower) for name in names)
 
 
-def _table(name: str, scores: Mapping[str, Mapping[str, Score]]) -> ScoreTable:
+def _table(
+    name: str, scores: Mapping[str, Mapping[str, Score]], *, lower_is_better: bool
+) -> ScoreTable:
     before, after = scores.get(BEFORE, {}), scores.get(AFTER, {})
     results = tuple(
         ModelResult(
@@ -95,7 +100,9 @@ def _table(name: str, scores: Mapping[str, Mapping[str, Score]]) -> ScoreTable:
     known = [result.score for result in results]
     return ScoreTable(
         name=name,
-        prompts=max(score.of for score in known),
+        count=max(score.of for score in known),
+        unit=known[0].unit,
+        lower_is_better=lower_is_better,
         decimals=_decimals(known),
         results=results,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -14,7 +14,7 @@ from cpt.errors import BadData, CptError
 from cpt.plugins.offers import nearest
 from cpt.run.results.compare import comparable, scores_of
 from cpt.run.results.read import RunReader, open_run
-from cpt.run.results.scores import measured, read_meanings
+from cpt.run.results.scores import Meanings, measured, read_meanings
 from cpt.statistics import difference
 from cpt.types import Score
 
@@ -51,12 +51,13 @@ def checks(
     """Every condition on the trained model of a run.
 
     `require` are conditions such as `win_rate/lc >= 50`, on a score or on an end of its interval
-    (`win_rate/raw.low > 50`). `no_worse` are scores of which higher is better, or evaluators for
-    those scores of theirs that mean quality: the model is compared prompt by prompt with the one
-    before training, or with the trained model of the run `against`. Without `margin` it fails
-    where it is worse beyond chance (the whole 95% interval is below zero, Bonferroni over these
-    scores); with it, where the interval does not exclude a loss of more than `margin`. Raises
-    `CptError` for a score that is unknown, and where nothing was measured.
+    (`win_rate/raw.low > 50`). `no_worse` are scores, or evaluators for those scores of theirs that
+    mean quality, or else that are better one way: higher, unless the evaluator says lower. The
+    model is compared prompt by prompt with the one before training, or with the trained model of
+    the run `against`. Without `margin` it fails where it is worse beyond chance (the whole 95%
+    interval is on the worse side of zero, Bonferroni over these scores); with it, where the
+    interval does not exclude a loss of more than `margin`. Raises `CptError` for a score that is
+    unknown, and where nothing was measured.
     """
     reader = open_run(run)
     scores = scores_of(reader)
@@ -107,8 +108,8 @@ def _not_worse(
     ours = scores_of(run)[AFTER]
     theirs = scores_of(baseline).get(AFTER if against else BEFORE, {})
     who = str(against) if against else BEFORE
-    quality = read_meanings(run.path / "scores.json").quality
-    named = (_named(name, ours, quality, run.path) for name in names)
+    meanings = read_meanings(run.path / "scores.json")
+    named = (_named(name, ours, meanings, run.path) for name in names)
     wanted = list(dict.fromkeys(one for found in named for one in found))
     for name in wanted:
         if name not in theirs:
@@ -116,35 +117,41 @@ def _not_worse(
         pair = (comparable(run, ours[name], baseline), comparable(baseline, theirs[name], run))
         gap = difference(*pair, comparisons=len(wanted))
         if gap is None:
-            raise BadData(f"{name}: shares no prompt with {who}: use --require for such a score.")
-        yield _worse(name, gap, who, margin)
+            raise BadData(
+                f"{name}: shares nothing measured with {who}: use --require for such a score."
+            )
+        yield _worse(name, gap, who, margin, lower_is_better=name in meanings.lower_is_better)
 
 
-def _named(
-    name: str, scores: Mapping[str, Score], quality: Collection[str], run: Path
-) -> list[str]:
+def _named(name: str, scores: Mapping[str, Score], meanings: Meanings, run: Path) -> list[str]:
     """A score, or those scores of an evaluator that have values by prompt.
 
-    Of these the scores that it calls quality, if it says so of any.
+    Of these the scores that it calls quality, or else better low, if it says so of any.
     """
     if name in scores:
         return [name]
     found = [one for one, score in scores.items() if one.startswith(f"{name}/") and score.each]
     if not found:
         raise _unknown(name, scores, run)
-    return [one for one in found if one in quality] or found
+    said = (meanings.quality, meanings.lower_is_better)
+    known = ([one for one in found if one in names] for names in said)
+    return next(filter(None, known), found)
 
 
-def _worse(name: str, gap: Score, who: str, margin: float | None) -> Check:
-    passed = gap.high >= 0 if margin is None else gap.low >= -margin
+def _worse(
+    name: str, gap: Score, who: str, margin: float | None, *, lower_is_better: bool
+) -> Check:
+    best, worst = (-gap.low, -gap.high) if lower_is_better else (gap.high, gap.low)
+    passed = best >= 0 if margin is None else worst >= -margin
     within = "" if margin is None else f" by more than {margin:g}"
     if abs(gap.low) == float("inf"):
         ends, passed = "no interval", False
     else:
         ends = f"{gap.low:+.4g} to {gap.high:+.4g}"
+    better = ", and lower is better" if lower_is_better else ""
     return Check(
         condition=f"{name} no worse than {who}{within}",
         passed=passed,
-        reason=f"it changed by {gap.value:+.4g} ({ends}) over {gap.n} prompts",
+        reason=f"it changed by {gap.value:+.4g} ({ends}) over {gap.n} {gap.unit}{better}",
         value=gap.value,
     )

@@ -23,6 +23,8 @@ Scores = dict[str, dict[str, Score]]
 """By what was measured (`before`, `after`, a control), then by the name of the score."""
 
 
+PROMPTS = "prompts"
+"""The unit of a score that names no other."""
 ROUND = "round_"
 """How the names of models between rounds begin."""
 
@@ -104,7 +106,7 @@ def measured(score: Score) -> str:
     example = next((f"; for example: {detail.rstrip('.')}" for detail in details), "")
     reasons = ", ".join(f"{count} {reason}" for reason, count in _reasons(score).items())
     said = f" ({shorten(reasons + example, LONGEST)})" if reasons else ""
-    return f"{score.n} of {score.of} prompts measured{said}"
+    return f"{score.n} of {score.of} {score.unit} measured{said}"
 
 
 def _reasons(score: Score) -> Counter[str]:
@@ -116,7 +118,8 @@ def numbers(score: Score) -> dict[str, Any]:
     """A score as plain data; without an interval, its ends are null."""
     ends = {"low": score.low, "high": score.high}
     finite = {name: end if math.isfinite(end) else None for name, end in ends.items()}
-    return {"value": score.value, **finite, "n": score.n, "of": score.of}
+    unit = {} if score.unit == PROMPTS else {"unit": score.unit}
+    return {"value": score.value, **finite, "n": score.n, "of": score.of, **unit}
 
 
 def _by_prompt(score: Score) -> dict[str, Any]:
@@ -132,4 +135,5 @@ def _score(plain: Mapping[str, Any]) -> Score:
         high=math.inf if high is None else high,
         each=plain.get("each", {}),
         missing={prompt: Missing(**why) for prompt, why in plain.get("missing", {}).items()},
+        unit=plain.get("unit", PROMPTS),
     )

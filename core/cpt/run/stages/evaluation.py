@@ -21,7 +21,7 @@ from cpt.roles import Ask, Evaluation, Evaluator, Responder, RunEvaluator
 from cpt.roles.evaluator import Material, is_among, labelled
 from cpt.roles.returns import call, checked_scores
 from cpt.run.asker import asker
-from cpt.run.results.scores import Meanings, Scores, write_scores
+from cpt.run.results.scores import PROMPTS, Meanings, Scores, write_scores
 from cpt.run.stage import Run, Summary, require_option
 from cpt.run.stages.figures import add_scores
 from cpt.run.stages.holdout import pairs_to_measure, trained_on
@@ -164,8 +164,13 @@ async def measure(
             returned = await _returned(evaluator, evaluation, ask)
         asked = evaluation.prompts if evaluator.must_have() == {"prompts"} else ()
         for name, score in checked_scores(evaluator, returned).items():
-            found[f"{label}/{name}"] = _of_all(score, asked)
+            found[f"{label}/{name}"] = attrs.evolve(_of_all(score, asked), unit=_unit(evaluator))
     return found
+
+
+def _unit(evaluator: Evaluator) -> str:
+    """What the evaluator has values for."""
+    return evaluator.unit or ("pairs" if evaluator.needs == {"pairs"} else PROMPTS)
 
 
 def meanings_of(evaluators: Sequence[Evaluator], scores: Scores) -> Meanings:

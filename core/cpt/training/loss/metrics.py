@@ -50,7 +50,7 @@ def per_pair(losses: Tensor, batch: Batch, loss: Loss) -> dict[str, Tensor]:
     chosen, rejected = rewards.values()
     return values | {
         "rewards/margins": chosen - rejected,
-        "rewards/accuracies": (chosen > rejected).float(),
+        "rewards/accuracies": ((chosen > rejected).float() + (chosen >= rejected).float()) / 2,
     }
 
 
