@@ -365,7 +365,8 @@ async def test_strong_verdicts_count_three_times(
     first: str, second: str, win: float, weight: float
 ) -> None:
     judge = Pairwise(responder=Grades(first=first, second=second), grades=5)
-    found = await compared(judge, PROMPT, *answers("bad", "good"), FakeAsk())
+    bad, good = answers("bad", "good")
+    found = await compared(judge, PROMPT, bad, good, FakeAsk())
     assert (found.win, found.weight) == (win, weight)
     verdict = await judge.judge(PROMPT, answers("good", "bad"), FakeAsk())
     assert verdict.scores == (win, 1 - win)
@@ -375,8 +376,9 @@ async def test_strong_verdicts_count_three_times(
 
 async def test_a_grade_that_cannot_be_read_is_no_verdict() -> None:
     judge = Pairwise(responder=Grades(first="[[A]]", second="[[B>A]]"), grades=5)
+    bad, good = answers("bad", "good")
     with pytest.raises(NoPair, match="none of A>>B, A>B"):
-        await compared(judge, PROMPT, *answers("bad", "good"), FakeAsk())
+        await compared(judge, PROMPT, bad, good, FakeAsk())
 
 
 async def test_five_grades_are_asked_for_in_json_and_never_by_log_probabilities() -> None:

@@ -1,4 +1,4 @@
-"""EleutherAI's lm-evaluation-harness as an evaluator."""
+"""Harnesses of others as evaluators: the lm-evaluation-harness, and inspect_ai."""
 
 from __future__ import annotations
 
@@ -128,5 +128,5 @@ def _is_number(value: Any) -> bool:
 
 
 @cpt.hookimpl
-def cpt_evaluators() -> list[type[cpt.Evaluator]]:
-    return [LmEval]
+def cpt_evaluators() -> dict[str, str]:
+    return {"inspect": "cpt_harness.inspect:Inspect", "lm_eval": "cpt_harness:LmEval"}

@@ -157,9 +157,8 @@ class Pairwise(cpt.Judge):
             self._forms(question, prompt.text, responses[first].text, responses[second].text)
         )
         reading: Reading[Preference] = await first_read(forms, prompt.id, ask, self.tries)
-        found, unread = reading.found, None
-        if isinstance(found, cpt.Missing):
-            found, unread = Preference(None), found
+        unread = reading.found if isinstance(reading.found, cpt.Missing) else None
+        found = Preference(None) if isinstance(reading.found, cpt.Missing) else reading.found
         return cpt.Comparison(
             first=first,
             second=second,
