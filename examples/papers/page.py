@@ -49,7 +49,7 @@ the lab's models were trained, so that intervals are narrower than with labs of 
 def write_page(plan: Plan, form: Form, root: Path, page: Path) -> None:
     """Write the page, with its plots beside it, from what is done in the folder of a form."""
     page.parent.mkdir(parents=True, exist_ok=True)
-    parts = [HEAD.format(about=_about(form, root))]
+    parts = [HEAD.format(about=_about(plan, form, root))]
     parts += [] if "{seed}" in form.lab else [QUICK]
     for name, claim in plan.claims.items():
         rows = gather(claim, form, root)
@@ -154,14 +154,17 @@ def standalone(markup: str) -> str:
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}'
 
 
-def _about(form: Form, root: Path) -> str:
+def _about(plan: Plan, form: Form, root: Path) -> str:
     """The command, the seeds, and when and how long the run was."""
     notes = list(_notes(root, form.seeds))
     flag = {"quick": " --quick", "whole": ""}.get(form.name, f" --form {form.name}")
+    if form.seeds != plan.forms[form.name].seeds:
+        flag += f" --seeds {len(form.seeds)}"
     seeds = ", ".join(map(str, form.seeds))
     return (
         f"`python examples/papers/run.py{flag}`, the {form.name} form: seeds {seeds}; pairs of "
-        f"{form.limit:,} prompts, models measured on {form.eval_limit:,}. {_when(notes)}"
+        f"{form.limit:,} prompts, models measured on {form.eval_limit:,}. Each table says how many "
+        f"seeds a row has. {_when(notes)}"
     )
 
 

@@ -3,6 +3,7 @@
     python examples/papers/run.py --quick              # two seeds, ten minutes on two quiet cores
     python examples/papers/run.py                      # five seeds, each with a lab of its own
     python examples/papers/run.py --only curriculum    # the experiments of one claim
+    python examples/papers/run.py --quick --seeds 5    # more seeds of the quick form
 
 `claims.yaml` lists the steps and the claims. Every step is a `cpt` command in the folder of its
 seed, with a configuration that this script writes there: the one of this folder, with the seed at
@@ -165,6 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two seeds and fewer prompts")
     parser.add_argument("--form", choices=plan.forms, help="another form of claims.yaml")
+    parser.add_argument("--seeds", type=int, help="so many, from 0; else those of the form")
     parser.add_argument("--only", action="append", choices=plan.claims, help="claim; repeat it")
     parser.add_argument("--at-once", type=int, default=2, help="seeds that run at once [2]")
     parser.add_argument("--output", type=Path, default=Path("runs/papers"), help="[runs/papers]")
@@ -172,6 +174,8 @@ def main() -> None:
     parser.add_argument("--page-only", action="store_true", help="run nothing; write the page")
     given = parser.parse_args()
     form = plan.forms[given.form or ("quick" if given.quick else "whole")]
+    if given.seeds:
+        form = attrs.evolve(form, seeds=tuple(range(given.seeds)))
     claims = given.only or list(plan.claims)
     if not given.page_only:
         with ThreadPoolExecutor(given.at_once) as pool:

@@ -88,7 +88,10 @@ class LossContract(ComponentContract[Loss]):
 
     def _assert_finite(self, batch: Batch, where: str) -> None:
         losses = self.component(batch)
-        assert losses.isfinite().all(), f"The losses {where} are {losses.tolist()}."
+        assert losses.isfinite().all(), (
+            f"The losses {where} are {losses.tolist()}; -log(sigmoid(x)) overflows, softplus(-x) "
+            "does not."
+        )
         for side in self._gradients(batch):
             finite = side is None or side.isfinite().all()
             assert finite, f"The gradients {where} are not all finite."
