@@ -84,6 +84,7 @@ def test_a_plugin_that_names_no_versions_is_told(
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
+        ({"needs": " at least 1"}, "what it requires cannot be read"),
         ({"needs": ">=7"}, "it needs contrastive-post-training>=7, and this is"),
         ({"option": "float = 'much'"}, "loss mine: beta: its default 'much' is no"),
         ({"option": "int = attrs.field(default=0, validator=attrs.validators.ge(1))"}, "beta"),
@@ -118,8 +119,23 @@ def test_a_catalogue_says_what_is_absent_and_what_is_other_than_known(
         "the catalogue knows its-mine<0.3, and this is 0.3.0",
         "the catalogue says that it offers loss yours",
     ]
-    catalogue.write_text("[mine]\npackages = 'its-mine'\n")
-    wrong = cpt_cli("plugins", "--check", "--catalogue", catalogue)
-    assert wrong.exit_code == 2
-    assert "mine.packages: no such option" in wrong.stderr
     assert cpt_cli("plugins", "--catalogue", catalogue).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[mine]\npackages = 'its-mine'\n", "mine.packages: no such option"),
+        ("[mine]\n", "mine.package: must be given"),
+        ("mine = 3\n", "expected options by name, got 3"),
+        ("[mine]\npackage = 'a'\nversions = 'new'\n", "as in >=0.1,<0.2, got 'new'"),
+        ("[mine\n", "no catalogue of plugins"),
+    ],
+)
+def test_a_wrong_catalogue_is_one_line(
+    tmp_path: Path, cpt_cli: Callable[..., Any], text: str, says: str
+) -> None:
+    (tmp_path / "known.toml").write_text(text)
+    wrong = cpt_cli("plugins", "--check", "--catalogue", tmp_path / "known.toml")
+    assert wrong.exit_code == 2
+    assert says in wrong.stderr and len(wrong.stderr.splitlines()) == 1

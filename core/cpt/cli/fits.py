@@ -19,13 +19,22 @@ from cpt.roles import Component
 OWN = "contrastive-post-training"
 
 
+def _are_versions(known: Known, field: attrs.Attribute[str], value: str) -> None:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        SpecifierSet(value)
+    except InvalidSpecifier as error:
+        raise ValueError(f"versions are written as in >=0.1,<0.2, got {value!r}") from error
+
+
 @attrs.frozen
 class Known:
     """What a catalogue says of one plugin."""
 
     package: str
     """The distribution that it comes from."""
-    versions: str = ""
+    versions: str = attrs.field(default="", validator=_are_versions)
     """Its versions that are known to work, as in a requirement: `>=0.1,<0.2`."""
     offers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     """The names of its components, by role."""
@@ -60,7 +69,7 @@ def read_catalogue(path: Path, registry: Registry) -> dict[str, Known]:
             name: options.build(Known, values, registry, under=name)
             for name, values in plain.items()
         }
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, BadOptions) as error:
+    except (ValueError, BadOptions) as error:
         raise BadData(f"{path}: no catalogue of plugins: {error}") from error
 
 
@@ -75,18 +84,19 @@ def fits(registry: Registry, catalogue: Mapping[str, Known]) -> Iterator[Fit]:
 
 
 def _fit(name: str, plugin: Plugin, registry: Registry, known: Known | None) -> Fit:
-    of_it = (name, plugin.source, plugin.version)
+    of_it = (plugin.source, plugin.version)
     if plugin.status != "loaded":
         faults = (plugin.why,) if plugin.error else ()
-        return Fit(name, plugin.status, *of_it[1:], faults=faults)
+        return Fit(name, plugin.status, *of_it, faults=faults)
     components = dict(_components(plugin))
     faults = (
         *_misfits(plugin),
         *(fault for cls in components.values() for fault in _wrong_options(cls, registry)),
         *(_unlike(plugin, components, known) if known else ()),
     )
-    status = "broken" if faults else "fits"
-    return Fit(name, status, *of_it[1:], tuple(components), faults, tuple(_notes(plugin)))
+    if faults:
+        return Fit(name, "broken", *of_it, tuple(components), faults)
+    return Fit(name, "fits", *of_it, tuple(components), notes=tuple(_notes(plugin)))
 
 
 def _components(plugin: Plugin) -> Iterator[tuple[str, type[Component]]]:
@@ -100,7 +110,14 @@ def _misfits(plugin: Plugin) -> Iterator[str]:
     """The versions of cpt that a plugin asks for, where this is none of them."""
     from importlib.metadata import version
 
-    for specifier in _asked_of(plugin):
+    from packaging.requirements import InvalidRequirement
+
+    try:
+        asked = list(_asked_of(plugin))
+    except InvalidRequirement as error:
+        yield f"what it requires cannot be read: {' '.join(str(error).split())}"
+        return
+    for specifier in asked:
         if not specifier.contains(here := version(OWN), prereleases=True):
             yield f"it needs {OWN}{specifier}, and this is {here}"
 
