@@ -158,6 +158,23 @@ def test_what_was_not_judged_is_named_and_asked_again(evaluate: Evaluate, tmp_pa
     assert (tmp_path / "asked.log").read_text().split() == [*asked, *again]
 
 
+def test_what_was_rejected_is_asked_again_once_if_that_is_asked_for(
+    evaluate: Evaluate, tmp_path: Path
+) -> None:
+    first = evaluate({"p2": "rejected"})
+    assert "rejected 2)" in first.stdout, first.output
+    asked = len((tmp_path / "asked.log").read_text().split())
+    other = evaluate({}, "--asking.again", "filtered")
+    assert len((tmp_path / "asked.log").read_text().split()) == asked, other.output
+    again = evaluate({}, "--asking.again", "rejected")
+    assert {*(tmp_path / "asked.log").read_text().split()[asked:]} == {"p2"}, again.output
+    assert read_scores(tmp_path / "run/scores.json")["after"][NAME].n == 4
+    assert "rejected" not in again.stdout
+    asked = len((tmp_path / "asked.log").read_text().split())
+    evaluate({})
+    assert len((tmp_path / "asked.log").read_text().split()) == asked
+
+
 def test_an_unread_judgement_is_asked_again_if_that_is_asked_for(
     evaluate: Evaluate, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ class Asker:
         if flight is None:
             if kept := self._find(journal, request):
                 self.stats.from_journal += 1
+                self.stats.kept[kept.response.outcome] += 1
                 if kept.response.outcome is Outcome.ANSWERED:
                     self._dispatcher.trust(responder)
                 return kept

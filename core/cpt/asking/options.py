@@ -7,15 +7,12 @@ from typing import Final
 import attrs
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 
+from cpt.asking.stats import NOT_ANSWERED
 from cpt.roles import PATH
-from cpt.types import Outcome
 
 SHORT: Final = {"short": True}
 """Metadata of a field whose flag may be given without `asking.` too."""
-FINAL: Final = tuple(
-    outcome.value for outcome in Outcome if outcome.is_final and outcome != Outcome.ANSWERED
-)
-"""Outcomes without a whole answer that are kept."""
+FINAL: Final = tuple(outcome.value for outcome in NOT_ANSWERED)
 IN_BATCHES = 10_000
 """Prompts under way where they are asked in batches."""
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import attrs
 
-from cpt.types import Response, Usage
+from cpt.types import Outcome, Response, Usage
+
+NOT_ANSWERED = tuple(
+    outcome for outcome in Outcome if outcome.is_final and outcome is not Outcome.ANSWERED
+)
+"""Outcomes without a whole answer that are kept."""
 
 
 @attrs.define
@@ -18,6 +23,8 @@ class Stats:
     """Items that are done: what the answers are for, such as prompts."""
     from_journal: int = 0
     """Answers that were already in the journal."""
+    kept: Counter[str] = attrs.field(factory=Counter)
+    """The same by how they ended."""
     sent: int = 0
     """Requests that went out, `retries` among them."""
     retries: int = 0
@@ -43,6 +50,12 @@ class Stats:
     def done(self) -> int:
         return self.from_journal + self.outcomes.total()
 
+    @property
+    def incomplete(self) -> dict[str, int]:
+        """Requests, new and kept, that have no whole answer for good: see `asking.again`."""
+        ended = self.kept + self.outcomes
+        return {outcome.value: ended[outcome] for outcome in NOT_ANSWERED if ended[outcome]}
+
     def count(self, response: Response, cost: float | None) -> None:
         """Add a new answer."""
         self.outcomes[response.outcome] += 1
@@ -54,6 +67,11 @@ class Stats:
         self.input_tokens += usage.input_tokens
         self.cached_tokens += usage.cached_tokens
         self.output_tokens += usage.output_tokens
+
+    def left(self) -> dict[str, Any]:
+        """What another run may ask again, for the summary of a stage; nothing where all is said."""
+        counts = {"unfinished": self.unfinished, "incomplete": self.incomplete}
+        return {name: count for name, count in counts.items() if count}
 
     def plain(self) -> dict[str, Any]:
         """What the run did, for a summary; `cost` is None where no price is known."""

@@ -150,7 +150,7 @@ def _has_retries(stage: Stage, run: Run) -> bool:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         return False
     summary = run.folder.stage(stage.name)["summary"]
-    again = any(summary.get("outcomes", {}).get(outcome) for outcome in run.config.asking.again)
+    again = any(summary.get("incomplete", {}).get(outcome) for outcome in run.config.asking.again)
     is_last = list(run.folder.record["stages"])[-1] == stage.name
     return (bool(summary.get("unfinished")) and is_last) or (again and (is_last or run.redo))
 

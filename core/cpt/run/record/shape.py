@@ -9,7 +9,7 @@ COMPONENTS = ("pairer", "scheduler", "loss", "generator", "responder")
 """Options that are a component, or None."""
 GROUPS = ("train", "asking", "controls")
 COUNTS = ("prompts", "pairs", "unfinished", "steps")
-TABLES = ("dropped", "outcomes", "reasons")
+TABLES = ("dropped", "outcomes", "reasons", "incomplete")
 """Parts of a summary that are counts by name."""
 
 Faults = Iterator[str]

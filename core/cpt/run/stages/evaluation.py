@@ -48,12 +48,12 @@ def evaluate(run: Run) -> Summary:
     prompts = list(_prompts(run))
     pairs = pairs_to_measure(run) if needs(run, "pairs") else []
     _warn_of_trained(run, pairs)
-    scores, unfinished = asyncio.run(_evaluate(run, prompts, pairs))
+    scores, stats = asyncio.run(_evaluate(run, prompts, pairs))
     write_scores(run.path / "scores.json", scores, meanings_of(run.config.evaluators, scores))
     add_scores(run.path / "model" / "README.md", scores)
     counts = {"prompts": len(prompts), "pairs": len(pairs)}
     counts = {name: count for name, count in counts.items() if count} | {"models": len(scores)}
-    return counts | ({"unfinished": unfinished} if unfinished else {})
+    return counts | stats.left()
 
 
 def while_training(run: Run) -> Callable[[Path], Mapping[str, float]] | None:
@@ -111,8 +111,8 @@ def _prompts(run: Run) -> Iterator[Prompt]:
 
 async def _evaluate(
     run: Run, prompts: Sequence[Prompt], pairs: Sequence[Pair]
-) -> tuple[Scores, int]:
-    """The scores of every model, and how many requests are unfinished."""
+) -> tuple[Scores, Stats]:
+    """The scores of every model, and what was asked for them."""
     scores: Scores = {}
     whole = _evaluation(run, prompts, pairs)
     async with asker(run, "scores") as ask:
@@ -124,7 +124,7 @@ async def _evaluate(
             _stop_over_budget(run, ask.stats)
             raise
         _stop_over_budget(run, ask.stats)
-    return scores, ask.stats.unfinished
+    return scores, ask.stats
 
 
 def _stop_over_budget(run: Run, stats: Stats) -> None:

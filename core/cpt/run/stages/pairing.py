@@ -10,6 +10,7 @@ from itertools import islice
 import attrs
 
 from cpt.asking import in_order
+from cpt.asking.stats import Stats
 from cpt.data import Unusable, pairs_and_unusable, read_prompts, write_prompts, writing_pairs
 from cpt.errors import CptError, NoPair, Stopped, during
 from cpt.roles import Ask, Pairer
@@ -121,7 +122,7 @@ def make_pairs(run: Run) -> Summary:
 async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
     with writing_pairs(run.path / PAIRS) as write:
         with recording(run, write) as recorder:
-            unfinished = await _pair_all(run, pairer, recorder)
+            stats = await _pair_all(run, pairer, recorder)
             over = recorder.made.outcomes["over_budget"]
             recorder.finish(sift=not over)
         if over:
@@ -135,11 +136,11 @@ async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
         if recorder.emptied:
             raise CptError(f"{run.path}: {recorder.emptied}.")
     write_card(run, recorder.card, recorder.left)
-    return recorder.summary() | ({"unfinished": unfinished} if unfinished else {})
+    return recorder.summary() | stats.left()
 
 
-async def _pair_all(run: Run, pairer: Pairer, recorder: Recorder) -> int:
-    """Pair every prompt, in order, and record what comes of it; how many are unfinished."""
+async def _pair_all(run: Run, pairer: Pairer, recorder: Recorder) -> Stats:
+    """Pair every prompt, in order, and record what comes of it."""
     prompts = read_prompts(run.path / "prompts.parquet", checked=True)
     total = run.folder.stage("prompts")["summary"]["prompts"]
     at_once = run.config.asking.under_way
@@ -148,4 +149,4 @@ async def _pair_all(run: Run, pairer: Pairer, recorder: Recorder) -> int:
         async for kept, outcome in paired:
             recorder.add(Made(tuple(kept), outcome))
             ask.advance()
-    return ask.stats.unfinished
+    return ask.stats
