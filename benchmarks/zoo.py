@@ -3,9 +3,9 @@
     python benchmarks/zoo.py                      all types, about half an hour on one core
     python benchmarks/zoo.py llama gemma4_text    some of them
 
-Each type is tried in a process of its own, with limits of time and memory. The log-probabilities
-and gradients of the layout that `cpt` picks are compared with a fresh copy of the model that reads
-one row at a time, plainly and with gradient checkpointing. Needs no network.
+Each type is tried in a process of its own, a fork of this one, with limits of time and memory. The
+log-probabilities and gradients of the layout that `cpt` picks are compared with a fresh copy of the
+model that reads one row at a time, plainly and with gradient checkpointing. Needs no network.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import contextlib
 import copy
 import json
 import logging
+import multiprocessing
 import os
 import resource
-import subprocess
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 LOGP, GRADIENT = 5e-4, 2e-3
 """Largest error of a log-probability in nats, and of the gradient relative to its length."""
+FORK = multiprocessing.get_context("fork")
 LARGEST = 6_000_000
 """Weights above which a model is not tiny."""
 
@@ -34,14 +36,12 @@ LARGEST = 6_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("types", nargs="*", help="model types, or names of the tests' families")
-    parser.add_argument("--seconds", type=int, default=180, help="most for one type")
+    parser.add_argument("--seconds", type=int, default=180, help="most for one type, of a core")
     parser.add_argument("--memory", type=int, default=6, help="most GiB for one type")
     parser.add_argument("--output", type=Path, help="JSON with all that was found")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(_tried(options.one)))
-        return
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    _import_all()
     found = {}
     for name in options.types or _names():
         found[name] = _in_a_process(name, options)
@@ -49,6 +49,17 @@ def main() -> None:
     print(_summary(found))
     if options.output:
         options.output.write_text(json.dumps(found, indent=1))
+
+
+def _import_all() -> None:
+    """Import what every type needs, once, and let it compute with one thread."""
+    import torch
+    import transformers.modeling_utils  # noqa: F401
+
+    import cpt.training.forward.loading
+    import cpt.training.forward.logps  # noqa: F401
+
+    torch.set_num_threads(1)
 
 
 def _names() -> list[str]:
@@ -59,27 +70,30 @@ def _names() -> list[str]:
 
 
 def _in_a_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (options.memory * 2**30,) * 2)
-
-    environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **os.environ}
-    command = [sys.executable, __file__, "--one", name]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=options.seconds,
-            preexec_fn=limit,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    """What a fork of this process finds: it has the libraries, and nothing of the types before."""
+    found, send = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_one, args=(name, options, send))
+    process.start()
+    send.close()
+    with contextlib.suppress(EOFError):
+        result: dict[str, Any] = found.recv()
+        process.join()
+        return result
+    process.join()
+    if process.exitcode == -signal.SIGXCPU:
         return {"verdict": "no end", "why": f"{options.seconds} s"}
-    if done.returncode:
-        why = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-        return {"verdict": "crash", "why": why[0][:200]}
-    return json.loads(done.stdout.splitlines()[-1])
+    return {"verdict": "crash", "why": f"status {process.exitcode}"}
+
+
+def _one(name: str, options: argparse.Namespace, send: Any) -> None:
+    # Address space, not memory: what the libraries map counts as well.
+    resource.setrlimit(resource.RLIMIT_AS, (options.memory * 2**30,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (options.seconds,) * 2)
+    try:
+        send.send(_tried(name))
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        send.send({"verdict": "crash", "why": why[:200]})
 
 
 def _tried(name: str) -> dict[str, Any]:
@@ -88,7 +102,6 @@ def _tried(name: str) -> dict[str, Any]:
 
     from cpt.errors import CptError
 
-    torch.set_num_threads(1)
     try:
         config = config_of(*FAMILIES.get(name, (name, {})))
         with torch.device("meta"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,6 +57,8 @@ class Provider:
     """Times that each text was in a batch or was asked online."""
     paid: Counter[str] = attrs.field(factory=Counter)
     """Times that each text was answered."""
+    spoil: Callable[[Sequence[Mapping[str, Any]]], bytes] | None = None
+    """What becomes of the lines of results."""
     online: int = 0
     polls: int = 0
     arrived: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -206,7 +208,11 @@ async def openai_list(request: web.Request) -> web.Response:
 
 
 async def openai_content(request: web.Request) -> web.Response:
-    return web.Response(body=request.app[STATE].files[request.match_info["id"]])
+    provider = request.app[STATE]
+    body = provider.files[request.match_info["id"]]
+    if provider.spoil:
+        body = provider.spoil([json.loads(line) for line in body.splitlines()])
+    return web.Response(body=body)
 
 
 async def openai_online(request: web.Request) -> web.Response:
@@ -285,8 +291,9 @@ async def anthropic_results(request: web.Request) -> web.Response:
         {"custom_id": custom_id, "result": anthropic_result(sent.outcomes[custom_id], body)}
         for custom_id, body in reversed(sent.requests)
     ]
-    body = "".join(json.dumps(line) + "\n" for line in lines)
-    return web.Response(text=body, content_type="application/x-jsonl")
+    spoil = request.app[STATE].spoil
+    body = spoil(lines) if spoil else b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    return web.Response(body=body, content_type="application/x-jsonl")
 
 
 async def anthropic_online(request: web.Request) -> web.Response:

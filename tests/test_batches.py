@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -132,6 +133,44 @@ async def test_a_batch_of_too_many_bytes_is_sent_in_parts(
     sent = ["".join(said(body)[-1] for _, body in batch.requests) for batch in provider.batches]
     assert sorted("".join(sent)) == list("xxxxy")
     assert "y" in sent and "xx" in sent and "xxx" not in sent
+
+
+async def test_options_count_in_the_bytes_of_a_batch(
+    provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(service), "batch_bytes", 60_000)
+    long = attrs.evolve(service, system="s" * 20_000, extra_body={"metadata": {"a": "b" * 1_000}})
+    await ask_all(tmp_path / "j.sqlite", long, prompts("a", "b"))
+    assert [len(batch.requests) for batch in provider.batches] == [1, 1]
+    assert "b" * 1_000 in str(provider.batches[0].requests)
+
+
+async def test_results_may_be_longer_than_any_answer(
+    provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpt.service.bodies.MOST_BYTES", 2_000)
+    asked = prompts(*(f"question {number}" for number in range(40)))
+    answers, _ = await ask_all(tmp_path / "j.sqlite", service, asked)
+    assert {answer.outcome for answer in answers} == {"answered"}
+
+
+async def test_a_result_that_is_none_costs_its_own_request(
+    provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd: list[Any] = [None, [], "a", {"custom_id": []}]
+    shapes: list[dict[str, Any]] = [{}, {"response": 1, "result": 1}, {"response": [], "result": 0}]
+
+    def lines(results: Sequence[Mapping[str, Any]]) -> bytes:
+        begun = [one["custom_id"] for one in results[: len(shapes)]]
+        spoilt = [{"custom_id": key, **shape} for key, shape in zip(begun, shapes, strict=True)]
+        kept = results[len(shapes) :]
+        return b"\n\n".join(json.dumps(one).encode() for one in [*odd, *spoilt, *kept])
+
+    monkeypatch.setattr(provider, "spoil", lines)
+    patient = attrs.evolve(service, attempts=1)
+    answers, ask = await ask_all(tmp_path / "j.sqlite", patient, prompts(*"abcde"))
+    assert ask.stats.outcomes["answered"] == 2 and ask.stats.unfinished == 3
+    assert len(answers) == 5
 
 
 async def test_what_never_succeeds_in_a_batch_is_given_up_and_asked_next_time(

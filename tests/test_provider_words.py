@@ -20,6 +20,7 @@ from cpt.errors import AskError
 from cpt.service import chat_response, http_error, is_openai, normal_url
 from cpt.service.chat.finish import ended
 from cpt_anthropic.messages import read
+from cpt_anthropic.responder import Anthropic
 from cpt_openai.responder import OpenAI
 from cpt_server.responder import Server
 
@@ -278,13 +279,23 @@ def _identities(journal: Path) -> list[Any]:
     return [json.loads(identity) for (identity,) in found]
 
 
-@pytest.mark.parametrize("kind", [OpenAI, Server])
+@pytest.mark.parametrize("kind", [OpenAI, Server, Anthropic])
 def test_extra_body_is_sent_and_overrides_nothing(kind: Any) -> None:
     responder = kind("m", extra_body={"top_k": 20, "chat_template_kwargs": {"x": False}})
-    body = responder.body(prompt(1), 0)
+    body = responder.body(prompt(1), *(() if kind is Anthropic else (0,)))
     assert body["top_k"] == 20 and body["chat_template_kwargs"] == {"x": False}
     assert "extra_body" not in kind("m").identity
     for name in ("model", "messages", "temperature", "stream", "n"):
         with pytest.raises(ValueError, match=name):
             kind("m", extra_body={name: 1})
     hash(responder)
+
+
+def test_extra_body_and_a_schema_share_what_anthropic_calls_output_config() -> None:
+    schema = {"type": "object"}
+    extra = {"output_config": {"effort": "low"}, "thinking": {"type": "adaptive"}}
+    body = Anthropic("m", extra_body=extra, json_schema=schema).body(prompt(1))
+    form = {"type": "json_schema", "schema": schema}
+    assert body["output_config"] == {"effort": "low", "format": form}
+    assert body["thinking"] == {"type": "adaptive"}
+    assert Anthropic("m", extra_body=extra).body(prompt(1))["output_config"] == {"effort": "low"}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 from anthropic.types.messages import MessageBatch
 
-from cpt import AskError, Rejected, Response, Unreachable
-from cpt.service import STATUS, BatchItem, http_error
+from cpt import AskError, Malformed, Rejected, Response, Unreachable
+from cpt.service import STATUS, BatchItem, http_error, item_of, lines_of, read_json, words
 from cpt_anthropic.messages import read
 from cpt_anthropic.sdk import client, translated
 
@@ -69,22 +69,25 @@ async def results(
     responder: Anthropic, remote: str, items: Mapping[str, BatchItem]
 ) -> AsyncIterator[tuple[str, Response | AskError]]:
     """What became of each request of the batch."""
+    batches = client(responder).messages.batches.with_streaming_response
     with translated(responder):
-        async for line in await client(responder).messages.batches.results(remote):
-            if line.custom_id in items:
-                result = line.result.model_dump(mode="json")
-                yield line.custom_id, _result(responder, result, items[line.custom_id])
+        async with batches.results(remote) as reply:
+            async for line in lines_of(reply.iter_bytes()):
+                result = read_json(line)
+                if item := item_of(result, items):
+                    yield item.key, _result(responder, result, item)
 
 
-def _result(
-    responder: Anthropic, result: Mapping[str, Any], item: BatchItem
-) -> Response | AskError:
-    if result["type"] == "errored":
-        error = result["error"]
-        return http_error(STATUS.get(error["error"]["type"], 500), {}, error)
-    if result["type"] != "succeeded":
-        return Unreachable(f"{result['type']} before it was answered")
+def _result(responder: Anthropic, line: Mapping[str, Any], item: BatchItem) -> Response | AskError:
     try:
+        result = line["result"]
+        if result["type"] == "errored":
+            error = result["error"]
+            return http_error(STATUS.get(error["error"]["type"], 500), {}, error)
+        if result["type"] != "succeeded":
+            return Unreachable(f"{result['type']} before it was answered")
         return read(result["message"], item.prompt, responder.author)
-    except Unreachable as error:
+    except AskError as error:
         return error
+    except (AttributeError, LookupError, TypeError):
+        return Malformed(f"what came back is not a result of a batch: {words(line)}")

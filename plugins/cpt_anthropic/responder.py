@@ -14,6 +14,7 @@ from cpt.service import (
     BatchService,
     check_key,
     check_url,
+    extra_body_field,
     json_schema_field,
     normal_url,
 )
@@ -43,6 +44,8 @@ class Anthropic(BatchService):
     """A system prompt for prompts that have none."""
     json_schema: Mapping[str, Any] = json_schema_field()
     """A JSON schema that answers must fit."""
+    extra_body: Mapping[str, Any] = extra_body_field()
+    """More of the request's body, by name: `thinking`, `top_k`, `metadata`, ... (JSON or YAML)."""
     base_url: str | None = attrs.field(default=None, kw_only=True)
     """Where the service is; `ANTHROPIC_BASE_URL` or Anthropic itself where none is given."""
     api_key_env: str = attrs.field(default="ANTHROPIC_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
@@ -100,15 +103,18 @@ class Anthropic(BatchService):
         """The body of a request."""
         prompt.refuse_tools(self.name)
         system = [turn.content for turn in prompt.messages if turn.role == "system"]
-        form = {"type": "json_schema", "schema": self.json_schema}
+        form = {"format": {"type": "json_schema", "schema": self.json_schema}}
         options = {
-            "output_config": {"format": form} if self.json_schema else None,
+            "output_config": {**self.extra_body.get("output_config", {}), **form}
+            if self.json_schema
+            else None,
             "system": "\n\n".join(system) if system else self.system,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "stop_sequences": list(self.stop) or None,
         }
         return {
+            **self.extra_body,
             "model": self.model,
             "max_tokens": self.max_tokens,
             "messages": [

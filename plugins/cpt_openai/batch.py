@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 import openai
 from openai.types import Batch
 
-from cpt import AskError, Denied, Overloaded, Rejected, Response, Unreachable
-from cpt.service import BatchItem, chat_response, http_error
+from cpt import AskError, Denied, Malformed, Overloaded, Rejected, Response, Unreachable
+from cpt.service import (
+    BatchItem,
+    chat_response,
+    http_error,
+    item_of,
+    lines_of,
+    read_json,
+    words,
+)
 from cpt_openai.sdk import client, translated
 
 if TYPE_CHECKING:
@@ -28,10 +37,11 @@ UPLOAD = 600.0
 
 async def submit(responder: OpenAI, name: str, items: Sequence[BatchItem]) -> str:
     """Send a batch; its id."""
-    lines = "".join(_line(responder, item) for item in items)
-    with translated(responder):
-        sdk = client(responder)
-        content = f"{name}.jsonl", lines.encode()
+    sdk = client(responder)
+    with TemporaryFile() as lines, translated(responder):
+        lines.writelines(_line(responder, item) for item in items)
+        lines.seek(0)
+        content = f"{name}.jsonl", lines
         file = await sdk.files.create(file=content, purpose="batch", timeout=UPLOAD)
         made = await sdk.batches.create(
             input_file_id=file.id, endpoint=URL, completion_window="24h", metadata={MARK: name}
@@ -39,10 +49,10 @@ async def submit(responder: OpenAI, name: str, items: Sequence[BatchItem]) -> st
     return made.id
 
 
-def _line(responder: OpenAI, item: BatchItem) -> str:
+def _line(responder: OpenAI, item: BatchItem) -> bytes:
     body = responder.body(item.prompt, item.sample)
     request = {"custom_id": item.key, "method": "POST", "url": URL, "body": body}
-    return json.dumps(request, ensure_ascii=False) + "\n"
+    return json.dumps(request, ensure_ascii=False).encode() + b"\n"
 
 
 async def find(responder: OpenAI, name: str, since: float) -> list[str]:
@@ -79,23 +89,25 @@ async def results(
             yield key, error
     for file in filter(None, (batch.output_file_id, batch.error_file_id)):
         with translated(responder):
-            content = await client(responder).files.content(file)
-            lines = [json.loads(line) for line in content.text.splitlines() if line.strip()]
-        for line in lines:
-            if line["custom_id"] in items:
-                yield line["custom_id"], _result(responder, line, items[line["custom_id"]])
+            async with client(responder).files.with_streaming_response.content(file) as reply:
+                async for line in lines_of(reply.iter_bytes()):
+                    result = read_json(line)
+                    if item := item_of(result, items):
+                        yield item.key, _result(responder, result, item)
 
 
 def _result(responder: OpenAI, line: Mapping[str, Any], item: BatchItem) -> Response | AskError:
-    reply = line.get("response")
-    if not reply:
-        return Unreachable(str((line.get("error") or {}).get("message", "no answer")))
-    if reply["status_code"] >= 400:
-        return http_error(reply["status_code"], {}, reply.get("body"))
     try:
+        reply = line.get("response")
+        if not reply:
+            return Unreachable(str((line.get("error") or {}).get("message", "no answer")))
+        if reply["status_code"] >= 400:
+            return http_error(reply["status_code"], {}, reply.get("body"))
         return chat_response(reply["body"], item.prompt, responder.author)
-    except Unreachable as error:
+    except AskError as error:
         return error
+    except (AttributeError, LookupError, TypeError):
+        return Malformed(f"what came back is not a result of a batch: {words(line)}")
 
 
 def _refused(batch: Batch, keys: Sequence[str]) -> list[tuple[str, AskError]]:

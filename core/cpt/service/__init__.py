@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cpt.service.batch import BatchItem, BatchService
+    from cpt.service.batch import BatchItem, BatchService, item_of
     from cpt.service.chat.completions import chat_request, chat_response, token_count
     from cpt.service.chat.extra import extra_body_field
     from cpt.service.chat.finish import ended
     from cpt.service.chat.forms import json_schema_field, top_logprobs_field
     from cpt.service.credentials import check_key, check_url, scrub
-    from cpt.service.http.bodies import ACCEPTED, read_body, read_error, read_json
+    from cpt.service.http.bodies import ACCEPTED, lines_of, read_body, read_error, read_json
     from cpt.service.http.clients import Clients, bounded, sdk_errors
     from cpt.service.http.errors import STATUS, body_error, http_error, retry_after, words
     from cpt.service.http.ratelimits import report_limits
@@ -38,7 +38,9 @@ __all__ = [
     "extra_body_field",
     "http_error",
     "is_openai",
+    "item_of",
     "json_schema_field",
+    "lines_of",
     "normal_url",
     "read_body",
     "read_error",
@@ -53,8 +55,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "batch": ("BatchItem", "BatchService"),
-    "http.bodies": ("ACCEPTED", "read_body", "read_error", "read_json"),
+    "batch": ("BatchItem", "BatchService", "item_of"),
+    "http.bodies": ("ACCEPTED", "lines_of", "read_body", "read_error", "read_json"),
     "chat.completions": ("chat_request", "chat_response", "token_count"),
     "http.clients": ("Clients", "bounded", "sdk_errors"),
     "credentials": ("check_key", "check_url", "scrub"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -21,6 +21,11 @@ class BatchItem:
     """32 hexadecimal digits: what its answer is found again by."""
     prompt: Prompt
     sample: int
+
+
+def item_of(result: Any, items: Mapping[str, BatchItem]) -> BatchItem | None:
+    """The request that a line of a provider's results is about, by its `custom_id`."""
+    return items.get(str(result.get("custom_id"))) if isinstance(result, Mapping) else None
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ from cpt.errors import Overloaded, Rejected
 from cpt.service.batch import BatchService
 
 OPTIONS = 4096
-"""Bytes of a request beside its messages."""
+"""Bytes of a request beside its messages and the options of its responder."""
 
 
 @attrs.define(eq=False)
@@ -89,9 +89,10 @@ class Sender:
         """As many as fit in a batch."""
         taken: list[Request] = []
         left = self.responder.batch_bytes
+        options = len(self.identity.encode())
         for request in list(self._unsent.values())[: self.size]:
             # Escapes can double the text.
-            left -= 2 * len(request.messages.encode()) + OPTIONS
+            left -= 2 * (len(request.messages.encode()) + options) + OPTIONS
             if taken and left < 0:
                 break
             taken.append(self._unsent.pop(request.key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator
+from tempfile import TemporaryFile
 from typing import Any
 
 from cpt.errors import Malformed
@@ -59,6 +60,21 @@ async def in_lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         length = len(piece) - end - 1 if end >= 0 else length + len(piece)
         _check(length)
         yield piece
+
+
+async def lines_of(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The lines of a body of any length, such as the results of a batch, without empty ones.
+
+    All of it is on the disk, in a file without a name, before the first line comes, so that a slow
+    reader holds no connection open.
+    """
+    with TemporaryFile() as file:
+        async for piece in pieces:
+            file.write(piece)
+        file.seek(0)
+        for line in file:
+            if line.strip():
+                yield line
 
 
 def _check(size: int) -> None:
