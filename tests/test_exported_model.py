@@ -295,3 +295,50 @@ def test_an_adapter_that_cannot_be_used_is_one_line(
         folder_of(adapter)
     assert "\n" not in str(caught.value)
     assert not list(adapter.parent.glob("cache/merged/*"))
+
+
+@pytest.fixture
+def with_vision(tmp_path: Path) -> Path:
+    """A model of text and images, of which transformers trains the text part alone."""
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    from .families import FAMILIES
+
+    text = {
+        **{"vocab_size": len(tiny.tokenizer()), "hidden_size": 32, "intermediate_size": 48},
+        **{"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+        **{"head_dim": 8, "tie_word_embeddings": True, **FAMILIES["qwen3_5"][1]},
+    }
+    vision = {
+        **{"depth": 1, "hidden_size": 16, "num_heads": 2, "intermediate_size": 24},
+        **{"out_hidden_size": 32, "patch_size": 4, "num_position_embeddings": 16},
+    }
+    config = Qwen3_5Config(text_config=text, vision_config=vision, tie_word_embeddings=True)
+    folder = tmp_path / "seeing"
+    Qwen3_5ForConditionalGeneration._from_config(config).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("targets", [(), ("lm_head",)])
+def test_what_is_not_text_is_exported_as_it_is(
+    with_vision: Path, tmp_path: Path, targets: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers import Qwen3_5ForConditionalGeneration
+
+    rank = 2 if targets else 0
+    tiny.train(tmp_path / "run", with_vision, PAIRS, lora_rank=rank, lora_targets=targets)
+    assert "only Qwen3_5ForCausalLM is trained; the rest is exported as it is" in caplog.text
+    folder = tmp_path / "run" / "model"
+    assert (folder / "preprocessor_config.json").exists()
+    old, new = (load_file(each / "model.safetensors") for each in (with_vision, folder))
+    assert new.keys() - old.keys() == ({"lm_head.weight"} if targets else set())
+    assert not old.keys() - new.keys()
+    changed = {name for name in old if not torch.equal(old[name].float(), new[name].float())}
+    assert not any("visual" in name for name in changed)
+    assert changed == (set() if targets else {name for name in old if "visual" not in name})
+    ids = torch.tensor([[5, 6, 7, 8]])
+    both = (Qwen3_5ForConditionalGeneration, AutoModelForCausalLM)
+    whole, text = (each.from_pretrained(folder)(input_ids=ids).logits for each in both)
+    torch.testing.assert_close(whole, text)

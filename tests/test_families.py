@@ -126,6 +126,7 @@ def test_checkpointing_changes_nothing_and_drops_nothing(family: str) -> None:
     [
         ("bert", {"is_decoder": False}),
         ("roberta", {"is_decoder": False}),
+        ("cpmant", {}),
         ("xlm", {"emb_dim": 32, "n_heads": 4, "n_layers": 1, "causal": False}),
         ("xlnet", {"n_layer": 1, "n_head": 4, "d_inner": 48}),
     ],
@@ -134,6 +135,7 @@ def test_what_looks_ahead_is_refused(kind: str, own: dict[str, object]) -> None:
     with pytest.raises(CptError, match=r"depends on the tokens that follow.*causal") as caught:
         SequenceLogps(random_model(config_of(kind, own)))
     assert "\n" not in str(caught.value)
+    assert ("is_decoder: true" in str(caught.value)) is ("is_decoder" in own)
 
 
 def test_what_hashes_at_random_is_refused() -> None:

@@ -98,7 +98,7 @@ class Training:
     gradient_checkpointing: bool = False
     """Compute activations twice to keep fewer: less memory, a third slower."""
     compile: bool = False
-    """Compile the model's layers: a minute at the start for less memory; no faster on a CPU."""
+    """Compile the model's layers, unless rows are padded: a minute at the start for less memory."""
     lora_rank: int = attrs.field(default=0, validator=ge(0))
     """Rank of LoRA adapters; 0 trains all weights."""
     lora_alpha: float | None = attrs.field(default=None, validator=optional(gt(0.0)))

@@ -185,8 +185,22 @@ def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
     module = kind(made_trainable(model, plan.options))
     _mention_rows_alone(module, plan, sharded=sharded)
     if plan.options.compile:
-        compile_layers(model)
+        _compile(model, compact=module.layout.compact)
     return module
+
+
+def _compile(model: Any, *, compact: bool) -> None:
+    """Compile the layers, unless `compact` lays their rows out anew between all their parts.
+
+    The pieces in between took 300 s to compile for two tiny layers, and were no faster.
+    """
+    if compact:
+        log.warning(
+            "train.compile: left out, as the rows of this model are padded: its layers would be "
+            "compiled in many small pieces, which takes minutes and saves nothing."
+        )
+    else:
+        compile_layers(model)
 
 
 def _loaded(folder: Path, options: Training) -> Any:

@@ -17,6 +17,7 @@ from cpt.training.forward.loading.model import load_model, made_trainable, saved
 from cpt.training.forward.scores import SequenceScores, classifier_of
 from cpt.training.output.card import model_card
 from cpt.training.output.rounding import Stored, may_round, stored
+from cpt.training.output.whole import whole
 from cpt.training.plan import Plan
 
 
@@ -100,11 +101,13 @@ def export(
 ) -> None:
     """Write the model's folder as the main process.
 
-    All but the weights is copied from the folder of the starting model; a card is added, and
-    generation ends where the answers that the model was trained on do.
+    All but the weights is copied from the folder of the starting model, and so are weights beside
+    those of its text part, such as vision; a card is added, and generation ends where the answers
+    that the model was trained on do.
     """
-    model, dtype = trained.model, getattr(torch, how.dtype)
-    weights = _cast(trained.sharded or model.state_dict(), dtype, _always_fp32(model))
+    text, dtype = trained.model, getattr(torch, how.dtype)
+    model, weights = whole(plan.folder, text, trained.sharded or text.state_dict())
+    weights = _cast(weights, dtype, _always_fp32(model))
     model.to(dtype)
     with atomic_folder(path) as folder:
         model.save_pretrained(folder, state_dict=weights)

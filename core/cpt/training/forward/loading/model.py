@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import attrs
 import torch
 
 from cpt.errors import CptError
+from cpt.files import read_json
 from cpt.models import hide_bars, refuse_own_code
 from cpt.training.forward.loading.formats import format_of
 from cpt.training.options import Training, Weights
@@ -53,18 +55,31 @@ def load_model(folder: Path, *, trust_remote_code: bool = False, weights: Weight
     hide_bars()
     broken = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            output_loading_info=True,
-            trust_remote_code=trust_remote_code,
-            **format_of(weights),
-        )
+        with _without_report():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                output_loading_info=True,
+                trust_remote_code=trust_remote_code,
+                **format_of(weights),
+            )
     except broken as error:
         refuse_own_code(folder, error)
         raise CptError(f"{folder}: {_why_not(error)}.") from error
     _refuse_missing(folder, model, report["missing_keys"])
     _warn_of_another_class(folder, model)
     return model.eval()
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Without the table of weights that transformers prints; what matters of it is said here."""
+    said = logging.getLogger("transformers.modeling_utils")
+    before = said.level
+    said.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        said.setLevel(before)
 
 
 def saved_dtype(folder: Path, *, trust_remote_code: bool = False) -> torch.dtype:
@@ -188,15 +203,34 @@ def _refuse_missing(folder: Path, model: Any, missing: Collection[str]) -> None:
         )
 
 
+def whole_class(folder: Path, model: Any) -> type[Any] | None:
+    """The class of transformers for all that a folder holds; None if that is the model's own."""
+    import transformers
+
+    saved = _saved_as(folder)
+    if not saved or read_json(folder / "config.json").get("model_type") == model.config.model_type:
+        return None
+    kind = getattr(transformers, saved[0], None)
+    return kind if hasattr(kind, "from_pretrained") else None
+
+
+def _saved_as(folder: Path) -> list[str]:
+    """The classes that a folder was saved from; of the text part alone, transformers forgets it."""
+    config = read_json(folder / "config.json") or {}
+    return [str(name) for name in config.get("architectures") or ()]
+
+
 def _warn_of_another_class(folder: Path, model: Any) -> None:
     """Say so where the folder holds more than is trained: images, sounds, a classifier."""
-    saved = [str(name).lower() for name in model.config.architectures or ()]
-    if saved and _name(model).lower() not in saved:
+    saved = _saved_as(folder)
+    if saved and _name(model).lower() not in [name.lower() for name in saved]:
+        kept = whole_class(folder, model) is not None
         log.warning(
-            "%s: holds %s, of which only %s is trained and exported: text alone.",
+            "%s: holds %s, of which only %s is trained%s.",
             folder,
-            ", ".join(model.config.architectures),
+            ", ".join(saved),
             _name(model),
+            "; the rest is exported as it is" if kept else " and exported: text alone",
         )
 
 

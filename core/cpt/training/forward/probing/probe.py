@@ -163,10 +163,11 @@ def _refuse_unreliable(model: Any, sequences: trial.Sequences, wanted: Tensor) -
             "be compared; it cannot be trained."
         )
     if trial.looks_ahead(model, sequences):
+        may_be_one = getattr(model.config, "is_decoder", None) is False
+        hint = " (is_decoder: true in its config.json may make it one)" if may_be_one else ""
         raise CptError(
             f"{_name(model)}: what it predicts depends on the tokens that follow, as in an "
-            "encoder; only causal language models can be trained (some need is_decoder: true in "
-            "their config.json)."
+            f"encoder; only causal language models can be trained{hint}."
         )
 
 
