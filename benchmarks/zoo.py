@@ -56,7 +56,7 @@ def _import_all() -> None:
     import torch
     import transformers.modeling_utils  # noqa: F401
 
-    import cpt.training.forward.loading
+    import cpt.training.forward.loading.model
     import cpt.training.forward.logps  # noqa: F401
 
     torch.set_num_threads(1)

@@ -148,7 +148,7 @@ async def test_options_count_in_the_bytes_of_a_batch(
 async def test_results_may_be_longer_than_any_answer(
     provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpt.service.bodies.MOST_BYTES", 2_000)
+    monkeypatch.setattr("cpt.service.http.bodies.MOST_BYTES", 2_000)
     asked = prompts(*(f"question {number}" for number in range(40)))
     answers, _ = await ask_all(tmp_path / "j.sqlite", service, asked)
     assert {answer.outcome for answer in answers} == {"answered"}

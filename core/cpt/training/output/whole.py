@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cpt.training.forward.architecture import backbone_of
-from cpt.training.forward.loading import whole_class
+from cpt.training.forward.loading.model import whole_class
 
 
 def whole(base: Path, text: Any, weights: Mapping[str, Tensor]) -> tuple[Any, Mapping[str, Tensor]]:
