@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 from attrs.validators import deep_iterable, ge, gt, in_, optional
 
-from cpt.asking.stats import NOT_ANSWERED
 from cpt.roles import PATH
+from cpt.types.outcome import NOT_ANSWERED
 
 SHORT: Final = {"short": True}
 """Metadata of a field whose flag may be given without `asking.` too."""

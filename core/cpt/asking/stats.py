@@ -7,12 +7,8 @@ from typing import Any
 
 import attrs
 
-from cpt.types import Outcome, Response, Usage
-
-NOT_ANSWERED = tuple(
-    outcome for outcome in Outcome if outcome.is_final and outcome is not Outcome.ANSWERED
-)
-"""Outcomes without a whole answer that are kept."""
+from cpt.types import Response, Usage
+from cpt.types.outcome import NOT_ANSWERED
 
 
 @attrs.define

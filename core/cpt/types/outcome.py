@@ -41,6 +41,12 @@ class Outcome(StrEnum):
         return self not in (Outcome.FAILED, Outcome.MALFORMED, Outcome.OVER_BUDGET)
 
 
+NOT_ANSWERED = tuple(
+    outcome for outcome in Outcome if outcome.is_final and outcome is not Outcome.ANSWERED
+)
+"""Outcomes without a whole answer that are kept."""
+
+
 def outcome_of(word: str) -> Outcome:
     """The outcome that a word names. Raises `WrongReturn`."""
     try:
