@@ -140,7 +140,8 @@ async def test_options_count_in_the_bytes_of_a_batch(
     provider: Provider, service: BatchService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(service), "batch_bytes", 60_000)
-    long = attrs.evolve(service, system="s" * 20_000, extra_body={"metadata": {"a": "b" * 1_000}})
+    more: dict[str, Any] = {"system": "s" * 20_000, "extra_body": {"metadata": {"a": "b" * 1_000}}}
+    long = attrs.evolve(service, **more)
     await ask_all(tmp_path / "j.sqlite", long, prompts("a", "b"))
     assert [len(batch.requests) for batch in provider.batches] == [1, 1]
     assert "b" * 1_000 in str(provider.batches[0].requests)

@@ -39,7 +39,7 @@ def _names(text: Any, model: Any) -> dict[str, str]:
 
 
 def _name(model: Any, wanted: Any) -> str:
-    return next(name for name, part in model.named_modules() if part is wanted)
+    return str(next(name for name, part in model.named_modules() if part is wanted))
 
 
 def _renamed(weight: str, names: Mapping[str, str]) -> str:
