@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from .commands import Commands
 from .fresh import ROOT, Environment, build
+from .warm import WarmPython
+
+if TYPE_CHECKING:
+    from .training_process import Trainings
 
 NOT_HERE = "the published data is not in ../shared/data"
 
@@ -19,6 +25,36 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test is about time: a busy machine must not turn one red.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+LOADED = (
+    *("cpt.*", "datasets", "pyarrow.json", "rich.table", "rich.progress", "cattrs", "jinja2"),
+    *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),
+    *("transformers.models.llama.modeling_llama", "transformers.tokenization_utils_tokenizers"),
+    *("transformers.generation.utils", "rapidfuzz.fuzz"),
+    *("cpt_judges.*", "cpt_lab.*", "cpt_ladder.*", "cpt_recorded.*", "cpt_transformers.*"),
+)
+"""What commands import, which takes longer than what they do in a test."""
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    """A Python that has loaded what commands import."""
+    python = WarmPython(tmp_path_factory.mktemp("warm"), [*LOADED, "tests.tiny"], cwd=ROOT)
+    yield python
+    python.close()
+
+
+@pytest.fixture(scope="session")
+def commands(warm: WarmPython) -> Commands:
+    return Commands(warm)
+
+
+@pytest.fixture(scope="session")
+def trainings(warm: WarmPython) -> Trainings:
+    from .training_process import Trainings
+
+    return Trainings(warm)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import asyncio
 import copy
 import math
 import random
+from bisect import bisect
 from collections.abc import Callable
 from typing import Any
 
@@ -99,7 +100,8 @@ def exactly(limiter: Any, now: float) -> float | None:
     """The time until it takes one more, where that is a matter of time."""
     if isinstance(limiter, Places):
         return None
-    return next(wait for wait in (n / 100 for n in range(7000)) if _takes(limiter, now + wait))
+    hundredths = range(7000)
+    return bisect(hundredths, False, key=lambda n: _takes(limiter, now + n / 100)) / 100
 
 
 def rounded(limiter: Any, now: float) -> float | None:

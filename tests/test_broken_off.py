@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from cpt.run.stages import pairing
 from cpt.training.loss.metrics import TIMING
 
 from . import tiny
-from .commands import Commands, Ended
+from .commands import Commands
+from .warm import Ended
 
 AUTHORS = ["small", "large"]
 PLUGIN = """
@@ -63,13 +63,6 @@ LINE = [
     *("--evaluators", "judged", "--evaluators.judge", "length", "--eval-prompts", "ladder.jsonl"),
     *("--output", "run"),
 ]
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Commands]:
-    made = Commands()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

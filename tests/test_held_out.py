@@ -99,17 +99,15 @@ def test_the_best_step_is_exported(tmp_path: Path, model: Path) -> None:
     assert json.loads((tmp_path / "stopped/training.json").read_text())["steps"] == last
 
 
-def test_killed_and_taken_up_it_is_the_same(tmp_path: Path, model: Path) -> None:
-    trainings = Trainings()
+def test_killed_and_taken_up_it_is_the_same(
+    tmp_path: Path, model: Path, trainings: Trainings
+) -> None:
     asked = {**WATCHED, "keep_best": "eval/rewards/margins"}
-    try:
-        assert trainings(model, tmp_path / "whole", **asked) == [0]
-        die = [signal.SIGKILL, "cpt_step_ended", 7]
-        assert trainings(model, tmp_path / "killed", die=die, **asked) == [-signal.SIGKILL]
-        assert trainings(model, tmp_path / "killed", **asked) == [0]
-        assert trainings(model, tmp_path / "two", processes=2, **asked) == [0, 0]
-    finally:
-        trainings.close()
+    assert trainings(model, tmp_path / "whole", **asked) == [0]
+    die = [signal.SIGKILL, "cpt_step_ended", 7]
+    assert trainings(model, tmp_path / "killed", die=die, **asked) == [-signal.SIGKILL]
+    assert trainings(model, tmp_path / "killed", **asked) == [0]
+    assert trainings(model, tmp_path / "two", processes=2, **asked) == [0, 0]
     whole, killed, two = (tiny.read(tmp_path / name) for name in ("whole", "killed", "two"))
 
     def timeless(lines: Any) -> Any:

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,8 @@ from cpt.run.record.folder import Folder
 from cpt.run.record.lock import held
 
 from . import tiny
-from .commands import Commands, Ended
+from .commands import Commands
+from .warm import Ended
 
 AUTHORS = ["small", "large"]
 PLUGIN = '''
@@ -67,13 +67,6 @@ def cpt_judges():
 def cpt_responders():
     return [Slow]
 '''
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Commands]:
-    made = Commands()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -43,13 +43,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trainings(cache: None) -> Iterator[Trainings]:
-    made = Trainings()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def unbroken(trainings: Trainings, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unbroken") / "run"
     assert trainings(model, folder, **OPTIONS) == [0]

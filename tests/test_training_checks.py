@@ -330,14 +330,12 @@ def test_metrics_of_a_loss_change_nothing_else(tmp_path: Path, model: Path) -> N
         assert line["loss"] == other["loss"] and line["grad_norm"] == other["grad_norm"]
 
 
-def test_metrics_of_a_loss_are_the_means_over_all_processes(tmp_path: Path, model: Path) -> None:
-    trainings = Trainings()
-    try:
-        asked = {"loss": "Measured", "pairs": 5, "batch_size": 7, "checkpoint_every": 1}
-        assert trainings(model, tmp_path / "one", **asked) == [0]
-        assert trainings(model, tmp_path / "two", processes=2, **asked) == [0, 0]
-    finally:
-        trainings.close()
+def test_metrics_of_a_loss_are_the_means_over_all_processes(
+    tmp_path: Path, model: Path, trainings: Trainings
+) -> None:
+    asked = {"loss": "Measured", "pairs": 5, "batch_size": 7, "checkpoint_every": 1}
+    assert trainings(model, tmp_path / "one", **asked) == [0]
+    assert trainings(model, tmp_path / "two", processes=2, **asked) == [0, 0]
     one, two = (tiny.read(tmp_path / run) for run in ("one", "two"))
     assert len(one) == len(two) == 2
     for line, other in zip(one, two, strict=True):

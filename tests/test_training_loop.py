@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,13 +49,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.folder(tmp_path_factory.mktemp("model") / "base")
-
-
-@pytest.fixture(scope="module")
-def trainings() -> Iterator[Trainings]:
-    made = Trainings()
-    yield made
-    made.close()
 
 
 def measured(line: dict[str, Any]) -> dict[str, float]:

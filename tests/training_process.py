@@ -1,8 +1,4 @@
-"""Trainings in processes of their own, which may be killed.
-
-`python -m tests.training_process` loads torch once and forks for every training, so that a test
-pays for the start only once.
-"""
+"""Trainings in processes of their own, which may be killed."""
 
 from __future__ import annotations
 
@@ -10,35 +6,30 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import attrs
-import torch
 
 from cpt import files
 from cpt.training import train
 from cpt.training.options import Training
 
 from . import sharding, tiny
+from .warm import WarmPython
 
 
+@attrs.frozen
 class Trainings:
     """The test's side: asks for trainings, and hears how their processes ended."""
 
-    def __init__(self) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.training_process"],
-            cwd=Path(__file__).parents[1],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    python: WarmPython
 
-    def __call__(self, model: Path, output: Path, **asked: Any) -> list[int]:
+    def __call__(
+        self, model: Path, output: Path, processes: int = 1, **asked: Any
+    ) -> list[int]:
         """Exit status of each process, negative for a signal.
 
         `processes` is how many share the training; `die` how it ends, as `[signal, event, step]`
@@ -47,46 +38,24 @@ class Trainings:
         of each event; `sharded` whether by FSDP2; `scheduler` a `MODULE:CLASS`, for which the
         pairs get margins; the rest are options.
         """
-        request = {"model": str(model), "output": str(output), **asked}
-        assert self._server.stdin and self._server.stdout
-        print(json.dumps(request), file=self._server.stdin, flush=True)
-        return list(json.loads(self._server.stdout.readline()))
-
-    def close(self) -> None:
-        assert self._server.stdin and self._server.stdout
-        self._server.stdin.close()
-        self._server.wait()
-        self._server.stdout.close()
+        request = json.dumps({"model": str(model), "output": str(output), **asked})
+        started = [
+            self.python.start("-m", "tests.training_process", request, cwd=model, env=env)
+            for env in launched(processes)
+        ]
+        ends = [process.end() for process in started]
+        print("".join(end.err for end in ends), file=sys.stderr)
+        return [end.status for end in ends]
 
 
-def _serve() -> None:
-    torch.set_num_threads(1)
-    for line in sys.stdin:
-        asked = json.loads(line)
-        processes = asked.pop("processes", 1)
-        port = _free_port()
-        children = [_fork(asked, rank, processes, port) for rank in range(processes)]
-        ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        print(json.dumps(ends), flush=True)
-
-
-def _fork(asked: dict[str, Any], rank: int, processes: int, port: int) -> int:
-    child = os.fork()
-    if child:
-        return child
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if processes > 1:
-        launched = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
-        os.environ |= {name: str(value) for name, value in launched.items()}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    try:
-        _train(**asked)
-    except KeyboardInterrupt:
-        os._exit(130)
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        os._exit(1)
-    os._exit(0)
+def launched(processes: int) -> list[dict[str, str]]:
+    """What a launcher adds to the environment of each process."""
+    if processes == 1:
+        return [{}]
+    port = _free_port()
+    shared = {"WORLD_SIZE": processes, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
+    ranks = ({"RANK": rank, "LOCAL_RANK": rank} for rank in range(processes))
+    return [{name: str(value) for name, value in {**shared, **rank}.items()} for rank in ranks]
 
 
 def _train(
@@ -142,6 +111,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _status(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    return 1
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    _serve()
+    try:
+        _train(**json.loads(sys.argv[1]))
+    except BaseException as error:
+        sys.exit(_status(error))
