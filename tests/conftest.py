@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test is about time: a busy machine must not turn one red.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> None:
+    """Trainings collect garbage; what is loaded already is none, and takes long to look through."""
+    gc.collect()
+    gc.freeze()
 
 
 LOADED = (
