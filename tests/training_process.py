@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -27,9 +26,7 @@ class Trainings:
 
     python: WarmPython
 
-    def __call__(
-        self, model: Path, output: Path, processes: int = 1, **asked: Any
-    ) -> list[int]:
+    def __call__(self, model: Path, output: Path, processes: int = 1, **asked: Any) -> list[int]:
         """Exit status of each process, negative for a signal.
 
         `processes` is how many share the training; `die` how it ends, as `[signal, event, step]`

@@ -89,12 +89,12 @@ class WarmPython:
         assert self._server.stdout
         assert self._server.stdout.readline() == "ready\n", "the server did not start"
 
-    def start(self, *words: object, cwd: Path, env: Mapping[str, str] = {}) -> Read:  # noqa: B006
+    def start(self, *words: object, cwd: Path, env: Mapping[str, str] = {}) -> Read:
         """As `python WORDS`, with `env` added to the environment."""
         how = {"cwd": str(cwd), "env": {**os.environ, **env}}
         return Read(self.socket, [str(word) for word in words], **how)
 
-    def run(self, *words: object, cwd: Path, env: Mapping[str, str] = {}) -> Ended:  # noqa: B006
+    def run(self, *words: object, cwd: Path, env: Mapping[str, str] = {}) -> Ended:
         return self.start(*words, cwd=cwd, env=env).end()
 
     def close(self) -> None:
