@@ -36,13 +36,13 @@ class Environment:
     def make(cls, folder: Path) -> Environment:
         """Make one. What it borrows comes after its own, and editable installs do not come."""
         _run([sys.executable, "-m", "venv", "--without-pip", folder])
-        own = sysconfig.get_path("purelib", vars={"base": str(folder)})
-        Path(own, "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+        made = cls(folder)
+        (made.packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
         for program in BORROWED:
             script = folder / "bin" / program
             script.write_text(SCRIPT.format(python=folder / "bin" / "python", program=program))
             script.chmod(0o755)
-        return cls(folder)
+        return made
 
     @property
     def variables(self) -> dict[str, str]:
@@ -61,6 +61,11 @@ class Environment:
         }
         path = f"{self.folder / 'bin'}{os.pathsep}{inherited['PATH']}"
         return inherited | offline | {"PATH": path, "VIRTUAL_ENV": str(self.folder)}
+
+    @property
+    def packages(self) -> Path:
+        """Where what is installed lies."""
+        return Path(sysconfig.get_path("purelib", vars={"base": str(self.folder)}))
 
     def install(self, *packages: Path) -> None:
         """Install wheels or project folders from disk, without looking for anything else."""

@@ -18,7 +18,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -33,8 +35,10 @@ from cpt.cli import main
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 
+from .conftest import LOADED
 from .fresh import ROOT, Environment
 from .threaded import completion, served
+from .warm import WarmPython
 
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
@@ -118,30 +122,68 @@ class Reader:
             assert same, f"$ {command}\n{beside}{results}\n--- the page says ---\n{expected}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
-def test_the_page_runs(
-    page: Path, tmp_path: Path, wheel: Path, installed: Environment, student: Path, reviser: str
-) -> None:
-    environment = installed
-    if "pip install" in page.read_text():
-        environment = Environment.make(tmp_path / "environment")
-        environment.install(wheel)
-    desk = tmp_path / "desk"
-    desk.mkdir()
-    (desk / "student").symlink_to(student)
-    (desk / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "prices.yaml").write_text('"*": {gpt-4.1: {input: 2, output: 8}}')
-    more = {
+@pytest.fixture(scope="module")
+def variables(
+    installed: Environment, reviser: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, str]]:
+    """The environment of a reader's shell. Its programs are those of the fresh environment, forked
+    from a Python that has loaded the libraries: a page pays only for what it does."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "prices.yaml").write_text('"*": {gpt-4.1: {input: 2, output: 8}}')
+    given = installed.variables | {
         "COLUMNS": "100",
         # The endpoint is one of ours, and nobody knows what it takes.
-        "CPT_ASKING__PRICES": str(tmp_path / "prices.yaml"),
-        "CPT_CACHE": str(tmp_path / "cache"),
+        "CPT_ASKING__PRICES": str(folder / "prices.yaml"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "OPENAI_API_KEY": "unused",
         "OPENAI_BASE_URL": reviser,
     }
-    reader = Reader(desk, environment.variables | more)
+    python = installed.folder / "bin" / "python"
+    server = WarmPython(folder, LOADED, python, cwd=folder, env=given)
+    programs = folder / "bin"
+    programs.mkdir()
+    server.script(programs / "python")
+    for name in ("cpt", "pytest", "torchrun"):
+        server.script(programs / name, installed.folder / "bin" / name)
+    yield given | {
+        "PATH": f"{programs}{os.pathsep}{given['PATH']}",
+        "PYTHON_EXEC": str(programs / "python"),  # what torchrun starts
+    }
+    server.close()
+
+
+@pytest.fixture
+def environment(installed: Environment) -> Iterator[Environment]:
+    """The fresh environment, in which nothing stays installed."""
+    before = set(installed.packages.iterdir())
+    yield installed
+    for path in set(installed.packages.iterdir()) - before:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab that is made by the first page that needs it."""
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=named)
+def test_the_page_runs(
+    page: Path,
+    tmp_path: Path,
+    environment: Environment,
+    variables: Mapping[str, str],
+    student: Path,
+    lab: Path,
+) -> None:
+    desk, cache = tmp_path / "desk", tmp_path / "cache"
+    desk.mkdir()
+    (desk / "student").symlink_to(student)
+    (desk / "examples").symlink_to(ROOT / "examples")
+    cache.mkdir()
+    (cache / "lab").symlink_to(lab)
+    reader = Reader(desk, {**variables, "CPT_CACHE": str(cache)})
     for block in blocks(page):
         reader.follow(block)
 

@@ -12,9 +12,12 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import runpy
 import select
+import shlex
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -67,7 +70,7 @@ class Read(Process):
             super().__init__(server, words, (nothing.fileno(), out_end, err_end), **how)
         os.close(out_end)
         os.close(err_end)
-        self.out, self.err = (open(end, errors="replace") for end in (out, err))
+        self.out, self.err = (os.fdopen(end, errors="replace") for end in (out, err))
 
     def end(self) -> Ended:
         """Wait for it; what has not been read of its output."""
@@ -96,6 +99,12 @@ class WarmPython:
 
     def run(self, *words: object, cwd: Path, env: Mapping[str, str] = {}) -> Ended:
         return self.start(*words, cwd=cwd, env=env).end()
+
+    def script(self, path: Path, *words: object) -> None:
+        """Write a program for shells that does as `python WORDS` and what it is given."""
+        line = [sys.executable, "-IS", __file__, "run", self.socket, *words]
+        path.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, line))} "$@"\n')
+        path.chmod(0o755)
 
     def close(self) -> None:
         self._server.communicate()
@@ -138,7 +147,8 @@ def _load(name: str) -> None:
         return
     package = importlib.import_module(name.removesuffix(".*"))
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not module.name.endswith("__main__"):
+        # What pytest rewrites it loads itself.
+        if not re.search("__main__|testing", module.name):
             importlib.import_module(module.name)
 
 
@@ -175,6 +185,8 @@ def _become(words: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
+        for folder in site.getsitepackages():
+            site.addsitedir(folder)  # for what was installed since the start
         _python(words)
         status = 0
     except SystemExit as end:
@@ -193,7 +205,7 @@ def _become(words: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
 
 def _python(words: list[str]) -> None:
     """Do as `python WORDS` does."""
-    kind, *rest = words
+    kind, *rest = words[1:] if words[0] == "-u" else words
     sys.path[0] = ""
     if kind == "-m":
         sys.argv = rest
@@ -202,7 +214,7 @@ def _python(words: list[str]) -> None:
         sys.argv = ["-c", *rest[1:]]
         exec(rest[0], {"__name__": "__main__"})
     else:
-        sys.argv = words
+        sys.argv = [kind, *rest]
         sys.path[0] = str(Path(kind).parent)
         runpy.run_path(kind, run_name="__main__")
 

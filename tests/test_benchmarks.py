@@ -1,0 +1,61 @@
+"""Every script under benchmarks/ runs with the code as it is, in its smallest form."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from .fresh import ROOT
+from .warm import WarmPython
+
+BENCHMARKS = ROOT / "benchmarks"
+RUNS = {
+    "asking.py --rows 20 --rounds 1 --at-once 4 --responders server": "cpt server",
+    "asking.py --rows 20 --responders server --faults --kills 1": "answers lost: 0",
+    "busy.py --step 8 --seconds 0.01": "",
+    "doctor.py --rows 20": "exit status 0",
+    "pairs.py --preset lab_tiny --limit 4 --sets 'best of 8'": "| best of 8 |",
+    "preparing.py --pairs ladder.jsonl --rows 8 --rounds 1 --who cpt bare": "the same ids",
+    "real_model.py --help": "--methods",
+    "rounding.py --pairs ladder.jsonl --model small --steps 1": "bf16 learned",
+    "startup.py --rounds 1": "cpt --help takes",
+    "training.py --pairs ladder.jsonl --model small --batch 2 --steps 2 --trainers cpt apart": (
+        "largest relative difference"
+    ),
+    "zoo.py --one llama": '"verdict": "exact"',
+}
+"""Command lines, and what they print among other things."""
+ELSEWHERE = {"bare.py", "gpu.py", "material.py", "trainers.py"}
+"""In the runs of others, and in `test_gpu_benchmark.py`."""
+
+
+def test_none_is_forgotten() -> None:
+    scripts = {path.name for path in BENCHMARKS.glob("*.py")}
+    assert scripts == {line.split()[0] for line in RUNS} | ELSEWHERE
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small ladder."""
+    desk = tmp_path_factory.mktemp("desk")
+    rows = [
+        {
+            "prompt": f"What is {number} and {number}?",
+            "responses": {"gpt4": f"It is {2 * number}.", "text_davinci_003": f"Say {number}."},
+        }
+        for number in range(16)
+    ]
+    (desk / "ladder.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return desk
+
+
+@pytest.mark.parametrize("line", RUNS)
+def test_it_runs(line: str, warm: WarmPython, desk: Path) -> None:
+    script, *arguments = shlex.split(line)
+    env = {"CPT_CACHE": str(desk / "cache")}
+    ended = warm.run(BENCHMARKS / script, *arguments, cwd=desk, env=env)
+    assert ended.status == 0, ended.err
+    assert RUNS[line] in ended.out
