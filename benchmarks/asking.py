@@ -116,7 +116,7 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
 
 
 def memory(options: argparse.Namespace, folder: Path) -> None:
-    for kind, rows in product(options.responders, (1_000, 10_000, 100_000)):
+    for kind, rows in product(options.responders, options.rows):
         with faulty(latency=0.01) as server:
             prompts = write_prompts(folder, rows)
             output = folder / f"{kind}-{rows}"
@@ -125,7 +125,7 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
 
 
 def storm(options: argparse.Namespace, folder: Path) -> None:
-    prompts = write_prompts(folder, 1000)
+    prompts = write_prompts(folder, options.rows)
     for cap in CAPS:
         settings = {"latency": 0.2, "cap": 100, "kind": cap, "retry_after": 1.0}
         with faulty(**settings) as server:
@@ -187,6 +187,14 @@ def killed(
     return len(status(journal).doubtful) if kept else 0
 
 
+ROWS: dict[Any, list[int]] = {
+    cost: [20_000],
+    memory: [1_000, 10_000, 100_000],
+    storm: [1_000],
+    faults: [10_000],
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -195,14 +203,16 @@ def main() -> None:
     for measure in (memory, storm, faults):
         flag = f"--{measure.__name__}"
         what.add_argument(flag, dest="what", action="store_const", const=measure, default=cost)
-    parser.add_argument("--rows", type=int, help="20,000, or 10,000 with --faults")
+    parser.add_argument("--rows", type=int, nargs="+", help="several with --memory only")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-once", type=int, help="in flight: 256, or 64 with --faults")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--responders", nargs="+", default=list(WIRES), choices=list(WIRES))
     options = parser.parse_args()
-    options.rows = options.rows or (10_000 if options.what is faults else 20_000)
+    options.rows = options.rows or ROWS[options.what]
+    if options.what is not memory:
+        (options.rows,) = options.rows
     options.at_once = options.at_once or (64 if options.what is faults else 256)
     with tempfile.TemporaryDirectory() as folder:
         options.what(options, Path(folder))

@@ -60,17 +60,20 @@ SETS: Mapping[str, Sequence[str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=int, default=500, help="prompts of the lab")
+    parser.add_argument("--preset", default="lab", help="lab, or lab_tiny for a look")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     given = parser.parse_args()
     print("| set | kept | asked | pairs | right | gap | Jaccard | edits | length ratio |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for name, flags in SETS.items():
-            print(f"| {name} | {measured(Path(folder) / name, flags, given.limit)} |", flush=True)
+        for name in given.sets:
+            cells = measured(Path(folder) / name, SETS[name], given.preset, given.limit)
+            print(f"| {name} | {cells} |", flush=True)
 
 
-def measured(run: Path, flags: Sequence[str], limit: int) -> str:
+def measured(run: Path, flags: Sequence[str], preset: str, limit: int) -> str:
     """The cells of one set."""
-    line = ["pair", "--preset", "lab", "--limit", str(limit), "--output", str(run), "--json"]
+    line = ["pair", "--preset", preset, "--limit", str(limit), "--output", str(run), "--json"]
     command = [sys.executable, "-m", "cpt", *line, "--pairer", *flags]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     outcomes = json.loads(done.stdout)["stages"]["pairs"]["outcomes"]

@@ -17,7 +17,7 @@ RUNS = {
     "asking.py --rows 20 --responders server --faults --kills 1": "answers lost: 0",
     "busy.py --step 8 --seconds 0.01": "",
     "doctor.py --rows 20": "exit status 0",
-    "pairs.py --preset lab_tiny --limit 4 --sets 'best of 8'": "| best of 8 |",
+    "pairs.py --preset lab_tiny --limit 4 --sets CLAIR": "| CLAIR | ",
     "preparing.py --pairs ladder.jsonl --rows 8 --rounds 1 --who cpt bare": "the same ids",
     "real_model.py --help": "--methods",
     "rounding.py --pairs ladder.jsonl --model small --steps 1": "bf16 learned",

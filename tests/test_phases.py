@@ -48,13 +48,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.folder(tmp_path_factory.mktemp("model") / "base")
 
 
-@pytest.fixture(scope="module")
-def trainings() -> Iterator[Trainings]:
-    made = Trainings()
-    yield made
-    made.close()
-
-
 @attrs.frozen
 class InTurn(PhasedScheduler):
     """The pairs as they come, in phases that are given; `SEEN` keeps their scores."""

@@ -25,6 +25,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
 STREAMS = (0, 1, 2)
@@ -206,17 +207,26 @@ def _become(words: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
 def _python(words: list[str]) -> None:
     """Do as `python WORDS` does."""
     kind, *rest = words[1:] if words[0] == "-u" else words
-    sys.path[0] = ""
+    sys.argv = [kind, *rest]
     if kind == "-m":
+        sys.path[0] = ""
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     elif kind == "-c":
+        sys.path[0] = ""
         sys.argv = ["-c", *rest[1:]]
-        exec(rest[0], {"__name__": "__main__"})
+        _execute(rest[0])
     else:
-        sys.argv = [kind, *rest]
         sys.path[0] = str(Path(kind).parent)
-        runpy.run_path(kind, run_name="__main__")
+        _execute(Path(kind).read_text(), kind)
+
+
+def _execute(text: str, file: str = "<string>") -> None:
+    """Run a program as the main module; `multiprocessing` has a second name for that."""
+    main = ModuleType("__main__")
+    main.__file__ = file
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+    exec(compile(text, file, "exec"), vars(main))
 
 
 def run(path: str, *words: str) -> NoReturn:
