@@ -26,7 +26,7 @@ class Trainings:
 
     python: WarmPython
 
-    def __call__(self, model: Path, output: Path, processes: int = 1, **asked: Any) -> list[int]:
+    def __call__(self, model: Path, output: Path, **asked: Any) -> list[int]:
         """Exit status of each process, negative for a signal.
 
         `processes` is how many share the training; `die` how it ends, as `[signal, event, step]`
@@ -35,6 +35,7 @@ class Trainings:
         of each event; `sharded` whether by FSDP2; `scheduler` a `MODULE:CLASS`, for which the
         pairs get margins; the rest are options.
         """
+        processes = asked.pop("processes", 1)
         request = json.dumps({"model": str(model), "output": str(output), **asked})
         started = [
             self.python.start("-m", "tests.training_process", request, cwd=model, env=env)
