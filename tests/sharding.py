@@ -9,6 +9,7 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from cpt.training import loop, state
+from cpt.training.output.sharded import shard_checkpoints
 
 FSDP2 = {
     "ACCELERATE_USE_FSDP": "true",
@@ -30,6 +31,7 @@ def shard() -> None:
         PartialState._shared_state["distributed_type"] = DistributedType.FSDP
         accelerator.state.distributed_type = DistributedType.FSDP
         accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        shard_checkpoints(accelerator)
         assert accelerator.is_fsdp2
         return accelerator
 

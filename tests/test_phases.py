@@ -226,7 +226,7 @@ def test_a_reference_that_is_gone_is_one_line(tmp_path: Path, model: Path) -> No
         ({"scheduler": SelfPaced(), "loss": Kto()}, "'kto' compares with the answers of other"),
         (
             {"scheduler": CurriDpo(), "eval_every": 2, "keep_best": "eval/loss"},
-            "keep_best compares steps, but the scheduler 'curri_dpo' renews",
+            "keep_best compares steps by eval/loss, but the scheduler 'curri_dpo'",
         ),
         ({"scheduler": Selective(), "batch_size": 64}, "there are 20, and train.batch_size is 64"),
         (

@@ -177,6 +177,25 @@ def test_a_sharded_model_learns_the_same_and_its_checkpoint_is_taken_up(
         torch.testing.assert_close(found[name], weight, rtol=0, atol=2e-4)
 
 
+def test_a_sharded_training_goes_on_in_one_process_and_back(
+    tmp_path: Path, model: Path, trainings: Trainings
+) -> None:
+    asked = {"pairs": 2, "batch_size": 3, "loss": "cpt_losses.pointwise:Kto", "checkpoint_every": 1}
+    assert trainings(model, tmp_path / "one", **asked) == [0]
+    run, two = tmp_path / "run", {**asked, "processes": 2, "sharded": True}
+    die = [[signal.SIGINT, "cpt_step_ended", step] for step in (1, 2)]
+    assert trainings(model, run, **two, die=die[0]) == [130, 130]
+    saved = run / "checkpoints" / "step-00000001"
+    assert len(list((saved / "pytorch_model_fsdp_0").glob("*.distcp"))) == 2
+    assert trainings(model, run, **asked, die=die[1]) == [130]
+    assert trainings(model, run, **two) == [0, 0]
+    losses = [line["loss"] for line in tiny.read(tmp_path / "one")]
+    assert [line["loss"] for line in tiny.read(run)] == pytest.approx(losses, rel=1e-5)
+    found = weights_of(run / "model")
+    for name, weight in weights_of(tmp_path / "one" / "model").items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=2e-4)
+
+
 def test_a_weight_multiplies_the_loss_of_its_pair(tmp_path: Path, model: Path) -> None:
     def first(weights: list[float]) -> dict[str, Any]:
         weighted = [

@@ -138,10 +138,12 @@ def _refuse_phases(
             f"The loss {loss.name!r} compares with the answers of other pairs in a batch, which "
             f"the scheduler {scheduler.name!r} decides only as training goes; choose another one."
         )
-    if any(phase.refresh for phase in phases) and options.keep_best and "reference" in loss.needs:
+    best = options.keep_best
+    relative = best and "reference" in loss.needs and not options.is_asked_for(best)
+    if relative and any(phase.refresh for phase in phases):
         raise CptError(
-            f"train.keep_best compares steps, but the scheduler {scheduler.name!r} renews the "
-            "reference that they are measured against; leave one of them (scheduler.refresh)."
+            f"train.keep_best compares steps by {best}, but the scheduler {scheduler.name!r} "
+            "renews the reference that it is measured against; leave one (scheduler.refresh)."
         )
 
 

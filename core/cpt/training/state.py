@@ -25,6 +25,7 @@ from cpt.training.loss.carried import Carried
 from cpt.training.optimizer.adamw import make_optimizer
 from cpt.training.options import Training
 from cpt.training.output import checkpoint
+from cpt.training.output.sharded import shard_checkpoints
 from cpt.training.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
 from cpt.training.reference.store import Store, open_store, store_digest
@@ -94,10 +95,12 @@ def make_accelerator(options: Training) -> Accelerator:
         # Trainings in one process, one after the other, may differ in device and precision.
         PartialState._reset_state()
     AcceleratorState._reset_state()
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=options.device == "cpu",
         mixed_precision="no" if options.precision == "fp32" else options.precision,
     )
+    shard_checkpoints(accelerator)
+    return accelerator
 
 
 def micro_tokens_of(options: Training, device: str) -> int:

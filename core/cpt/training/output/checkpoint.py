@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cpt.errors import CptError
 from cpt.files import atomic_folder, disk_errors, unfinished
+from cpt.training.output.sharded import is_foreign, load_foreign
 
 log = logging.getLogger("cpt")
 
@@ -83,7 +84,13 @@ def folder_at(folder: Path, step: int) -> Path:
 
 
 def load(accelerator: Any, checkpoint: Path) -> None:
-    """Restore weights, optimizer and random numbers."""
+    """Restore weights, optimizer and random numbers.
+
+    From a sharded training into a whole model, or the reverse, the random numbers are new ones.
+    """
+    if is_foreign(accelerator, checkpoint):
+        load_foreign(accelerator, checkpoint)
+        return
     accelerator.load_state(str(checkpoint), strict=not any(map(_frozen, accelerator._models)))
 
 
