@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,3 +41,26 @@ def test_it_is_causal_attention(
         strict=True,
     ):
         torch.testing.assert_close(mine, right, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("before", [0, 37])
+@pytest.mark.parametrize("window", [None, 100])
+def test_in_bf16_it_is_as_near_as_rounding_lets_it(before: int, window: int | None) -> None:
+    """Against plain attention in fp32 on the same values; a head size that is no power of two."""
+    torch.manual_seed(0)
+    queries, scale = BLOCK + 30, 48**-0.5
+    keys = before + queries
+    shapes = [(1, 4, queries, 48), (1, 2, keys, 48), (1, 2, keys, 16)]
+    values = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    exact = [value.detach().float().requires_grad_() for value in values]
+    here, there = torch.arange(before, keys)[:, None], torch.arange(keys)
+    seen = (there <= here) & (there > here - (window or keys))
+    wanted = functional.scaled_dot_product_attention(
+        *exact, attn_mask=seen, scale=scale, enable_gqa=True
+    )
+    found = blockwise_attention(*values, scale, window)
+    grad = torch.randn(wanted.shape).bfloat16()
+    mine = torch.autograd.grad(found, values, grad)
+    right = torch.autograd.grad(wanted, exact, grad.float())
+    for got, should in zip([found, *mine], [wanted, *right], strict=True):
+        assert (got.float() - should).norm() < 0.006 * should.norm()

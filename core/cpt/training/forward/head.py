@@ -8,6 +8,7 @@ computed again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 CHUNK = {"cpu": 2**27, "cuda": 2**30}
 """Bytes of fp32 logits that exist at once, by device."""
+BLOCK = {"cpu": 2**22}
+"""Bytes of fp32 logits that are looked at again and again, by device: about what a cache holds."""
 KEEP = 2**30
 """Bytes of probabilities that one call may keep for its backward pass."""
 
@@ -101,7 +104,7 @@ class _TokenLogps(torch.autograd.Function):
                 if hidden_grad is not None:
                     hidden_grad[chunk] = call.hidden_grad(chunk, target_grad[chunk], probs)
             else:
-                logps[chunk] = call.log_softmax_(chunk, call.logits(chunk, None))
+                logps[chunk] = call.logps(chunk)
         ctx.save_for_backward(hidden, weight, bias, targets, hidden_grad, target_grad, buffer)
         ctx.head, ctx.needs_head = head, needs_head
         return logps
@@ -154,13 +157,22 @@ class _Call:
         tokens = max((chunk.stop for chunk in self.chunks if chunk.stop <= limit), default=0)
         return self.weight.new_empty(tokens, len(self.weight))
 
-    def logits(self, chunk: slice, buffer: Tensor | None) -> Tensor:
-        """Logits of a chunk in fp32, written to `buffer` if the chunk is within it."""
+    def products(self, chunk: slice, buffer: Tensor | None) -> Tensor:
+        """Hidden states times weights, in `buffer` if the chunk is within it."""
         matrix = self.weight.t()
-        if buffer is not None and buffer.dtype == torch.float32 and chunk.stop <= len(buffer):
-            logits = torch.mm(self.hidden[chunk], matrix, out=buffer[chunk])
-        else:
-            logits = (self.hidden[chunk] @ matrix).float()
+        if buffer is not None and chunk.stop <= len(buffer):
+            return torch.mm(self.hidden[chunk], matrix, out=buffer[chunk])
+        return self.hidden[chunk] @ matrix
+
+    def blocks(self, products: Tensor) -> Iterator[slice]:
+        """Rows whose logits stay in a CPU's cache from one pass over them to the next."""
+        limit = BLOCK.get(products.device.type)
+        rows = len(products) if limit is None else max(1, limit // (4 * products.shape[1]))
+        return (slice(start, start + rows) for start in range(0, len(products), rows))
+
+    def logits(self, products: Tensor) -> Tensor:
+        """Logits in fp32: the products themselves, changed in place, where these are in fp32."""
+        logits = products.float()
         if self.bias is not None:
             logits.add_(self.bias)
         if self.head.scale != 1.0:
@@ -169,11 +181,14 @@ class _Call:
             logits.div_(self.head.softcap).tanh_().mul_(self.head.softcap)
         return logits
 
-    def log_softmax_(self, chunk: slice, logits: Tensor) -> Tensor:
-        """Turn logits into log-probabilities in place, and pick those of the targets."""
-        # In place, as fresh memory of this size costs more than the arithmetic.
-        torch.log_softmax(logits, 1, out=logits)
-        return logits.gather(1, self.targets[chunk, None])[:, 0]
+    def logps(self, chunk: slice) -> Tensor:
+        """Log-probabilities of a chunk's targets. Shape (tokens,)."""
+        products, targets = self.products(chunk, None), self.targets[chunk]
+        parts = [
+            _log_softmax_(self.logits(products[rows]), targets[rows])
+            for rows in self.blocks(products)
+        ]
+        return torch.cat(parts)
 
     def derive(self, chunk: slice, buffer: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of a chunk's targets, and their derivative apart from `scale`.
@@ -182,18 +197,20 @@ class _Call:
         everywhere: 1 and the probabilities, unless the logits are capped. Shapes (tokens,),
         (tokens,), (tokens, vocabulary).
         """
-        logits = self.logits(chunk, buffer)
-        softcap_grad = 1 - (logits / self.head.softcap).square() if self.head.softcap else None
-        logps = self.log_softmax_(chunk, logits)
-        probs = logits.exp_()
+        products, targets = self.products(chunk, buffer), self.targets[chunk]
+        logps = torch.empty(len(products), device=products.device)
         target_grad = torch.ones_like(logps)
-        if softcap_grad is not None:
-            probs.mul_(softcap_grad)
-            target_grad = softcap_grad.gather(1, self.targets[chunk, None])[:, 0]
-        if buffer is not None and chunk.stop <= len(buffer):
-            # Without effect where the logits were computed there already.
-            probs = buffer[chunk].copy_(probs)
-        return logps, target_grad, probs.to(self.weight.dtype)
+        for rows in self.blocks(products):
+            logits = self.logits(products[rows])
+            softcap_grad = 1 - (logits / self.head.softcap).square() if self.head.softcap else None
+            logps[rows] = _log_softmax_(logits, targets[rows])
+            probs = logits.exp_()
+            if softcap_grad is not None:
+                probs.mul_(softcap_grad)
+                target_grad[rows] = softcap_grad.gather(1, targets[rows, None])[:, 0]
+            # Without effect in fp32, where they are the same memory.
+            products[rows].copy_(probs)
+        return logps, target_grad, products
 
     def hidden_grad(self, chunk: slice, target_grad: Tensor, probs: Tensor) -> Tensor:
         """The derivative of each log p(y) in its hidden state. Shape (tokens, width)."""
@@ -219,6 +236,13 @@ class _Call:
         if bias is not None:
             bias.index_add_(0, self.targets, grad * target_grad)
         return weight, bias
+
+
+def _log_softmax_(logits: Tensor, targets: Tensor) -> Tensor:
+    """Turn logits into log-probabilities in place, and pick those of the targets."""
+    # In place, as fresh memory of this size costs more than the arithmetic.
+    torch.log_softmax(logits, 1, out=logits)
+    return logits.gather(1, targets[:, None])[:, 0]
 
 
 def _subtract_product(total: Tensor, left: Tensor, right: Tensor) -> None:

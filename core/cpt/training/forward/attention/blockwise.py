@@ -50,14 +50,17 @@ class _Blockwise(torch.autograd.Function):
         query, key, value, attended = ctx.saved_tensors
         query_grad = torch.empty_like(query, memory_format=torch.contiguous_format)
         key_grad, value_grad = (torch.zeros(tensor.shape) for tensor in (key, value))
-        mean = (grad.float() * attended).sum(-1, keepdim=True)
+        mean = (grad * attended).sum(-1, keepdim=True) if grad.dtype == torch.float32 else None
         for block, visible in _blocks(query.shape[2], key.shape[2], ctx.window):
             weights = _weights(query, key, block, visible, ctx.scale, ctx.window)
             output_grad = _folded(grad, block, key)
             value_grad[0, :, visible] += weights.transpose(1, 2) @ output_grad
-            scores_grad = (output_grad @ value[0, :, visible].transpose(1, 2)).float()
-            scores_grad.sub_(_folded(mean, block, key)).mul_(weights).mul_(ctx.scale)
-            scores_grad = scores_grad.to(key.dtype)
+            if mean is None:
+                weights_grad = _product(output_grad, value[0, :, visible], ctx.scale)
+                scores_grad = torch._softmax_backward_data(weights_grad, weights, -1, key.dtype)
+            else:
+                scores_grad = output_grad @ value[0, :, visible].transpose(1, 2)
+                scores_grad.sub_(_folded(mean, block, key)).mul_(weights).mul_(ctx.scale)
             query_grad[:, :, block] = (scores_grad @ key[0, :, visible]).view(
                 query_grad[:, :, block].shape
             )
@@ -78,8 +81,7 @@ def _weights(
     query: Tensor, key: Tensor, block: slice, visible: slice, scale: float, window: int | None
 ) -> Tensor:
     """Attention weights of a block. Shape (kv_heads, heads / kv_heads * block, visible keys)."""
-    scores = (_folded(query, block, key) @ key[0, :, visible].transpose(1, 2)).float()
-    scores.mul_(scale)
+    scores = _product(_folded(query, block, key), key[0, :, visible], scale)
     by_query = scores.view(key.shape[1], -1, block.stop - block.start, scores.shape[-1])
     # Only the latest keys can be in a query's future; a window can hide any of them.
     first = visible.start if window is not None else visible.stop - by_query.shape[2]
@@ -90,7 +92,15 @@ def _weights(
         hidden |= kv_idx <= q_idx - window
     by_query[..., first - visible.start :].masked_fill_(hidden, float("-inf"))
     torch.softmax(by_query, -1, out=by_query)
-    return scores.to(query.dtype)
+    return scores
+
+
+def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """scale * left @ right^T by batch, rounded once."""
+    if left.dtype == torch.float32:
+        return (left @ right.transpose(1, 2)).mul_(scale)
+    unused = left.new_empty(())
+    return torch.baddbmm(unused, left, right.transpose(1, 2), beta=0, alpha=scale)
 
 
 def _folded(tensor: Tensor, block: slice, key: Tensor) -> Tensor:
