@@ -53,12 +53,13 @@ def test_in_bf16_it_is_as_near_as_rounding_lets_it(before: int, window: int | No
     shapes = [(1, 4, queries, 48), (1, 2, keys, 48), (1, 2, keys, 16)]
     values = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
     exact = [value.detach().float().requires_grad_() for value in values]
+    (query, key, value), (exact_query, exact_key, exact_value) = values, exact
     here, there = torch.arange(before, keys)[:, None], torch.arange(keys)
     seen = (there <= here) & (there > here - (window or keys))
     wanted = functional.scaled_dot_product_attention(
-        *exact, attn_mask=seen, scale=scale, enable_gqa=True
+        exact_query, exact_key, exact_value, attn_mask=seen, scale=scale, enable_gqa=True
     )
-    found = blockwise_attention(*values, scale, window)
+    found = blockwise_attention(query, key, value, scale, window)
     grad = torch.randn(wanted.shape).bfloat16()
     mine = torch.autograd.grad(found, values, grad)
     right = torch.autograd.grad(wanted, exact, grad.float())
