@@ -103,10 +103,8 @@ def make_plan(
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
     encoder = PairEncoder.of(folder, options)
-    corpus, diagnosis = encoder.prepare(pairs, loss=loss, day=day)
-    refuse_none_left(diagnosis)
+    corpus, diagnosis = _trainable(pairs, encoder, loss, day)
     refuse_errors(diagnosis, options.allow)
-    corpus = _read(corpus, encoder, loss)
     order = order_of(corpus.pairs, scheduler, encoder.options, seed)
     factor(len(order) - 1, len(order), options)
     phases = phases_of(corpus.pairs, scheduler, encoder.options, len(order))
@@ -151,11 +149,9 @@ def _with_held_out(
     plan: Plan, pairs: Sequence[Pair], encoder: PairEncoder, day: date | None
 ) -> Plan:
     """The plan with that of the pairs that it is measured on. Raises `CptError`."""
-    corpus, diagnosis = encoder.prepare(pairs, loss=plan.loss, day=day)
-    everything = list(range(len(corpus.pairs)))
     try:
-        refuse_none_left(diagnosis)
-        corpus = _read(corpus, encoder, plan.loss)
+        corpus, diagnosis = _trainable(pairs, encoder, plan.loss, day)
+        everything = list(range(len(corpus.pairs)))
         corpus, mismatched = _mismatched(corpus, [everything], encoder, plan.loss)
     except CptError as error:
         raise CptError(f"The held-out pairs: {error}") from error
@@ -176,9 +172,19 @@ def _refuse_without_libraries(options: Training) -> None:
         refuse_without_nf4()
 
 
-def _read(corpus: Corpus, encoder: PairEncoder, loss: Loss) -> Corpus:
-    """The corpus as the model reads it, which is a reward model if the loss needs scores."""
-    return read_to_the_end(corpus, encoder.tokenizer) if "score" in loss.needs else corpus
+def _trainable(
+    pairs: Sequence[Pair], encoder: PairEncoder, loss: Loss, day: date | None
+) -> tuple[Corpus, Diagnosis]:
+    """The pairs that can be trained on, as the model reads them, and what is wrong with the rest.
+
+    A loss that needs scores trains a reward model, which reads to the end. Raises `CptError` if no
+    pair is left.
+    """
+    corpus, diagnosis = encoder.prepare(pairs, loss=loss, day=day)
+    refuse_none_left(diagnosis)
+    if "score" in loss.needs:
+        corpus = read_to_the_end(corpus, encoder.tokenizer)
+    return corpus, diagnosis
 
 
 def _mismatched(
