@@ -1,5 +1,7 @@
 """Every value of a run has one address, and layers lie over each other."""
 
+import json
+
 import attrs
 import pytest
 from attrs.validators import min_len
@@ -238,3 +240,26 @@ def test_a_type_that_is_unknown_at_run_time_is_one_line(registry):
 def test_the_plugin_in_front_of_a_name_keeps_the_options_under_it():
     assert config.over(FLAT, {"loss": "dpo/dpo"}) == FLAT | {"loss": "dpo/dpo"}
     assert "loss.beta" not in config.over(FLAT, {"loss": "other"})
+
+
+SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}, "a.b": {}}}
+DEFAULTS = Layer("the defaults", dict(config.DEFAULTS))
+
+
+def test_a_mapping_of_any_values_is_one_value_whatever_its_names(registry, tmp_path):
+    kwargs = {"name": "x", "effort": "low", "inner": {}}
+    tree = {"responder": {"name": "server:m", "json_schema": SCHEMA}}
+    file = tmp_path / "run.yaml"
+    file.write_text(json.dumps({**tree, "train": {"chat_template_kwargs": kwargs}}))
+    line = Layer("a line", {"train.chat_template_kwargs.effort": "high"})
+    resolved = config.resolve([DEFAULTS, config.read(file), line], registry)
+    assert attrs.asdict(resolved.responder, recurse=False)["json_schema"] == SCHEMA
+    assert resolved.train.chat_template_kwargs == {**kwargs, "effort": "high"}
+
+
+def test_a_mapping_on_the_line_replaces_the_one_in_a_file(registry, tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("train: {chat_template_kwargs: {a: 1, b: 2}}")
+    line = Layer("a line", {"train.chat_template_kwargs": {"a": 3}})
+    resolved = config.resolve([DEFAULTS, config.read(file), line], registry)
+    assert resolved.train.chat_template_kwargs == {"a": 3}

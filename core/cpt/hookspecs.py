@@ -83,7 +83,11 @@ def cpt_presets() -> Mapping[str, Mapping[str, Any]]:  # type: ignore[empty-body
 
 @hookspec
 def cpt_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
-    """Offer sub-commands of `cpt`."""
+    """Offer sub-commands of `cpt`.
+
+    Their options also come from `--config FILE` and from the environment, as `commands.NAME.OPTION`
+    and `CPT_COMMANDS__NAME__OPTION`.
+    """
 
 
 # Events: to observe, on the main process. An exception is logged once and stops nothing

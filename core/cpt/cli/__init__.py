@@ -23,6 +23,7 @@ from cpt.cli.commands.report import gate, report
 from cpt.cli.commands.respond import respond
 from cpt.cli.commands.stages import COMMANDS
 from cpt.cli.commands.winrate import winrate
+from cpt.cli.plugin_command import from_environment, with_config
 from cpt.cli.printing.output import echo
 from cpt.errors import CptError, Stopped, shortened
 from cpt.files import FULL
@@ -88,7 +89,19 @@ class Cli(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One of ours, or a plugin's: as `PLUGIN/NAME` where the name alone is not enough."""
-        return super().get_command(ctx, cmd_name) or self._offered(ctx).find(cmd_name)
+        if own := super().get_command(ctx, cmd_name):
+            return own
+        offered = self._offered(ctx).find(cmd_name)
+        return with_config(offered) if offered else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that a line names; a plugin's has its options from the environment, too."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name and command and command not in self.commands.values():
+            ctx.default_map = {name: from_environment(ctx, command)}
+        return name, command, rest
 
     def _offered(self, ctx: click.Context) -> Offers[click.Command]:
         plugins: Plugins = ctx.obj.plugins

@@ -10,9 +10,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from cpt.config import Addresses, options, values
-from cpt.errors import CptError
+from cpt.config.places import Place, Places
 from cpt.plugins.registry import Registry
-from cpt.roles import ROLES, Component
 
 
 class Pick(click.ParamType[str]):
@@ -100,98 +99,50 @@ class FlagBuilder:
     line: Addresses
     """What is on the line itself: only its components show their options in the help."""
 
-    def flags(
-        self, cls: type[Any], under: str = "", *, hidden: bool = False, group: str = ""
-    ) -> Iterator[Flag]:
+    def flags(self, cls: type[Any]) -> Iterator[Flag]:
         """Every flag of `cls`: a field `beta` under `loss.` is `--loss.beta`.
 
         A field that holds a component is a flag that picks one by name, followed by the flags of
         the one that is picked.
         """
-        for field in options.fields(cls):
-            address = f"{under}{field.name}"
-            kind = options.without_none(field.type)
-            if get_origin(kind) in (list, set):
-                raise CptError(
-                    f"{address}: {cls.__module__}.{cls.__qualname__} has a {kind} there, which no "
-                    "option can be; write tuple[..., ...] in the plugin."
-                )
-            several = get_origin(kind) is tuple
-            inner = get_args(kind)[0] if several else kind
-            if get_origin(kind) is Mapping and attrs.has(get_args(kind)[1]):
-                yield from self._named(address, get_args(kind)[1])
-            elif get_origin(kind) is Mapping:
-                yield from self._values(cls, field, address, hidden, group)
-            elif attrs.has(inner) and not _is_role(inner):
-                yield from self.flags(inner, f"{address}.", hidden=hidden, group=address)
-            else:
-                yield self._flag(cls, field, address, inner, several, hidden, group)
-                if _is_role(inner):
-                    yield from self._options_of_picked(address, inner, several, hidden)
+        places = Places(self.registry, self.picked)
+        for place in places.of(cls):
+            yield self._flag(place)
+            if place.is_open:
+                yield from self._names(place, places.under(place.address))
 
-    def _options_of_picked(
-        self, address: str, base: type[Component], several: bool, hidden: bool
-    ) -> Iterator[Flag]:
-        picked = self.picked.get(address)
-        if isinstance(picked, list) and not several:
-            picked = picked[-1]  # as the flag itself does, if it is given twice
-        places = (
-            [(f"{address}.{index}", name) for index, name in enumerate(picked)]
-            if isinstance(picked, list)
-            else [(address, picked)]
-        )
-        for place, value in places:
-            name = value.get("name") if isinstance(value, Mapping) else value
-            if isinstance(name, str) and name:
-                name = name.partition(":")[0]
-                silent = hidden or address not in self.line
-                chosen = self.registry[base.role, name]
-                group = f"{address} {name}"
-                yield from self.flags(chosen, f"{place}.", hidden=silent, group=group)
-
-    def _named(self, address: str, kind: Any) -> Iterator[Flag]:
-        """Flags of a mapping to options, for the names that are in use."""
-        inner = (found.removeprefix(f"{address}.") for found in _under(self.picked, address))
-        for name in dict.fromkeys(found.partition(".")[0] for found in inner):
-            if name.isidentifier():  # else no flag is called so; the configuration refuses it
-                yield from self.flags(kind, f"{address}.{name}.", hidden=True, group=address)
-
-    def _values(
-        self, cls: type[Any], field: attrs.Attribute[Any], address: str, hidden: bool, group: str
-    ) -> Iterator[Flag]:
-        """A flag for a whole mapping of any values, and one for each name in it that is in use."""
-        about = options.descriptions(cls).get(field.name, "")  # type: ignore[arg-type]
-        yield Flag(address, Value(), group=group, several=False, hidden=hidden, help=about)
-        for found in _under(self.picked, address):
+    def _names(self, place: Place, used: Iterable[str]) -> Iterator[Flag]:
+        """A flag for each name in a mapping of any values that is in use."""
+        for found in used:
             if found.replace(".", "_").isidentifier():  # else a file has it, and no flag can
-                yield Flag(found, Value(), group=group, several=False, hidden=True, under=address)
+                under, group = place.address, place.group
+                yield Flag(found, Value(), group=group, several=False, hidden=True, under=under)
 
-    def _flag(
-        self,
-        cls: type[Any],
-        field: attrs.Attribute[Any],
-        address: str,
-        kind: Any,
-        several: bool,
-        hidden: bool,
-        group: str,
-    ) -> Flag:
-        default = self.picked.get(address, options.default(field))
-        about = options.descriptions(cls).get(field.name, "")  # type: ignore[arg-type]
-        if isinstance(default, str | int | float) and default != "":
-            about += f" [{default}]"
-        elif field.default is attrs.NOTHING:
-            about += " [must be given]"
+    def _flag(self, place: Place) -> Flag:
         return Flag(
-            address,
-            Pick(kind.role, self.registry) if _is_role(kind) else _click_type(kind, field.type),
-            group=group,
-            several=several,
-            short=field.metadata.get("short", False),
+            place.address,
+            self._type(place),
+            group=place.group,
+            several=place.several,
+            short=place.field.metadata.get("short", False),
             default=None,
-            help=about,
-            hidden=hidden,
+            help=self._help(place),
+            hidden=place.named or not place.picks <= self.line.keys(),
         )
+
+    def _type(self, place: Place) -> Any:
+        """What the flag takes."""
+        if place.role:
+            return Pick(place.role, self.registry)
+        return Value() if place.is_open else _click_type(place.kind, place.field.type)
+
+    def _help(self, place: Place) -> str:
+        about = options.descriptions(place.cls).get(place.field.name, "")  # type: ignore[arg-type]
+        default = self.picked.get(place.address, options.default(place.field))
+        if isinstance(default, str | int | float) and default != "":
+            return f"{about} [{default}]"
+        required = place.field.default is attrs.NOTHING
+        return f"{about} [must be given]" if required else about
 
 
 def given(values: Mapping[str, Any], flags: Iterable[click.Parameter]) -> Addresses:
@@ -202,14 +153,6 @@ def given(values: Mapping[str, Any], flags: Iterable[click.Parameter]) -> Addres
         for name, value in values.items()
         if name in address_of and value not in (None, ())
     }
-
-
-def _under(addresses: Addresses, address: str) -> Iterator[str]:
-    return (found for found in addresses if found.startswith(f"{address}."))
-
-
-def _is_role(kind: Any) -> bool:
-    return kind in ROLES.values()
 
 
 def _click_type(kind: Any, whole: Any) -> Any:

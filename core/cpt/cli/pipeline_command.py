@@ -96,6 +96,7 @@ class PipelineCommand(click.Command):
         recorded = folder.options
         run_yaml = _run_yaml(folder.path, recorded)
         layers = config.stack([run_yaml, *above], registry, self.default_preset)
+        layers = config.settled(layers, registry)
         # Completing a half-typed name is no error, nor is reading a run of missing plugins.
         lenient = ctx.resilient_parsing or "--status" in args
         return State(folder, recorded, layers, self._flags(registry, layers, line, lenient))
@@ -139,8 +140,9 @@ def _registry(ctx: click.Context) -> Registry:
 
 def _above(line: Addresses) -> list[Layer]:
     """The layers of values above the run folder's; the last is the command line itself."""
-    above = [config.environment(), Layer(COMMAND_LINE, _without_own(line))]
-    return [config.read(Path(line["config"])), *above] if "config" in line else above
+    files = [config.read(Path(line["config"]))] if "config" in line else []
+    surroundings = map(config.of_run, [*files, config.environment()])
+    return [*surroundings, Layer(COMMAND_LINE, _without_own(line))]
 
 
 def _folder(
@@ -156,8 +158,15 @@ def _folder(
 
 def _run_yaml(path: Path, recorded: Mapping[str, Any]) -> Layer:
     """What the run folder remembers, less the options that are for one command only."""
-    values = {name: value for name, value in config.flatten(recorded) if name not in ONCE}
-    return Layer(str(path / "run.yaml"), values, recorded=True)
+    return Layer.of(str(path / "run.yaml"), _without_once(recorded), recorded=True)
+
+
+def _without_once(tree: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+    return {
+        name: _without_once(value, f"{under}{name}.") if isinstance(value, Mapping) else value
+        for name, value in tree.items()
+        if f"{under}{name}" not in ONCE
+    }
 
 
 def _default_path(picked: Addresses) -> Path:

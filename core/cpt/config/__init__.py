@@ -2,17 +2,20 @@
 
 from cpt.config.config import AFTER, BEFORE, Config, Control, training_of
 from cpt.config.layers import (
+    COMMANDS,
     DEFAULTS,
     Addresses,
     Layer,
     environment,
     flatten,
     merge,
+    of_run,
     over,
     preparse,
     presets,
     read,
     resolve,
+    settled,
     stack,
     unflatten,
 )
@@ -20,6 +23,7 @@ from cpt.config.layers import (
 __all__ = [
     "AFTER",
     "BEFORE",
+    "COMMANDS",
     "DEFAULTS",
     "Addresses",
     "Config",
@@ -28,11 +32,13 @@ __all__ = [
     "environment",
     "flatten",
     "merge",
+    "of_run",
     "over",
     "preparse",
     "presets",
     "read",
     "resolve",
+    "settled",
     "stack",
     "training_of",
     "unflatten",

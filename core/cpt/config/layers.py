@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_origin
@@ -19,7 +20,8 @@ import attrs
 
 from cpt.config import options, values
 from cpt.config.config import Config, training_of
-from cpt.errors import BadOptions
+from cpt.config.places import Places
+from cpt.errors import BadOptions, UnknownComponent
 from cpt.plugins.offers import Offers, nearest
 from cpt.plugins.registry import Registry
 from cpt.yamls import read_yaml
@@ -39,8 +41,8 @@ RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
 """Environment variables that are not options."""
 
 
-OPEN = frozenset({"extra_body"})
-"""Options that are any mapping: in a file they are one value, with no addresses inside."""
+COMMANDS = "commands"
+"""Where the options of plugins' commands are, in a file and in the environment of a run."""
 
 Addresses = dict[str, Any]
 """Values by address: `loss` is a name, `loss.beta` an option of the component of that name."""
@@ -55,10 +57,41 @@ class Layer:
     values: Addresses
     recorded: bool = False
     """Whether a run wrote it, not a person."""
+    tree: Mapping[str, Any] | None = None
+    """The values as they were written, where that was in a tree."""
+
+    @classmethod
+    def of(cls, source: str, tree: Mapping[str, Any], *, recorded: bool = False) -> Layer:
+        """The values of a tree."""
+        return cls(source, dict(flatten(tree)), recorded=recorded, tree=tree)
+
+
+def of_run(layer: Layer) -> Layer:
+    """The same without the options of plugins' commands."""
+    return _dropping(layer, COMMANDS)
+
+
+def settled(layers: Sequence[Layer], registry: Registry) -> list[Layer]:
+    """The same, with one value for each option that is a mapping of any values in a tree.
+
+    Which these are is known once it is known which components are picked.
+    """
+    places = Places(registry, merge(layers)).of(Config)
+    with suppress(UnknownComponent):  # whoever needs it says so
+        whole = frozenset(place.address for place in places if place.is_open)
+        return [_with_whole(layer, whole) for layer in layers]
+    return list(layers)
+
+
+def _with_whole(layer: Layer, whole: frozenset[str]) -> Layer:
+    if layer.tree is None:
+        return layer
+    return attrs.evolve(layer, values=dict(flatten(layer.tree, whole=whole)))
 
 
 def resolve(layers: Sequence[Layer], registry: Registry) -> Config:
     """Merge the layers and build the configuration. Raises `BadOptions`."""
+    layers = settled(layers, registry)
     try:
         config = options.build(Config, unflatten(merge(layers)), registry)
         for name in config.controls:
@@ -81,9 +114,9 @@ def stack(given: Sequence[Layer], registry: Registry, default_preset: bool = Tru
     named = {"prompts", "pairs", "model", "responder"} & above.keys()
     if name is None and default_preset and not named:
         name = DEFAULT_PRESET if DEFAULT_PRESET in presets(registry).names() else None
-    values = _preset(name, above, registry) if name else {}
-    given = [attrs.evolve(layer, values=_without(layer.values, "preset")) for layer in given]
-    return [Layer("the defaults", defaults), Layer(f"preset {name}", values), *given]
+    preset = Layer.of(f"preset {name}", _preset(name, above, registry) if name else {})
+    above_it = (_dropping(layer, "preset") for layer in given)
+    return [Layer("the defaults", defaults), preset, *above_it]
 
 
 def _pick(address: str) -> Any:
@@ -96,7 +129,7 @@ def presets(registry: Registry) -> Offers[Mapping[str, Any]]:
     return registry.plugins.offers("cpt_presets", "preset")
 
 
-def _preset(name: str, above: Addresses, registry: Registry) -> Addresses:
+def _preset(name: str, above: Addresses, registry: Registry) -> dict[str, Any]:
     offered = presets(registry)
     preset = offered.find(name)
     if preset is None:
@@ -111,9 +144,8 @@ def _preset(name: str, above: Addresses, registry: Registry) -> Addresses:
     for role, by_name in special.items():
         picked = str(above.get(role, values.get(role, DEFAULTS.get(role, ""))))
         if picked in by_name:
-            values = _without(values, role) | {role: picked}
-            values |= dict(flatten(by_name[picked], f"{role}."))
-    return values
+            tree = {**_without(tree, role), role: {"name": picked, **by_name[picked]}}
+    return tree
 
 
 def read(path: Path) -> Layer:
@@ -125,7 +157,7 @@ def read(path: Path) -> Layer:
     often = [address for address, count in Counter(key for key, _ in found).items() if count > 1]
     if often:
         raise BadOptions(f"{path}: {often[0]} is given twice, in two spellings.")
-    return Layer(str(path), dict(found))
+    return Layer.of(str(path), tree)
 
 
 def environment() -> Layer:
@@ -182,11 +214,16 @@ def _is_same(below: Any, above: Any) -> bool:
     )
 
 
-def flatten(tree: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, Any]]:
-    """`{loss: {name: dpo, beta: 0.1}}` as `loss: dpo, loss.beta: 0.1`."""
+def flatten(
+    tree: Mapping[str, Any], under: str = "", *, whole: Container[str] = ()
+) -> Iterator[tuple[str, Any]]:
+    """`{loss: {name: dpo, beta: 0.1}}` as `loss: dpo, loss.beta: 0.1`.
+
+    A mapping at one of the addresses `whole` is one value.
+    """
     for key, value in tree.items():
-        if isinstance(value, Mapping) and key not in OPEN:
-            yield from flatten(value, f"{under}{key}.")
+        if isinstance(value, Mapping) and f"{under}{key}" not in whole:
+            yield from flatten(value, f"{under}{key}.", whole=whole)
         else:
             yield (under.removesuffix(".") if key == "name" and under else f"{under}{key}"), value
 
@@ -234,6 +271,11 @@ def _without(addresses: Mapping[str, Any], dropped: str) -> Addresses:
         for address, value in addresses.items()
         if address != dropped and not address.startswith(f"{dropped}.")
     }
+
+
+def _dropping(layer: Layer, dropped: str) -> Layer:
+    tree = layer.tree and _without(layer.tree, dropped)
+    return attrs.evolve(layer, values=_without(layer.values, dropped), tree=tree)
 
 
 def _listed(value: Any) -> list[Any]:
