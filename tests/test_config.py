@@ -253,7 +253,7 @@ def test_a_mapping_of_any_values_is_one_value_whatever_its_names(registry, tmp_p
     file.write_text(json.dumps({**tree, "train": {"chat_template_kwargs": kwargs}}))
     line = Layer("a line", {"train.chat_template_kwargs.effort": "high"})
     resolved = config.resolve([DEFAULTS, config.read(file), line], registry)
-    assert attrs.asdict(resolved.responder, recurse=False)["json_schema"] == SCHEMA
+    assert resolved.responder is not None and resolved.responder.json_schema == SCHEMA
     assert resolved.train.chat_template_kwargs == {**kwargs, "effort": "high"}
 
 
