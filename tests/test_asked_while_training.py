@@ -157,7 +157,7 @@ def test_a_training_that_broke_off_while_asking_goes_on_as_if_it_had_not(
 
     curves = read_curves(folder / "run")
     assert curves is not None and curves.asked == ("eval/letters/share",)
-    assert "letters/share, as it was trained." in [
+    assert "letters/share on held-out data, measured as the model was trained." in [
         figure.caption for figure in training_figures(curves)
     ]
 

@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from cpt.cli import main
 from cpt.errors import BadData, CptError
 from cpt.report.formatting import with_interval
+from cpt.report.html import render
+from cpt.report.read.run import read_run
 from cpt.report.read.scores import read_scores
 from cpt.run.record.folder import Folder
 from cpt.run.results.compare import compare
@@ -116,7 +118,7 @@ def test_a_terminal_and_a_page_show_the_same(three: list[Path], tmp_path: Path) 
     assert "loss: dpo | apo_zero | apo_zero" in done.stdout
     shown = Page(page.read_text())
     assert faults(shown) == []
-    assert any("\u22120.625" in cell for cell in shown.table("judged/greedy")[2])
+    assert any("\u22120.6" in cell for cell in shown.table("judged/greedy")[2])
     assert shown.table("Options that are not the same")[1] == ["loss", "dpo", *["apo_zero"] * 2]
     before = page.read_bytes()
     run("report", *three, "--page", page)
@@ -232,6 +234,21 @@ def test_a_score_of_pairs_says_so(tmp_path: Path) -> None:
     shown = read_scores(path)[1]
     assert (shown.unit, shown.count) == ("pairs", 3)
     assert with_interval(shown.results[0].score, 2).endswith("(2 of 3 pairs)")
+
+
+def test_many_scores_are_also_in_one_table_and_what_is_missing_is_said_once(tmp_path: Path) -> None:
+    names = ("x/a", "x/b", "x/c")
+    some = Score.mean({"p0": 1.0, "p1": 0.0}, {"p2": Missing("unread", "mumbled")})
+    values = dict.fromkeys(names, HIGH)
+    path = a_run(tmp_path / "run", values, values, more={"judged/some": some})
+    page: Any = read_run(path)
+    text = render(page)
+    assert text.count("All scores at a glance") == 1
+    assert text.count("2 of 3 prompts measured (1 unread; for example: mumbled)") == 1
+    assert text.count("The ring is the model before training") == 1
+    few = a_run(tmp_path / "few", {"x/a": HIGH}, {"x/a": LOW})
+    small: Any = read_run(few)
+    assert "at a glance" not in render(small)
 
 
 def test_a_margin_must_be_excluded(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from cpt.report.figures import Figure
 from cpt.report.formatting import with_interval
 from cpt.report.html import environment
 from cpt.report.read.files import without_secrets
+from cpt.report.read.scores import decimals_of
 from cpt.run.results.compare import Comparison
 from cpt.types import Score
-
-DECIMALS = 3
 
 
 def publishable(found: Comparison) -> Comparison:
@@ -35,9 +35,9 @@ def write(path: Path, found: Comparison) -> None:
     write_text(path, page.render(found=found))
 
 
-def score(value: Score, sign: bool = False) -> str:
-    """A score with its interval."""
-    return with_interval(value, DECIMALS, sign)
+def score(value: Score, beside: Mapping[str, Score], sign: bool = False) -> str:
+    """A score with its interval, in as many decimals as those beside it."""
+    return with_interval(value, decimals_of(list(beside.values())), sign)
 
 
 def option(value: Any) -> str:
@@ -54,7 +54,7 @@ def figure(found: Comparison, name: str) -> Figure:
     if gaps:
         differences = [_ends(gaps[run]) if run in gaps else None for run in scores]
         panels.append(plots.Panel("minus the first", differences, zero=True))
-    said = "; ".join(f"{run} {score(value)}" for run, value in scores.items())
+    said = "; ".join(f"{run} {score(value, scores)}" for run, value in scores.items())
     return Figure(
         plots.intervals(rows, panels, f"{name} with 95% intervals: {said}."),
         "Score, and difference from the first run, with 95% intervals.",

@@ -175,7 +175,11 @@ def training_figures(curves: TrainingCurves) -> Iterator[Figure]:
         for name in curves.extra
     ]
     asked = [
-        CurvePlot({name: name}, short(score, LONGEST_TITLE), f"{score}, as it was trained.")
+        CurvePlot(
+            {name: name},
+            short(score, LONGEST_TITLE),
+            f"{score} on held-out data, measured as the model was trained.",
+        )
         for name in curves.asked
         for score in [name.partition("/")[2]]
     ]

@@ -51,6 +51,11 @@ def one_of(unit: str) -> str:
     return unit.removesuffix("s")
 
 
+def at_a_glance(score: Score, decimals: int, sign: bool = False) -> str:
+    """The same without over how many it is."""
+    return _with_interval(score, decimals, sign)
+
+
 def _with_interval(score: Score, decimals: int, sign: bool) -> str:
     value = signed(score.value, decimals, sign)
     if not (math.isfinite(score.low) and math.isfinite(score.high)):

@@ -12,10 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cpt.report import figures, formatting, sentences
 from cpt.report.read.run import RunData
-from cpt.run.results.scores import measured
 
 TEMPLATES = Path(__file__).with_name("templates")
 FILTERS = (
+    formatting.at_a_glance,
     formatting.counted,
     formatting.one_of,
     formatting.digits,
@@ -24,8 +24,8 @@ FILTERS = (
     formatting.share,
     formatting.signed,
     formatting.with_interval,
-    measured,
     sentences.about_agreement,
+    sentences.about_missing,
     sentences.about_scores,
     sentences.about_training,
     sentences.last_metrics,

@@ -10,6 +10,7 @@ from cpt.report.formatting import digits, listed, one_of, share, signed, with_in
 from cpt.report.read.curves import TrainingCurves
 from cpt.report.read.scores import Agreement, ScoreTable
 from cpt.run.results.disagreements import Disagreement, SideEffect
+from cpt.run.results.scores import measured
 from cpt.types import Score
 
 
@@ -25,7 +26,11 @@ def _score_sentences(table: ScoreTable) -> Iterator[str]:
     values = [with_interval(result.score, table.decimals) for result in (before, after)]
     yield f"The score was {values[0]} before training and is {values[1]} after."
     if after.change is None:
-        yield f"No {one_of(table.unit)} was measured both times, so the change has no interval."
+        yield (
+            f"No {one_of(table.unit)} was measured both times, so the change has no interval."
+            if after.score.n
+            else f"It is of all {table.unit} together, so the change has no interval."
+        )
         return
     change = with_interval(after.change, table.decimals, sign=True)
     if _is_clear(after.change):
@@ -34,6 +39,15 @@ def _score_sentences(table: ScoreTable) -> Iterator[str]:
     else:
         yield f"On the same {table.unit} it shows no clear change: {change}."
     yield from _against_controls(table)
+
+
+def about_missing(table: ScoreTable) -> Iterator[str]:
+    """What was not measured, and why; said once of models of which it is the same."""
+    models: dict[str, list[str]] = {}
+    for result in table.results:
+        if result.score.missing:
+            models.setdefault(measured(result.score), []).append(result.model)
+    yield from (f"{listed(names)}: {said}." for said, names in models.items())
 
 
 def _is_clear(difference: Score) -> bool:

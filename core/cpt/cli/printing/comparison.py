@@ -33,11 +33,11 @@ def _labels(runs: Sequence[str]) -> Sequence[str]:
 
 def _explained(found: Comparison) -> str:
     if not found.comparisons:
-        return "± is half of the 95% interval. No score has prompts that the runs share."
+        return "± is half of the 95% interval. No score has prompts or pairs that the runs share."
     return (
-        "± is half of the 95% interval. Differences are taken prompt by prompt, over the prompts "
-        f"that both runs have; their intervals are widened so that all {found.comparisons} hold "
-        "together (Bonferroni)."
+        "± is half of the 95% interval. Differences are taken one by one, over the prompts (or "
+        f"pairs) that both runs have; their intervals are widened so that all {found.comparisons} "
+        "hold together (Bonferroni)."
     )
 
 

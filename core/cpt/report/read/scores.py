@@ -103,12 +103,13 @@ def _table(
         count=max(score.of for score in known),
         unit=known[0].unit,
         lower_is_better=lower_is_better,
-        decimals=_decimals(known),
+        decimals=decimals_of(known),
         results=results,
     )
 
 
-def _decimals(scores: Sequence[Score]) -> int:
+def decimals_of(scores: Sequence[Score]) -> int:
+    """How many decimals are worth printing beside the widest interval."""
     halves = [(score.high - score.low) / 2 for score in scores]
     widest = max((half for half in halves if math.isfinite(half)), default=0.0)
     return min(max(1 - math.floor(math.log10(widest)), 0), 6) if widest else 3
