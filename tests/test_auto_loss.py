@@ -90,3 +90,85 @@ def test_it_is_no_part_of_a_sum() -> None:
 def test_its_losses_are_those_of_the_paper() -> None:
     auto = Auto(judge=Likes(), otherwise="apo_down")
     assert auto._named("apo_zero") == ApoZero() and auto._named("apo_down") == ApoDown()
+
+
+ASKS = '''
+"""A judge that costs two requests for two answers."""
+
+import attrs
+import cpt
+
+
+@attrs.frozen
+class Asks(cpt.Judge):
+    """Asks a service about each answer."""
+
+    name = "asks"
+    responder: cpt.Responder
+
+    async def judge(self, prompt, responses, ask):
+        said = [await ask(self.responder, prompt, n) for n, _ in enumerate(responses)]
+        return cpt.Verdict(scores=tuple(float(len(one.text)) for one in said))
+
+
+@cpt.hookimpl
+def cpt_judges():
+    return [Asks]
+'''
+
+
+@pytest.mark.parametrize("command", ["train", "run"])
+def test_a_dry_run_counts_what_it_asks_and_only_pairs_that_are_trained_on(
+    tmp_path: Path, model: Path, command: str
+) -> None:
+    (tmp_path / "asks.py").write_text(ASKS)
+    rows = [
+        {"prompt": f"Q{n}", "chosen": "yes " * (1 + 50 * (n % 2)), "rejected": "no"}
+        for n in range(24)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    line = [
+        *(command, "-p", tmp_path / "asks.py", "--pairs", tmp_path / "pairs.jsonl", "--model"),
+        *(model, "--output", tmp_path / "run", "--loss", "auto", "--loss.judge", "asks"),
+        *("--loss.judge.responder", "openai:gpt-4.1", "--generator.max-tokens", "4"),
+        *("--filters", "length_ratio", "--holdout", "0.25", "--dry-run", "--json"),
+    ]
+    told = CliRunner().invoke(main, list(map(str, line)))
+    assert told.exit_code == 0, told.output
+    found = json.loads(told.stdout)
+    asked = found["asking"] if command == "train" else found
+    judged = asked["estimates"]["openai:gpt-4.1"]["requests"]
+    answered = asked["total"]["requests"] - judged
+    assert judged == 2 * answered and 0 < answered < 12  # 12 are left, some of them held out
+    if command == "train":
+        assert found["pairs"] == answered
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_stands_in_for_pairs_that_are_not_made_yet(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "asks.py").write_text(ASKS)
+    rows = [{"prompt": f"Q{n}", "response": f"A{n}"} for n in range(15)]
+    (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recorded = f"recorded:{tmp_path / 'said.jsonl'}"
+    line = [
+        *(
+            "run",
+            "-p",
+            tmp_path / "asks.py",
+            "--prompts",
+            tmp_path / "said.jsonl",
+            "--model",
+            model,
+        ),
+        *("--pairer", "clair", "--pairer.student", recorded),
+        *("--pairer.reviser", "openai:gpt-4.1", "--output", tmp_path / "run", "--loss", "auto"),
+        *("--loss.judge", "asks", "--loss.judge.responder", "openai:gpt-4.1-mini"),
+        *("--loss.sample", "10", "--generator.max-tokens", "4", "--dry-run", "--json"),
+    ]
+    told = CliRunner().invoke(main, list(map(str, line)))
+    assert told.exit_code == 0, told.output
+    requests = {name: one["requests"] for name, one in json.loads(told.stdout)["estimates"].items()}
+    assert (requests["openai:gpt-4.1"], requests["openai:gpt-4.1-mini"]) == (15, 20)
+    pairs = [word for word in map(str, line) if word != "run"]
+    alone = json.loads(CliRunner().invoke(main, ["pair", *pairs]).stdout)["estimates"]
+    assert alone["openai:gpt-4.1"]["requests"] == 15 and "openai:gpt-4.1-mini" not in alone

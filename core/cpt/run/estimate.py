@@ -3,79 +3,146 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import attrs
+
 from cpt import paths
-from cpt.asking.money.estimates import DryRun, Estimate
+from cpt.asking.money.estimates import TYPICAL, DryRun, Estimate
 from cpt.asking.money.prices import Prices
 from cpt.data import read_pairs, read_prompts
 from cpt.data.pairs import pairs_and_unusable
 from cpt.errors import CptError, NoPair
-from cpt.roles import Ask
+from cpt.roles import Ask, LossChoice
 from cpt.roles.returns import call
+from cpt.run.spool import Spool
 from cpt.run.stage import Run, require_option
-from cpt.types import Pair, Prompt
+from cpt.run.stages.filtering import filtered
+from cpt.run.stages.holdout import split, with_holdout
+from cpt.run.stages.pairing import made_of
+from cpt.run.stages.taking import TAKEN
+from cpt.types import Pair, Prompt, Response
 
 if TYPE_CHECKING:  # slow to import
     from cpt.training.resources.estimate import TrainingEstimate
 
 
 def estimate(run: Run) -> dict[str, Estimate]:
-    """What making the pairs would take, by the responders asked; nothing is written."""
-    pairer = require_option(run, "pairer")
+    """What making the pairs, and taking the loss, would ask; nothing is written.
 
-    async def pair(prompt: Prompt, ask: Ask) -> None:
+    What evaluators ask is not in it: the model that they measure is not there yet.
+    """
+
+    async def work(ask: Ask) -> None:
+        if run.config.pairs is None:
+            await _pair_all(run, ask)
+        await _take_loss(run, _pairs_or_stand_ins(run), ask)
+
+    return asyncio.run(_estimate(run, work))
+
+
+def estimate_pairs(run: Run) -> dict[str, Estimate]:
+    """What making the pairs would ask; nothing is written."""
+    return asyncio.run(_estimate(run, lambda ask: _pair_all(run, ask)))
+
+
+def estimate_loss(run: Run) -> dict[str, Estimate]:
+    """What taking the loss before training would ask: nothing but for one as `auto`."""
+    if not isinstance(run.config.loss, LossChoice):
+        return {}
+    return asyncio.run(_estimate(run, lambda ask: _take_loss(run, trained_pairs(run), ask)))
+
+
+async def _pair_all(run: Run, ask: Ask) -> None:
+    pairer = require_option(run, "pairer")
+    for prompt in _prompts(run):
         with suppress(NoPair):  # stand-ins make no pair; what was asked for is counted all the same
             await call(pairer, pairer.pair, prompt, ask)
 
-    return asyncio.run(_estimate(run, pair))
+
+async def _take_loss(run: Run, pairs: Iterable[Pair], ask: Ask) -> None:
+    loss = run.config.loss
+    if not isinstance(loss, LossChoice) or (run.path / TAKEN).exists():
+        return
+    model = paths.resolve(require_option(run, "model"))
+    student = require_option(run, "generator").with_options(model=model)
+    with suppress(CptError, NoPair):  # stand-ins say nothing that a judge would have said
+        await loss.choose(list(pairs), student, ask)
 
 
 def estimate_responses(run: Run) -> dict[str, Estimate]:
     """What asking the responder every prompt would take; nothing is written."""
     responder = require_option(run, "responder")
 
-    async def answer(prompt: Prompt, ask: Ask) -> None:
-        for sample in range(run.config.samples):
-            await ask(responder, prompt, sample)
+    async def answer(ask: Ask) -> None:
+        for prompt in _prompts(run):
+            for sample in range(run.config.samples):
+                await ask(responder, prompt, sample)
 
     return asyncio.run(_estimate(run, answer))
 
 
 def estimate_training(run: Run) -> TrainingEstimate:
-    """What training on the pairs would take; nothing is written, and no model is loaded."""
+    """What training on the pairs would take, without those that filters drop or that are held out.
+
+    Nothing is written, and the model is not loaded.
+    """
     from cpt.training.plan import make_plan
     from cpt.training.resources.estimate import estimate as estimate_plan
 
     model = Path(paths.resolve(require_option(run, "model")))
     config = run.config
-    pairs = list(_pairs(run))
+    pairs = trained_pairs(run)
     plan = make_plan(pairs, model, config.scheduler, config.loss, config.train, config.seed)
     return estimate_plan(plan)
 
 
-def _pairs(run: Run) -> Iterator[Pair]:
+def trained_pairs(run: Run) -> list[Pair]:
+    """The pairs that a training would see. Raises `CptError` if there are none."""
+    run = with_holdout(run)
     if run.config.pairs:
-        return (each for each in pairs_and_unusable(run.config.pairs) if isinstance(each, Pair))
-    if run.folder.is_done("pairs"):
-        return iter(read_pairs(run.path / "pairs.parquet"))
-    raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
+        pairs = _filtered(run)
+    elif run.folder.is_done("pairs"):
+        pairs = read_pairs(run.path / "pairs.parquet")
+    else:
+        raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
+    return split(pairs, run.config.holdout or 0.0)[0]
 
 
-async def _estimate(
-    run: Run, work: Callable[[Prompt, Ask], Awaitable[None]]
-) -> dict[str, Estimate]:
+def _filtered(run: Run) -> list[Pair]:
+    """What the filters leave of the given pairs."""
+    given = (made_of(found) for found in pairs_and_unusable(require_option(run, "pairs")))
+    with TemporaryDirectory() as folder:
+        left, emptied = filtered(run.config.filters, Spool.of(given, Path(folder)), Path(folder))
+        pairs = [pair for made in left for pair in made.pairs]
+        left.close()
+    if emptied:
+        raise CptError(f"--pairs {run.config.pairs}: {emptied}.")
+    return pairs
+
+
+def _pairs_or_stand_ins(run: Run) -> Iterator[Pair]:
+    """The pairs, or one of likely length for each prompt where they are not made yet."""
+    if run.config.pairs or run.folder.is_done("pairs"):
+        yield from trained_pairs(run)
+        return
+    for prompt in _prompts(run):
+        answer = Response(prompt_id=prompt.id, text="word " * TYPICAL, author="")
+        yield Pair(prompt=prompt, chosen=answer, rejected=attrs.evolve(answer, text="-"))
+
+
+async def _estimate(run: Run, work: Callable[[Ask], Awaitable[None]]) -> dict[str, Estimate]:
     asking = run.config.asking
     own = Path(paths.resolve(asking.prices)) if asking.prices else None
     with DryRun(
         run.journal, prices=Prices.load(own), batch=asking.batch, again=asking.again
     ) as dry:
-        for prompt in _prompts(run):
-            await work(prompt, dry)
+        await work(dry)
         return dry.estimates
 
 

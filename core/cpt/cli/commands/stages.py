@@ -108,10 +108,16 @@ def _dry_asking(run: Run, as_json: bool) -> None:
     print_estimates(estimate.estimate(run), as_json)
 
 
+def _dry_pairing(run: Run, as_json: bool) -> None:
+    from cpt.run import estimate
+
+    print_estimates(estimate.estimate_pairs(run), as_json)
+
+
 def _dry_training(run: Run, as_json: bool) -> None:
     from cpt.run import estimate
 
-    print_training(estimate.estimate_training(run), as_json)
+    print_training(estimate.estimate_training(run), estimate.estimate_loss(run), as_json)
 
 
 REDO = (
@@ -132,7 +138,7 @@ COMMANDS = (
         _pair,
         "Make pairs from prompts, or take given ones, and filter them.",
         shows="prompts limit pairer pairs filters asking",
-        dry=(DRY_RUN, _dry_asking),
+        dry=(DRY_RUN, _dry_pairing),
     ),
     pipeline_command(
         "train",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -17,14 +17,21 @@ def print_estimates(estimates: Mapping[str, Estimate], as_json: bool) -> None:
     """Print one line for each responder that would be asked, and the sum."""
     from cpt.asking.money.estimates import Estimate
 
-    total = sum(estimates.values(), Estimate())
     if as_json:
-        plain = {responder: attrs.asdict(estimate) for responder, estimate in estimates.items()}
-        print_json({"estimates": plain, "total": attrs.asdict(total)})
+        print_json(plain_estimates(estimates))
         return
+    total = sum(estimates.values(), Estimate())
     for responder, estimate in estimates.items():
         echo(f"{responder}  {_line(estimate)}")
     echo(f"in all  {_line(total)}")
+
+
+def plain_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    """The same as plain data."""
+    from cpt.asking.money.estimates import Estimate
+
+    plain = {responder: attrs.asdict(estimate) for responder, estimate in estimates.items()}
+    return {"estimates": plain, "total": attrs.asdict(sum(estimates.values(), Estimate()))}
 
 
 def _line(estimate: Estimate) -> str:

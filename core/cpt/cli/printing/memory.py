@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
 
+from cpt.cli.printing.estimates import plain_estimates, print_estimates
 from cpt.cli.printing.output import echo, print_json
 
 if TYPE_CHECKING:
+    from cpt.asking.money.estimates import Estimate
     from cpt.training.resources.estimate import Fit, TrainingEstimate
 
 
-def print_training(estimate: TrainingEstimate, as_json: bool) -> None:
-    """Print what training would take, and where it fits."""
+def print_training(
+    estimate: TrainingEstimate, asked: Mapping[str, Estimate], as_json: bool
+) -> None:
+    """Print what training would take, where it fits, and what is asked for before it."""
     if as_json:
-        print_json(estimate.plain())
+        print_json(estimate.plain() | ({"asking": plain_estimates(asked)} if asked else {}))
         return
     for name, text in _lines(estimate):
         echo(f"{name:<11} {text}")
+    if asked:
+        echo("before it, to take the loss:")
+        print_estimates(asked, as_json=False)
 
 
 def _lines(estimate: TrainingEstimate) -> Iterator[tuple[str, str]]:

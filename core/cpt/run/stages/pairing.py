@@ -90,7 +90,7 @@ def import_pairs(run: Run) -> Summary:
     with writing_pairs(run.path / PAIRS) as write:
         with recording(run, write) as recorder:
             for found in pairs_and_unusable(source):
-                recorder.add(_given(found))
+                recorder.add(made_of(found))
             recorder.finish()
         if not recorder.made.pairs:
             why = listed(recorder.made.dropped)
@@ -101,7 +101,7 @@ def import_pairs(run: Run) -> Summary:
     return {"pairs": recorder.left.pairs, "dropped": dict(recorder.left.dropped)}
 
 
-def _given(found: Pair | Unusable) -> Made:
+def made_of(found: Pair | Unusable) -> Made:
     """A given pair, or why it is none, as an outcome of its prompt."""
     if isinstance(found, Unusable):
         return _dropped("", Dropped(found.id, found.reason, found.detail))
