@@ -87,12 +87,11 @@ async def test_a_saved_folder_is_measured_as_it_is(tmp_path: Path) -> None:
         model: str = str(tiny.folder(tmp_path / "base"))
 
     task = f"{tmp_path / 'tasks.py'}@toy"
-    evaluator: Any = Inspect(tasks=(task,), device="cpu", max_tokens=8, save=str(tmp_path / "logs"))
+    evaluator: Any = Inspect(tasks=(task,), device="cpu", max_tokens=8)
     evaluation = cpt.Evaluation(model=Weighty(), base=Weighty())
     found = await evaluator.measure(evaluation, FakeAsk())
     score = found["toy/accuracy"]
     assert (score.value, score.n) == (0.5, 6)
     assert score.low < 0.5 < score.high
-    assert list((tmp_path / "logs").iterdir())
     with pytest.raises(cpt.CptError, match=r"inspect .*nothing"):
         await Inspect(tasks=(f"{tmp_path / 'tasks.py'}@nothing",)).measure(evaluation, FakeAsk())

@@ -67,10 +67,13 @@ class Inspect(cpt.RunEvaluator):
             raise cpt.CptError("inspect needs a model's weights; choose --generator transformers.")
         folder = str(folder_of(evaluation.model.model))
         with TemporaryDirectory() as temporary:
-            logs = await to_thread(self._run, folder, self.save or temporary)
+            return await to_thread(self._scores, folder, self.save or temporary)
+
+    def _scores(self, folder: str, logs: str) -> dict[str, cpt.Score]:
+        """What the logs say; they read their samples from the disk when these are asked for."""
         return {
             f"{'_'.join(task.split())}/{name}": score
-            for task, log in logs
+            for task, log in self._run(folder, logs)
             for name, score in scores_of(log).items()
         }
 
