@@ -34,6 +34,20 @@ def test_95_percent_intervals_cover_the_truth_95_times_in_100() -> None:
     assert 930 <= normal <= 970
 
 
+def test_the_interval_of_arena_hards_score_covers_it_although_verdicts_have_weights() -> None:
+    random, shares = np.random.default_rng(2), np.array([0.1, 0.3, 0.1, 0.3, 0.2])
+    wins, counts = map(np.array, zip(*statistics.GRADES.values(), strict=True))
+    truth = (shares * wins * counts).sum() / (shares * counts).sum()
+    hits = 0
+    for draw in range(400):
+        verdicts = random.choice(5, (80, 2), p=shares)
+        weights = counts[verdicts].mean(axis=1)
+        of_both = (wins * counts)[verdicts].mean(axis=1) / weights
+        interval = statistics.bootstrap(of_both.tolist(), weights.tolist(), draws=400, seed=draw)
+        hits += covered(interval, truth)
+    assert 0.92 <= hits / 400 <= 0.98
+
+
 def test_intervals_of_several_differences_hold_all_at_once_95_times_in_100() -> None:
     random = np.random.default_rng(1)
     together = alone = 0

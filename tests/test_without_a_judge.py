@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from cpt_checks.grading import read_grade
 from cpt_checks.instructions import generated
 from cpt_checks.reading import is_right, read_letter
 from cpt_checks.scored_qa import ScoredQa
-from cpt_checks.verifiable import Verifiable, _problem
+from cpt_checks.verifiable import Checked, Verifiable, _by_instruction, _problem
 
 pytest.importorskip("if_verifiable")
 
@@ -79,6 +80,20 @@ class TestVerifiable(EvaluatorContract):
         }
         with pytest.raises(cpt.CptError, match="no prompt can be checked"):
             await Verifiable().evaluate(Says(says=("Yes",)), prompts[1:], FakeAsk())
+
+
+def test_the_interval_of_instructions_covers_although_those_of_a_prompt_go_together() -> None:
+    drawn, covered = np.random.default_rng(2), 0
+    for _ in range(1000):
+        counts = drawn.integers(1, 4, 60)
+        followed = drawn.binomial(counts, drawn.choice([0.2, 0.8], 60))
+        checked = {
+            str(place): Checked(int(count), int(hits), int(hits))
+            for place, (count, hits) in enumerate(zip(counts, followed, strict=True))
+        }
+        score = _by_instruction(checked, "strict", {})
+        covered += score.low <= 0.5 <= score.high
+    assert 930 <= covered <= 970
 
 
 @pytest.mark.parametrize(
