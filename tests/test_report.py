@@ -39,6 +39,7 @@ from cpt.report.sentences import about_scores, about_training
 from cpt.types import Score
 
 from . import tiny
+from .fresh import ROOT
 from .pages import Page, faults
 from .plugins import source
 from .test_run import PRICES
@@ -163,6 +164,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 def page(lab: Path) -> Page:
     """Its page."""
     return page_of(lab)
+
+
+def test_every_file_of_a_run_is_documented(lab: Path) -> None:
+    known = (ROOT / "docs" / "reference" / "run-folder.md").read_text()
+    files = [path.name + "/" * path.is_dir() for path in lab.iterdir()]
+    assert len(files) > 10
+    unknown = [name for name in files if f"`{name}" not in known]
+    assert [name for name in unknown if not name.startswith("journal.sqlite-")] == []
 
 
 @pytest.fixture
