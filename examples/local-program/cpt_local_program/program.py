@@ -1,5 +1,6 @@
 """Answers that a program prints."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -31,8 +32,11 @@ class Program(cpt.Local):
         return self.command
 
     def check(self) -> None:
-        """Raise `CptError` if there is no such program."""
-        program, *_ = shlex.split(self.command) or [""]
+        """Raise `CptError` if there is no such program, or if this is no command."""
+        try:
+            program, *_ = shlex.split(self.command) or [""]
+        except ValueError as error:
+            raise cpt.CptError(f"program: {self.command!r} is no command: {error}.") from error
         if not shutil.which(program):
             raise cpt.CptError(f"program: there is no {program!r} to run; install it, or name it.")
 
@@ -43,8 +47,9 @@ class Program(cpt.Local):
     def _answer(self, prompt: cpt.Prompt, sample: int) -> cpt.Response:
         try:
             done = subprocess.run(
-                ["env", f"SAMPLE={sample}", *shlex.split(self.command)],
+                shlex.split(self.command),
                 input=prompt.messages[-1].content,
+                env={**os.environ, "SAMPLE": str(sample)},
                 capture_output=True,
                 text=True,
                 timeout=self.seconds,

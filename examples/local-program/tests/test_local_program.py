@@ -35,9 +35,13 @@ def test_a_program_that_fails_gives_no_answer():
     assert answer.outcome == "failed" and "exit status" in answer.detail
 
 
-def test_a_program_that_is_not_there_is_said_before_anything_is_asked():
-    with pytest.raises(cpt.CptError, match="no-such-program"):
-        Program("no-such-program --fast").check()
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("no-such-program --fast", "no 'no-such-program'"), ("", "no ''"), ("ls 'a", "no command")],
+)
+def test_what_cannot_be_run_is_said_before_anything_is_asked(command, says):
+    with pytest.raises(cpt.CptError, match=says):
+        Program(command).check()
 
 
 class TestDomains(SchedulerContract):
