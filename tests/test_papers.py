@@ -80,7 +80,7 @@ def test_an_estimate_is_a_mean_with_students_interval(papers: Any) -> None:
     [
         ([[0.10, 0.11, 0.12]], "bears the claim out"),
         ([[-0.10, -0.11, -0.12], [0.1, 0.11, 0.12]], "does not bear the claim out"),
-        ([[0.1, 0.3]], "Open: of 1 differences 0 are above zero beyond their interval"),
+        ([[0.1, 0.3]], "Open: of 1 differences 0 above zero beyond the interval"),
         ([[0.1, 0.11, 0.12], []], "Run in part"),
         ([[], []], "Not run."),
         ([[0.2]], "Open"),

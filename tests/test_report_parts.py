@@ -98,12 +98,22 @@ def test_ticks_are_few_on_the_axis_and_apart(values: list[float], most: int, who
     assert sum(text_width(label) for label in tick_labels(ticks_that_fit(scale))) <= 300
 
 
+@given(st.floats(0.01, 1e4), st.floats(0.01, 1e4))
+def test_a_narrow_axis_still_shows_a_scale(low: float, high: float) -> None:
+    scale = scale_of([-low, high], 0, 110)
+    first, *_, last = ticks_that_fit(scale)
+    assert first < last
+    assert len(set(tick_labels([first, last]))) == 2
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
         ([0.0, 0.5, 1.0], ["0.0", "0.5", "1.0"]),
         ([-0.25, 0.0, 0.25], [f"{MINUS}0.25", "0.00", "0.25"]),
         ([0.1 + 0.2, 0.4], ["0.3", "0.4"]),
+        ([-0.5, 0.5], [f"{MINUS}0.5", "0.5"]),
+        ([0.25], ["0.25"]),
         ([1000.0, 2000.0], ["1,000", "2,000"]),
         ([1e7, 2e7], ["1e+07", "2e+07"]),
         ([2e-6, 4e-6], ["2e\u221206", "4e\u221206"]),

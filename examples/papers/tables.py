@@ -93,13 +93,13 @@ def verdict(differences: Sequence[Sequence[float]]) -> str:
         return "The lab bears the claim out: every difference is above zero."
     if "no" in words:
         return (
-            f"The lab does not bear the claim out: of {total} differences {words.count('no')} "
-            f"are below zero, {words.count('yes')} above, the others open."
+            f"The lab does not bear the claim out: of {total} differences {words.count('no')} below "
+            f"zero, {words.count('yes')} above, {words.count('open')} open."
         )
     agree = sum(all(value > 0 for value in values) for values in differences)
     return (
-        f"Open: of {total} differences {words.count('yes')} are above zero beyond their interval "
-        f"and none below; {agree} are above zero for every seed."
+        f"Open: of {total} differences {words.count('yes')} above zero beyond the interval, none "
+        f"below; {agree} above zero for every seed."
     )
 
 

@@ -57,12 +57,11 @@ def ticks(scale: Scale, most: int, *, whole: bool = False) -> list[float]:
 
 def ticks_that_fit(scale: Scale, *, whole: bool = False) -> list[float]:
     """As many ticks, up to six, as have room for their labels on a horizontal axis."""
-    counts = (
-        found
-        for most in range(6, 1, -1)
-        if _fits(found := ticks(scale, most, whole=whole), scale.end - scale.start)
-    )
-    return next(counts, [])
+    sets = [ticks(scale, most, whole=whole) for most in range(6, 1, -1)]
+    several = [found for found in sets if len(found) > 1]
+    ends = [[found[0], found[-1]] for found in several[::-1]]  # one tick alone shows no scale
+    width = scale.end - scale.start
+    return next((found for found in (*several, *ends, *sets) if _fits(found, width)), [])
 
 
 def _fits(values: Sequence[float], width: float) -> bool:
@@ -82,8 +81,13 @@ def tick_labels(values: Sequence[float]) -> list[str]:
     step = values[1] - values[0] if len(values) > 1 else 1.0
     if step < 1e-5 or max(map(abs, values), default=0) >= 1e7:
         return [f"{value:.3g}".replace("-", MINUS) for value in values]
-    decimals = [count for count in range(7) if math.isclose(step, round(step, count), rel_tol=1e-3)]
-    return [signed(value, decimals[0]) for value in values]
+    exact = (count for count in range(7) if _is_said([step, *values[:1]], count, step / 1000))
+    decimals = next(exact, 6)
+    return [signed(value, decimals) for value in values]
+
+
+def _is_said(values: Sequence[float], decimals: int, within: float) -> bool:
+    return all(abs(value - round(value, decimals)) <= within for value in values)
 
 
 def text_width(text: str) -> float:
