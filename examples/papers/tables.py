@@ -93,8 +93,8 @@ def verdict(differences: Sequence[Sequence[float]]) -> str:
         return "The lab bears the claim out: every difference is above zero."
     if "no" in words:
         return (
-            f"The lab does not bear the claim out: of {total} differences {words.count('no')} below "
-            f"zero, {words.count('yes')} above, {words.count('open')} open."
+            f"The lab does not bear the claim out: of {total} differences {words.count('no')} "
+            f"below zero, {words.count('yes')} above, {words.count('open')} open."
         )
     agree = sum(all(value > 0 for value in values) for values in differences)
     return (
