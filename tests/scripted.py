@@ -37,12 +37,16 @@ class Server:
     reply: Reply = attrs.field(factory=Reply)
     replies: Mapping[str, Reply] = attrs.field(factory=dict)
     """Those to requests with a word in them."""
+    at: Mapping[str, Reply] = attrs.field(factory=dict)
+    """Those to requests with a word in their path."""
     asked: list[tuple[str, Any, Mapping[str, str]]] = attrs.field(factory=list)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.text()
-        self.asked.append((request.path, json.loads(raw), dict(request.headers)))
-        fitting = [reply for word, reply in self.replies.items() if word in raw]
+        plain = json.loads(raw) if raw.startswith("{") else raw
+        self.asked.append((request.path, plain, dict(request.headers)))
+        fitting = [reply for word, reply in self.at.items() if word in request.path]
+        fitting += [reply for word, reply in self.replies.items() if word in raw]
         reply = fitting[0] if fitting else self.reply
         if reply.cut:
             assert request.transport is not None

@@ -357,6 +357,8 @@ async def test_only_what_was_sent_at_the_time_may_be_a_batch_that_was_cut_short(
         sent.made = since + timedelta(hours=hours)
     provider.take([("one", body)], {"cpt": "smaller"})
     assert await service.batch_find("then", 2, since.timestamp()) == ["batch_1"]
+    if isinstance(service, OpenAI):  # it has a name: the clock here may have been a day off
+        assert await service.batch_find("then", 2, since.timestamp() + 86400) == ["batch_1"]
     await service.close()
 
 

@@ -7,6 +7,9 @@ import json
 import sys
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from cpt import Denied, Prompt, Responder
 from cpt.asking.money.prices import Prices
 from cpt.errors import AskError, Malformed
-from cpt.service import chat_response, http_error, retry_after
+from cpt.service import BatchItem, chat_response, http_error, retry_after
 from cpt.service.http.ratelimits import refills
 from cpt_anthropic.messages import read
 from cpt_anthropic.responder import Anthropic
@@ -140,6 +143,87 @@ async def test_odd_bodies_are_errors_of_the_request(
             await ask(kind, server.url)
 
 
+BATCHED: dict[str, list[bytes]] = {
+    "openai": [
+        b'{"id": "b", "status": "completed", "output_file_id": "f"}',
+        b'{"id": "b", "status": "failed", "errors": {"data": [{"line": 99, "message": 5}]}}',
+        b'{"id": "b", "status": "failed", "errors": "x"}',
+        b'{"id": "b", "status": "failed", "errors": {"data": ["x"]}}',
+        b'{"id": 5, "status": ["completed"], "output_file_id": {"a": 1}}',
+        b'{"object": "list", "data": [5], "has_more": true}',
+        b'{"data": [{"id": "x", "created_at": "never", "metadata": "y"}], "has_more": false}',
+        b'{"data": {"a": 1}}',
+    ],
+    "anthropic": [
+        b'{"id": "b", "processing_status": "ended", "results_url": "/results"}',
+        b'{"id": "b", "processing_status": ["ended"], "results_url": 5, "created_at": "x"}',
+        b'{"data": [5], "has_more": true}',
+        b'{"data": [{"id": "b", "created_at": 5, "request_counts": {"a": "b"}}]}',
+    ],
+}
+"""What a provider might say of batches; the first has results."""
+LINES: list[bytes] = [
+    b'{"custom_id": "k", "response": {"status_code": "200", "body": {}}}\n',
+    b'{"custom_id": ["k"]}\n5\nxx',
+    b'{"custom_id": "k", "error": "no"}',
+    b'{"custom_id": "k", "response": 5}',
+    b'{"custom_id": "k", "result": 5}',
+    b'{"custom_id": "k", "result": {"type": "errored", "error": {"error": {"type": ["x"]}}}}',
+    b'{"custom_id": ["k"], "result": {"type": "succeeded"}}',
+    b'{"custom_id": "k", "result": {"type": "succeeded", "message": {"content": 5}}}',
+]
+"""What might be in a file of results."""
+
+
+@pytest.mark.parametrize("kind", list(BATCHED))
+async def test_odd_replies_about_batches_are_errors_of_the_request(
+    server: FakeServer, kind: str
+) -> None:
+    responder = KINDS[kind](server.url)
+    items = {"k": BatchItem("k", prompt(1), 0)}
+    calls = [
+        lambda: responder.batch_submit("n", list(items.values())),
+        lambda: responder.batch_find("n", 1, 0.0),
+        lambda: responder.batch_ended("b"),
+        lambda: results(responder, items),
+    ]
+    for body in [*ODD, *BATCHED[kind]]:
+        server.reply = Reply(body)
+        for call in calls:
+            with suppress(AskError):
+                await call()
+    server.reply = Reply(BATCHED[kind][0])
+    for content in [*ODD, *LINES]:
+        server.at = {"results": Reply(content), "content": Reply(content)}
+        with suppress(AskError):
+            found = await results(responder, items)
+            assert all(isinstance(one, AskError) for one in found.values()), content
+    await responder.close()
+
+
+async def results(responder: Any, items: Any) -> dict[str, Any]:
+    return {key: one async for key, one in responder.batch_results("b", items)}
+
+
+async def test_a_line_of_results_that_is_none_takes_no_other_with_it(server: FakeServer) -> None:
+    good = {
+        "custom_id": "k",
+        "response": {
+            "status_code": 200,
+            "body": {"choices": [{"message": {"content": "A\u2028B"}, "finish_reason": "stop"}]},
+        },
+    }
+    filtered = {"custom_id": "f", "response": {"status_code": 200, "body": {"error": "blocked by"}}}
+    lines = [json.dumps(line, ensure_ascii=False).encode() for line in (good, filtered)]
+    server.reply = Reply(BATCHED["openai"][0])
+    server.at = {"content": Reply(b"\n".join([b"5", *LINES[2:4], *lines]))}
+    responder = KINDS["openai"](server.url)
+    found = await results(responder, {key: BatchItem(key, prompt(1), 0) for key in "kf"})
+    await responder.close()
+    assert found["k"].text == "A\u2028B"
+    assert isinstance(found["f"], AskError)
+
+
 async def test_an_encoding_that_nobody_asked_for_is_not_read(server: FakeServer, kind: str) -> None:
     for encoding in ("br", "zstd", "gzip, gzip", "x" * 1000):
         server.reply = Reply({}, headers={"content-encoding": encoding})
@@ -226,6 +310,20 @@ def test_no_header_is_beyond_the_calendar(limit: str, left: str, reset: str) -> 
         found = refills({prefix.format(what): value for what, value in values})
         rate = found.requests if found else None
         assert rate is None or 0 < rate < float("inf")
+
+
+@pytest.mark.parametrize("off", [-3600.0, -86400.0, -1.79e9, 86400.0])
+def test_waits_are_by_the_clock_of_the_service(off: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that was set back here would have us wait for as long."""
+    began = 1_790_000_000.0
+    monkeypatch.setattr("cpt.service.http.clock.time.time", lambda: began + off)
+    date, later = (format_datetime(datetime.fromtimestamp(began + s, UTC), True) for s in (0, 20))
+    assert retry_after({"date": date, "retry-after": later}) == 20
+    reset = datetime.fromtimestamp(began + 20, UTC).isoformat()
+    limits = {"limit": "100", "remaining": "0", "reset": reset}
+    named = {f"anthropic-ratelimit-requests-{name}": value for name, value in limits.items()}
+    found = refills({"date": date, **named})
+    assert found and found.requests == pytest.approx(5)
 
 
 def test_the_prices_of_an_odd_address_are_unknown() -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Errors of a disk, a quota or a limit that is used up."""
 DEEPEST = 100
 """Levels of a value that is read: one inside the other, lists and mappings together."""
+LARGEST, LARGEST_JSON = 2**20, 2**28
+"""Characters of a text that people write, and of a file of JSON, which is read whole."""
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
 """How libraries in Rust name the error number."""
 TORCH_WRITER = ("PytorchStreamWriter", "inline_container")
@@ -174,12 +177,31 @@ def as_written(path: Path) -> Iterator[None]:
         ) from error
 
 
+def read_text(path: Path, what: str, most: int = LARGEST) -> str:
+    """The text of a file that `what` names in an error: "the template".
+
+    Raises `BadData` if it cannot be read, is not UTF-8, has more than so many characters, or is a
+    pipe or a device, which may have no end.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadData(f"{path}: {what} must be a file, not a folder, a pipe or a device.")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(most + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise BadData(f"{path}: {what} cannot be read ({reason}).") from error
+    if len(text) > most:
+        raise BadData(f"{path}: {what} has more than {most} characters.")
+    return text
+
+
 def read_json(path: Path) -> Any:
     """The content of a file, None if there is none. Raises `BadData` if it is not JSON."""
-    try:
-        return from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
+    try:
+        return from_json(read_text(path, "what is read as JSON", LARGEST_JSON))
     except ValueError as error:
         raise BadData(f"{path}: damaged ({error}); remove it and run the stage again.") from error
 

@@ -31,7 +31,7 @@ async def submit(responder: Anthropic, items: Sequence[BatchItem]) -> str:
     ]
     with translated(responder):
         made = await client(responder).messages.batches.create(requests=requests, timeout=UPLOAD)
-    return made.id
+        return made.id
 
 
 async def find(responder: Anthropic, count: int, since: float) -> list[str]:
@@ -51,7 +51,8 @@ async def find(responder: Anthropic, count: int, since: float) -> list[str]:
 
 async def ended(responder: Anthropic, remote: str) -> bool:
     """Whether nothing more will come. Raises `Rejected` if there is no such batch."""
-    return (await _retrieve(responder, remote)).processing_status == "ended"
+    with translated(responder):
+        return (await _retrieve(responder, remote)).processing_status == "ended"
 
 
 async def _retrieve(responder: Anthropic, remote: str) -> MessageBatch:
@@ -60,9 +61,9 @@ async def _retrieve(responder: Anthropic, remote: str) -> MessageBatch:
             batch = await client(responder).messages.batches.retrieve(remote)
         except anthropic.NotFoundError:
             raise Rejected(f"the provider knows no batch {remote}") from None
-    if batch.archived_at:
-        raise Rejected(f"the provider kept the results of batch {remote} no longer")
-    return batch
+        if batch.archived_at:
+            raise Rejected(f"the provider kept the results of batch {remote} no longer")
+        return batch
 
 
 async def results(

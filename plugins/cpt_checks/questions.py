@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 import cpt
+from cpt.files import LARGEST_JSON, from_json, read_text
 
 CHOOSE = "Answer with the option letter from the given choices directly."
 ANSWER = "Answer the question shortly."
@@ -72,31 +73,36 @@ class Question:
 
 def read_questions(path: Path) -> list[Question]:
     """The questions in a file: a table by id, a list, or lines of JSON. Raises `CptError`."""
-    try:
-        rows = _rows(path.read_text(encoding="utf-8"), path)
-    except (OSError, ValueError) as error:
-        raise cpt.CptError(f"{path}: cannot be read ({error}).") from error
-    questions = [_question(name, row, path) for name, row in rows]
+    questions = [_question(name, row, path) for name, row in _rows(path)]
     if not questions:
         raise cpt.CptError(f"{path}: holds no question.")
+    names = Counter(question.id for question in questions)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise cpt.CptError(f"{path}: question {twice!r:.80} is there twice; leave one out.")
     return questions
 
 
-def _rows(text: str, path: Path) -> list[tuple[str, Mapping[str, Any]]]:
-    lines = path.suffix == ".jsonl"
-    plain = [json.loads(line) for line in text.splitlines() if line] if lines else json.loads(text)
-    if isinstance(plain, Mapping):
-        return [(str(name), row) for name, row in plain.items()]
-    return [(str(row.get("id", number)), row) for number, row in enumerate(plain)]
+def _rows(path: Path) -> list[tuple[str, Any]]:
+    from cpt.data import read_rows
+
+    if path.suffix == ".json" and isinstance(table := _json(path), Mapping):
+        return list(table.items())
+    rows = [row.values for row in read_rows(path)]
+    return [(str(row.get("id", number)), row) for number, row in enumerate(rows)]
+
+
+def _json(path: Path) -> Any:
+    try:
+        return from_json(read_text(path, "the questions", LARGEST_JSON))
+    except ValueError as error:
+        raise cpt.CptError(f"{path}: the questions are not JSON ({error}).") from None
 
 
 def _question(name: str, row: Any, path: Path) -> Question:
     where = f"{path}: question {name!r}"
     if not isinstance(row, Mapping) or not isinstance(row.get("prompt"), str):
         raise cpt.CptError(f"{where} has no text in `prompt`.")
-    targets = row.get("target")
-    given = tuple(map(str, [targets] if isinstance(targets, str | int) else targets or ()))
-    options = tuple(map(str, row.get("options") or ()))
+    given, options = (_texts(row.get(name), name, where) for name in ("target", "options"))
     if not given:
         raise cpt.CptError(f"{where} has no right answer in `target`.")
     if options and not _are_numbers(given, len(options)):
@@ -114,5 +120,13 @@ def _question(name: str, row: Any, path: Path) -> Question:
     )
 
 
+def _texts(value: Any, column: str, where: str) -> tuple[str, ...]:
+    """A list of texts or numbers, or one alone; empty for nothing. Raises `CptError`."""
+    values = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    if not all(isinstance(one, str | int | float) for one in values):
+        raise cpt.CptError(f"{where}: `{column}` must be texts or numbers, got {value!r:.60}.")
+    return tuple(map(str, values))
+
+
 def _are_numbers(targets: Sequence[str], options: int) -> bool:
-    return 1 < options <= 26 and all(one.isdecimal() and int(one) < options for one in targets)
+    return 1 < options <= 26 and set(targets) <= set(map(str, range(options)))

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 ALONE = r"\W*([A-Z])\W*"
-SAID = r"(?i:answer|option|choice)\s*(?:(?i:is|would be|letter)\s*)*[:=]?\s*[*(\[\"'`]*([A-Z])\b"
+SAID = (
+    r"(?i:answer|option|choice)\s*+(?:(?i:is|would be|letter)\s*+)*+[:=]?\s*+[*(\[\"'`]*+([A-Z])\b"
+)
 FIRST = r"\s*[*(\[]*([A-Z])[.):\]]"
 NUMBER = r"-?\d[\d,]*(?:\.\d+)?"
 ARTICLES = {"a", "an", "the"}

@@ -100,12 +100,15 @@ async def _checked(model: cpt.Responder, prompt: cpt.Prompt, ask: cpt.Ask) -> Ch
         return problem
     try:
         answer = (await ask(model, prompt)).expect("cut_off", "empty")
-        return _follows(prompt, answer.text)
     except cpt.NoPair as none:
         return cpt.Missing(none.reason, none.detail, none.raw)
+    try:
+        return _follows(prompt, answer.text)
     except LookupError as error:  # nltk's word for data that is not there
         asked = str(error).split("nltk.download('")[-1].split("'")[0]
         return cpt.Missing("no_nltk_data", f"python -m nltk.downloader {asked}")
+    except Exception as error:  # the checks are not ours, and the arguments are the data's
+        return cpt.Missing("unchecked", f"{type(error).__name__}: {error}")
 
 
 def _problem(prompt: cpt.Prompt) -> cpt.Missing | None:
@@ -113,15 +116,17 @@ def _problem(prompt: cpt.Prompt) -> cpt.Missing | None:
     from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT
 
     ids, arguments = prompt.info.get("instruction_id_list"), prompt.info.get("kwargs")
-    if not isinstance(ids, Sequence) or not ids or not isinstance(arguments, Sequence):
+    if not isinstance(ids, list | tuple) or not ids or not isinstance(arguments, list | tuple):
         return cpt.Missing(
             "no_instructions", "the row has no columns instruction_id_list and kwargs"
         )
     if len(ids) != len(arguments):
         return cpt.Missing("no_instructions", f"{len(ids)} instructions, {len(arguments)} kwargs")
     for name, given in zip(ids, arguments, strict=True):
-        if name not in INSTRUCTION_DICT:
-            return cpt.Missing("unknown_instruction", str(name))
+        if not isinstance(name, str) or name not in INSTRUCTION_DICT:
+            return cpt.Missing("unknown_instruction", f"{name!r:.80}")
+        if not isinstance(given, Mapping | None):
+            return cpt.Missing("incomplete", f"{name}: its kwargs are no table")
         # What is not given, the library would draw at random.
         needed = set(INSTRUCTION_DICT[name](name).get_instruction_args_keys())
         if lacking := needed - _given(given).keys():

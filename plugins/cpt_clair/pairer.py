@@ -9,6 +9,7 @@ import attrs
 
 import cpt
 from cpt import paths
+from cpt.files import read_text
 from cpt_clair.revision import Revision, parse, unfenced
 from cpt_clair.template import KEEP_LENGTH, TEMPLATE, fill, missing
 
@@ -70,12 +71,7 @@ class Clair(cpt.Pairer):
 
     def _template(self) -> str:
         """What the reviser is asked. Raises `CptError`."""
-        text = _read(Path(paths.resolve(self.template))) if self.template else TEMPLATE
+        text = TEMPLATE
+        if self.template:
+            text = read_text(Path(paths.resolve(self.template)), "the template")
         return text + KEEP_LENGTH * self.keep_length
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise cpt.CptError(f"{path}: the template cannot be read ({error}).") from error

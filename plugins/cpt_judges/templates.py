@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cpt
 from cpt import paths
+from cpt.files import read_text
 
 
 def load(template: str, default: str, needed: Sequence[str]) -> str:
@@ -18,11 +19,7 @@ def load(template: str, default: str, needed: Sequence[str]) -> str:
     if not template:
         return default
     path = Path(paths.resolve(template))
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise cpt.CptError(f"{path}: the template cannot be read ({reason}).") from None
+    text = read_text(path, "the template")
     if absent := [place for place in needed if place not in text]:
         raise cpt.CptError(
             f"{path}: the template lacks {', '.join(absent)}; write each where its text belongs."

@@ -29,8 +29,8 @@ URL: Final = "/v1/chat/completions"
 MARK = "cpt"
 """The metadata that a batch is found again by."""
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})
-CLOCKS_DIFFER = 600.0
-"""Seconds."""
+CLOCKS_DIFFER = 2 * 86400.0
+"""Seconds, as much as where a clock was a day off: a batch that is not found is paid for again."""
 UPLOAD = 600.0
 """Seconds that a file may take."""
 
@@ -46,7 +46,7 @@ async def submit(responder: OpenAI, name: str, items: Sequence[BatchItem]) -> st
         made = await sdk.batches.create(
             input_file_id=file.id, endpoint=URL, completion_window="24h", metadata={MARK: name}
         )
-    return made.id
+        return made.id
 
 
 def _line(responder: OpenAI, item: BatchItem) -> bytes:
@@ -68,7 +68,8 @@ async def find(responder: OpenAI, name: str, since: float) -> list[str]:
 
 async def ended(responder: OpenAI, remote: str) -> bool:
     """Whether nothing more will come. Raises `Rejected` if there is no such batch."""
-    return (await _retrieve(responder, remote)).status in OVER
+    with translated(responder):
+        return (await _retrieve(responder, remote)).status in OVER
 
 
 async def _retrieve(responder: OpenAI, remote: str) -> Batch:
@@ -84,10 +85,12 @@ async def results(
 ) -> AsyncIterator[tuple[str, Response | AskError]]:
     """What became of each request that the batch got to."""
     batch = await _retrieve(responder, remote)
-    if batch.status == "failed":
-        for key, error in _refused(batch, list(items)):
-            yield key, error
-    for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+    with translated(responder):
+        refused = _refused(batch, list(items)) if batch.status == "failed" else []
+        files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
+    for key, error in refused:
+        yield key, error
+    for file in files:
         with translated(responder):
             async with client(responder).files.with_streaming_response.content(file) as reply:
                 async for line in lines_of(reply.iter_bytes()):
@@ -118,4 +121,5 @@ def _refused(batch: Batch, keys: Sequence[str]) -> list[tuple[str, AskError]]:
     if not errors or any(error.line is None for error in errors):
         words = "; ".join(str(error.message) for error in errors) or "no reason given"
         raise Denied(f"batch {batch.id} was refused: {words}")
-    return [(keys[error.line - 1], Rejected(str(error.message))) for error in errors if error.line]
+    refused = {error.line: Rejected(str(error.message)) for error in errors}
+    return [(key, refused[line]) for line, key in enumerate(keys, start=1) if line in refused]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any
 
@@ -118,7 +117,7 @@ def _is_complete(response: Response) -> bool:
 def _estimated(request: Request, response: Response) -> Usage:
     """What was counted, the rest estimated."""
     usage, author = response.usage, response.author
-    turns = [turn["content"] for turn in json.loads(request.messages)]
+    turns = [turn["content"] for turn in request.turns]
     return Usage(
         input_tokens=usage.input_tokens or input_tokens(author, turns)[0],
         cached_tokens=usage.cached_tokens,

@@ -13,7 +13,7 @@ import attrs
 from cpt.data.pairs import COLUMNS, Unusable, row_of
 from cpt.data.rows.writing import MESSAGES, RARE, write_rows
 from cpt.errors import BadData, NoPair
-from cpt.files import writing_lines
+from cpt.files import from_json, writing_lines
 from cpt.types import Message, Pair
 
 Plain = dict[str, Any]
@@ -151,7 +151,7 @@ def _tools(pair: Pair) -> str | None:
 
 def _parsed(arguments: str) -> Any:
     try:
-        return json.loads(arguments)
+        return from_json(arguments)
     except ValueError:
         return arguments
 

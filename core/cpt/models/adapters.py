@@ -23,11 +23,13 @@ CAUSAL = (None, "CAUSAL_LM")
 def base_of(adapter: Path) -> str:
     """The model that an adapter is for, as its configuration names it. Raises `CptError`."""
     config = read_json(adapter / CONFIG)
+    if not isinstance(config, dict):
+        raise CptError(f"{adapter / CONFIG}: no configuration of an adapter, which is a table.")
     task = config.get("task_type")
     if task not in CAUSAL:
         raise CptError(f"{adapter}: holds an adapter for {task}; merge it into its model first.")
     base = config.get("base_model_name_or_path")
-    if not base:
+    if not (isinstance(base, str) and base):
         raise CptError(
             f"{adapter}: holds an adapter only; name the model that it is for as "
             f"base_model_name_or_path in its {CONFIG}."

@@ -26,6 +26,7 @@ def folder_of(model: str | Path) -> Path:
     folder = Path(paths.resolve(str(model)))
     if not folder.is_dir():
         folder = _from_hub(str(folder))
+    _refuse_devices(folder)
     if (folder / adapters.CONFIG).exists():
         base = folder_of(adapters.base_of(folder))
         hide_bars()
@@ -34,6 +35,13 @@ def folder_of(model: str | Path) -> Path:
         raise CptError(f"{folder}: not a model's folder, as it has no config.json.")
     _need_its_libraries(folder)
     return folder
+
+
+def _refuse_devices(folder: Path) -> None:
+    """Raise `CptError` for a pipe or a device: whoever loads the model would read without end."""
+    for file in folder.iterdir():
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise CptError(f"{file}: a pipe or a device is no part of a model; remove it.")
 
 
 def _need_its_libraries(folder: Path) -> None:

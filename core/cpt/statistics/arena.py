@@ -28,7 +28,7 @@ _CODE = re.compile(r"```.*?```", re.DOTALL)
 _MARKDOWN = {
     "headers": re.compile(r"^#{1,6}\s", re.MULTILINE),
     "bold": re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__"),
-    "lists": re.compile(r"^\s*(?:\d+\.|[-*+])\s", re.MULTILINE),
+    "lists": re.compile(r"^[^\S\n]*+(?:\d+\.|[-*+])\s", re.MULTILINE),
 }
 
 

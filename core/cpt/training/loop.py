@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -17,7 +16,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from cpt.errors import CptError
-from cpt.files import json_text, write_text
+from cpt.files import from_json, json_text, write_text
 from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
 from cpt.training.forward.cpu import count_parameters
@@ -295,7 +294,7 @@ def _read_summary(output: Path) -> Mapping[str, Any]:
     """The summary of a training that is done. Raises `CptError` if it is missing or damaged."""
     path = output / "training.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         summary = None
     if not isinstance(summary, dict):

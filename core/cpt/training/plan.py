@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cpt.errors import CptError
-from cpt.files import as_written, atomic, json_text, write_text
+from cpt.files import as_written, atomic, from_json, json_text, write_text
 from cpt.models import code_mark, folder_of, weights_digest
 from cpt.roles import Loss, Phase, Scheduler
 from cpt.training.data.corpus import Corpus, mismatch
@@ -262,7 +262,7 @@ def day_of(output: Path) -> date | None:
     if not (output / DOCTOR).exists():
         return None
     with as_written(output / DOCTOR):
-        return date.fromisoformat(json.loads((output / DOCTOR).read_text())["day"])
+        return date.fromisoformat(from_json((output / DOCTOR).read_text())["day"])
 
 
 def _decides(field: attrs.Attribute[Any], value: Any) -> bool:

@@ -30,6 +30,21 @@ class Request:
     messages: str
     """The conversation as JSON: a list of {role, content}; {messages, tools} if it has tools."""
 
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        """The messages as plain data."""
+        return self._asked["messages"]
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools as plain data."""
+        return self._asked["tools"]
+
+    @property
+    def _asked(self) -> dict[str, list[dict[str, Any]]]:
+        asked = json.loads(self.messages)
+        return asked if isinstance(asked, dict) else {"messages": asked, "tools": []}
+
 
 def request(responder: Responder, prompt: Prompt, sample: int, identity: str = "") -> Request:
     """What is asked, and its key. `identity` saves making it again. Raises `BadData`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,10 +56,8 @@ class ProviderBatch:
 
 def item(request: Request) -> BatchItem:
     """A request of the journal as a service takes it."""
-    asked = json.loads(request.messages)
-    turns, tools = (asked["messages"], asked["tools"]) if isinstance(asked, dict) else (asked, ())
-    messages = tuple(Message(**turn) for turn in turns)
-    prompt = Prompt(id=request.prompt_id, messages=messages, tools=tuple(tools))
+    messages = tuple(Message(**turn) for turn in request.turns)
+    prompt = Prompt(id=request.prompt_id, messages=messages, tools=tuple(request.tools))
     return BatchItem(request.key, prompt, request.sample)
 
 

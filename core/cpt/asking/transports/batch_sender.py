@@ -13,7 +13,7 @@ from cpt.asking.rate.retries import retried
 from cpt.asking.stop import Stop
 from cpt.asking.transports.batch_log import BatchLog, ProviderBatch
 from cpt.asking.transports.batch_timing import Timing
-from cpt.errors import Overloaded, Rejected
+from cpt.errors import Malformed, Overloaded, Rejected
 from cpt.service.batch import BatchService
 
 OPTIONS = 4096
@@ -61,6 +61,8 @@ class Sender:
         except (Overloaded, Rejected):
             self.log.over(batch.name, "lost")
             raise
+        if not (isinstance(remote, str) and remote):
+            raise Malformed("a batch was sent, and what came back has no id for it")
         self.log.sent(batch.name, remote)
         return attrs.evolve(batch, remote=remote)
 
@@ -78,7 +80,7 @@ class Sender:
         found = [
             attrs.evolve(batch, name=f"{batch.name}-{number}", remote=remote)
             for number, remote in enumerate(remotes)
-            if remote not in known
+            if isinstance(remote, str) and remote and remote not in known
         ]
         for candidate in found:
             self.log.intend(candidate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from cpt import paths
 from cpt.cli.printing.output import echo, print_json, takes_json
 from cpt.errors import BadData
-from cpt.files import write_text
+from cpt.files import from_json, json_text, read_text, write_text
 
 LAYOUTS = ("trl", "llama-factory", "ms-swift", "openai", "rewardbench")
 INFO = "dataset_info.json"
@@ -37,6 +36,8 @@ def export(source: str, layout: str, output: Path, as_json: bool) -> None:
 
     source = paths.resolve(source)
     refuse_to_replace(output, source, "pairs")
+    if layout == "llama-factory":
+        _registered(output.with_name(INFO))  # before anything is written
     done = exports.export(pairs_and_unusable(source), layout, output)
     if layout == "llama-factory":
         _register(output, exports.llama_factory_entry(output))
@@ -51,9 +52,16 @@ def export(source: str, layout: str, output: Path, as_json: bool) -> None:
 def _register(output: Path, entry: dict[str, object]) -> None:
     """Add the file to the list that LLaMA-Factory finds data sets by."""
     file = output.with_name(INFO)
+    known = _registered(file)
+    write_text(file, json_text({**known, output.stem: entry}, indent=2))
+
+
+def _registered(file: Path) -> dict[str, object]:
+    """The data sets in that list; none if there is no file. Raises `BadData` if it is no list."""
     try:
-        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        known[output.stem] = entry
-    except (ValueError, TypeError) as error:
+        known = from_json(read_text(file, "the list of data sets")) if file.exists() else {}
+    except ValueError as error:
         raise BadData(f"{file}: no list of data sets ({error}); repair or remove it.") from error
-    write_text(file, json.dumps(known, indent=2, ensure_ascii=False))
+    if not isinstance(known, dict):
+        raise BadData(f"{file}: no list of data sets, which is a table; repair or remove it.")
+    return known

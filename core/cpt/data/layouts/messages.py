@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cpt.data.rows.reading import Row
+from cpt.files import from_json
 from cpt.types import Message, ToolCall
 
 ROLES: Mapping[str, Any] = {
@@ -104,7 +105,7 @@ def _calls(given: Any, row: Row) -> tuple[ToolCall, ...]:
         given = json_of(given, row, "calls of tools")
     if isinstance(given, Mapping):
         given = [given]
-    return tuple(_call(call, row) for call in given)
+    return tuple(_call(call, row) for call in _listed(given, row, "calls of tools"))
 
 
 def _call(call: Any, row: Row) -> ToolCall:
@@ -123,17 +124,26 @@ def tools_of(given: Any, row: Row) -> tuple[Mapping[str, Any], ...]:
     """The tools that a row offers: a list of JSON schemas, or one as JSON. Raises `BadData`."""
     if isinstance(given, str):
         given = json_of(given, row, "tools")
-    found = [json_of(tool, row, "tools") if isinstance(tool, str) else tool for tool in given or ()]
+    found = [
+        json_of(tool, row, "tools") if isinstance(tool, str) else tool
+        for tool in _listed(given or (), row, "tools")
+    ]
     if not all(isinstance(tool, Mapping) for tool in found):
         raise row.bad(f"expected tools as a list of JSON schemas, got {given!r:.60}")
     return tuple(found)
 
 
+def _listed(given: Any, row: Row, what: str) -> Iterable[Any]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise row.bad(f"expected {what} as a list, got {given!r:.60}")
+    return given
+
+
 def json_of(text: str, row: Row, what: str) -> Any:
     """What a text of JSON holds. Raises `BadData`."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return from_json(text)
+    except ValueError as error:
         raise row.bad(f"expected {what} as JSON, got {text!r:.60} ({error})") from None
 
 

@@ -90,7 +90,7 @@ def content_digest(text: str) -> str | None:
 def source_digest(source: str, table: str) -> str | None:
     """A digest of the content of a data source; of a run's folder, of its `table`."""
     path = table_of(source, table)
-    return digest_of(path) if path.exists() else None
+    return digest_of(path) if path.is_file() or path.is_dir() else None
 
 
 def table_of(source: str, table: str) -> Path:

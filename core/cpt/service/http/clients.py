@@ -93,8 +93,9 @@ def _like(response: Any, content: Any) -> Any:
 def sdk_errors(sdk: Any, secret: str = "") -> Iterator[None]:
     """Raise the errors of an SDK in the block as the engine's, with nothing of the request in them.
 
-    `sdk` is a module with `APIError` and `APIStatusError`, such as `openai` or `anthropic`;
-    `secret` is the key that was sent. What is not JSON raises `Malformed`.
+    `sdk` is a module with `APIError`, whose base all its errors have, and `APIStatusError`, such as
+    `openai` or `anthropic`; `secret` is the key that was sent. What is not JSON, or not what the
+    SDK takes it for, raises `Malformed`.
     """
     hide(secret)
     try:
@@ -111,3 +112,6 @@ def sdk_errors(sdk: Any, secret: str = "") -> Iterator[None]:
         raise Unreachable(f"{type(cause).__name__}: {cause}") from None
     except (ValueError, RecursionError):
         raise Malformed("what came back is not JSON") from None
+    except (AttributeError, LookupError, TypeError, sdk.APIError.__base__) as error:
+        # An SDK takes a reply for what it should be; we meet what it is.
+        raise Malformed(f"what came back is not as the API says ({error!r})") from None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cpt.errors import AskError, Denied, Filtered, Overloaded, Rejected, Unreachable
 from cpt.secrets import hide
+from cpt.service.http.clock import now_of, seconds_of
 
 DENIED = frozenset({401, 402, 403, 404, 405})
 """Key, payment, permission, model or address: no request can succeed. A redirect (3xx) is the same:
@@ -199,7 +198,7 @@ def words(body: Any) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response asks to wait: a number, or the time until an HTTP date.
+    """Seconds that a response asks to wait: a number, or the time from its own date until another.
 
     None where it says nothing, or nothing that can be meant: more than a year.
     """
@@ -209,7 +208,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             continue
     try:
-        return _plausible(parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+        return _plausible(seconds_of(headers["retry-after"]) - now_of(headers))
     except (KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 
 import attrs
+
+from cpt.service.http.clock import now_of
 
 PREFIXES = ("x-ratelimit-{what}-{kind}", "anthropic-ratelimit-{kind}-{what}")
 """How OpenAI (and those compatible with it) and Anthropic name them."""
@@ -51,8 +52,11 @@ def report_limits(headers: Mapping[str, str]) -> None:
 
 
 def refills(headers: Mapping[str, str], now: float | None = None) -> Refill | None:
-    """What the headers say, None if nothing. `now` is in seconds since 1970."""
-    when = time.time() if now is None else now
+    """What the headers say, None if nothing.
+
+    `now` is in seconds since 1970; the service's own date, if it sends one, when it is not given.
+    """
+    when = now_of(headers) if now is None else now
     for prefix in PREFIXES:
         names = [prefix.format(what="limit", kind=kind) for kind in KINDS]
         if any(name in headers for name in names):

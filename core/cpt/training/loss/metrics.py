@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from cpt.files import as_written, disk_errors, json_text, write_text
+from cpt.files import as_written, disk_errors, from_json, json_text, write_text
 from cpt.roles import Loss
 from cpt.types import Batch
 
@@ -144,7 +143,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with as_written(path):
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        return [from_json(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def keep_until(path: Path, step: int) -> None:
@@ -157,4 +156,4 @@ def keep_until(path: Path, step: int) -> None:
 def _whole_lines(path: Path) -> Sequence[dict[str, Any]]:
     """Lines that end with a line break: a killed process may leave an unfinished one."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [from_json(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cpt.errors import CptError
-from cpt.files import atomic_folder, disk_errors, unfinished
+from cpt.files import atomic_folder, disk_errors, from_json, unfinished
 from cpt.training.output.sharded import is_foreign, load_foreign
 
 log = logging.getLogger("cpt")
@@ -134,7 +134,7 @@ def _write_state(folder: Path, state: Mapping[str, Any]) -> None:
 def _read_state(checkpoint: Path) -> dict[str, Any] | None:
     """What was written; None if it is not there or damaged."""
     try:
-        state = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        state = from_json((checkpoint / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return state if isinstance(state, dict) and state.keys() >= FIELDS else None

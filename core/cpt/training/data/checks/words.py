@@ -56,7 +56,7 @@ ROLE = re.compile(
 """How an answer begins that repeats the name of a role."""
 MEDIA = re.compile(
     r"<(?:image|img|video|audio|image_placeholder|im_patch)\s*/?>|<\|(?:image|video|audio)[^|]*\|>"
-    r"|\[(?:image|video|audio)\]|<\|vision_start\|>|!\[[^\]]*\]\(data:image",
+    r"|\[(?:image|video|audio)\]|<\|vision_start\|>|!\[[^\]]{0,500}\]\(data:image",
     re.IGNORECASE,
 )
 """What stands in a text for an image, a video or a sound."""

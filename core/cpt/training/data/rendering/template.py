@@ -11,6 +11,7 @@ import attrs
 import jinja2
 
 from cpt.errors import first_line
+from cpt.files import from_json
 from cpt.training.data.rendering.thoughts import as_sampled, inside, opened_by
 from cpt.types import Message, Prompt
 from cpt.types.thoughts import split_thought
@@ -71,8 +72,14 @@ class Conversation:
         """Whether the text of a prompt lacks a tool or a call of one."""
         tools = json.loads(self.tools) if self.tools else []
         calls = [call.name for turn in self.messages for call in turn.tool_calls]
-        names = [str(tool.get("function", tool).get("name", "")) for tool in tools]
+        names = [str(_inside(tool).get("name", "")) for tool in tools]
         return any(name not in prompt for name in [*calls, *names])
+
+
+def _inside(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The function that a tool is, where it says so."""
+    function = tool.get("function")
+    return function if isinstance(function, Mapping) else tool
 
 
 @attrs.frozen
@@ -175,7 +182,7 @@ def _turn(message: Message, parsed: bool) -> dict[str, Any]:
 
 def _parsed(arguments: str) -> Any:
     try:
-        return json.loads(arguments)
+        return from_json(arguments)
     except ValueError:
         return arguments
 
