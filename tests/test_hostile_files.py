@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
 
 from cpt.errors import LONGEST, UNSEEN, CptError
+from cpt.statistics.length_control import length_controlled
 from cpt_checks.questions import read_questions
 
 from . import tiny
@@ -163,6 +165,44 @@ def test_a_list_of_data_sets_that_is_none_is_one_line(cpt_cli: Any, text: str) -
     line = ("export", "pairs.jsonl", "--format", "llama-factory", "--output", "o.jsonl")
     refused(cpt_cli(*line), "dataset_info.json: no list of data sets")
     assert not Path("o.jsonl").exists()
+
+
+def test_temporary_files_of_killed_commands_do_not_grow(cpt_cli: Any) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    names = {
+        "left": f".o.jsonl.{gone.pid}.tmp",
+        "fresh": f".o.jsonl.{gone.pid}0.tmp",
+        "written": f".o.jsonl.{os.getppid()}.tmp",
+        "of another file": f".p.jsonl.{gone.pid}.tmp",
+        "of a person": ".o.jsonl.mine.tmp",
+    }
+    for what, name in names.items():
+        Path(name).write_text("x")
+        if what != "fresh":
+            os.utime(name, (1e9, 1e9))
+    done = cpt_cli("export", "pairs.jsonl", "--format", "openai", "--output", "o.jsonl")
+    assert done.exit_code == 0, done.output
+    assert {what for what, name in names.items() if not Path(name).exists()} == {"left"}
+
+
+JUDGED = {"instruction": "q", "output_1": "a", "output_2": "bb", "preference": 1.5}
+
+
+@pytest.mark.parametrize("column", ["preference", "weight", "shown_first"])
+@pytest.mark.parametrize("number", ["1e400", "-Infinity", '"inf"', "1" + "0" * 400])
+def test_no_infinite_number_is_in_annotations(cpt_cli: Any, column: str, number: str) -> None:
+    rest = {name: value for name, value in JUDGED.items() if name != column}
+    Path("a.jsonl").write_text(f'{json.dumps(rest)[:-1]}, "{column}": {number}}}\n')
+    refused(cpt_cli("winrate", "a.jsonl"), f"a.jsonl:1: {column}")
+
+
+def test_one_empty_answer_does_not_keep_length_control_from_its_end() -> None:
+    """Refits that drew only answers of one length took a minute each."""
+    wins = [float(number % 2) for number in range(12)] + [0.5]
+    begun = process_time()
+    length_controlled(wins, [(1, 2)] * 12 + [(0, 2)])
+    assert process_time() - begun < 60
 
 
 # Texts of others that are long, of one letter, or begin what never ends.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import math
 import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,8 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Errors of a disk, a quota or a limit that is used up."""
 DEEPEST = 100
 """Levels of a value that is read: one inside the other, lists and mappings together."""
+LEFT_ALONE = 60.0
+"""Seconds since it was changed after which a temporary file may be one that was left."""
 LARGEST, LARGEST_JSON = 2**20, 2**28
 """Characters of a text that people write, and of a file of JSON, which is read whole."""
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -59,6 +63,7 @@ def _disk_error(error: Exception) -> tuple[int, str] | None:
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place, durably, if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_what_killed_processes_left(path)
     temporary = _temporary(path)
     try:
         with disk_errors(path, temporary):
@@ -232,6 +237,26 @@ def writing_lines(path: Path) -> Iterator[Callable[[Mapping[str, Any]], object]]
     """A function that writes one record a line as JSON; the file is whole or not there."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield lambda record: file.write(json_text(record) + "\n")
+
+
+def _remove_what_killed_processes_left(path: Path) -> None:
+    """Temporary files of `path` that nobody writes: a process of another machine may do so."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = left.name.split(".")[-2]
+        with suppress(OSError):
+            is_old = time.time() - left.stat().st_mtime > LEFT_ALONE
+            if is_old and number.isdecimal() and not _runs(int(number)):
+                left.unlink()
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _temporary(path: Path) -> Path:

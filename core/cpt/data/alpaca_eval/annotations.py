@@ -124,7 +124,7 @@ def annotation_of(row: Row) -> Annotation:
         annotator=str(row.first(*JUDGES) or ""),
         shown_first=first,
         shown_second=second,
-        weight=row.number_of("weight"),
+        weight=row.finite_of("weight"),
         note=str(row["note"] or ""),
     )
 
@@ -170,7 +170,7 @@ def _win(row: Row, column: str) -> float | None:
     from cpt.statistics.win_rates import win_of
 
     try:
-        return win_of(row.number_of(column))
+        return win_of(row.finite_of(column))
     except ValueError as error:
         raise row.bad(f"{error}; {UNSUITABLE}") from None
 
@@ -179,7 +179,7 @@ def _by_order(row: Row, win: float | None) -> tuple[float | None, float | None]:
     """The wins with the model's answer shown first, and second, as far as the row says so."""
     said = row.first(*SWAPPED)
     if said is None:
-        return row.number_of("shown_first"), row.number_of("shown_second")
+        return row.finite_of("shown_first"), row.finite_of("shown_second")
     if str(said).lower() not in TRUE + FALSE:
         raise row.bad(f"{said!r:.40} says neither that the answers were swapped nor that not")
     return (win, None) if str(said).lower() in TRUE else (None, win)

@@ -51,7 +51,7 @@ def read_difficulties(source: str | Path) -> Difficulties:
     keys: dict[str, float] = {}
     in_order: list[float] = []
     for row in read_rows(source):
-        value = row.number_of("instruction_difficulty", "difficulty")
+        value = row.finite_of("instruction_difficulty", "difficulty")
         if value is None:
             raise row.bad(row.lacks("a column instruction_difficulty", "instruction_difficulty"))
         in_order.append(value)
@@ -65,7 +65,7 @@ def read_regularizer(source: str | Path) -> Regularizer:
     columns = ("std_delta_len", "instruction_difficulty", "preference")
     found: list[tuple[float, float, float]] = []
     for row in read_rows(source):
-        gap, hard, win = (row.number_of(name) for name in columns)
+        gap, hard, win = (row.finite_of(name) for name in columns)
         if gap is None or hard is None or win is None:
             lacking = next(name for name in columns if row[name] is None)
             raise row.bad(row.lacks(f"numbers in {', '.join(columns)}", lacking))

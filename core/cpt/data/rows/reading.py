@@ -54,6 +54,13 @@ class Row:
             raise self.bad(f"{columns[0]} is {_short(value)}, not a number") from None
         return None if number is None or number != number else number
 
+    def finite_of(self, *columns: str) -> float | None:
+        """The same, where infinity is no number either."""
+        number = self.number_of(*columns)
+        if number is not None and abs(number) == float("inf"):
+            raise self.bad(f"{columns[0]} must be a finite number, got {number}")
+        return number
+
     def whole_of(self, column: str) -> int | None:
         """The same of a column that counts. Raises `BadData` if it is not a whole number."""
         number = self.number_of(column)
