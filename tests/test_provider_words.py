@@ -41,6 +41,7 @@ def error(message: str, **rest: Any) -> dict[str, Any]:
         (400, error("x", code="moderation_blocked"), Filtered),
         (403, {"type": "error", **error("Prompt violates our usage policy", type="x")}, Filtered),
         (400, error("Input data may contain inappropriate content.", code="x"), Filtered),
+        (400, error("输入内容可能包含不安全或敏感内容", code="1301"), Filtered),
         (403, error("Your account was flagged for violating our usage policies"), Denied),
         (403, error("This organization has been disabled."), Denied),
         (403, error("no permission", type="permission_error"), Denied),
@@ -69,6 +70,9 @@ def test_what_an_error_is_about(code: int, body: Any, kind: type[AskError]) -> N
         error("no", param="temperature"),
         {"detail": [{"loc": ["body", "x"], "msg": "Extra inputs are not permitted"}]},
         error("top_p is deprecated for this model", type="invalid_request_error"),
+        error("`top_logprobs` must be between 0 and 5"),
+        error("model 'x' is not loaded"),
+        {"error": "json_schema is not enabled on this server"},
     ],
 )
 def test_an_option_is_not_the_prompt(body: Any) -> None:
@@ -77,14 +81,32 @@ def test_an_option_is_not_the_prompt(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "the request exceeds the available context size"},
+        {"error": "roles must alternate"},
+        error("string too long", param="messages[1].content"),
+        error("This model's maximum context length is 4096 tokens, max_tokens among them"),
+    ],
+)
+def test_a_prompt_is_not_an_option(body: Any) -> None:
+    found = http_error(400, {}, body)
+    assert isinstance(found, Rejected) and not found.of_all
+
+
+@pytest.mark.parametrize(
     ("reason", "outcome"),
     [
         *((word, "answered") for word in ("stop", "STOP", "end_turn", "EOS_TOKEN", "matched_stop")),
-        *((word, "answered") for word in (None, "", "FinishReason.STOP", "endTurn")),
+        *((word, "answered") for word in (None, "", "FinishReason.STOP", "endTurn", "None", "eof")),
         *((word, "cut_off") for word in ("length", "MAX_TOKENS", "model_length", "maxTokens")),
         *((word, "cut_off") for word in ("tool_calls", "pause_turn", "something-new")),
+        *((word, "cut_off") for word in ("too_long", "rate_limited")),
         ("model_context_window_exceeded", "cut_off"),
-        *((word, "filtered") for word in ("content_filter", "SAFETY", "prohibited-content")),
+        *(
+            (word, "filtered")
+            for word in ("content_filter", "SAFETY", "prohibited-content", "ERROR_TOXIC")
+        ),
         ("refusal", "refused"),
     ],
 )
@@ -94,7 +116,9 @@ def test_why_a_text_ended(reason: Any, outcome: str) -> None:
         assert ended("", reason)[0] == "empty"
 
 
-@pytest.mark.parametrize("reason", ["error", "abort", "cancelled", "MALFORMED_FUNCTION_CALL"])
+@pytest.mark.parametrize(
+    "reason", ["error", "abort", "cancelled", "MALFORMED_FUNCTION_CALL", "stopped_by_user"]
+)
 def test_a_text_that_the_service_broke_off_is_asked_again(reason: str) -> None:
     chat = {"choices": [{"message": {"content": "The answer"}, "finish_reason": reason}]}
     message = {"content": [{"type": "text", "text": "The answer"}], "stop_reason": reason}
@@ -299,3 +323,17 @@ def test_extra_body_and_a_schema_share_what_anthropic_calls_output_config() -> N
     assert body["output_config"] == {"effort": "low", "format": form}
     assert body["thinking"] == {"type": "adaptive"}
     assert Anthropic("m", extra_body=extra).body(prompt(1))["output_config"] == {"effort": "low"}
+
+
+def test_usage_is_read_where_it_can_be() -> None:
+    def used(usage: Any) -> tuple[int, int]:
+        message = {"content": [{"type": "output_text", "text": "The answer"}]}
+        body = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+        answer = chat_response(body, prompt(1), "m")
+        assert (answer.text, answer.outcome) == ("The answer", "answered")
+        return answer.usage.input_tokens, answer.usage.output_tokens
+
+    assert used({"prompt_tokens": 3.0, "completion_tokens": 2}) == (3, 2)
+    nothing: list[Any] = [None, [], {"prompt_tokens": None, "prompt_tokens_details": None}]
+    for usage in [*nothing, {"prompt_tokens": "3", "completion_tokens": True}]:
+        assert used(usage) == (0, 0)

@@ -51,6 +51,8 @@ READ = {
     "## Score\n\n8/10": 8,
     "Score:\n8": 8,
     '```json\n{"reason": "a score of 3? no", "score": 8}\n```': 8,
+    '{"score": 8, "reason": "Clear. Score: 3 would be unfair."}': 8,
+    'Here:\n```json\n{"Rating": "8/10", "why": "the score: 3 of five"}\n```': 8,
     '{"clarity_score": 3, "score": "8/10", "best": 10}': 8,
     "{'final_score': 7, 'x': 3}": 7,
     "<score>8</score>": 8,

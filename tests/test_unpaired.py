@@ -40,6 +40,7 @@ def one(tmp_path: Path, row: dict[str, Any]) -> Pair:
         ({"prompt": "Where?", "completion": "Paris", "label": False}, False),
         ({"prompt": [ASK], "completion": [PARIS], "label": "false"}, False),
         ({"messages": [ASK, PARIS], "label": 0}, False),
+        ({"messages": [ASK, PARIS], "label": 1.0}, True),
         ({"messages": [ASK, PARIS]}, True),
         ({"conversations": [{"from": "human", "value": "Where?"}, PARIS]}, True),
         ({"prompt": "Where?", "completion": "Paris"}, True),

@@ -7,6 +7,7 @@ A text gives the score of its last label (`Score: 8`, `"score": 8`, `<score>8</s
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 
@@ -29,6 +30,11 @@ TABLE = re.compile(
 
 LABELS = ("score", "rating", "grade")
 """In this order: a text that has the first is not searched for the others."""
+LABEL = re.compile(rf"(?<![^\W_])(?:{'|'.join(LABELS)})(?![^\W_])", re.IGNORECASE)
+OBJECT = re.compile(r"(?:^\s*|```\w*\s*)(\{.*\})(?:\s*```|\s*$)", re.DOTALL)
+"""A JSON object that is all of a text, or in a fence."""
+LONGEST_VALUE = 12
+"""Characters of a value that may be a score: `8.5 of 10`."""
 OWN = re.compile(
     "a|and|answer|assign|award|be|d|final|give|hence|i|is|it|ll|my|overall|resulting|so|the|this|"
     "thus|therefore|total|will|with|would|your"
@@ -86,7 +92,7 @@ class Found:
 
 def read_score(text: str, scale: int) -> float | None:
     """The score that a text gives, from 1 to `scale`; None if it gives none for certain."""
-    plain = _plain(text)
+    plain = _plain(_own_lines(text))
     for label in LABELS:
         if found := list(_found(plain, label, scale)):
             return _decided(found)
@@ -98,6 +104,22 @@ def read_criteria(text: str, scale: int, names: Sequence[str]) -> dict[str, floa
     plain = _plain(text)
     found = {name: list(_found(plain, name, scale)) for name in names}
     return {name: _decided(scores) for name, scores in found.items()}
+
+
+def _own_lines(text: str) -> str:
+    """The numbers and short texts of a JSON object as lines, if it names a score; else the text.
+
+    What else it says may speak of other scores: `{"score": 8, "reason": "not a score: 3"}`.
+    """
+    found = OBJECT.search(without_thoughts(text.translate(WIDE)))
+    try:
+        said = json.loads(found[1]) if found else None
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or not any(LABEL.search(name) for name in said):
+        return text
+    short = {name: value for name, value in said.items() if len(str(value)) <= LONGEST_VALUE}
+    return "\n".join(f"{name}: {value}" for name, value in short.items())
 
 
 def _plain(text: str) -> str:

@@ -155,6 +155,7 @@ def label_of(row: Row) -> bool | None:
     """Whether the only answer of a row is good; None if it does not say. Raises `BadData`."""
     label = row["label"]
     known = {"true": True, "false": False, "1": True, "0": False}
+    known |= {"1.0": True, "0.0": False}  # a column of a table that has gaps
     if label is None or str(label).lower() in known:
         return None if label is None else known[str(label).lower()]
     raise row.bad(f"label is {label!r:.60}, not true or false")

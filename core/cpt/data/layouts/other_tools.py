@@ -74,10 +74,12 @@ def _turns(answer: Any) -> list[Any]:
 
 
 def _questions(values: Values) -> None:
-    """`question` or `query`, and `system_prompt`, where the usual columns are not there."""
+    """`question` or `query`, `system_prompt` and `functions`, where the usual columns are not there."""
     if all(values.get(name) in (None, "") for name in ("prompt", "messages", "instruction")):
         _rename(values, {"question": "prompt", "query": "prompt"})
     _rename(values, {"system_prompt": "system"})
+    if isinstance(values.get("functions"), list):
+        _rename(values, {"functions": "tools"})
 
 
 def _published(values: Values) -> None:

@@ -12,6 +12,8 @@ from cpt.service.http.errors import body_error, words
 from cpt.types import Message, Outcome, Prompt, Response, Usage
 
 NOTHING: Mapping[str, str] = {}
+TEXTS = ("text", "output_text")
+"""Kinds of the parts of a message that are its text."""
 IMPLAUSIBLE = 2**40
 """No model reads or writes so many tokens."""
 
@@ -98,14 +100,14 @@ def _usage(used: Any) -> Usage:
 
 def token_count(value: Any) -> int:
     """Tokens as an endpoint counted them; 0 where that is not a plausible number."""
-    plausible = isinstance(value, int) and 0 <= value < IMPLAUSIBLE
-    return int(value) if plausible else 0
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if number and 0 <= value < IMPLAUSIBLE else 0
 
 
 def _text(content: str | list[Any] | None) -> str:
     """What a message says; some endpoints send it in parts, thoughts among them."""
     if isinstance(content, list):
-        return "".join(part["text"] for part in content if part["type"] == "text")
+        return "".join(part["text"] for part in content if part["type"] in TEXTS)
     if content is None or isinstance(content, str):
         return content or ""
     raise TypeError

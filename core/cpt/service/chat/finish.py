@@ -17,7 +17,7 @@ ENDED, CUT, FILTERED, REFUSED, BROKEN = (
 )
 WORDS = {
     ENDED: "stop stop_sequence stop_token end_turn eos eos_token end complete completed finished"
-    " done success succeeded normal stopped null",
+    " done success succeeded normal stopped null none eof",
     CUT: "length max_tokens max_length model_length model_context_window_exceeded incomplete"
     " tool_calls tool_call tool_use function_call pause_turn compaction",
     FILTERED: "content_filter content_filtered safety recitation prohibited_content blocklist spii"
@@ -30,16 +30,18 @@ FINISH = {word: outcome for outcome, words in WORDS.items() for word in words.sp
 """What OpenAI, Anthropic, Google, Mistral, Cohere, DeepSeek, Zhipu, Bedrock, OpenRouter, vLLM,
 SGLang, llama.cpp, TGI, Ollama and transformers say, in lower case with `_`."""
 STEMS = (
-    (FILTERED, r"filter|safe|policy|moderat|prohibit|block|guard|sensitiv|recit|spii"),
+    (FILTERED, r"filter|safe|policy|moderat|prohibit|block|guard|sensitiv|recit|spii|toxic"),
     (REFUSED, r"refus"),
     (BROKEN, r"error|abort|cancel|fail|timeout|timed|interrupt|malformed|invalid|unexpected"
-             r"|resource|overload|preempt|disconnect|kill|shutdown|unavailable|lost|crash"),
-    (CUT, r"length|max|limit|window|exceed|trunc|budget|tool|function|pause|repeti|incomplete"),
+             r"|resource|overload|preempt|disconnect|kill|shutdown|unavailable|lost|crash"
+             r"|by_user|user_stop|premature|early_stop|closed|internal"),
+    (CUT, r"length|long|max|limit|window|exceed|trunc|budget|tool|function|pause|repeti"
+          r"|incomplete"),
     (ENDED, r"stop|eos|^end|_end|complet|finish|done|success|eot"),
 )  # fmt: skip
 """How words that are not in the table are read: the first that fits."""
 
-LENGTH = "length|max|window"
+LENGTH = "length|long|max|window"
 """Words that say what `cut_off` says."""
 
 _said: set[str] = set()

@@ -49,12 +49,12 @@ STATUS = {
 # How providers and servers word what HTTP has no number for. Each is looked for in the codes and
 # the message of an error, in this order.
 TOO_LONG = re.compile(
-    r"context.{0,3}length|context window|maximum context|too long|too many (input )?tokens"
+    r"context.{0,3}length|context.?(window|size)|maximum context|too long|too many (input )?tokens"
     r"|reduce the length|string_above_max_length|prompt is too|input (tokens?|length)"
 )
 NO_MONEY = re.compile(r"insufficient_quota|credit balance|insufficient (balance|credit)")
 """How providers report an empty account under a status that means something else."""
-RATE = re.compile(r"rate.?limit|too many requests")
+RATE = re.compile(r"rate.?limit|too many requests|速率限制|请求过于频繁")
 ACCOUNT = re.compile(
     r"api.?key|insufficient_quota|credit balance|quota exceeded|billing|unauthori[sz]ed"
     r"|authenticat|access token|access (was|has been|is) (terminat|revok|den)"
@@ -66,7 +66,7 @@ FILTERED = re.compile(
     r"content.?(filter|policy|management|moderation|inspect|safety|exists.risk)|moderation|flagged"
     r"|responsible.?ai|safety|usage polic|policy.?violation|violat\w+ .{0,60}polic|prohibited"
     r"|guardrail|harmful|inappropriate|unsafe|sensitive|data.?inspection|blocked by|blocklist"
-    r"|prompt (was|is) blocked|jailbreak"
+    r"|prompt (was|is) blocked|jailbreak|敏感|不安全|违规|违法"
 )
 OF_ALL = re.compile(
     r"chat.?template|unsupported.?(parameter|value)|unknown.?(parameter|argument|field|name)"
@@ -74,6 +74,8 @@ OF_ALL = re.compile(
     r"|(parameter|argument|option|model|value)\b.{0,60}(not supported|unsupported|does not exist"
     r"|not exist|not found|not allowed|not available|deprecated)|not supported with this model"
     r"|does not support|max_tokens|max_completion_tokens|temperature|top_p|top_k"
+    r"|logprobs|response_format|json_schema|min_p\b|\bseed\b must|stop.{0,12}sequences"
+    r"|(presence|frequency|repetition)_penalty|not loaded|isn't supported"
     r"|reasoning_effort|unknown model|invalid model|model.?not.?found"
 )
 OF_THE_PROMPT = frozenset({"", "messages", "prompt", "input", "contents", "content"})
@@ -182,7 +184,7 @@ def _found(body: Any, names: tuple[str, ...], deep: int = 6) -> Iterator[str]:
             inner = body.get(name)
             if deep and isinstance(inner, Mapping | list):
                 yield from _found(inner, names, deep - 1)
-            elif name == "error" and isinstance(inner, str) and names != CODES:
+            elif name == "error" and isinstance(inner, str) and "message" in names:
                 yield inner
 
 
