@@ -74,7 +74,7 @@ def _turns(answer: Any) -> list[Any]:
 
 
 def _questions(values: Values) -> None:
-    """`question` or `query`, `system_prompt` and `functions`, where the usual columns are not there."""
+    """`question` or `query`, where the usual columns are not there; other names of two more."""
     if all(values.get(name) in (None, "") for name in ("prompt", "messages", "instruction")):
         _rename(values, {"question": "prompt", "query": "prompt"})
     _rename(values, {"system_prompt": "system"})
