@@ -11,7 +11,7 @@ import pytest
 from cpt.data import write_pairs
 
 from . import tiny
-from .test_export import CALL, PAIRS, TOOL, exported
+from .test_export import CALL, PAIRS, exported
 
 
 def own(module: str) -> Any:
@@ -76,7 +76,7 @@ def test_ms_swift(cpt_cli: Any) -> None:
             roles = [turn["role"] for turn in row[key][:-1]]
             assert len(roles) == len(pair.prompt.messages)
             assert row[key][0]["content"] == pair.prompt.messages[0].content
-        assert (TOOL["function"]["name"] in str(row.get("tools"))) is bool(pair.prompt.tools)
+        assert ("weather" in str(row.get("tools"))) is bool(pair.prompt.tools)
         calls = [turn for turn in row["messages"] if turn["role"] == "tool_call"]
         assert [json.loads(call["content"])["name"] for call in calls] == (
             [CALL.name] if pair.prompt.tools else []
