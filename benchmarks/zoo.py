@@ -33,6 +33,35 @@ LARGEST = 6_000_000
 """Weights above which a model is not tiny."""
 
 
+MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "mamba_expand": 2}
+MLA = {"num_key_value_heads": 4, "head_dim": 4}
+HEADS = {"head_dim": 8}
+DECODER = {"is_decoder": True}
+EMBEDDED = {**DECODER, "embedding_size": 32}
+OWN: dict[str, dict[str, Any]] = {
+    "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1, "expand": 2, "state_size": 8},
+    "bamba": {**MAMBA, "mamba_n_groups": 1, "attn_layer_indices": [1]},
+    "falcon_h1": {**MAMBA, "mamba_n_groups": 1, "mamba_d_ssm": 64, "intermediate_size": 48},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 12, "num_heads": 4},
+    **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), HEADS),
+    **dict.fromkeys(("glm4_moe_lite", "axk1", "axk2", "youtu"), MLA),
+    "glm_moe_dsa": {**MLA, "index_topk": 12, "index_head_dim": 8},
+    "longcat_flash": {
+        **{**MLA, "num_layers": 1, "num_hidden_layers": 2, "ffn_hidden_size": 48},
+        **{"expert_ffn_hidden_size": 16, "zero_expert_num": 2, "moe_topk": 2},
+    },
+    "xlm": {"emb_dim": 32, "n_heads": 4, "n_layers": 2, "n_words": 97, "causal": True},
+    **dict.fromkeys(("camembert", "ernie", "xlm-roberta", "megatron-bert"), DECODER),
+    **dict.fromkeys(("data2vec-text", "bert-generation", "roberta-prelayernorm"), DECODER),
+    "xlm-roberta-xl": DECODER,
+    "xmod": {**DECODER, "default_language": "en_XX"},
+    "big_bird": {**DECODER, "attention_type": "original_full"},
+    **dict.fromkeys(("electra", "roformer"), EMBEDDED),
+}
+"""What types cannot be made small or causal without, beside the families of the tests."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("types", nargs="*", help="model types, or names of the tests' families")
@@ -103,7 +132,7 @@ def _tried(name: str) -> dict[str, Any]:
     from cpt.errors import CptError
 
     try:
-        config = config_of(*FAMILIES.get(name, (name, {})))
+        config = config_of(*FAMILIES.get(name, (name, OWN.get(name, {}))))
         with torch.device("meta"):
             weights = sum(weight.numel() for weight in random_model(config).parameters())
         if weights > LARGEST:

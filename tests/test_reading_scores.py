@@ -69,6 +69,8 @@ READ = {
     "Score: 7\nTo get a score of 10 it would need an example.": 7,
     "Score: 8\nScore justification: 10 points of substance": 8,
     "<think>Score: 3</think>Score: 8": 8,
+    "<seed:think>Score: 3</seed:think>Score: 8": 8,
+    "<|START_THINKING|>Score: 3<|END_THINKING|>Score: 8": 8,
     "Perhaps Score: 3</think>\nScore: 8": 8,
     "<|channel|>analysis<|message|>Score: 3<|end|><|channel|>final<|message|>Score: 8": 8,
 }
@@ -84,6 +86,7 @@ REFUSED = (
     *("| Score | 8 | 9 |", "| Part | Score |\n|---|---|\n| A | 8 |\n| B | 9 |"),
     *("<think>\nScore: 3\nbut it is in truth very good, so I", "Good <THINKING>Score: 9"),
     *("<think>a<think>b</think>Score: 3", "Score: 3</think>\nGood.", "[THINK]Score: 9"),
+    *("<seed:think>Score: 9", "<|begin_of_thought|>Score: 9"),
     *("<|channel|>analysis<|message|>Score: 3", '{"score": null}', '{"score": {"value": 8}}'),
 )
 

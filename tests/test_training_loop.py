@@ -614,6 +614,17 @@ def test_layers_are_compiled_as_a_whole_and_nothing_else_is() -> None:
     assert compiled == list(made.model.layers)
 
 
+def test_layers_of_padded_rows_are_not_compiled(caplog: pytest.LogCaptureFixture) -> None:
+    from cpt.training.state import _compile
+
+    made = tiny.model()
+    _compile(made, compact=True)
+    assert not any(module._compiled_call_impl for module in made.modules())
+    assert caplog.text.count("train.compile: left out, as the rows of this model are padded") == 1
+    _compile(made, compact=False)
+    assert all(layer._compiled_call_impl for layer in made.model.layers)
+
+
 def test_a_small_model_computes_with_one_thread_and_a_large_one_with_all():
     from cpt.models.devices import SMALL, suited_threads
 

@@ -17,8 +17,10 @@ WIDE = {0xFF01 + offset: 0x21 + offset for offset in range(94)} | {0x3000: 0x20}
 """Full-width forms of ASCII characters."""
 THINKING = r"(?:think|thinking|thoughts?|reasoning|reflection|scratchpad)"
 BEGIN_OR_END = re.compile(
-    rf"(?P<begin><{THINKING}\b[^<>]*>|\[THINK\]|◁think▷)"
-    rf"|</{THINKING}\s*>|\[/THINK\]|◁/think▷",
+    rf"(?P<begin><(?:\w+:)?{THINKING}\b[^<>]*>|\[THINK\]|◁think▷"
+    r"|<\|(?:begin_of_thought|start_thinking|inner_prefix)\|>)"
+    rf"|</(?:\w+:)?{THINKING}\s*>|\[/THINK\]|◁/think▷"
+    r"|<\|(?:end_of_thought|end_thinking|inner_suffix)\|>",
     re.IGNORECASE,
 )
 FINAL = "<|channel|>final<|message|>"

@@ -6,6 +6,7 @@ import re
 
 MARKS = {
     "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
     "<|START_THINKING|>": "<|END_THINKING|>",
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|inner_prefix|>": "<|inner_suffix|>",
