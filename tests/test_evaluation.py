@@ -19,6 +19,7 @@ from cpt.run.stages.evaluation import measure
 from cpt.testing import FakeAsk, Scripted, fake_prompts
 
 from . import tiny
+from .commands import Commands
 
 GRADER = '''
 """A service that grades as a file says: a text, or what goes wrong."""
@@ -65,11 +66,8 @@ PROMPTS = [f"p{number}" for number in range(4)]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a model, and what is needed to measure it."""
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("trained")
     tiny.folder(folder / "base", initializer_range=0.3)
     (folder / "grader.py").write_text(GRADER)
@@ -80,10 +78,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"id": name, "prompt": f"question {name}"} for name in PROMPTS]
     (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     line = "train --pairs pairs.jsonl --model base --train.batch-size 4 --output run"
-    done = subprocess.run(
-        [sys.executable, "-m", "cpt", *line.split()], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = commands.one(*line.split(), cwd=folder)
+    assert done.status == 0, done.err
     return folder
 
 

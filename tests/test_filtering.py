@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -264,14 +262,12 @@ def test_training_refuses_filters_that_the_pairs_did_not_go_through(pair):
     assert "`cpt pair --redo` makes them again" in refused.stderr
 
 
-def test_a_run_that_was_killed_while_filtering_goes_on(pair, tmp_path):
+def test_a_run_that_was_killed_while_filtering_goes_on(commands, pair, tmp_path):
     line = (
         "-p sieves.py pair --prompts prompts.jsonl --pairer numbered --filters below "
         "--filters.kill --output run"
     )
-    command = [sys.executable, "-m", "cpt", *line.split()]
-    killed = subprocess.run(command, cwd=tmp_path, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    assert commands.one(*line.split(), cwd=tmp_path).status == -signal.SIGKILL
     assert not Path("run/pairs.parquet").exists()
     asked = Path("asked.log").read_text()
     assert pair("--filters", "below", "--redo").exit_code == 0

@@ -3,7 +3,6 @@
 import importlib
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -268,21 +267,15 @@ def test_scores_and_controls_follow_what_they_are_of(measured):
     assert scored()[2] > other
 
 
-def test_two_processes_make_again_what_one_of_them_took_back(measured, tmp_path):
+def test_two_processes_make_again_what_one_of_them_took_back(commands, measured, tmp_path):
     """The model and the control are trained by both, of new pairs."""
     measured()
     before, answers, control = stamps(), asked(), scored()[2]
     edit("asks.py", "the short answer", "a short answer")
-    launch = "-m torch.distributed.run --standalone --nproc_per_node 2 -m cpt"
     more = "-p measures.py --config options.yaml --train.device cpu --redo"
-    together = subprocess.run(
-        [sys.executable, *f"{launch} {LINE} {more}".split()],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert together.returncode == 0, together.stderr
+    env = {"CPT_CACHE": str(tmp_path / "cache")}
+    together = commands.shared(*f"{LINE} {more}".split(), cwd=tmp_path, env=env)
+    assert [ended.status for ended in together] == [0, 0], together
     assert remade(before) == ["pairs.parquet", "model/model.safetensors"]
     assert scored()[2] > control
     assert asked() == answers

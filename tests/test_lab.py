@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +20,9 @@ from cpt_lab.presets import PRESETS
 from cpt_lab.recipes import _study, make
 from cpt_lab.settings import MODELS, PROMPTS, parse
 from cpt_lab.tokenizer import make_tokenizer
+
+from .commands import Commands
+from .warm import WarmPython
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,22 +122,14 @@ def test_half_a_model_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not draft.exists()
 
 
-def test_two_processes_make_it_once(tmp_path: Path) -> None:
+def test_two_processes_make_it_once(warm: WarmPython, tmp_path: Path) -> None:
     code = "from cpt_lab.recipes import make; print(make('tiny/skill/weak'))"
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={"CPT_CACHE": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    said = [process.communicate() for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert said[0][0] == said[1][0]
-    assert "".join(error for _, error in said).count("training skill") == 1
+    env = {"CPT_CACHE": str(tmp_path)}
+    both = [warm.start("-c", code, cwd=tmp_path, env=env) for _ in range(2)]
+    first, second = (process.end() for process in both)
+    assert first.status == second.status == 0
+    assert first.out == second.out
+    assert (first.err + second.err).count("training skill") == 1
 
 
 @pytest.mark.parametrize("name", ["", "models", "care/best", "huge/base", "seed=x/base", "tiny/"])
@@ -159,12 +151,11 @@ def test_the_preset_is_what_a_run_is_made_of_that_is_told_nothing() -> None:
 
 
 @pytest.mark.parametrize("method", ["", "--pairer ladder --scheduler curriculum"])
-def test_the_whole_pipeline(method: str, tmp_path: Path) -> None:
+def test_the_whole_pipeline(commands: Commands, method: str, tmp_path: Path) -> None:
     """With models that know next to nothing: what they score says nothing either."""
-    line = [sys.executable, "-m", "cpt", "--preset", "lab_tiny", "--output", str(tmp_path / "run")]
-    subprocess.run(
-        [*line, *method.split()], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)}
-    )
+    line = ["--preset", "lab_tiny", "--output", tmp_path / "run", *method.split()]
+    ended = commands.one(*line, cwd=tmp_path)
+    assert ended.status == 0, ended.err
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())["scores"]
     assert set(scores) == {"before", "after", *PRESETS["lab_tiny"]["controls"]}
     for named in scores.values():

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -77,23 +75,23 @@ def left():
 
 
 def test_pairs_are_not_held_in_memory(cpt_cli, told):
-    result = cpt_cli(*told(3000, "--asking.at-once", "4"))
+    result = cpt_cli(*told(1500, "--asking.at-once", "4"))
     assert result.exit_code == 0, result.stderr
     alive = [int(count) for count in Path("alive.log").read_text().split()]
-    assert len(alive) == 6
+    assert len(alive) == 3
     assert max(alive) < 300
 
 
 def test_pairs_stand_in_the_order_of_the_prompts_in_row_groups(cpt_cli, told, monkeypatch):
-    monkeypatch.setattr("cpt.data.rows.writing.CHUNK", 100_000)
-    assert cpt_cli(*told(3000)).exit_code == 0
+    monkeypatch.setattr("cpt.data.rows.writing.CHUNK", 40_000)
+    assert cpt_cli(*told(1200)).exit_code == 0
     table = pq.ParquetFile("run/pairs.parquet")
     assert table.metadata.num_row_groups > 3
     rows = table.read().to_pylist()
-    assert [row["prompt_id"] for row in rows] == [str(row) for row in range(3000)]
+    assert [row["prompt_id"] for row in rows] == [str(row) for row in range(1200)]
     assert rows[7]["chosen"] == [{"role": "assistant", "content": "question 7"}]
     outcomes = [json.loads(line) for line in Path("run/outcomes.jsonl").read_text().splitlines()]
-    assert [outcome["prompt_id"] for outcome in outcomes] == [str(row) for row in range(3000)]
+    assert [outcome["prompt_id"] for outcome in outcomes] == [str(row) for row in range(1200)]
 
 
 def test_no_pair_at_all_leaves_the_reasons_and_no_table(cpt_cli, told):
@@ -105,10 +103,9 @@ def test_no_pair_at_all_leaves_the_reasons_and_no_table(cpt_cli, told):
     assert left() == []
 
 
-def test_what_a_killed_run_left_is_taken_away(cpt_cli, told, tmp_path):
-    command = [sys.executable, "-m", "cpt", *told(20, "--pairer.kill-at", "15")]
-    killed = subprocess.run(command, cwd=tmp_path, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+def test_what_a_killed_run_left_is_taken_away(commands, cpt_cli, told, tmp_path):
+    killed = commands.one(*told(20, "--pairer.kill-at", "15"), cwd=tmp_path)
+    assert killed.status == -signal.SIGKILL
     assert not Path("run/pairs.parquet").exists()
     assert {name.partition(".t")[0].strip(".").rpartition(".")[0] for name in left()} == {
         *("pairs.parquet", "outcomes.jsonl")

@@ -705,10 +705,9 @@ def cpt_losses(): return [Broken]
         ),
     ],
 )
-def test_a_bug_in_a_component_is_told_with_its_name(tmp_path, line, note):
+def test_a_bug_in_a_component_is_told_with_its_name(commands, tmp_path, line, note):
     trainable(tmp_path)
     (tmp_path / "mine.py").write_text(BUGGY)
-    command = [sys.executable, "-m", "cpt", "-p", "mine.py", *line, "--output", "run"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ended.returncode == 1 and "Traceback" in ended.stderr
-    assert ended.stderr.rstrip().endswith(f"This happened while {note}")
+    ended = commands.one("-p", "mine.py", *line, "--output", "run", cwd=tmp_path)
+    assert ended.status == 1 and "Traceback" in ended.err
+    assert ended.err.rstrip().endswith(f"This happened while {note}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from cpt_preferences.intervals import proportion, wilson
 from cpt_preferences.rewards import Reward
 
 from . import tiny
+from .commands import Commands
 
 
 @attrs.frozen
@@ -136,7 +135,7 @@ def test_pairs_of_one_prompt_cannot_be_held_out() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run whose own pairs were partly held out, and pairs of others."""
     folder = tmp_path_factory.mktemp("trained")
     tiny.folder(folder / "base", initializer_range=0.3)
@@ -151,10 +150,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--pairs pairs.jsonl --model base --train.batch-size 4 --train.learning-rate 1e-2 "
         "--output run --evaluators preference_accuracy --holdout 0.2 --train.device cpu"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "cpt", *line.split()], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = commands.one(*line.split(), cwd=folder)
+    assert done.status == 0, done.err
     return folder
 
 

@@ -1,10 +1,7 @@
 """The whole pipeline on a small ladder: pairs, losses, a model that loads, a folder that holds."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -212,49 +209,33 @@ def test_pairs_come_from_elsewhere_too(cpt_cli, model, tmp_path):
     assert "pairs 4, dropped (identical 1)" in result.stdout
 
 
-def test_a_killed_run_goes_on(ladder, model, tmp_path):
+def test_a_killed_run_goes_on(commands, ladder, model, tmp_path):
     """SIGKILL in the middle of a training; the same command ends it, pairs untouched."""
-    more = ("--train.epochs", "40", "--train.checkpoint-every", "3", "--train.log-every", "1")
-    command = [sys.executable, "-m", "cpt", *map(str, line(ladder, *training(model, *more)))]
-    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    assert running.stderr is not None
-    for said in running.stderr:
-        if said.startswith("step 7/"):
-            os.kill(running.pid, signal.SIGKILL)
-            break
-    running.wait()
-    running.stderr.close()
+    more = ("--train.epochs", "2", "--train.checkpoint-every", "3", "--train.log-every", "1")
+    command = line(ladder, *training(model, *more))
+    in_step_8 = ["cpt.training.loop._step", signal.SIGKILL, 8]
+    killed = commands.one(*command, cwd=tmp_path, signals=[in_step_8])
+    assert (killed.status, "step 7/18" in killed.err) == (-signal.SIGKILL, True)
     run = tmp_path / "run"
     assert not (run / "model").exists()
     pairs = (run / "pairs.parquet").stat().st_mtime_ns
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "prompts done" not in done.stderr
+    done = commands.one(*command, cwd=tmp_path)
+    assert (done.status, "prompts done" in done.err) == (0, False), done.err
     assert (run / "pairs.parquet").stat().st_mtime_ns == pairs
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, len(steps) + 1))
+    assert steps == list(range(1, 19))
     assert (run / "model" / "model.safetensors").exists()
 
 
-def test_two_processes_share_one_training(ladder, model, tmp_path):
+def test_two_processes_share_one_training(commands, ladder, model, tmp_path):
     more = ("--train.log-every", "1", "--train.device", "cpu")
-    told = list(map(str, line(ladder, *training(model, *more))))
-    alone = subprocess.run(
-        [sys.executable, "-m", "cpt", *told],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert alone.returncode == 0, alone.stderr
+    told = line(ladder, *training(model, *more))
+    env = {"CPT_CACHE": str(tmp_path / "cache")}
+    alone = commands.one(*told, cwd=tmp_path, env=env)
+    assert alone.status == 0, alone.err
     (tmp_path / "run").rename(tmp_path / "alone")
-    launch = "-m torch.distributed.run --standalone --nproc_per_node 2 -m cpt"
-    together = subprocess.run(
-        [sys.executable, *launch.split(), *told],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert together.returncode == 0, together.stderr
+    together = commands.shared(*told, cwd=tmp_path, env=env)
+    assert [ended.status for ended in together] == [0, 0], together
     losses = [
         [json.loads(line)["loss"] for line in (tmp_path / run / "metrics.jsonl").open()]
         for run in ("alone", "run")

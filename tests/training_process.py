@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
@@ -17,6 +16,7 @@ from cpt.training import train
 from cpt.training.options import Training
 
 from . import sharding, tiny
+from .commands import launched
 from .warm import WarmPython
 
 
@@ -44,16 +44,6 @@ class Trainings:
         ends = [process.end() for process in started]
         print("".join(end.err for end in ends), file=sys.stderr)
         return [end.status for end in ends]
-
-
-def launched(processes: int) -> list[dict[str, str]]:
-    """What a launcher adds to the environment of each process."""
-    if processes == 1:
-        return [{}]
-    port = _free_port()
-    shared = {"WORLD_SIZE": processes, "MASTER_PORT": port, "MASTER_ADDR": "127.0.0.1"}
-    ranks = ({"RANK": rank, "LOCAL_RANK": rank} for rank in range(processes))
-    return [{name: str(value) for name, value in {**shared, **rank}.items()} for rank in ranks]
 
 
 def _train(
@@ -101,12 +91,6 @@ def _train(
         held_out=measured,
         notify=notify,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _status(error: BaseException) -> int:
