@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from transformers import Qwen3Config
@@ -16,7 +17,7 @@ from cpt.training.forward.flops import Work, named_peak
 from cpt.training.forward.loading.model import load_model, made_trainable
 from cpt.training.options import Training
 from cpt.training.plan import make_plan
-from cpt.training.resources import estimate, exhausted
+from cpt.training.resources import estimate, exhausted, fitting
 from cpt.training.resources.memory import sketch
 
 from . import tiny
@@ -147,9 +148,39 @@ def test_out_of_memory_is_one_line_with_what_would_fit(
     monkeypatch.setattr(loop, "_step", full)
     with pytest.raises(CptError, match=r"^Out of memory \(cpu\): it is estimated to fit with --tr"):
         tiny.train(tmp_path / "run", folder, tiny.pairs(4))
-    monkeypatch.setattr(estimate, "_capacity", lambda _: 1e6)
+    monkeypatch.setattr(estimate, "capacity", lambda _: 1e6)
     with pytest.raises(CptError, match="no option makes it fit here"):
         tiny.train(tmp_path / "run", folder, tiny.pairs(4))
+
+
+def test_what_is_open_is_set_where_it_fits_only_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.folder(tmp_path / "base", num_hidden_layers=8)
+    plan = _plan(tmp_path, micro_tokens=None)
+    counted = estimate.Counted(plan)
+    whole = counted.total(plan.options, "cpu")
+    twice = counted.total(attrs.evolve(plan.options, gradient_checkpointing=True), "cpu")
+    assert twice < whole
+
+    def memory(size: float) -> None:
+        monkeypatch.setattr(fitting, "capacity", lambda _: size / estimate.FREE)
+
+    monkeypatch.setattr(fitting, "SURE", 1e6)
+    memory(whole)
+    assert fitting.fitted(plan, "cpu") is plan
+    memory((whole + twice) / 2)
+    changed = fitting.fitted(plan, "cpu")
+    assert changed.options == attrs.evolve(plan.options, gradient_checkpointing=True)
+    assert changed.digest == plan.digest  # it may go on on another device
+    (said,) = caplog.messages
+    assert "not to fit" in said and "without --train.gradient-checkpointing, which" in said
+    asked = _plan(tmp_path, micro_tokens=None, gradient_checkpointing=False)
+    assert not fitting.fitted(asked, "cpu").options.gradient_checkpointing
+    memory(1e6)
+    assert fitting.fitted(plan, "cpu") is plan  # nothing helps: it is tried as it is
+    monkeypatch.setattr(fitting, "SURE", 1e-6)
+    assert fitting.fitted(plan, "cpu") is plan
 
 
 def test_every_allocator_is_known() -> None:

@@ -34,6 +34,7 @@ from cpt.training.phases import begin_phase, is_due, resume_phase
 from cpt.training.plan import Plan, day_of, make_plan, write_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.resources.exhausted import memory_errors
+from cpt.training.resources.fitting import fitted
 from cpt.training.state import Cut, Report, State, begin, make_accelerator, save
 from cpt.training.step import (
     MicroBatch,
@@ -87,6 +88,8 @@ def _train(
     plan: Plan, output: Path, evaluate: Evaluate | None, notify: Notify
 ) -> Mapping[str, Any]:
     accelerator = make_accelerator(plan.options)
+    if accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
+        plan = fitted(plan, accelerator.device.type)
     if accelerator.is_main_process:
         write_plan(plan, output)
     else:

@@ -95,8 +95,8 @@ class Training:
     """AdamW with moments in fp32, or in torchao's 8 bits, 4 bits or fp8."""
     export_dtype: ExportDtype = "auto"
     """Format of the written weights; `auto`: the base's, or fp32 if rounding loses over 5%."""
-    gradient_checkpointing: bool = False
-    """Compute activations twice to keep fewer: less memory, a third slower."""
+    gradient_checkpointing: bool | None = attrs.field(default=None, metadata=NOT_IDENTITY)
+    """Compute activations twice to keep fewer, a third slower; by default where it fits only so."""
     compile: bool = False
     """Compile the model's layers, unless rows are padded: a minute at the start for less memory."""
     lora_rank: int = attrs.field(default=0, validator=ge(0))

@@ -106,7 +106,7 @@ class _Load:
 def estimate(plan: Plan) -> TrainingEstimate:
     """What a plan would take on this device, and whether on others. Raises `CptError`."""
     device = device_of(plan.options.device).partition(":")[0]
-    counted = _Counted(plan)
+    counted = Counted(plan)
     made, load = counted.sketched(plan.options), counted.load(plan.options, device)
     name = _named(device)
     flops = load.flops * (1 + FORWARD * _looks(plan))
@@ -122,14 +122,14 @@ def estimate(plan: Plan) -> TrainingEstimate:
         mfu=MFU,
         device=name,
         memory=made.footprint(load.largest, load.answers, device),
-        here=counted.fit(device, _capacity(device)),
+        here=counted.fit(device, capacity(device)),
         devices={name: counted.fit("cuda", size) for name, size in DEVICES.items()},
     )
 
 
 def too_large(plan: Plan, device: str) -> str:
     """What would make a training fit that ran out of memory, in a few words."""
-    change = _Counted(plan).fit(device, _capacity(device), skip=1).change
+    change = Counted(plan).fit(device, capacity(device), skip=1).change
     if not change:
         return "no option makes it fit here: take a smaller model, or a larger device"
     return f"it is estimated to fit with {flags(change)}"
@@ -144,7 +144,7 @@ def flags(change: Mapping[str, Any]) -> str:
 
 
 @attrs.frozen(eq=False)
-class _Counted:
+class Counted:
     """A plan under other options: what was counted once is kept."""
 
     plan: Plan
@@ -155,7 +155,7 @@ class _Counted:
         """The first remedy with which the plan fits into so many bytes."""
         for change in REMEDIES[skip:]:
             options = _changed(self.plan.options, change)
-            if options is not None and self._total(options, device) <= FREE * size:
+            if options is not None and self.total(options, device) <= FREE * size:
                 return Fit(bytes=size, fits=not change, change=_new(change, self.plan.options))
         return Fit(bytes=size, fits=False, change=None)
 
@@ -173,7 +173,8 @@ class _Counted:
             self._loads[most] = _load(self.plan, self.sketched(options), most)
         return self._loads[most]
 
-    def _total(self, options: Training, device: str) -> float:
+    def total(self, options: Training, device: str) -> float:
+        """Bytes of the plan under these options."""
         load = self.load(options, device)
         return self.sketched(options).footprint(load.largest, load.answers, device).total
 
@@ -218,7 +219,7 @@ def _calls(plan: Plan, step: Sequence[int], layout: Layout, most: int) -> Iterat
     yield from micro_batches(groups, plan.corpus, most, layout)
 
 
-def _capacity(device: str) -> float:
+def capacity(device: str) -> float:
     """Bytes that there are here."""
     if device == "cuda":
         return float(torch.cuda.get_device_properties(0).total_memory)
