@@ -128,7 +128,12 @@ def test_the_page_has_what_is_done_and_names_what_is_not(papers: Any, tmp_path: 
             (folder / f"doctor_{step}.done").write_text('{"began": 0, "seconds": 60}')
     page.write_page(plan, plan.forms["quick"], tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
-    gaps, contrast = text.split("## ")[1:]
+    head, gaps, contrast = text.split("## ")
+    assert "| SFT, SLiC and DPO on pairs of three gaps | arXiv 2310.02263 | 0 | Not run |" in head
+    assert (
+        "| How far apart the two sides are | arXiv 2408.06266 | 2 | The lab bears the claim out |"
+        in head
+    )
     assert "**Not run.**" in gaps and "| seeds |" not in gaps
     assert f"| CLAIR | 0.700 ± 1.271 | {DASH} | {DASH} | {DASH} | 90 to 91 | 2 |" in contrast
     assert f"| CLAIR {MINUS} on-policy judge | 0.100 ± 0.000 |" in contrast

@@ -51,15 +51,26 @@ def write_page(plan: Plan, form: Form, root: Path, page: Path) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     parts = [HEAD.format(about=_about(plan, form, root))]
     parts += [] if "{seed}" in form.lab else [QUICK]
+    gathered = {name: gather(claim, form, root) for name, claim in plan.claims.items()}
+    parts.append(_summary(plan, gathered))
     for name, claim in plan.claims.items():
-        rows = gather(claim, form, root)
-        parts.append(section(claim, rows))
-        if image := plot(claim, rows, form, root):
+        parts.append(section(claim, gathered[name]))
+        if image := plot(claim, gathered[name], form, root):
             page.with_name(f"{name}.svg").write_text(image + "\n")
             parts.append(f"![{claim['title']}]({name}.svg)\n")
         elif page.with_name(f"{name}.svg").exists():
             page.with_name(f"{name}.svg").unlink()
     page.write_text("\n".join(part for part in parts if part))
+
+
+def _summary(plan: Plan, gathered: Mapping[str, Rows]) -> str:
+    """What came of each claim, in a few words."""
+    lines = {}
+    for name, claim in plan.claims.items():
+        found, _, counts = _verdict(claim, gathered[name]).rstrip(".").partition(": ")
+        seeds = min(map(len, gathered[name].values()))
+        lines[claim["title"]] = [f"arXiv {claim['source']}", seeds, found, counts]
+    return table("claim", ["of", "seeds", "in the lab", "differences"], lines)
 
 
 def gather(claim: Mapping[str, Any], form: Form, root: Path) -> Rows:
