@@ -208,6 +208,10 @@ class ContrastOfSet:
         self._of(source).add(chosen, rejected, found)
         return found
 
+    def another(self) -> ContrastOfSet:
+        """One that measures the same and has seen nothing yet."""
+        return ContrastOfSet(jaccard_of=self.jaccard_of, levenshtein_of=self.levenshtein_of)
+
     def merge(self, later: ContrastOfSet) -> None:
         """Count the pairs of another set, which come after these."""
         self._all.merge(later._all)

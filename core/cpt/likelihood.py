@@ -85,7 +85,8 @@ def _computed(corpus: Corpus, folder: Path, reading: Reading) -> Sequence[Answer
     trust, device = reading.trust_remote_code, _device(reading)
     digest = store_digest(folder, reading.precision, device, trust_remote_code=trust)
     store = open_cache(digest)
-    wanted = dict(zip(corpus.digests, corpus.sequences, strict=True))
+    names = [sequence.digest for sequence in corpus.sequences]
+    wanted = dict(zip(names, corpus.sequences, strict=True))
     found = store.read(wanted) if store else {}
     missing = {name: sequence for name, sequence in wanted.items() if name not in found}
     if missing:
@@ -95,7 +96,7 @@ def _computed(corpus: Corpus, folder: Path, reading: Reading) -> Sequence[Answer
         with suppress(OSError):  # without a cache they are computed again
             if store:
                 store.add(new)
-    return [found[name] for name in corpus.digests]
+    return [found[name] for name in names]
 
 
 def _score(sequences: Sequence[Any], folder: Path, reading: Reading) -> list[AnswerLogps]:

@@ -40,6 +40,16 @@ def _folder_digest(folder: Path, state: tuple[tuple[Any, ...], ...]) -> str:
     return digest.hexdigest()
 
 
+def tokenizer_digest(folder: Path) -> str:
+    """A digest of all of a model's folder but its weights that may decide what it reads."""
+    digest = hashlib.blake2b(digest_size=16)
+    for pattern in ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"):
+        for file in sorted(folder.glob(pattern)):
+            if file.is_file():
+                digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 def _state(file: Path) -> tuple[Any, ...]:
     """What changes when a file does."""
     stat = file.stat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import attrs
 from cpt import paths
 from cpt.asking.money.estimates import TYPICAL, DryRun, Estimate
 from cpt.asking.money.prices import Prices
-from cpt.data import read_pairs, read_prompts
+from cpt.data import read_prompts
 from cpt.data.pairs import pairs_and_unusable
 from cpt.errors import CptError, NoPair
 from cpt.roles import Ask, LossChoice
@@ -102,13 +102,16 @@ def estimate_training(run: Run) -> TrainingEstimate:
     return estimate_plan(plan)
 
 
-def trained_pairs(run: Run) -> list[Pair]:
+def trained_pairs(run: Run) -> Sequence[Pair]:
     """The pairs that a training would see. Raises `CptError` if there are none."""
+    from cpt.data.stored import StoredPairs
+
     run = with_holdout(run)
+    pairs: Sequence[Pair]
     if run.config.pairs:
         pairs = _filtered(run)
     elif run.folder.is_done("pairs"):
-        pairs = read_pairs(run.path / "pairs.parquet")
+        pairs = StoredPairs.of(run.path / "pairs.parquet")
     else:
         raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
     return split(pairs, run.config.holdout or 0.0)[0]

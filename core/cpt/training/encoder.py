@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from cpt.models import load_tokenizer
 from cpt.roles import Loss
 from cpt.training.data.checks.checkup import Checkup
 from cpt.training.data.corpus import Corpus
-from cpt.training.data.findings import Diagnosis, Finding
+from cpt.training.data.findings import Diagnosis
 from cpt.training.data.prepare import Examination, prepare
 from cpt.training.forward.loading.model import vocabulary, within_positions
 from cpt.training.options import Training
@@ -24,6 +24,8 @@ from cpt.types import Pair
 class PairEncoder:
     """What makes token ids of pairs for one model."""
 
+    folder: Path
+    """Of the model."""
     options: Training
     """Those of a training, with no `max_length` beyond what the model has positions for."""
     tokenizer: Any
@@ -35,6 +37,7 @@ class PairEncoder:
         """The one for the model in a folder. Raises `CptError`."""
         trust = options.trust_remote_code
         return cls(
+            folder=folder,
             options=within_positions(options, folder),
             tokenizer=load_tokenizer(folder, trust_remote_code=trust),
             vocabulary=vocabulary(folder, trust_remote_code=trust),
@@ -42,16 +45,22 @@ class PairEncoder:
 
     def prepare(
         self,
-        pairs: Iterable[Pair | Finding],
+        pairs: Sequence[Pair],
         *,
         loss: Loss | None = None,
         day: date | None = None,
         checkup: Checkup | None = None,
     ) -> tuple[Corpus, Diagnosis]:
         """The pairs that can be trained on, and what is wrong with the others: see `prepare`."""
-        known = self.vocabulary
         return prepare(
-            pairs, self.tokenizer, self.options, known, loss=loss, day=day, checkup=checkup
+            pairs,
+            self.tokenizer,
+            self.options,
+            self.vocabulary,
+            loss=loss,
+            day=day,
+            checkup=checkup,
+            model=self.folder,
         )
 
     def examination(self, day: date) -> Examination:

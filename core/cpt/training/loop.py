@@ -230,7 +230,7 @@ def _refuse_non_finite(
     broken = [pair for pair, loss in by_pair if not math.isfinite(loss)]
     what = "loss" if broken else "gradient"
     blamed = broken or [pair for pair, _ in by_pair]
-    names = ", ".join(state.plan.corpus.pairs[pair].id for pair in blamed[:8])
+    names = ", ".join(state.plan.corpus.facts[pair].id for pair in blamed[:8])
     more = f" and {len(blamed) - 8} more" if len(blamed) > 8 else ""
     which = "pair" if len(blamed) == 1 else "pairs"
     raise CptError(

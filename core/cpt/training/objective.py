@@ -41,8 +41,8 @@ def weighted_losses(
     if not state.independence_tried and len(batch.ids) > 1:
         state.independence_tried = True
         checks.refuse_mixing(plan.loss, batch_with(_moved_apart(flat)))
-    pairs = [plan.corpus.pairs[index] for index in micro_batch.pairs]
-    losses = checks.losses_of(plan.loss, batch) * pair_weights(pairs, flat.device)
+    weights = pair_weights(micro_batch.pairs, plan.corpus, flat.device)
+    losses = checks.losses_of(plan.loss, batch) * weights
     own = _own_metrics(state, batch)
     values = metrics.per_pair(losses.detach(), batch, plan.loss) | own
     counted = not is_filler
@@ -50,7 +50,7 @@ def weighted_losses(
     state.meter.add({name: numbers * counted for name, numbers in values.items()})
     sequences = [plan.corpus.sequences[index] for index in micro_batch.sequences]
     state.meter.count(
-        pairs=counted * len(pairs),
+        pairs=counted * len(micro_batch.pairs),
         tokens=counted * sum(sequence.input_length for sequence in sequences),
         read=counted * micro_batch.inputs.tokens,
         slots=counted * inputs.size,

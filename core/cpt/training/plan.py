@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
 from cpt.training.order import order_of, phases_of
 from cpt.types import Pair
-from cpt.types.batch import PairFacts
 
 DOCTOR = "doctor.json"
 THROUGH_DATA = frozenset(
@@ -44,6 +44,13 @@ ONLY_IF_GIVEN = frozenset(
     {"eval_every", "evaluators_every", "evaluators_limit", "keep_best", "patience"}
 )
 """Options without which a training is what it was before there were these."""
+
+
+ORDER = pa.schema(
+    {"step": pa.int32(), "pair": pa.string(), "tier": pa.int32(), "margin": pa.float64()}
+)
+ROWS = 2**16
+"""Rows of the order that are written together."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -206,24 +213,48 @@ def digest_of(plan: Plan) -> str:
     # it only up to rounding.
     models = dict.fromkeys([plan.folder, plan.reference])
     trust = {"trust_remote_code": plan.options.trust_remote_code}
-    parts = {
-        "models": [weights_digest(folder) + code_mark(folder, **trust) for folder in models],
-        "loss": {"name": plan.loss.name, **attrs.asdict(plan.loss)},
-        "options": attrs.asdict(plan.options, filter=_decides),
-        "seed": plan.seed,
-        "sequences": _hash(corpus.digests),
-        "sides": _hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()]),
-        "order": plan.order,
-        "pairs": [attrs.asdict(PairFacts.of(pair), recurse=False) for pair in corpus.pairs],
-        "weights": [pair.weight for pair in corpus.pairs],
+    parts: dict[str, Iterable[bytes]] = {
+        "models": _json([weights_digest(folder) + code_mark(folder, **trust) for folder in models]),
+        "loss": _json({"name": plan.loss.name, **attrs.asdict(plan.loss)}),
+        "options": _json(attrs.asdict(plan.options, filter=_decides)),
+        "seed": _json(plan.seed),
+        "sequences": _json(_hash([corpus.sequences.digests.tobytes()])),
+        "sides": _json(_hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()])),
+        "order": _listed(map(_one_json, plan.order)),
+        "pairs": _listed(corpus.facts.texts()),
+        "weights": _listed(map(_one_json, corpus.weights.tolist())),
     }
     if plan.phases:
-        parts["scheduler"] = {"name": plan.scheduler.name, **attrs.asdict(plan.scheduler)}
+        parts["scheduler"] = _json({"name": plan.scheduler.name, **attrs.asdict(plan.scheduler)})
     if plan.held_out:
         measured = plan.held_out.corpus
         sides = [measured.chosen.tobytes(), measured.rejected.tobytes()]
-        parts["held_out"] = [_hash(measured.digests), _hash(sides)]
-    return _hash([json.dumps(parts, default=str, sort_keys=True).encode()])
+        parts["held_out"] = _json([_hash([measured.sequences.digests.tobytes()]), _hash(sides)])
+    return _hash(_mapped(parts))
+
+
+def _mapped(parts: Mapping[str, Iterable[bytes]]) -> Iterator[bytes]:
+    """A mapping as one JSON text, piece by piece: the whole would not fit in memory."""
+    for number, name in enumerate(sorted(parts)):
+        yield f'{", " if number else "{"}"{name}": '.encode()
+        yield from parts[name]
+    yield b"}"
+
+
+def _listed(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """A list as JSON, of the texts of what is in it."""
+    yield b"["
+    for number, text in enumerate(texts):
+        yield b", " + text if number else text
+    yield b"]"
+
+
+def _json(value: Any) -> list[bytes]:
+    return [_one_json(value)]
+
+
+def _one_json(value: Any) -> bytes:
+    return json.dumps(value, default=str, sort_keys=True).encode()
 
 
 def write_plan(plan: Plan, output: Path) -> None:
@@ -243,18 +274,22 @@ def write_order(
 
     `scores`, if there are any, are those that a step was ordered by, for each pair of the corpus.
     """
-    rows = [(step, index) for step, batch in enumerate(order) for index in batch]
-    pairs = [plan.corpus.pairs[index] for _, index in rows]
-    columns = {
-        "step": pa.array([step + 1 for step, _ in rows], pa.int32()),
-        "pair": [pair.id for pair in pairs],
-        "tier": pa.array([pair.tier for pair in pairs], pa.int32()),
-        "margin": pa.array([pair.margin for pair in pairs], pa.float64()),
-    }
-    if scores:
-        columns["score"] = pa.array([scores[step][index] for step, index in rows], pa.float64())
-    with atomic(output / "order.parquet") as temporary:
-        pq.write_table(pa.table(columns), temporary)
+    schema = ORDER.append(pa.field("score", pa.float64())) if scores else ORDER
+    rows = _rows_of(plan, order, scores)
+    with atomic(output / "order.parquet") as temporary, pq.ParquetWriter(temporary, schema) as file:
+        while some := list(islice(rows, ROWS)):
+            file.write_table(pa.Table.from_pylist(some, schema))
+
+
+def _rows_of(
+    plan: Plan, order: Sequence[Sequence[int]], scores: Sequence[Sequence[float | None]]
+) -> Iterator[dict[str, Any]]:
+    """A row for each pair of each step."""
+    for step, batch in enumerate(order):
+        for index in batch:
+            facts = plan.corpus.facts[index]
+            row = {"step": step + 1, "pair": facts.id, "tier": facts.tier, "margin": facts.margin}
+            yield row | ({"score": scores[step][index]} if scores else {})
 
 
 def day_of(output: Path) -> date | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from numpy.typing import NDArray
 
 from cpt.errors import CptError
-from cpt.training.data.corpus import ABSENT
+from cpt.training.data.columns.blocks import ABSENT
 from cpt.training.data.packing import Layout
 from cpt.training.forward.flops import Work, peak_of
 from cpt.training.forward.loading.model import compile_layers, load_model, made_trainable
@@ -215,8 +218,8 @@ def _mention_rows_alone(module: SequenceLogps, plan: Plan, *, sharded: bool) -> 
     longest = module.layout.longest
     if longest is None:
         return
-    lengths = [sequence.input_length for sequence in plan.corpus.sequences]
-    alone = sum(length > longest for length in lengths)
+    lengths = plan.corpus.sequences.input_lengths
+    alone = int((lengths > longest).sum())
     if alone and sharded:
         raise CptError(
             f"{plan.folder}: {alone} of {len(lengths)} answers must be computed one at a time, "
@@ -265,17 +268,23 @@ def references_of(
     plan: Plan, batches: Sequence[Sequence[int]], scorer: Scorer, store: Store, report: Report
 ) -> References:
     """Of all sequences that are read in some batches, or whenever pairs are measured."""
-    corpus = plan.corpus
-    pairs: Iterable[int] = {pair for batch in batches for pair in batch}
-    if any(phase.score for phase in plan.phases):
-        pairs = range(len(corpus.pairs))
-    sides = [corpus.chosen, *([corpus.rejected] if "rejected" in plan.loss.needs else [])]
-    needed = {int(side[pair]) for side in sides for pair in pairs if side[pair] != ABSENT}
-    indices = sorted(needed.union(*plan.mismatched))
-    sequences = [corpus.sequences[index] for index in indices]
-    values = references(sequences, scorer, store, report)
-    known = dict(zip(indices, values, strict=True))
-    return References([known.get(index) for index in range(len(corpus.sequences))])
+    return references(plan.corpus.sequences, _read_in(plan, batches), scorer, store, report)
+
+
+def _read_in(plan: Plan, batches: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Indices of those sequences, in ascending order."""
+    corpus, both = plan.corpus, "rejected" in plan.loss.needs
+    measured = any(phase.score for phase in plan.phases)
+    pairs = np.arange(len(corpus.pairs)) if measured else _distinct(batches)
+    sides = [side[pairs] for side in (corpus.chosen, *([corpus.rejected] if both else []))]
+    found = np.unique(np.concatenate([*sides, _distinct(plan.mismatched)]))
+    there: NDArray[np.int64] = found[found != ABSENT]
+    return there
+
+
+def _distinct(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = np.fromiter(chain.from_iterable(lists), dtype=np.int64)
+    return np.unique(found)
 
 
 def _computed_in(options: Training) -> str:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from cpt.roles import Loss
-from cpt.training.data.corpus import ABSENT, Corpus
+from cpt.training.data.columns.blocks import ABSENT
+from cpt.training.data.corpus import Corpus
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout, model_inputs, token_count
-from cpt.types import Batch, Logps, Pair, TokenLogps
-from cpt.types.batch import PairFacts
+from cpt.types import Batch, Logps, TokenLogps
 
 
 @attrs.frozen
@@ -139,7 +139,7 @@ def batch_of(
             return logps.select(found)
         return logps.select(found.clamp(min=0)).where(found != ABSENT)
 
-    facts = [PairFacts.of(corpus.pairs[index]) for index in micro_batch.pairs]
+    facts = [corpus.facts[index] for index in micro_batch.pairs]
     return Batch(
         ids=tuple(fact.id for fact in facts),
         prompt_infos=tuple(fact.prompt_info for fact in facts),
@@ -155,9 +155,9 @@ def batch_of(
     )
 
 
-def pair_weights(pairs: Iterable[Pair], device: torch.device) -> Tensor:
+def pair_weights(pairs: Iterable[int], corpus: Corpus, device: torch.device) -> Tensor:
     """What the loss of each pair is multiplied by. Shape (pairs,)."""
-    return _values((pair.weight for pair in pairs), device)
+    return _values(corpus.weights[list(pairs)].tolist(), device)
 
 
 def _logps(inputs: ModelInputs, flat: Tensor, reference: Tensor | None, loss: Loss) -> Logps:

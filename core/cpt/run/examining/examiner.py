@@ -14,7 +14,7 @@ import attrs
 from cpt.contrast import ContrastOfSet, Tokens
 from cpt.data import Row, Unusable, read_prompts
 from cpt.data.pairs import pair_or_unusable, rows_of_pairs
-from cpt.run.examining.processes import in_processes
+from cpt.processes import in_processes
 from cpt.training.data.checks.checkup import Checkup
 from cpt.training.data.checks.overlap import Evaluated
 from cpt.training.data.findings import Diagnosis, Finding

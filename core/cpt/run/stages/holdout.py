@@ -13,6 +13,7 @@ from cpt.data.layouts.conversations import digest_of
 from cpt.errors import CptError
 from cpt.run.stage import Run, is_main
 from cpt.types import Pair, Prompt
+from cpt.types.stored import taken
 
 HELD_OUT = "held_out.parquet"
 SHARE = 0.05
@@ -37,25 +38,26 @@ def _measures_pairs(config: Config) -> bool:
     )
 
 
-def split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+def split(pairs: Sequence[Pair], share: float) -> tuple[Sequence[Pair], Sequence[Pair]]:
     """Pairs to train on, and pairs to hold out: those of about a `share` of the prompts.
 
     What a prompt says decides, so the same prompts are held out of any set of pairs; if that
     gives none, the prompt with the lowest number. Raises `CptError` if all have one prompt.
     """
-    numbers = {pair.id: number_of(pair.prompt) for pair in pairs}
+    import numpy as np
+
     if not share:
-        return list(pairs), []
-    lowest, highest = min(numbers.values()), max(numbers.values())
+        return pairs, []
+    numbers = np.array([number_of(pair.prompt) for pair in pairs])
+    lowest, highest = float(numbers.min()), float(numbers.max())
     if lowest == highest:
         raise CptError(
             "All pairs have the same prompt, so none can be held out; add pairs with other "
             "prompts, give --eval-pairs, or set --holdout 0."
         )
     limit = min(max(share, lowest), highest)
-    held_out = [pair for pair in pairs if numbers[pair.id] <= limit and numbers[pair.id] < highest]
-    held = {pair.id for pair in held_out}
-    return [pair for pair in pairs if pair.id not in held], held_out
+    held = (numbers <= limit) & (numbers < highest)
+    return taken(pairs, np.flatnonzero(~held)), taken(pairs, np.flatnonzero(held))
 
 
 def number_of(prompt: Prompt) -> float:
@@ -64,12 +66,18 @@ def number_of(prompt: Prompt) -> float:
     return int(digest[:13], 16) / 16**13
 
 
-def hold_out(run: Run) -> tuple[list[Pair], list[Pair]]:
+def hold_out(run: Run) -> tuple[Sequence[Pair], Sequence[Pair]]:
     """The run's pairs to train on and those held out, which are written to `held_out.parquet`."""
-    pairs, held_out = split(read_pairs(run.path / "pairs.parquet"), run.config.holdout or 0.0)
+    pairs, held_out = split(_pairs(run), run.config.holdout or 0.0)
     if held_out and is_main():
         write_pairs(run.path / HELD_OUT, held_out)
     return pairs, held_out
+
+
+def _pairs(run: Run) -> Sequence[Pair]:
+    from cpt.data.stored import StoredPairs
+
+    return StoredPairs.of(run.path / "pairs.parquet")
 
 
 def pairs_to_measure(run: Run) -> list[Pair]:
@@ -96,5 +104,5 @@ def trained_on(run: Run, pairs: Iterable[Pair]) -> int:
     path: Path = run.path / "pairs.parquet"
     if not path.exists():
         return 0
-    seen = {number_of(pair.prompt) for pair in split(read_pairs(path), run.config.holdout or 0)[0]}
+    seen = {number_of(pair.prompt) for pair in split(_pairs(run), run.config.holdout or 0)[0]}
     return sum(number_of(pair.prompt) in seen for pair in pairs)

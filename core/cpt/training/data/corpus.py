@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpt.errors import CptError
-from cpt.training.data.sequences import TokenSequence, digest_with, prompt_hash
+from cpt.training.data.columns.blocks import ABSENT, Block, Files, Sides, joined
+from cpt.training.data.columns.facts import Facts, FactsOfPairs, StoredFacts
+from cpt.training.data.columns.table import Digests, Sequences, TokenFile
 from cpt.types import Pair
+from cpt.types.stored import Stored, taken
 
 Indices = NDArray[np.int64]
-Sides = tuple[TokenSequence | None, TokenSequence | None]
-"""The chosen and the rejected sequence; unpaired data has one of them."""
-ABSENT = -1
-"""The index of a side that there is not."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -25,10 +24,14 @@ class Corpus:
     """Pairs, and the sequences that they are made of."""
 
     pairs: Sequence[Pair]
-    sequences: Sequence[TokenSequence]
+    facts: Facts
+    """What a loss sees of each pair."""
+    weights: NDArray[np.float64]
+    """`Pair.weight` of each pair. Shape (pairs,)."""
+    pairers: Sequence[str]
+    """Who made the pairs."""
+    sequences: Sequences
     """Every distinct prompt with every distinct answer to it."""
-    digests: Sequence[bytes]
-    """The digest of each sequence."""
     prompts: Indices
     """Number of each pair's prompt, the same for the same token ids. Shape (pairs,)."""
     chosen: Indices
@@ -47,30 +50,86 @@ class Corpus:
         return int(self.rejected[pair]) if chosen == ABSENT else chosen
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class Arrays:
+    """All of a corpus but its pairs and what is in files."""
+
+    rows: Indices
+    prompt_of: Indices
+    digests: Digests
+    prompts: Indices
+    chosen: Indices
+    rejected: Indices
+    kept: Indices
+    """The place of each pair among those that were prepared. Shape (pairs,)."""
+    weights: NDArray[np.float64]
+    fact_ends: Indices
+    pairers: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block], kept: Indices) -> Arrays:
+        """Of the blocks of all pairs, in their order, without what they have in common."""
+        whole = joined(blocks)
+        first, number = _distinct(whole.digests)
+        _, prompt_number = _distinct(whole.prompt_digests)
+        prompts, chosen, rejected = whole.sides.T
+        return cls(
+            rows=whole.rows[first],
+            prompt_of=prompt_number[whole.prompt_of[first]],
+            digests=whole.digests[first],
+            prompts=prompt_number[prompts],
+            chosen=_renumbered(chosen, number),
+            rejected=_renumbered(rejected, number),
+            kept=kept,
+            weights=whole.weights,
+            fact_ends=np.concatenate([[0], np.cumsum(whole.fact_sizes)]),
+            pairers=np.array(whole.pairers, dtype=np.str_),
+        )
+
+    def corpus(self, pairs: Sequence[Pair], files: Files) -> Corpus:
+        """The corpus of what was kept of the pairs that were prepared."""
+        left = taken(pairs, self.kept)
+        stored = isinstance(pairs, Stored)
+        return Corpus(
+            pairs=left,
+            facts=StoredFacts(files.facts, self.fact_ends) if stored else FactsOfPairs(left),
+            weights=self.weights,
+            pairers=self.pairers.tolist(),
+            sequences=Sequences(
+                ids=TokenFile(files.ids),
+                rows=self.rows,
+                prompts=self.prompt_of,
+                digests=self.digests,
+            ),
+            prompts=self.prompts,
+            chosen=self.chosen,
+            rejected=self.rejected,
+        )
+
+
+def _distinct(digests: Digests) -> tuple[Indices, Indices]:
+    """Where each distinct digest comes first, in that order, and the number of each one."""
+    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[number]
+
+
+def _renumbered(sides: Indices, number: Indices) -> Indices:
+    there = sides != ABSENT
+    found = np.full_like(sides, ABSENT)
+    found[there] = number[sides[there]]
+    return found
+
+
 def corpus_of(prepared: Iterable[tuple[Pair, Sides]]) -> Corpus:
-    """The corpus of pairs, each with its sides."""
-    pairs: list[Pair] = []
-    prompts: dict[bytes, int] = {}
-    sequences: dict[bytes, TokenSequence] = {}
-    prompt_numbers: list[int] = []
-    digests: list[list[bytes]] = []
-    for pair, both in prepared:
-        pairs.append(pair)
-        prompt = prompt_hash(next(side.prompt for side in both if side))
-        prompt_numbers.append(prompts.setdefault(prompt.digest(), len(prompts)))
-        digests.append([digest_with(prompt, side.answer) if side else b"" for side in both])
-        for digest, side in zip(digests[-1], both, strict=True):
-            if side:
-                sequences.setdefault(digest, side)
-    index = {digest: number for number, digest in enumerate(sequences)} | {b"": ABSENT}
-    return Corpus(
-        pairs=pairs,
-        sequences=list(sequences.values()),
-        digests=list(sequences),
-        prompts=np.array(prompt_numbers, dtype=np.int64),
-        chosen=np.array([index[better] for better, _ in digests], dtype=np.int64),
-        rejected=np.array([index[worse] for _, worse in digests], dtype=np.int64),
-    )
+    """The corpus of pairs in memory, each with its sides."""
+    both = list(prepared)
+    files = Files.unnamed()
+    block = files.add(Block.of(both, facts=False))
+    files.flush()
+    return Arrays.of([block], np.arange(len(both))).corpus([pair for pair, _ in both], files)
 
 
 def mismatch(
@@ -83,34 +142,50 @@ def mismatch(
     tokens. Returns the corpus with these sequences added, and the index of the sequence for each
     pair of each batch. Raises `CptError` if all pairs have one prompt.
     """
-    sequences = list(corpus.sequences)
+    others = _Others.of(corpus)
     known: dict[tuple[int, int], int] = {}
+    rows: list[list[int]] = []
+    prompts: list[int] = []
 
     def index_of(pair: int, other: int) -> int:
-        prompt_and_answer = (int(corpus.prompts[pair]), corpus.answer_of(other))
-        if prompt_and_answer not in known:
-            known[prompt_and_answer] = len(sequences)
-            prompt = corpus.sequences[corpus.answer_of(pair)].prompt
-            answer = corpus.sequences[corpus.answer_of(other)].answer
-            sequences.append(TokenSequence(prompt, answer[: longest - len(prompt)]))
-        return known[prompt_and_answer]
+        prompt, answer = corpus.answer_of(pair), corpus.answer_of(other)
+        key = (int(corpus.prompts[pair]), answer)
+        if key not in known:
+            known[key] = len(corpus.sequences) + len(rows)
+            start, length = corpus.sequences.rows[prompt, :2].tolist()
+            begin, said = corpus.sequences.rows[answer, 2:].tolist()
+            rows.append([start, length, begin, min(said, longest - length)])
+            prompts.append(key[0])
+        return known[key]
 
     mismatched = [
-        [index_of(pair, _other(corpus, batch, position)) for position, pair in enumerate(batch)]
+        [index_of(pair, others.of_pair(batch, position)) for position, pair in enumerate(batch)]
         for batch in order
     ]
-    added = sequences[len(corpus.digests) :]
-    digests = [*corpus.digests, *(sequence.digest for sequence in added)]
-    return attrs.evolve(corpus, sequences=sequences, digests=digests), mismatched
+    added = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    sequences = corpus.sequences.with_rows(added, np.array(prompts, dtype=np.int64))
+    return attrs.evolve(corpus, sequences=sequences), mismatched
 
 
-def _other(corpus: Corpus, batch: Sequence[int], position: int) -> int:
-    prompt = corpus.prompts[batch[position]]
-    elsewhere = np.flatnonzero(corpus.prompts != prompt)[:1].tolist()
-    for other in [*batch[position + 1 :], *batch[:position], *elsewhere]:
-        if corpus.prompts[other] != prompt:
-            return int(other)
-    raise CptError(
-        "This loss compares a prompt with the answer to another one, but all pairs have the same "
-        "prompt; add pairs with other prompts, or choose another --loss."
-    )
+@attrs.frozen
+class _Others:
+    """Pairs with other prompts."""
+
+    prompts: Indices
+    elsewhere: int | None
+    """The first pair whose prompt is not that of the first pair, if there is one."""
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> _Others:
+        found = np.flatnonzero(corpus.prompts != corpus.prompts[0])[:1].tolist()
+        return cls(corpus.prompts, *(found or [None]))
+
+    def of_pair(self, batch: Sequence[int], position: int) -> int:
+        prompt = self.prompts[batch[position]]
+        for other in (*batch[position + 1 :], *batch[:position], 0, self.elsewhere):
+            if other is not None and self.prompts[other] != prompt:
+                return int(other)
+        raise CptError(
+            "This loss compares a prompt with the answer to another one, but all pairs have the "
+            "same prompt; add pairs with other prompts, or choose another --loss."
+        )

@@ -10,7 +10,7 @@ import numpy as np
 from cpt.errors import CptError
 from cpt.models import token_ids
 from cpt.training.data.corpus import Corpus
-from cpt.training.data.sequences import TokenIds, TokenSequence
+from cpt.training.data.sequences import TokenIds
 
 
 def read_to_the_end(corpus: Corpus, tokenizer: Any) -> Corpus:
@@ -21,12 +21,8 @@ def read_to_the_end(corpus: Corpus, tokenizer: Any) -> Corpus:
     if the template writes a whole conversation in another way.
     """
     more = [*_tail(corpus, tokenizer), 0]
-    sequences = [
-        TokenSequence(sequence.prompt, np.append(sequence.answer, more))
-        for sequence in corpus.sequences
-    ]
-    digests = [sequence.digest for sequence in sequences]
-    return attrs.evolve(corpus, sequences=sequences, digests=digests)
+    tail = np.array(more, dtype=np.int64)
+    return attrs.evolve(corpus, sequences=corpus.sequences.with_tail(tail))
 
 
 def _tail(corpus: Corpus, tokenizer: Any) -> TokenIds:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 
+from cpt.models.digests import tokenizer_digest
 from cpt.models.tokenizers import PLAIN, with_template
+from cpt.processes import in_processes
 from cpt.roles import Loss
+from cpt.training.data import kept
 from cpt.training.data.checks.checkup import Checkup
-from cpt.training.data.corpus import Corpus, Sides, corpus_of
+from cpt.training.data.columns.blocks import Block, Files, Sides
+from cpt.training.data.corpus import Arrays, Corpus
 from cpt.training.data.findings import Diagnosis, Finding
 from cpt.training.data.markers import words_of
 from cpt.training.data.rendering.template import TemplateInputs
@@ -20,6 +27,12 @@ from cpt.training.data.sequences import TokenSequence
 from cpt.training.data.tokens import Encoded, encode
 from cpt.training.options import Training
 from cpt.types import Pair
+from cpt.types.stored import Stored
+
+AT_ONCE = 512
+"""Pairs that are prepared together."""
+FEW = 16
+"""Blocks that this process prepares before others are started, which takes them seconds."""
 
 
 def examine(
@@ -37,7 +50,7 @@ def examine(
 
 
 def prepare(
-    pairs: Iterable[Pair | Finding],
+    pairs: Sequence[Pair],
     tokenizer: Any,
     options: Training,
     vocabulary: int | None = None,
@@ -45,15 +58,83 @@ def prepare(
     loss: Loss | None = None,
     day: date | None = None,
     checkup: Checkup | None = None,
+    model: Path | None = None,
 ) -> tuple[Corpus, Diagnosis]:
     """Encode pairs, drop those that cannot be trained on, and report which and why.
 
     Single answers are dropped if a `loss` is given that cannot use them. A chat template that asks
-    for the date is given `day`, or today.
+    for the date is given `day`, or today. What is made of many stored pairs is kept in the cache of
+    this machine, if the `model` is named that the tokenizer comes from.
     """
     examined = Examination.of(tokenizer, options, vocabulary, loss=loss, day=day, checkup=checkup)
-    corpus = corpus_of(examined.each(pairs))
-    return corpus, examined.diagnosis()
+
+    def make(files: Files) -> tuple[Arrays, Diagnosis]:
+        return _prepared(pairs, examined, files)
+
+    if model is None or not isinstance(pairs, Stored):
+        return kept.made(pairs, make)
+    return kept.once(pairs, make, examined.identity(model), examined.inputs.day)
+
+
+def _prepared(
+    pairs: Sequence[Pair], examined: Examination, files: Files
+) -> tuple[Arrays, Diagnosis]:
+    whole, done = examined.checkup, list[Block]()
+    for checkup, block in _blocks(pairs, _Preparing(examined, isinstance(pairs, Stored))):
+        whole.merge(checkup)
+        done.append(files.add(block))
+    files.flush()
+    places = np.asarray(whole.kept, dtype=np.int64)
+    return Arrays.of(done, places), examined.diagnosis()
+
+
+def _blocks(pairs: Sequence[Pair], prepare: _Preparing) -> Iterator[tuple[Checkup, Block]]:
+    """What is made of the pairs, some at a time: on all cores if there are many."""
+    starts = iter(range(0, max(1, len(pairs)), AT_ONCE))
+    parts = (pairs[start : start + AT_ONCE] for start in starts)
+    yield from map(prepare, islice(parts, FEW))
+    many = len(pairs) > FEW * AT_ONCE and prepare.can_be_sent()
+    yield from in_processes(prepare, parts) if many else map(prepare, parts)
+
+
+@attrs.frozen
+class _Preparing:
+    """What is done with some pairs; it can be sent to another process."""
+
+    examined: Examination
+    facts: bool
+
+    def __call__(self, pairs: Sequence[Pair]) -> tuple[Checkup, Block]:
+        checkup = self.examined.checkup.another()
+        each = self.examined.with_checkup(checkup).each(pairs)
+        block = Block.of(each, facts=self.facts)
+        return checkup, block
+
+    def can_be_sent(self) -> bool:
+        """Not if the tokenizer has parts that no other process can get."""
+        try:
+            return bool(pickle.dumps(self))
+        except Exception:  # whatever code of the model's own raises
+            return False
+
+
+@attrs.frozen(kw_only=True)
+class Singles:
+    """Which single answers a loss can learn something from."""
+
+    good: bool = True
+    bad: bool = True
+
+    @classmethod
+    def of(cls, loss: Loss | None) -> Singles:
+        if loss is None or loss.unpaired:
+            return cls()
+        return cls(good="rejected" not in loss.needs, bad=False)
+
+    def useless(self, pair: Pair) -> Finding | None:
+        """Why a single answer is left out."""
+        usable = {None: True, True: self.good, False: self.bad}[pair.label]
+        return None if usable else Finding(pair.id, "one_answer")
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -65,7 +146,7 @@ class Examination:
     vocabulary: int | None
     inputs: TemplateInputs
     checkup: Checkup
-    loss: Loss | None = None
+    singles: Singles
 
     @classmethod
     def of(
@@ -88,7 +169,7 @@ class Examination:
             vocabulary=vocabulary,
             inputs=inputs,
             checkup=checkup,
-            loss=loss,
+            singles=Singles.of(loss),
         )
 
     def with_checkup(self, checkup: Checkup) -> Examination:
@@ -101,7 +182,7 @@ class Examination:
         for encoded in encode(self.checkup.incoming(pairs), self.tokenizer, self.inputs):
             if self.checkup.drops(encoded.pair):
                 continue
-            found = _useless(encoded.pair, self.loss) or _sides(
+            found = self.singles.useless(encoded.pair) or _sides(
                 encoded, self.options, self.vocabulary
             )
             if isinstance(found, Finding):
@@ -115,20 +196,24 @@ class Examination:
         """What was found, once all pairs were looked at."""
         return self.checkup.diagnosis(self.inputs.day.isoformat())
 
+    def identity(self, model: Path) -> dict[str, Any]:
+        """All but the pairs that decides what is made of them, given the tokenizer's folder."""
+        names = ("max_length", "max_prompt_length", "truncate", "chat_template_kwargs")
+        dated = "strftime_now" in str(self.tokenizer.chat_template)
+        return {
+            "tokenizer": tokenizer_digest(model),
+            "vocabulary": self.vocabulary,
+            "singles": attrs.asdict(self.singles),
+            "options": {name: getattr(self.options, name) for name in names},
+            "day": self.inputs.day.isoformat() if dated else "",
+        }
+
 
 def _tokens_of(sides: Sides) -> tuple[int, int | None, int | None]:
     """Tokens of the prompt and of both answers; None for one that there is not."""
     prompt = next(len(side.prompt) for side in sides if side)
     chosen, rejected = (len(side.answer) if side else None for side in sides)
     return prompt, chosen, rejected
-
-
-def _useless(pair: Pair, loss: Loss | None) -> Finding | None:
-    """A single answer that the loss can learn nothing from."""
-    if pair.label is None or loss is None or loss.unpaired:
-        return None
-    imitated = pair.label and "rejected" not in loss.needs
-    return None if imitated else Finding(pair.id, "one_answer")
 
 
 def _sides(encoded: Encoded, options: Training, vocabulary: int | None) -> Sides | Finding:

@@ -30,7 +30,7 @@ def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
         "pipeline_tag": _task(plan.loss),
         "tags": ["contrastive-post-training", plan.loss.name],
     }
-    pairers = sorted({pair.pairer for pair in plan.corpus.pairs if pair.pairer})
+    pairers = sorted(plan.corpus.pairers)
     dropped = ", ".join(f"{count} {name}" for name, count in plan.diagnosis.dropped.items())
     names = [*map(literal, pairers[:MOST_NAMED])]
     names += [f"{len(pairers) - MOST_NAMED} more"] if len(pairers) > MOST_NAMED else []

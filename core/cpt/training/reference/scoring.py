@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 import attrs
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from cpt.training.data.columns.table import Digests, Sequences
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.logps import SequenceLogps
-from cpt.training.reference.store import AnswerLogps, Store
+from cpt.training.reference.store import AnswerLogps, Found, Store, Wanted
 
 TOKENS_PER_FILE = 500_000
 """Tokens that are scored before they are written to the disk: a crash loses no more."""
@@ -24,12 +27,29 @@ def _silent(*_: int) -> None:
     """Report to nobody."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class References:
-    """Log-probabilities of answer tokens under the reference, by index of the sequence."""
+    """Log-probabilities of answer tokens under the reference, by index of the sequence.
 
-    values: Sequence[AnswerLogps | None]
-    """None for a sequence that no batch holds."""
+    They are in a file that has no name.
+    """
+
+    file: IO[bytes]
+    numbers: NDArray[np.int64]
+    """Which of the distinct sequences each is, or -1 if no batch holds it. Shape (sequences,)."""
+    starts: NDArray[np.int64]
+    """Where in the file each distinct one begins. Shape (distinct,)."""
+    lengths: NDArray[np.int64]
+    """Answer tokens of each distinct one. Shape (distinct,)."""
+    size: int = 0
+    """Tokens in the file."""
+
+    def add(self, found: Found) -> None:
+        """Take values in; its places are numbers of distinct sequences."""
+        self.starts[found.places] = self.size + np.cumsum(found.lengths) - found.lengths
+        self.file.write(found.values.tobytes())
+        self.file.flush()
+        self.size += len(found.values)
 
     def flat(self, indices: Iterable[int], device: torch.device) -> Tensor:
         """Those of some sequences, one after the other. Shape (answer tokens,)."""
@@ -41,9 +61,15 @@ class References:
         return float(self._at(index).sum())
 
     def _at(self, index: int) -> AnswerLogps:
-        values = self.values[index]
-        assert values is not None, "a batch holds a sequence that was not scored"
-        return values
+        number = self.numbers[index]
+        assert number >= 0, "a batch holds a sequence that was not scored"
+        return self.of_distinct(number)
+
+    def of_distinct(self, number: int) -> AnswerLogps:
+        """Those of one of the distinct sequences."""
+        start, length = self.starts[number], self.lengths[number]
+        found = os.pread(self.file.fileno(), int(length) * 4, int(start) * 4)
+        return np.frombuffer(found, dtype=np.float32)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -101,31 +127,72 @@ def max_over_processes(accelerator: Any, count: int) -> int:
 
 
 def references(
-    sequences: Sequence[TokenSequence],
+    sequences: Sequences,
+    indices: NDArray[np.int64],
     scorer: Scorer,
     store: Store,
     report: Callable[[int, int], None] = _silent,
-) -> list[AnswerLogps]:
-    """The reference's log-probabilities of all sequences, read or computed; long ones first.
+) -> References:
+    """The reference's log-probabilities of some sequences, read or computed; long ones first.
 
     While some are computed, `report` is called with the tokens so far and of all that are missing.
     """
     accelerator = scorer.accelerator
-    digests = [sequence.digest for sequence in sequences]
-    wanted = dict(zip(digests, sequences, strict=True))
-    found = store.read(wanted)
-    missing = [sequence for digest, sequence in wanted.items() if digest not in found]
-    done = _Done(total=_tokens(missing), processes=accelerator.num_processes, report=report)
-    for chunk in _chunks(missing):
-        mine = chunk[accelerator.process_index :: accelerator.num_processes]
-        values = scorer.score(mine, chunk[0], done.add)
-        store.add({sequence.digest: logps for sequence, logps in zip(mine, values, strict=True)})
-        done.finish(chunk)
+    digests, first, number = np.unique(
+        sequences.digests[indices], return_index=True, return_inverse=True
+    )
+    wanted, distinct = Wanted.of(digests), indices[first]
+    values = _none_yet(sequences, indices, distinct, number, store.temporary())
+    for found in store.find(wanted, here=True):
+        values.add(found)
+    elsewhere = wanted.missing.copy()
+    for found in store.find(wanted):
+        values.add(found)
+    missing = np.sort(distinct[wanted.missing])
+    tokens = sequences.input_lengths
+    done = _Done(int(tokens[missing].sum()), accelerator.num_processes, report)
+    for chunk in _chunks(sequences, missing):
+        mine = [sequences[index] for index in chunk[accelerator.process_index :: done.processes]]
+        scored = scorer.score(mine, sequences[chunk[0]], done.add)
+        store.add({sequence.digest: logps for sequence, logps in zip(mine, scored, strict=True)})
+        done.finish(int(tokens[chunk].sum()))
     accelerator.wait_for_everyone()
-    found = store.read(wanted)
+    for found in store.find(wanted):
+        values.add(found)
     if accelerator.is_main_process:
-        store.keep(found)
-    return [found[digest] for digest in digests]
+        _keep(values, digests, np.flatnonzero(elsewhere), store)
+    return values
+
+
+def _none_yet(
+    sequences: Sequences,
+    indices: NDArray[np.int64],
+    distinct: NDArray[np.int64],
+    number: NDArray[np.int64],
+    file: IO[bytes],
+) -> References:
+    numbers = np.full(len(sequences), -1, dtype=np.int64)
+    numbers[indices] = number
+    return References(
+        file=file,
+        numbers=numbers,
+        starts=np.full(len(distinct), -1, dtype=np.int64),
+        lengths=sequences.answer_lengths[distinct],
+    )
+
+
+def _keep(values: References, digests: Digests, numbers: NDArray[np.int64], store: Store) -> None:
+    """Write into the run what it does not have yet."""
+    for some in _cut(numbers, values.lengths):
+        names = (bytes(row) for row in digests[some].view(np.uint8).reshape(-1, 16))
+        store.keep(dict(zip(names, map(values.of_distinct, some.tolist()), strict=True)))
+
+
+def _cut(indices: NDArray[np.int64], sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Indices in parts, of as many tokens as a file holds."""
+    if len(indices):
+        parts = (np.cumsum(sizes[indices]) - sizes[indices]) // TOKENS_PER_FILE
+        yield from np.split(indices, np.flatnonzero(np.diff(parts)) + 1)
 
 
 @attrs.define
@@ -148,38 +215,36 @@ class _Done:
         self.begun += tokens
         self.report(min(self.total, self.finished + self.begun * self.processes), self.total)
 
-    def finish(self, chunk: Sequence[TokenSequence]) -> None:
-        self.finished += _tokens(chunk)
+    def finish(self, tokens: int) -> None:
+        self.finished += tokens
         self.begun = 0
         self.report(self.finished, self.total)
 
 
-def _tokens(sequences: Iterable[TokenSequence]) -> int:
-    return sum(sequence.input_length for sequence in sequences)
-
-
-def _chunks(sequences: Sequence[TokenSequence]) -> Iterator[list[TokenSequence]]:
+def _chunks(sequences: Sequences, missing: NDArray[np.int64]) -> Iterator[list[int]]:
     """Long sequences first, those of one prompt together; a chunk is what is written at once."""
-    longest: dict[bytes, int] = {}
-    for sequence in sequences:
-        prompt = sequence.prompt.tobytes()
-        longest[prompt] = max(longest.get(prompt, 0), sequence.input_length)
-
-    def rank(sequence: TokenSequence) -> tuple[int, bytes]:
-        prompt = sequence.prompt.tobytes()
-        return -longest[prompt], prompt
-
-    ordered = sorted(sequences, key=rank)
-    chunk: list[TokenSequence] = []
+    lengths = sequences.input_lengths
+    chunk: list[int] = []
     size = 0
-    for sequence in ordered:
-        chunk.append(sequence)
-        size += sequence.input_length
+    for index in _ranked(sequences, missing):
+        chunk.append(index)
+        size += lengths[index]
         if size >= TOKENS_PER_FILE:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _ranked(sequences: Sequences, missing: NDArray[np.int64]) -> Iterator[int]:
+    """By the longest sequence with the same prompt, the longest first; then by the prompt."""
+    prompts, sizes = sequences.prompts[missing], sequences.input_lengths[missing]
+    longest = np.zeros(int(prompts.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(longest, prompts, sizes)
+    order = np.argsort(-longest[prompts], kind="stable")
+    cuts = np.flatnonzero(np.diff(longest[prompts[order]])) + 1
+    for alike in np.split(missing[order], cuts):
+        yield from sorted(alike.tolist(), key=sequences.prompt_bytes)
 
 
 def _by_prompt(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import attrs
 import numpy as np
@@ -23,6 +24,7 @@ from cpt.errors import CptError
 from cpt.files import atomic
 from cpt.models import code_mark, weights_digest
 from cpt.paths import cache_folder
+from cpt.training.data.columns.table import Digests
 
 FORMAT = "3"
 """Another number whenever the files, or the values of the same weights and ids, would differ."""
@@ -40,6 +42,39 @@ def store_digest(
     return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class Found:
+    """Values of some of those that are wanted, one after the other."""
+
+    places: NDArray[np.int64]
+    """Which of the wanted they are. Shape (found,)."""
+    lengths: NDArray[np.int64]
+    """Tokens of each. Shape (found,)."""
+    values: AnswerLogps
+
+
+@attrs.frozen(eq=False)
+class Wanted:
+    """Distinct digests, and which of them are still missing."""
+
+    digests: Digests
+    missing: NDArray[np.bool_]
+    """Shape (digests,)."""
+    _order: NDArray[np.int64]
+    """Puts the digests into ascending order."""
+
+    @classmethod
+    def of(cls, digests: Digests) -> Wanted:
+        return cls(digests, np.ones(len(digests), dtype=bool), np.argsort(digests, kind="stable"))
+
+    def places_of(self, digests: Digests) -> NDArray[np.int64]:
+        """The place of each digest among those that are missing, or -1."""
+        near = np.searchsorted(self.digests, digests, sorter=self._order)
+        places = self._order[np.minimum(near, len(self._order) - 1)]
+        wanted = (self.digests[places] == digests) & self.missing[places]
+        return np.where(wanted, places, -1)
+
+
 @attrs.frozen(kw_only=True)
 class Store:
     """Where the values of one `store_digest` are kept: files that are added, never changed.
@@ -54,11 +89,28 @@ class Store:
 
     def read(self, wanted: Iterable[bytes]) -> dict[bytes, AnswerLogps]:
         """The values that there are, by digest. Raises `CptError` for a damaged file."""
+        names = list(dict.fromkeys(wanted))
         found: dict[bytes, AnswerLogps] = {}
-        for folder in (self.run, self.cache):
-            if folder:
-                found |= _read_all(folder, set(wanted) - found.keys())
+        for some in self.find(Wanted.of(np.array(names, dtype="S16"))):
+            parts = np.split(some.values, np.cumsum(some.lengths)[:-1])
+            found |= {
+                names[place]: part.copy()
+                for place, part in zip(some.places.tolist(), parts, strict=True)
+            }
         return found
+
+    def find(self, wanted: Wanted, *, here: bool = False) -> Iterator[Found]:
+        """What there is of what is missing, file by file; `here` is in the run's folder alone.
+
+        Raises `CptError` for a damaged file.
+        """
+        for folder in (self.run, *([self.cache] if self.cache and not here else [])):
+            yield from _found_in(folder, wanted)
+
+    def temporary(self) -> IO[bytes]:
+        """A file beside the run's values that has no name."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        return TemporaryFile(dir=self.run)
 
     def add(self, values: Mapping[bytes, AnswerLogps]) -> None:
         """Write values to the cache, or to the run where the cache cannot be written."""
@@ -68,9 +120,8 @@ class Store:
             _write(self.run, values)
 
     def keep(self, values: Mapping[bytes, AnswerLogps]) -> None:
-        """Write values to the run, those that it does not have yet."""
-        here = _read_all(self.run, set(values))
-        _write(self.run, {name: logps for name, logps in values.items() if name not in here})
+        """Write values to the run."""
+        _write(self.run, values)
 
 
 def open_store(output: Path, digest: str) -> Store:
@@ -102,25 +153,26 @@ def _write(folder: Path, values: Mapping[bytes, AnswerLogps]) -> None:
         save_file(tensors, temporary)
 
 
-def _read_all(folder: Path, wanted: set[bytes]) -> dict[bytes, AnswerLogps]:
-    found: dict[bytes, AnswerLogps] = {}
+def _found_in(folder: Path, wanted: Wanted) -> Iterator[Found]:
     for file in sorted(folder.glob("*.safetensors")):
+        if not wanted.missing.any():
+            return
         try:
-            found |= _read(file, wanted - found.keys())
+            found = _read(file, wanted)
         except (SafetensorError, OSError) as error:
             raise CptError(f"{file}: damaged ({error}); delete it.") from error
-    return found
+        if found:
+            wanted.missing[found.places] = False
+            yield found
 
 
-def _read(file: Path, wanted: set[bytes]) -> dict[bytes, AnswerLogps]:
+def _read(file: Path, wanted: Wanted) -> Found | None:
     with safe_open(file, framework="numpy") as content:
-        digests = [bytes(row) for row in content.get_tensor("digests")]
-        if wanted.isdisjoint(digests):
-            return {}
-        ends = np.cumsum(content.get_tensor("lengths"))
-        values = content.get_tensor("values")
-    return {
-        name: values[end - length : end].copy()
-        for name, length, end in zip(digests, np.diff(ends, prepend=0), ends, strict=True)
-        if name in wanted
-    }
+        digests = np.ascontiguousarray(content.get_tensor("digests")).view("S16").ravel()
+        places = wanted.places_of(digests)
+        hit = places >= 0
+        if not hit.any():
+            return None
+        lengths = content.get_tensor("lengths")
+        values = content.get_tensor("values")[np.repeat(hit, lengths)]
+    return Found(places=places[hit], lengths=lengths[hit], values=values)

@@ -90,8 +90,20 @@ class Checkup:
         self.kept.append(row)
         self.faulty[row] = any(self._is_fault(finding.problem) for finding in findings)
 
+    def another(self) -> Checkup:
+        """One that looks for the same and has seen nothing yet."""
+        return Checkup(
+            words=self.words,
+            evaluated=self.evaluated,
+            allowed=self.allowed,
+            contrast=self.contrast.another(),
+            left_out=None if self.left_out is None else [],
+        )
+
     def merge(self, later: Checkup) -> None:
         """Count the rows of another one, which come after these."""
+        if self.left_out is not None:
+            self.left_out += later.left_out or ()
         self.kept.extend(len(self.faulty) + row for row in later.kept)
         self.faulty += later.faulty
         self.tally.merge(later.tally)
