@@ -34,6 +34,7 @@ def said(text: str, **rest: Any) -> list[dict[str, Any]]:
 PLANTED: Mapping[str, list[dict[str, Any]]] = {
     "empty": [row(chosen=" \n")],
     "identical": [row(rejected=f"{GOOD} ")],
+    "media": [row(images=["x.png"])],
     "parts_early": [
         row(
             chosen="\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: d",

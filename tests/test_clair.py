@@ -15,7 +15,7 @@ from cpt import CptError, Message, NoPair, Prompt, Response
 from cpt.testing import FakeAsk, PairerContract, Scripted, fake_prompts
 from cpt_clair.pairer import Clair
 from cpt_clair.revision import parse, unfenced
-from cpt_clair.template import TEMPLATE, fill
+from cpt_clair.template import TEMPLATE, fill, returned
 
 PROMPT = fake_prompts(1)[0]
 REVISED = "{teacher_reasoning}\nToo short.\n\n{corrected_student_solution}\nAnswer zero to {id}."
@@ -82,6 +82,31 @@ async def test_a_useless_revision_says_why_and_is_kept(said: str, reason: str) -
     assert none.raw == said.replace("{id}", "p0")
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (TEMPLATE.splitlines()[-1], "template_returned"),
+        ("{{corrected_student_solution}}", "template_returned"),
+        (f"Answer one.\n{TEMPLATE}", "template_returned"),
+        ("What is 0 plus 0?\n", "prompt_returned"),
+        ("Answer one, as the student wrote.", None),
+        ("What is it?", None),
+    ],
+)
+async def test_a_reviser_that_gives_the_request_back(said: str, reason: str | None) -> None:
+    clair = Clair(student=says("Answer 0."), reviser=says("{corrected_student_solution}:\n" + said))
+    if reason:
+        assert (await no_pair(clair)).reason == reason
+    else:
+        assert len(await clair.pair(PROMPT, FakeAsk())) == 1
+
+
+def test_a_form_to_fill_in_is_the_template() -> None:
+    template = "{task}\n{student_solution}\n{teacher_reasoning}\n\n{corrected_student_solution}\nS."
+    assert returned("S.", template, "Q?", "A") == "template_returned"
+    assert returned("A", template, "A", "A") == returned("B", template, "Q?", "A") == ""
+
+
 @pytest.mark.parametrize("outcome", ["cut_off", "empty", "refused", "failed"])
 async def test_what_did_not_end_well_is_no_pair(outcome: str) -> None:
     ending = Ending(says=(REVISED,), outcome=outcome)
@@ -108,8 +133,9 @@ async def test_the_template_can_be_the_users(tmp_path: Path) -> None:
     )
     clair = Clair(student=says("{task} is {id}"), reviser=Repeating(), template=str(file))
     clair.check()
-    (pair,) = await clair.pair(PROMPT, FakeAsk())
-    assert pair.chosen.text.endswith(": What is 0 plus 0?|{task} is p0")
+    none = await no_pair(clair)
+    assert none.raw.endswith(": What is 0 plus 0?|{task} is p0")
+    assert none.reason == "template_returned"
 
 
 def test_a_template_says_all_that_is_needed(tmp_path: Path) -> None:
@@ -125,10 +151,9 @@ def test_a_template_says_all_that_is_needed(tmp_path: Path) -> None:
 
 async def test_the_length_can_be_kept() -> None:
     clair = Clair(student=says("a"), reviser=Repeating())
-    (free,) = await clair.pair(PROMPT, FakeAsk())
-    (kept,) = await attrs.evolve(clair, keep_length=True).pair(PROMPT, FakeAsk())
-    assert "as long as" in kept.chosen.text
-    assert "as long as" not in free.chosen.text
+    free, kept = [await no_pair(attrs.evolve(clair, keep_length=keeps)) for keeps in (False, True)]
+    assert "as long as" in kept.raw
+    assert "as long as" not in free.raw
 
 
 def test_a_conversation_is_shown_as_a_transcript() -> None:

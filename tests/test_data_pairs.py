@@ -138,17 +138,8 @@ def test_rows_of_one_prompt_share_its_id(tmp_path: Path) -> None:
             {"prompt": "a", "completion": "b", "label": "good"},
             "label is 'good', not true or false",
         ),
-        ({"prompt": "a", "chosen": "b", "rejected": "c", "images": ["x.png"]}, "images cannot be"),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "history": "x"}, "history: expected a"),
         ({"prompt": "a", "chosen": "b", "rejected": "c", "tools": "x"}, "expected tools as JSON"),
-        (
-            {"prompt": "a", "chosen": [{**PARIS, "audio": {"id": "x"}}], "rejected": [LONDON]},
-            "audio cannot be used",
-        ),
-        (
-            {"prompt": [turn("user", [{"type": "image_url"}])], "chosen": "b", "rejected": "c"},
-            "a part of the type 'image_url' cannot be used",
-        ),
         (
             {"system": "a", "prompt": [turn("system", "b"), ASK], "chosen": "b", "rejected": "c"},
             "different system messages",
@@ -348,3 +339,26 @@ def test_pairs_carry_what_their_prompt_is_labelled_with(tmp_path: Path) -> None:
     )
     (read,) = read_pairs(tmp_path / "pairs.parquet")
     assert read.prompt.info == {"domain": "math", "turn": 2, "tags": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("row", "detail"),
+    [
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "images": ["x.png"]}, "images cannot be"),
+        (
+            {"prompt": "a", "chosen": [{**PARIS, "audio": {"id": "x"}}], "rejected": [LONDON]},
+            "audio cannot be used",
+        ),
+        (
+            {"prompt": [turn("user", [{"type": "image_url"}])], "chosen": "b", "rejected": "c"},
+            "a part of the type 'image_url' cannot be used",
+        ),
+    ],
+)
+def test_a_row_with_an_image_is_counted(row: dict[str, Any], detail: str, tmp_path: Path) -> None:
+    lines = [row, {"prompt": "a", "chosen": "b", "rejected": "c"}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    unusable, pair = pairs_and_unusable(path)
+    assert isinstance(unusable, Unusable) and unusable.reason == "media"
+    assert detail in unusable.detail and read_pairs(path) == [pair]

@@ -11,7 +11,7 @@ import pytest
 
 from cpt import Message, Pair, Prompt, Response, ToolCall
 from cpt.cli.commands.export import LAYOUTS as NAMED
-from cpt.data import read_pairs, write_pairs
+from cpt.data import Unusable, pairs_and_unusable, read_pairs, write_pairs
 from cpt.data.exports import LAYOUTS
 
 CALL = ToolCall("weather", '{"city": "Rome"}')
@@ -136,3 +136,74 @@ def test_a_damaged_list_of_data_sets_is_one_line(source: Path, cpt_cli: Any) -> 
     Path("dataset_info.json").write_text("[")
     done = cpt_cli("export", "pairs.parquet", "--format", "llama-factory", "--output", "o.jsonl")
     assert done.exit_code == 2 and "dataset_info.json: no list of data sets" in done.output
+
+
+# Tools in which people compare answers
+
+
+WITHOUT_TOOLS = [PAIRS[0], PAIRS[2]]
+
+
+def argilla(cpt_cli: Any, tmp_path: Path) -> list[dict[str, Any]]:
+    write_pairs(tmp_path / "pairs.parquet", PAIRS)
+    done = cpt_cli("export", "pairs.parquet", "--format", "argilla", "--output", "out.json")
+    assert "2 pairs in out.json" in done.output and "1 left out: there are tools" in done.output
+    found = json.loads(Path("out.json").read_text("utf-8"))
+    assert isinstance(found, list)
+    return found
+
+
+def test_argilla_and_back(source: Path, tmp_path: Path, cpt_cli: Any) -> None:
+    records = argilla(cpt_cli, tmp_path)
+    assert records[1]["fields"]["prompt"][0] == {"role": "user", "content": "Weather?"}
+    assert read_pairs("out.json") == WITHOUT_TOOLS
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_what_people_chose_is_the_label(
+    source: Path, tmp_path: Path, cpt_cli: Any, swapped: bool
+) -> None:
+    first, second = argilla(cpt_cli, tmp_path)
+    suggested = first["suggestions"]["preference"]["value"]
+    other = {"response_a": "response_b", "response_b": "response_a"}[suggested]
+    votes = [other, other, suggested] if swapped else [suggested]
+    first["responses"] = {"preference": [{"value": vote, "user_id": "u"} for vote in votes]}
+    draft = {"value": other, "user_id": "u", "status": "draft"}
+    second["responses"] = {"preference": [draft]}
+    Path("back.json").write_text(json.dumps([first, second]))
+    pair, untouched = read_pairs("back.json")
+    before = PAIRS[0]
+    chosen, rejected = before.chosen, before.rejected
+    expected = (rejected.text, chosen.text) if swapped else (chosen.text, rejected.text)
+    assert (pair.chosen.text, pair.rejected.text) == expected
+    assert pair.info["annotators"] == len(votes) and pair.weight == before.weight
+    assert (pair.margin, pair.tier) == ((None, 0) if swapped else (before.margin, before.tier))
+    assert untouched == PAIRS[2]
+
+
+def test_ties_and_divided_people_give_no_pair(source: Path, tmp_path: Path, cpt_cli: Any) -> None:
+    tie, divided = argilla(cpt_cli, tmp_path)
+    for record, votes in ((tie, ["tie"]), (divided, ["response_a", "response_b"])):
+        record["responses"] = {"preference": [{"value": vote, "user_id": "u"} for vote in votes]}
+    Path("back.json").write_text(json.dumps([tie, divided]))
+    found = list(pairs_and_unusable("back.json"))
+    assert [one.reason for one in found if isinstance(one, Unusable)] == ["tie", "divided"]
+
+
+def test_argilla_itself_reads_it(source: Path, tmp_path: Path, cpt_cli: Any) -> None:
+    records = pytest.importorskip("argilla.records")
+    for record in argilla(cpt_cli, tmp_path):
+        again = records.Record.from_dict(record).to_dict()
+        assert {name: again[name] for name in ("id", "fields", "suggestions")} == {
+            name: record[name] for name in ("id", "fields", "suggestions")
+        }
+
+
+def test_potato_shows_two_answers_in_either_order(source: Path, cpt_cli: Any) -> None:
+    many = [attrs.evolve(PAIRS[0], id=str(number)) for number in range(40)]
+    write_pairs(source, many)
+    rows = exported(cpt_cli, "potato")
+    assert {row["text"] for row in rows} == {"Weather?"}
+    for row in rows:
+        assert row["responses"]["AB".index(row["label"])] == "chosen one é"
+    assert {row["label"] for row in rows} == {"A", "B"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from math import exp, log1p
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from cpt_filters import near, texts
 from cpt_filters.active import Active
 from cpt_filters.balance import Balance
 from cpt_filters.decontaminate import Decontaminate
+from cpt_filters.difficulty import Difficulty
 from cpt_filters.duplicates import Duplicates
 from cpt_filters.flags import Flags
 from cpt_filters.language import Language
@@ -536,6 +538,77 @@ def test_a_pair_that_training_would_drop_is_not_selected(
 def test_a_model_that_is_not_there_is_refused(models: tuple[str, str]) -> None:
     with pytest.raises(cpt.CptError, match="none"):
         Active(models[0], "/no/such/none").check()
+
+
+# Difficulty
+
+
+class TestDifficulty(FilterContract):
+    component = Difficulty()
+
+
+def told(filter: Difficulty, pairs: list[cpt.Pair]) -> dict[str, tuple[int, float | None]]:
+    kept = [each for each in filter.filter(pairs) if isinstance(each, cpt.Pair)]
+    return {pair.id: (pair.tier, pair.margin) for pair in kept}
+
+
+def test_pairs_that_share_least_are_the_easiest() -> None:
+    shared = ["a b c d", "a b c x", "a b x y", "a x y z"]
+    pairs = [pair(n, chosen=text, rejected="a b c d e") for n, text in enumerate(shared)]
+    found = told(Difficulty(tiers=2), pairs)
+    assert [found[str(n)][0] for n in range(4)] == [1, 1, 2, 2]
+    assert found["0"][1] == pytest.approx(1 - 4 / 5)
+    turned = told(Difficulty(tiers=2, reverse=True), pairs)
+    assert [turned[str(n)][0] for n in range(4)] == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [("score_gap", [1, 2]), ("tier", [2, 1]), ("margin", [1, 2]), ("column", [2, 1])],
+)
+def test_numbers_of_the_pairs_are_measures(by: Any, expected: list[int]) -> None:
+    rows = [(2, 0.5, 1.0, {"n": 7}), (1, 2.0, 3.0, {"n": -7})]
+    pairs = [
+        attrs.evolve(
+            pair(n), tier=tier, margin=margin, chosen_score=score, rejected_score=0, info=i
+        )
+        for n, (tier, margin, score, i) in enumerate(rows)
+    ]
+    made = list(Difficulty(by=by, column="n" * (by == "column"), tiers=2).filter([*pairs, pair(9)]))
+    kept = [each for each in made if isinstance(each, cpt.Pair)]
+    assert [each.tier for each in kept] == expected
+    assert (kept[0].info["given_tier"], kept[0].info["given_margin"]) == (2, 0.5)
+    assert isinstance(made[2], cpt.Drop) and made[2].reason == f"no_{by}"
+
+
+def test_gaps_under_models_are_measures(
+    models: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cpt.likelihood import log_probabilities
+
+    monkeypatch.setenv("CPT_CACHE", str(tmp_path / "cache"))
+    pairs = [pair(n, chosen="yes " * (1 + n % 3)) for n in range(6)]
+    policy, reference = (log_probabilities(pairs, model) for model in models)
+    one: Any = reference["1"]
+    other: Any = policy["1"]
+    of_reference = told(Difficulty(by="reference_gap", reference=models[1]), pairs)
+    assert of_reference["1"][1] == pytest.approx(one.chosen - one.rejected)
+    gap = 0.1 * (other.chosen - one.chosen - other.rejected + one.rejected)
+    both: dict[str, Any] = {"model": models[0], "reference": models[1]}
+    rewards = told(Difficulty(by="reward_gap", **both), pairs)
+    losses = told(Difficulty(by="loss", **both), pairs)
+    assert rewards["1"][1] == pytest.approx(gap)
+    assert losses["1"][1] == pytest.approx(-log1p(exp(-gap)))
+    assert {name: tier for name, (tier, _) in rewards.items()} == {
+        name: tier for name, (tier, _) in losses.items()
+    }
+
+
+def test_a_measure_without_its_model_is_refused() -> None:
+    with pytest.raises(cpt.CptError, match="difficulty by loss: give model as well"):
+        Difficulty(by="loss").check()
+    with pytest.raises(cpt.CptError, match="give column as well"):
+        Difficulty(by="column").check()
 
 
 # All

@@ -118,9 +118,11 @@ def test_a_judge_of_one_side_is_found_out(pairs: Path, tmp_path: Path) -> None:
 def test_nonsense_is_counted_with_its_reason(pairs: Path, tmp_path: Path) -> None:
     with served(text="I cannot say.") as server:
         line = (pairs, *asking(server), "--judge.form", "text", "--output", tmp_path / "out")
-        found = printed(*line)
+        done = run(*line, "--json")
+        found = json.loads(done.stdout)
         assert (found["unparsed"], found["n"], found["agreement"]) == (4, 0, None)
         assert found["reasons"] == {"unread": 4}
+        assert done.exit_code == 2 and "no verdict on any of 4 pairs (unread 4)" in done.stderr
         assert "unparsed 4 (unread 4); for example: no verdict for A or B" in run(*line).stdout
     (stored,) = {row["note"] for row in lines_of(tmp_path / "out")}
     assert stored.startswith("unread: no verdict")

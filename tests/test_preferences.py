@@ -116,7 +116,7 @@ def test_a_split_is_by_prompt_and_does_not_depend_on_the_others(
 ) -> None:
     pairs = [*tiny.ladder(count, seed=seed)]
     kept, held = split(pairs, share)
-    assert kept and sorted(p.id for p in kept + held) == sorted(p.id for p in pairs)
+    assert kept and sorted(p.id for p in [*kept, *held]) == sorted(p.id for p in pairs)
     assert not {number_of(p.prompt) for p in kept} & {number_of(p.prompt) for p in held}
     assert bool(held) is (share > 0)
     fewer = split(pairs[::2], share)[1]

@@ -60,6 +60,10 @@ class BadData(CptError):
     """Prompts, responses or pairs that cannot be read as what they should be."""
 
 
+class Media(BadData):
+    """A row that holds an image, a video or a sound, where only text can be used."""
+
+
 class WrongReturn(CptError):
     """A component of a plugin returned what its role does not allow."""
 

@@ -24,11 +24,7 @@ from cpt.errors import CptError
 
 Block = TypeVar("Block")
 Found = TypeVar("Found")
-<<<<<<<< HEAD:core/cpt/run/examining/processes.py
-SERVE = "from cpt.run.examining.processes import serve; serve()"
-========
 SERVE = "from cpt.processes import serve; serve()"
->>>>>>>> 1506132 (Pairs are prepared on all cores, in flat memory, and once):core/cpt/processes.py
 
 
 def in_processes(work: Callable[[Block], Found], blocks: Iterable[Block]) -> Iterator[Found]:

@@ -11,7 +11,7 @@ import cpt
 from cpt import paths
 from cpt.files import read_text
 from cpt_clair.revision import Revision, parse, unfenced
-from cpt_clair.template import KEEP_LENGTH, TEMPLATE, fill, missing
+from cpt_clair.template import KEEP_LENGTH, RETURNED, TEMPLATE, fill, missing, returned
 
 
 @attrs.frozen
@@ -20,7 +20,8 @@ class Clair(cpt.Pairer):
 
     y_l = M(x), y_w = Reviser(x, y_l): equation 1. The margin is the share of characters that the
     revision changed (edit distance over the longer length). No pair comes of a revision without
-    its identifiers, cut off, empty or unchanged.
+    its identifiers, cut off, empty or unchanged, nor of one that gives the template or the prompt
+    back.
     """
 
     name = "clair"
@@ -46,6 +47,8 @@ class Clair(cpt.Pairer):
             cpt.Prompt(id=prompt.id, messages=(cpt.Message("user", request),)),
         )
         found = parse(revised.expect().text)
+        if reason := returned(found.solution, self._template(), prompt.text, answer.text):
+            raise cpt.NoPair(reason, RETURNED[reason], revised.text)
         return [self._pair(prompt, answer, revised, found)]
 
     def _pair(

@@ -111,11 +111,13 @@ class CurriDpo(cpt.PhasedScheduler):
 def _stages(pairs: Sequence[cpt.Pair]) -> list[list[int]]:
     """The pairs by their rank among those of their prompt, the widest gap first."""
     by_prompt: dict[str, list[int]] = defaultdict(list)
-    for index, pair in enumerate(pairs):
+    gaps: list[float] = []
+    for index, pair in enumerate(pairs):  # once: they may be on the disk
         by_prompt[pair.prompt.id].append(index)
+        gaps.append(_gap(pair))
     stages: dict[int, list[int]] = defaultdict(list)
     for indices in by_prompt.values():
-        widest = sorted(indices, key=lambda index: -_gap(pairs[index]))
+        widest = sorted(indices, key=lambda index: -gaps[index])
         for rank, index in enumerate(widest):
             stages[rank].append(index)
     return [stages[rank] for rank in sorted(stages)]

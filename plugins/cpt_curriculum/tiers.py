@@ -42,8 +42,8 @@ class Curriculum(cpt.Scheduler):
     ) -> Iterator[Sequence[int]]:
         if not pairs:
             return
-        easy, hard = self._tiers(pairs)
-        prompts = _by_prompt(pairs)
+        prompts, tiers = _read(pairs)
+        easy, hard = self._tiers(tiers)
         per_epoch = -(-len(prompts) // size)
         draw = Random(seed)
         for epoch in range(epochs):
@@ -51,13 +51,13 @@ class Curriculum(cpt.Scheduler):
             for step, batch in enumerate(cut(order, size), start=epoch * per_epoch):
                 alpha = self._alpha(step, epochs * per_epoch)
                 yield [
-                    _drawn(prompts[prompt], hard if draw.random() < alpha else easy, pairs, draw)
+                    _drawn(prompts[prompt], hard if draw.random() < alpha else easy, tiers, draw)
                     for prompt in batch
                 ]
 
-    def _tiers(self, pairs: Sequence[cpt.Pair]) -> tuple[int, int]:
+    def _tiers(self, tiers: Sequence[int]) -> tuple[int, int]:
         """The easy and the hard tier. Raises `CptError`."""
-        found = sorted({_tier(pair) for pair in pairs})
+        found = sorted(set(tiers))
         easy, hard = self.easy or found[-1], self.hard or found[0]
         for side, tier in (("easy", easy), ("hard", hard)):
             if tier not in found:
@@ -99,18 +99,20 @@ class Staged(cpt.Scheduler):
             yield from cut(order, size)
 
 
-def _by_prompt(pairs: Sequence[cpt.Pair]) -> list[list[int]]:
-    """The indices of each prompt's pairs."""
+def _read(pairs: Sequence[cpt.Pair]) -> tuple[list[list[int]], list[int]]:
+    """The indices of each prompt's pairs, and the tier of each pair."""
     found: dict[str, list[int]] = defaultdict(list)
-    for index, pair in enumerate(pairs):
+    tiers: list[int] = []
+    for index, pair in enumerate(pairs):  # once: they may be on the disk
         found[pair.prompt.id].append(index)
-    return list(found.values())
+        tiers.append(_tier(pair))
+    return list(found.values()), tiers
 
 
-def _drawn(indices: Sequence[int], tier: int, pairs: Sequence[cpt.Pair], draw: Random) -> int:
+def _drawn(indices: Sequence[int], tier: int, tiers: Sequence[int], draw: Random) -> int:
     """One of these pairs, from the tier nearest to `tier`."""
-    distance = min(abs(pairs[index].tier - tier) for index in indices)
-    nearest = [index for index in indices if abs(pairs[index].tier - tier) == distance]
+    distance = min(abs(tiers[index] - tier) for index in indices)
+    nearest = [index for index in indices if abs(tiers[index] - tier) == distance]
     return draw.choice(nearest)
 
 

@@ -13,6 +13,7 @@ def cpt_filters() -> Mapping[str, str]:
         "active": "cpt_filters.active:Active",
         "balance": "cpt_filters.balance:Balance",
         "decontaminate": "cpt_filters.decontaminate:Decontaminate",
+        "difficulty": "cpt_filters.difficulty:Difficulty",
         "duplicates": "cpt_filters.duplicates:Duplicates",
         "flags": "cpt_filters.flags:Flags",
         "language": "cpt_filters.language:Language",

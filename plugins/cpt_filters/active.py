@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from math import nan
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ import attrs
 from attrs.validators import and_, ge, gt, le
 
 import cpt
+from cpt_filters.likelihoods import gap_of, logps_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,29 +60,12 @@ class Active(cpt.Filter):
 
     def _gaps(self, pairs: Iterable[cpt.Pair], missing: dict[int, cpt.Missing]) -> Iterator[float]:
         """The gap of each pair; NaN for one that training would drop, which goes to `missing`."""
-        from cpt.likelihood import log_probabilities
-
-        stream, place = iter(pairs), 0
-        while some := list(islice(stream, self.at_once)):
-            policy, reference = (
-                log_probabilities(some, model) for model in (self.model, self.reference)
-            )
-            names = [pair.id for pair in some]
-            del some  # before the values go out, one by one
-            for name in names:
-                gap = _gap(policy[name], reference[name])
-                if isinstance(gap, cpt.Missing):
-                    missing[place] = gap
-                yield nan if isinstance(gap, cpt.Missing) else self.beta * gap
-                place += 1
-
-
-def _gap(policy: cpt.PairLogps | cpt.Missing, reference: cpt.PairLogps | cpt.Missing) -> Any:
-    """The log-ratio of the chosen answer less that of the rejected; `Missing` if one is."""
-    if isinstance(policy, cpt.Missing) or isinstance(reference, cpt.Missing):
-        return policy if isinstance(policy, cpt.Missing) else reference
-    ratios = (policy.chosen - reference.chosen, policy.rejected - reference.rejected)
-    return ratios[0] - ratios[1]
+        both = logps_of(pairs, (self.model, self.reference), self.at_once)
+        for place, (policy, reference) in enumerate(both):
+            gap = gap_of(policy, reference)
+            if isinstance(gap, cpt.Missing):
+                missing[place] = gap
+            yield nan if isinstance(gap, cpt.Missing) else self.beta * gap
 
 
 def _stays(gaps: NDArray[Any], share: float, *, largest: bool) -> NDArray[Any]:

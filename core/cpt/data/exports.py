@@ -10,16 +10,21 @@ from typing import Any
 
 import attrs
 
+from cpt.data.annotation_tools import argilla_row, potato_row
+from cpt.data.layouts.messages import with_thought
 from cpt.data.pairs import COLUMNS, Unusable, row_of
 from cpt.data.rows.writing import MESSAGES, RARE, write_rows
 from cpt.errors import BadData, NoPair
-from cpt.files import from_json, writing_lines
+from cpt.files import atomic, from_json, json_text, writing_lines
 from cpt.types import Message, Pair
 
 Plain = dict[str, Any]
 SHAREGPT = {"user": "human", "assistant": "gpt", "tool": "observation"}
 ASKING, ANSWERING = ("human", "observation"), ("gpt", "function_call")
 """What LLaMA-Factory expects in turn."""
+
+LISTS = ("argilla",)
+"""Layouts that are one list; the others are lines."""
 
 
 @attrs.frozen
@@ -49,16 +54,30 @@ def export(pairs: Iterable[Pair | Unusable], layout: str, path: Path) -> Exporte
 
     if layout == "trl":
         return Exported(write_rows(path, rows(), COLUMNS), left_out)
-    if path.suffix != ".jsonl":
-        raise BadData(
-            f"{path}: cannot be written; {layout} reads lines of JSON, name a .jsonl file."
-        )
+    as_list = layout in LISTS
+    if path.suffix != (".json" if as_list else ".jsonl"):
+        reads = "a list in JSON, name a .json file" if as_list else "lines of JSON, name a .jsonl"
+        raise BadData(f"{path}: cannot be written; {layout} reads {reads}.")
+    return Exported((_write_list if as_list else _write_lines)(path, rows()), left_out)
+
+
+def _write_lines(path: Path, rows: Iterable[Plain]) -> int:
     count = 0
     with writing_lines(path) as write:
-        for row in rows():
+        for row in rows:
             write(row)
             count += 1
-    return Exported(count, left_out)
+    return count
+
+
+def _write_list(path: Path, rows: Iterable[Plain]) -> int:
+    count = 0
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(("[\n" if count == 0 else ",\n") + json_text(row))
+            count += 1
+        file.write("\n]\n" if count else "[]\n")
+    return count
 
 
 def _llama_factory(pair: Pair) -> Plain:
@@ -131,14 +150,6 @@ def _rewardbench(pair: Pair) -> Plain:
     return {"chosen": chosen, "rejected": rejected, "id": pair.id}
 
 
-def with_thought(message: Message) -> Message:
-    """The message with its thought in its text, as most models write it."""
-    if not message.reasoning_content:
-        return message
-    text = f"<think>\n{message.reasoning_content}\n</think>\n\n{message.content}"
-    return attrs.evolve(message, content=text, reasoning_content="")
-
-
 def _beside(pair: Pair) -> Plain:
     """Our columns, which other trainers do not read."""
     row = row_of(pair)
@@ -162,6 +173,8 @@ LAYOUTS: Mapping[str, Callable[[Pair], Plain]] = {
     "ms-swift": _ms_swift,
     "openai": _openai,
     "rewardbench": _rewardbench,
+    "argilla": argilla_row,
+    "potato": potato_row,
 }
 
 

@@ -28,7 +28,7 @@ from cpt.data.rows.writing import (
     write_rows,
     writing,
 )
-from cpt.errors import NoPair, WrongReturn
+from cpt.errors import Media, NoPair, WrongReturn
 from cpt.types import Message, Pair, Prompt, Response
 
 COLUMNS = {
@@ -115,9 +115,11 @@ def pair_of(values: Mapping[str, Any], where: str) -> Pair:
 
 def pair_or_unusable(row: Row) -> Pair | Unusable:
     """The pair of a row, or why the row gives none. Raises `BadData`."""
-    row = usual(row)
     try:
+        row = usual(row)
         return _pair(row)
+    except Media as media:
+        return Unusable(_id(row), "media", str(media))
     except NoPair as none:
         return Unusable(_id(row), none.reason, f"{row.where}: {none.detail}")
     except WrongReturn as error:  # what no pair may hold, whoever makes it

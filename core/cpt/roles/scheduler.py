@@ -25,7 +25,8 @@ class Scheduler(Component):
 
         The same arguments yield the same batches: a resumed run skips those it has done. Every
         batch but the last of an epoch has `size` indices, and none is empty. Core refuses an
-        order that breaks this.
+        order that breaks this. Many pairs are on the disk: go through them in order and note what
+        you need of each, as one here and one there takes a thousand times as long.
         """
 
 

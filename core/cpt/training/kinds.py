@@ -50,6 +50,11 @@ KINDS: Mapping[str, Kind] = {
         "the two conversations part before their last answer",
         dropped=True,
     ),
+    "media": Kind(
+        WARNING,
+        "the row holds an image, a video or a sound, which no model that is trained here reads",
+        dropped=True,
+    ),
     "empty": Kind(WARNING, "a side has no text", dropped=True),
     "identical": Kind(WARNING, "both sides are the same", dropped=True),
     "outside_vocabulary": Kind(

@@ -11,7 +11,7 @@ from cpt.cli.printing.output import echo, print_json, takes_json
 from cpt.errors import BadData
 from cpt.files import from_json, json_text, read_text, write_text
 
-LAYOUTS = ("trl", "llama-factory", "ms-swift", "openai", "rewardbench")
+LAYOUTS = ("trl", "llama-factory", "ms-swift", "openai", "rewardbench", "argilla", "potato")
 INFO = "dataset_info.json"
 
 
@@ -25,10 +25,10 @@ INFO = "dataset_info.json"
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="The file to write: .jsonl, for trl also .parquet.",
+    help="The file to write: .jsonl; for trl also .parquet, for argilla .json.",
 )
 def export(source: str, layout: str, output: Path, as_json: bool) -> None:
-    """Write pairs in the layout of another trainer.
+    """Write pairs in the layout of another trainer, or of a tool in which people compare answers.
 
     For llama-factory, dataset_info.json beside the file gets an entry for it.
     """

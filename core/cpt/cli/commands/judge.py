@@ -53,6 +53,11 @@ def _judge(
     if left := found.asked["unfinished"]:
         echo(f"cpt: {left} requests have no answer yet; the same command goes on.", err=True)
         sys.exit(UNJUDGED)
+    if not found.tally.judged:
+        raise CptError(
+            f"cpt judge: no verdict on any of {found.tally.unparsed} pairs "
+            f"({summed_up(found.reasons)}), so there is nothing to compare with their labels."
+        )
 
 
 def _counted(source: str, limit: int | None) -> tuple[Counter[str], int]:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from cpt.data.rows.reading import Row
 from cpt.files import from_json
 from cpt.types import Message, ToolCall
@@ -58,16 +60,14 @@ def _keys(turn: Any, row: Row) -> tuple[str, str]:
 
 
 def refuse_media(holder: Mapping[str, Any], row: Row) -> None:
-    """Raise `BadData` if a row or a message has an image, a video or a sound."""
+    """Raise `Media` if a row or a message has an image, a video or a sound."""
     for name in MEDIA:
         if holder.get(name) not in (None, "", [], {}):
-            raise row.bad(
-                f"{name} cannot be used, as models are trained on text; leave this row out"
-            )
+            raise row.media(f"{name} cannot be used, as models are trained on text")
 
 
 def content_of(value: Any, row: Row) -> str:
-    """The text of a content: a text, or parts that are all text. Raises `BadData`."""
+    """The text of a content: a text, or parts that are all text. Raises `BadData`, `Media`."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "".join(_text_of_part(part, row) for part in value)
     return text_of(value, row)
@@ -80,7 +80,7 @@ def _text_of_part(part: Any, row: Row) -> str:
     if kind in REASONING:
         return ""
     if kind not in TEXTS:
-        raise row.bad(f"a part of the type {kind!r} cannot be used, only text; leave this row out")
+        raise row.media(f"a part of the type {kind!r} cannot be used, only text")
     return text_of(part.get("text"), row)
 
 
@@ -145,6 +145,14 @@ def json_of(text: str, row: Row, what: str) -> Any:
         return from_json(text)
     except ValueError as error:
         raise row.bad(f"expected {what} as JSON, got {text!r:.60} ({error})") from None
+
+
+def with_thought(message: Message) -> Message:
+    """The message with its thought in its text, as most models write it."""
+    if not message.reasoning_content:
+        return message
+    text = f"<think>\n{message.reasoning_content}\n</think>\n\n{message.content}"
+    return attrs.evolve(message, content=text, reasoning_content="")
 
 
 def text_of(value: Any, row: Row) -> str:

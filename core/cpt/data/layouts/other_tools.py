@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from cpt.data.layouts.annotated import argilla
 from cpt.data.layouts.messages import refuse_media
 from cpt.data.rows.reading import Row
 from cpt.files import Refused, from_json
@@ -124,6 +125,6 @@ def _rename(values: Values, names: Mapping[str, str]) -> None:
 
 
 LAYOUTS: Sequence[Callable[[Values], None]] = (
-    *(_openai, _sharegpt, _swift, _published, _arena, _questions),
+    *(argilla, _openai, _sharegpt, _swift, _published, _arena, _questions),
 )
 """Each changes a row of its own layout, and no other."""

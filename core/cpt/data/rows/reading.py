@@ -15,7 +15,7 @@ from typing import IO, Any, AnyStr, cast
 import attrs
 
 from cpt import paths
-from cpt.errors import BadData, first_line, shortened
+from cpt.errors import BadData, Media, first_line, shortened
 from cpt.files import DEEPEST, Refused, from_json
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -96,6 +96,10 @@ class Row:
         empty = next((name for name in columns if name in self.values), None)
         there = ", ".join(self.values) or "none"
         return f"its {empty} is empty" if empty else f"expected {expected}, found {there}"
+
+    def media(self, why: str) -> Media:
+        """The error to raise if this row holds what is no text."""
+        return Media(f"{self.where}: {why}; leave this row out.")
 
     def bad(self, why: str) -> BadData:
         """The error to raise if this row is wrong."""

@@ -61,10 +61,12 @@ class Checkup:
                 yield row
 
     def _contrast_of(self, pair: Pair) -> Contrast:
-        """Its measures, counted unless it is a single answer."""
+        """Its measures in characters, counted as asked for unless it is a single answer."""
+        sides = (pair.chosen.text, pair.rejected.text)
         if pair.label is not None:
-            return contrast(pair.chosen.text, pair.rejected.text)
-        return self.contrast.add(pair.chosen.text, pair.rejected.text, source_of(pair))
+            return contrast(*sides)
+        counted = self.contrast.add(*sides, source_of(pair))
+        return counted if self.contrast.levenshtein_of == "character" else contrast(*sides)
 
     def drops(self, pair: Pair) -> bool:
         """Whether the texts of a pair cannot be trained on; then it is judged."""

@@ -35,7 +35,7 @@ class Facts(Sequence[PairFacts]):
     def __getitem__(self, index: int | slice) -> PairFacts | list[PairFacts]:
         if isinstance(index, slice):
             return [self.of(place) for place in range(*index.indices(len(self)))]
-        return self.of(index)
+        return self.of(range(len(self))[index])
 
     @abstractmethod
     def of(self, place: int) -> PairFacts:
