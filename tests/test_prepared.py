@@ -8,6 +8,7 @@ import json
 import pickle
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cpt.models import weights_digest
 from cpt.training.data import kept, prepare
 from cpt.training.data.corpus import Corpus
 from cpt.training.data.findings import Diagnosis
+from cpt.training.data.tokens import encode
 from cpt.training.options import Training
 from cpt.training.plan import Plan, _decides, make_plan
 from cpt.types.batch import PairFacts
@@ -122,8 +124,13 @@ def test_much_is_prepared_once(
     monkeypatch.setattr(kept, "LEAST", 10)
     model = tiny.folder(tmp_path / "model")
     corpus, diagnosis = made(stored, model=model)
-    encode, asked = prepare.encode, list[Any]()
-    monkeypatch.setattr(prepare, "encode", lambda *given: asked.append(given) or encode(*given))
+    asked: list[int] = []
+
+    def counting(*given: Any) -> Any:
+        asked.append(1)
+        return encode(*given)
+
+    monkeypatch.setattr(prepare, "encode", counting)
     again, found = made(stored, model=model)
     assert not asked and attrs.asdict(found) == attrs.asdict(diagnosis)
     same(corpus, again)
@@ -207,7 +214,7 @@ def test_memory_does_not_grow_with_the_pairs(tmp_path: Path) -> None:
     pairs = [tiny.pair(f"q{n}", f"ab {n} cd", f"cd {n} ab") for n in range(700)]
     write_pairs(tmp_path / "pairs.parquet", pairs)
     stored = StoredPairs.of(tmp_path / "pairs.parquet")
-    few, many = (_held(lambda n=n: plan_of(stored[:n], model)) for n in (100, 700))
+    few, many = (_held(partial(plan_of, stored[:n], model)) for n in (100, 700))
     assert (many - few) / 600 < 1000
 
 

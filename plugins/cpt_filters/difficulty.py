@@ -179,4 +179,5 @@ def _tiers(ease: NDArray[Any], tiers: int) -> NDArray[Any]:
     if not len(known):
         return np.ones(len(ease), dtype=int)
     cuts = known[[len(known) * tier // tiers for tier in range(1, tiers)]]
-    return 1 + np.searchsorted(cuts, np.nan_to_num(ease), side="right")
+    found: NDArray[Any] = 1 + np.searchsorted(cuts, np.nan_to_num(ease), side="right")
+    return found

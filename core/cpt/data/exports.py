@@ -56,8 +56,8 @@ def export(pairs: Iterable[Pair | Unusable], layout: str, path: Path) -> Exporte
         return Exported(write_rows(path, rows(), COLUMNS), left_out)
     as_list = layout in LISTS
     if path.suffix != (".json" if as_list else ".jsonl"):
-        reads = "a list in JSON, name a .json file" if as_list else "lines of JSON, name a .jsonl"
-        raise BadData(f"{path}: cannot be written; {layout} reads {reads}.")
+        reads = "a list in JSON, name a .json" if as_list else "lines of JSON, name a .jsonl"
+        raise BadData(f"{path}: cannot be written; {layout} reads {reads} file.")
     return Exported((_write_list if as_list else _write_lines)(path, rows()), left_out)
 
 
