@@ -76,7 +76,7 @@ def _of(values: Mapping[str, Tensor], metric: str, state: State) -> Tensor:
 def _refuse_non_finite(scores: list[float], metric: str, state: State) -> None:
     broken = [index for index, score in enumerate(scores) if not math.isfinite(score)]
     if broken:
-        names = ", ".join(state.plan.corpus.pairs[index].id for index in broken[:8])
+        names = ", ".join(state.plan.corpus.facts[index].id for index in broken[:8])
         raise CptError(
             f"Step {state.done}: {metric} is not finite for {len(broken)} of {len(scores)} pairs "
             f"({names}), so the scheduler {state.plan.scheduler.name!r} cannot order them; drop "
