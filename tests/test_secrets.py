@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,9 @@ import yaml
 
 from cpt import CptError, Denied, Overloaded, Rejected, Unreachable
 from cpt.asking import Asker
+from cpt.asking.journal.keys import request
+from cpt.asking.options import Asking
+from cpt.asking.transports.batch_timing import Timing
 from cpt.errors import AskError
 from cpt.secrets import hide, scrub
 from cpt.service import http_error
@@ -220,6 +224,70 @@ async def test_an_answer_and_its_finish_reason_do_not_say_the_key(
         answer = await ask(responder, prompt(1))
     assert answer.text == "It is ***."
     assert places_with_the_key(tmp_path, b"") == []
+
+
+LONG = "x" * 180 + KEY
+"""Words that an error may be cut in."""
+BATCH: dict[str, Any] = {"id": "b", "status": "completed", "processing_status": "ended"}
+BATCHED: dict[str, dict[str, Reply]] = {
+    "refused": {"": Reply(ECHO, 401)},
+    "rejected": {"": Reply(ECHO, 400)},
+    "broken": {"": Reply(LONG.encode(), 200)},
+    "failed": {
+        "": Reply({**BATCH, "status": "failed", "errors": {"data": [{"message": LONG}]}}),
+        "results": Reply(LONG.encode(), 404),
+    },
+    "an error in a line": {
+        "": Reply({**BATCH, "output_file_id": "f", "results_url": "/results"}),
+        "content": Reply(b""),
+        "results": Reply(b""),
+    },
+}
+"""What a provider that repeats the key says of batches, by a word in the path."""
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+@pytest.mark.parametrize("trouble", BATCHED)
+async def test_no_batch_says_the_key(
+    server: FakeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+    trouble: str,
+) -> None:
+    monkeypatch.setenv("MY_ACCESS", KEY)
+    url = server.url if kind == "anthropic" else f"{server.url}/v1"
+    made = Anthropic if kind == "anthropic" else OpenAI
+    responder = made("m", base_url=url, api_key_env="MY_ACCESS", attempts=1)
+    key = request(responder, prompt(1), 0).key
+    line = {
+        "custom_id": key,
+        "error": {"message": LONG},
+        "result": {"type": "errored", "error": {"error": {"type": "x", "message": LONG}}},
+    }
+    in_line = Reply(json.dumps(line).encode() + b"\n" + LONG.encode())
+    replies = {
+        word: in_line if reply.body == b"" else reply for word, reply in BATCHED[trouble].items()
+    }
+    server.reply = replies.pop("")
+    server.at = replies
+    said = ""
+    try:
+        async with Asker(
+            tmp_path / "journal.sqlite",
+            options=Asking(batch=True),
+            timing=Timing(quiet=0.01, poll=0.01),
+            progress=False,
+        ) as ask:
+            said = (await ask(responder, prompt(1))).detail
+    except CptError as error:
+        said = f"{error.message} {error}"
+    assert any(KEY in str(headers) for _, _, headers in server.asked), "it was not even sent"
+    told = (said + caplog.text).encode() + (tmp_path / "journal.sqlite").read_bytes()
+    if trouble not in ("broken", "failed"):  # of those an SDK may say nothing
+        assert b"***" in told, told
+    assert places_with_the_key(tmp_path, told) == []
 
 
 @pytest.mark.parametrize("responder", [Server, OpenAI, Anthropic])
