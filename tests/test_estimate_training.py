@@ -153,6 +153,18 @@ def test_out_of_memory_is_one_line_with_what_would_fit(
         tiny.train(tmp_path / "run", folder, tiny.pairs(4))
 
 
+def test_torchao_takes_more_than_its_state_where_it_is_not_compiled(eight: Path) -> None:
+    made = sketch(eight, Training(**BF16, optimizer="adamw_8bit"))
+    few, many = (made.footprint(tokens, 16, "cpu") for tokens in (64, 100_000))
+    embeddings = 128_256 * 4096
+    assert made.largest == embeddings
+    assert few.step == pytest.approx(83 * embeddings - few.activations - few.head)
+    assert many.step == 0.0  # activations took as much before
+    assert made.footprint(64, 16, "cuda").step == 0.0
+    fused = sketch(eight, Training())
+    assert fused.footprint(64, 16, "cpu").step == 0.0
+
+
 def test_what_is_open_is_set_where_it_fits_only_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

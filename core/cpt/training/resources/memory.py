@@ -16,10 +16,16 @@ from cpt.training.forward.architecture import backbone_of, costs_of, why_not_pac
 from cpt.training.forward.flops import Work
 from cpt.training.forward.head import CHUNK, KEEP
 from cpt.training.forward.loading.model import config_of, lora_targets
+from cpt.training.optimizer.adamw import needs_torchao
 from cpt.training.options import Training
 
 STATE = {"adamw": 8.0, "adamw_8bit": 2.03, "adamw_4bit": 1.06, "adamw_fp8": 2.03}
 """Bytes of optimizer for each number that is trained."""
+STEP = {"adamw": 52.0, "adamw_8bit": 83.0, "adamw_4bit": 66.0, "adamw_fp8": 52.0}
+"""Bytes for each number of the largest matrix that torchao's step takes on a CPU, measured.
+
+Its kernels run there one operation after the other, each with a result in fp32 or wider.
+"""
 NF4 = 4.127 / 8
 """Bytes of a number in NF4 with doubly quantized scales (arXiv 2305.14314, section 3)."""
 RUNTIME = {"cpu": 0.7e9, "cuda": 1.0e9}
@@ -40,6 +46,8 @@ class Footprint:
     casts: float
     """Copies of the weights in the format that matrices are multiplied in."""
     activations: float
+    step: float
+    """What the optimizer's step takes beyond activations and head, which are gone by then."""
     head: float
     """Logits, what is kept of them, and the head's gradient while it is made."""
     reference: float
@@ -60,6 +68,8 @@ class Sketch:
     weights: float
     """Bytes of the weights."""
     trained_bytes: float
+    largest: int
+    """Numbers in the largest matrix that is trained."""
     casts: float
     """Bytes of weights that autocast copies."""
     per_token: float
@@ -76,13 +86,15 @@ class Sketch:
     def footprint(self, tokens: int, answers: int, device: str) -> Footprint:
         """For micro-batches of at most so many tokens, and of these answer tokens."""
         state = STATE[self.options.optimizer]
+        activations, head = tokens * self._kept_per_token, self._head(answers, device)
         return Footprint(
             weights=self.weights,
             gradients=self.trained_bytes,
             optimizer=state * self.trained,
             casts=self.casts,
-            activations=tokens * self._kept_per_token,
-            head=self._head(answers, device),
+            activations=activations,
+            step=max(0.0, self._step(device) - activations - head),
+            head=head,
             reference=0.0,
             runtime=RUNTIME.get(device, RUNTIME["cuda"]),
         )
@@ -95,6 +107,11 @@ class Sketch:
             return self.per_token + layer
         stream = 4 if self.options.weights == "fp32" else 2
         return self.layers * self.width * stream + 2 * layer
+
+    def _step(self, device: str) -> float:
+        if device != "cpu" or not needs_torchao(self.options):
+            return 0.0
+        return STEP[self.options.optimizer] * self.largest
 
     def _head(self, answers: int, device: str) -> float:
         item = 4 if self.options.precision == "fp32" else 2
@@ -128,6 +145,7 @@ def sketch(folder: Path, options: Training) -> Sketch:
             trained=sum(each.numel() for each in trained),
             weights=_weight_bytes(model, weights, options),
             trained_bytes=float(sum(each.nbytes for each in trained)),
+            largest=max((each.numel() for each in trained), default=0),
             casts=fixed,
             per_token=slope,
             layers=int(config.num_hidden_layers),
