@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --device cpu --small --output dry.json    # the same on any machine
 
 Weights and pairs are random, so nothing is downloaded. Each part is a process of its own: one that
-fails or takes too long is written down as such, and the others go on. Speed is that of a training
+fails or takes too long is recorded as such, and the others continue. Speed is that of a training
 through `cpt.training.train`, references computed before; MFU as others count it (`mfu`) and
 of what is needed (`mfu_exact`). TRL is run beside it with its best flags where it is installed.
 """
@@ -285,7 +285,9 @@ def _computed(
         pieces = iter(torch.split(flat.detach().float(), list(inputs.lengths)))
         for group in inputs.groups:
             by_group[group] = torch.cat([next(pieces) for _ in groups[group]])
-    gradients = [each.grad.flatten() for each in module.parameters() if each.grad is not None]
+    gradients = [
+        parameter.grad.flatten() for parameter in module.parameters() if parameter.grad is not None
+    ]
     return torch.cat([by_group[group] for group in range(len(groups))]), torch.cat(gradients)
 
 

@@ -9,7 +9,7 @@ followed; and what `--dry-run` estimated beside what the training took.
     python benchmarks/real_model.py --output real_model.json
 
 All weights are trained; `--methods full lora` trains adapters as well. With the same `--folder` it
-goes on where it was, and what is measured so far is in `--output` after each method.
+continues where it was, and what is measured so far is in `--output` after each method.
 """
 
 from __future__ import annotations

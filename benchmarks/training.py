@@ -108,7 +108,7 @@ def run(task: Task, names: Sequence[str]) -> dict[str, list[StepReport]]:
     for _ in range(1 + task.steps):
         for name, end in ends.items():
             if reports[name]:
-                end.send("go on")
+                end.send("continue")
             reports[name].append(end.recv())
     for child in children:
         child.kill()

@@ -241,7 +241,7 @@ def errors_note() -> None:
     """
     A message is one line, `cpt: WHERE: WHAT; HOW TO FIX IT.` It says what to do, so this page is
     only for what a script or a plugin needs: the words, and where they are counted. In messages
-    below, `...` stands for what was found.
+    below, `...` is what was found.
     """
 
 

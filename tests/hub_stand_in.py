@@ -91,7 +91,7 @@ class Hub:
         }
 
     def _batch(self, asked: Any) -> tuple[int, Any]:
-        upload = [{**each, "actions": self._actions(each["oid"])} for each in asked]
+        upload = [{**one, "actions": self._actions(one["oid"])} for one in asked]
         return 200, {"transfer": "basic", "objects": upload}
 
     def _actions(self, oid: str) -> Any:

@@ -1,4 +1,4 @@
-"""A full disk, Ctrl-C, SIGKILL at every stage: one line, nothing half-written, and it goes on."""
+"""A full disk, Ctrl-C, SIGKILL at every stage: one line, nothing half-written, and it continues."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_clean_pairs_of_the_lab_have_no_finding(cpt_cli: Any, tmp_path: Path) ->
 def test_many_pairs_are_examined_by_several_processes_in_their_order(
     cpt_cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = [each for kind in PLANTED if kind != "length_tells" for each in PLANTED[kind]]
+    every = [planted for kind in PLANTED if kind != "length_tells" for planted in PLANTED[kind]]
     source = written(
         tmp_path / "pairs.jsonl", [{"id": str(n)} | row for n, row in enumerate(every)]
     )

@@ -161,7 +161,7 @@ def test_a_full_disk_stops_the_run(cpt_cli, monkeypatch):
     result = cpt_cli("show", "loss")
     assert (result.exit_code, result.stderr) == (
         1,
-        "cpt: run/run.yaml: No space left on device; make room, and the same command goes on.\n",
+        "cpt: run/run.yaml: No space left on device; make room, and the same command continues.\n",
     )
 
 

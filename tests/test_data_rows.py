@@ -187,7 +187,7 @@ os.makedirs(f"{home}/datasets/someone___questions")
 (made,) = os.listdir(f"{home}/made/parquet")
 shutil.copytree(f"{home}/made/parquet/{made}", f"{home}/datasets/someone___questions/default")
 folder = f"{home}/datasets/someone___questions/default/0.0.0"
-(named,) = [each for each in os.listdir(folder) if os.path.isdir(f"{folder}/{each}")]
+(named,) = [name for name in os.listdir(folder) if os.path.isdir(f"{folder}/{name}")]
 for name in os.listdir(f"{folder}/{named}"):
     if name.startswith("parquet-"):
         os.rename(f"{folder}/{named}/{name}", f"{folder}/{named}/questions-{name[8:]}")

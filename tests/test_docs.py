@@ -286,7 +286,9 @@ def test_the_readme_names_every_component_that_is_included() -> None:
 
 def test_the_design_page_has_the_layers_of_core() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (core,) = (each for each in contracts["contracts"] if each["name"] == "Core is layered")
+    (core,) = (
+        contract for contract in contracts["contracts"] if contract["name"] == "Core is layered"
+    )
     page = (ROOT / "docs" / "explanation" / "design.md").read_text()
     assert "```text\n" + "\n".join(core["layers"]) + "\n```" in page
 

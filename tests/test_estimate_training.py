@@ -56,16 +56,16 @@ def test_what_is_counted_is_what_a_training_has(tmp_path: Path, options: dict[st
     folder = tiny.folder(tmp_path / "base", tie_word_embeddings=True)
     told = sketch(folder, Training(**options))
     model = made_trainable(load_model(folder), Training(**options))
-    trained = [each for each in model.parameters() if each.requires_grad]
-    assert told.trained == sum(each.numel() for each in trained)
-    assert told.parameters == sum(each.numel() for each in model.parameters())
-    assert told.weights == sum(each.nbytes for each in model.parameters())
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert told.trained == sum(weight.numel() for weight in trained)
+    assert told.parameters == sum(weight.numel() for weight in model.parameters())
+    assert told.weights == sum(weight.nbytes for weight in model.parameters())
 
 
 def test_activations_are_those_that_autograd_keeps(tmp_path: Path) -> None:
     folder = tiny.folder(tmp_path / "base")
     model, kept = load_model(folder), dict[int, int]()
-    weights = {each.untyped_storage().data_ptr() for each in model.parameters()}
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -83,7 +83,7 @@ def test_activations_are_those_that_autograd_keeps(tmp_path: Path) -> None:
 def test_the_work_is_counted_in_both_conventions(tmp_path: Path) -> None:
     model = load_model(tiny.folder(tmp_path / "base"))
     work = Work.of(model)
-    body = sum(each.numel() for name, each in model.named_parameters() if "layers" in name)
+    body = sum(weight.numel() for name, weight in model.named_parameters() if "layers" in name)
     norm, head = 48, model.lm_head.weight.numel()
     assert work.per_token == 2 * (body + norm) and work.head == 2 * head
     plan = _plan(tmp_path)

@@ -188,7 +188,7 @@ def test_a_used_up_budget_is_status_1_and_a_larger_one_goes_on(
     assert short.exit_code == 1, short.output
     (said,) = (line for line in short.stderr.splitlines() if line.startswith("cpt: run"))
     assert said.startswith("cpt: run: the budget is used up and ")
-    assert said.endswith("the same command with a larger --budget goes on.")
+    assert said.endswith("the same command with a larger --budget continues.")
     assert not (tmp_path / "run/scores.json").exists()
     asked = (tmp_path / "asked.log").read_text().split() if budget == "3.5" else []
     enough = evaluate({}, "--budget", "50")

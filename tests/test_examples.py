@@ -33,8 +33,8 @@ def with_plugins(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Envir
 def test_each_is_as_the_catalogue_says(with_plugins: Environment, tmp_path: Path) -> None:
     check = ("plugins", "--check", "--catalogue", CATALOGUE, "--json")
     found = json.loads(with_plugins.run("cpt", *check, cwd=tmp_path))
-    by_name = {each["name"]: each for each in found}
-    assert {each["status"] for each in found} == {"fits"}
+    by_name = {plugin["name"]: plugin for plugin in found}
+    assert {plugin["status"] for plugin in found} == {"fits"}
     assert [by_name[name]["notes"] for name in tomllib.loads(CATALOGUE.read_text())] == [[]] * 3
 
 

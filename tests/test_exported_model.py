@@ -332,7 +332,7 @@ def test_what_is_not_text_is_exported_as_it_is(
     assert "only Qwen3_5ForCausalLM is trained; the rest is exported as it is" in caplog.text
     folder = tmp_path / "run" / "model"
     assert (folder / "preprocessor_config.json").exists()
-    old, new = (load_file(each / "model.safetensors") for each in (with_vision, folder))
+    old, new = (load_file(place / "model.safetensors") for place in (with_vision, folder))
     assert new.keys() - old.keys() == ({"lm_head.weight"} if targets else set())
     assert not old.keys() - new.keys()
     changed = {name for name in old if not torch.equal(old[name].float(), new[name].float())}
@@ -340,5 +340,5 @@ def test_what_is_not_text_is_exported_as_it_is(
     assert changed == (set() if targets else {name for name in old if "visual" not in name})
     ids = torch.tensor([[5, 6, 7, 8]])
     both = (Qwen3_5ForConditionalGeneration, AutoModelForCausalLM)
-    whole, text = (each.from_pretrained(folder)(input_ids=ids).logits for each in both)
+    whole, text = (kind.from_pretrained(folder)(input_ids=ids).logits for kind in both)
     torch.testing.assert_close(whole, text)

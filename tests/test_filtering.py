@@ -185,7 +185,7 @@ def test_two_of_one_name_have_options_by_number(pair):
     options = ("--filters.0.most", "7", "--filters.1.most", "2")
     assert pair("--filters", "below", "--filters", "below", *options).exit_code == 0
     assert ids() == ["1", "1", "2", "2"]
-    details = [each["detail"] for outcome in outcomes() for each in outcome["dropped"]]
+    details = [dropped["detail"] for outcome in outcomes() for dropped in outcome["dropped"]]
     assert details[0] == "too_high: 3 is above 2"
     assert details[-1] == "too_high: 9 is above 7"
 

@@ -55,7 +55,7 @@ def dropped(filter: cpt.Filter, pairs: Iterable[cpt.Pair]) -> dict[str, str]:
     """The reason of each dropped pair by its id."""
     pairs = list(pairs)
     decisions = zip(pairs, filter.filter(pairs), strict=True)
-    return {pair.id: each.reason for pair, each in decisions if isinstance(each, cpt.Drop)}
+    return {pair.id: made.reason for pair, made in decisions if isinstance(made, cpt.Drop)}
 
 
 def of_lengths(lengths: Sequence[tuple[int, int]]) -> list[cpt.Pair]:
@@ -180,7 +180,7 @@ def test_planted_near_duplicates_are_found_and_others_stay() -> None:
 @given(st.lists(st.sets(st.integers(0, 30), min_size=1), max_size=20))
 def test_groups_are_those_of_the_estimated_similarity(sets: list[set[int]]) -> None:
     """Every equal set is in the group of the first; a group leads to its first at once."""
-    grams = [[texts.digest([str(value)]) for value in sorted(each)] for each in sets]
+    grams = [[texts.digest([str(value)]) for value in sorted(one)] for one in sets]
     firsts = near.firsts(grams, 0.9, 64).tolist()
     for place, first in enumerate(firsts):
         assert first <= place
@@ -615,7 +615,7 @@ def test_a_measure_without_its_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "filter", [Duplicates(near=0.8), Balance(), Language(("en",))], ids=lambda each: each.name
+    "filter", [Duplicates(near=0.8), Balance(), Language(("en",))], ids=lambda filter: filter.name
 )
 def test_a_library_that_is_missing_is_one_line(
     filter: cpt.Filter, monkeypatch: pytest.MonkeyPatch

@@ -54,14 +54,14 @@ def check(cpt_cli: Callable[..., Any]) -> Check:
     def checked(*arguments: object, broken: bool = False) -> dict[str, Any]:
         result = cpt_cli("plugins", "--check", "--json", *arguments)
         assert result.exit_code == int(broken), result.output
-        return {each["name"]: each for each in json.loads(result.stdout)}
+        return {plugin["name"]: plugin for plugin in json.loads(result.stdout)}
 
     return checked
 
 
 def test_bundled_plugins_fit(check: Check) -> None:
     found = check()
-    assert {each["status"] for each in found.values()} == {"fits"}
+    assert {plugin["status"] for plugin in found.values()} == {"fits"}
     assert "loss apo_zero" in found["apo"]["components"]
 
 

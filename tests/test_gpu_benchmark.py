@@ -39,7 +39,7 @@ def told(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
 def test_every_path_is_compared_with_the_plain_one(told: Any) -> None:
     paths = told("paths")
     assert set(paths) == {"padded", "packed", "packed, prompts shared"}
-    assert all(each["logps"] < 0.01 and each["gradient"] < 0.02 for each in paths.values())
+    assert all(path["logps"] < 0.01 and path["gradient"] < 0.02 for path in paths.values())
 
 
 @pytest.mark.parametrize("part", ["first step, packed", "first step, padded", "lora"])

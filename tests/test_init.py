@@ -69,7 +69,7 @@ def test_its_own_tests_pass(made: Made, role: str) -> None:
 
 
 def test_everything_is_found_and_described(made: Made) -> None:
-    loaded = {each["name"]: each for each in json.loads(made.cpt("plugins --json"))}
+    loaded = {plugin["name"]: plugin for plugin in json.loads(made.cpt("plugins --json"))}
     for role in ROLES:
         plugin = loaded[f"my_{role}"]
         assert (plugin["status"], plugin["source"]) == ("loaded", f"my-{role}")
@@ -93,7 +93,7 @@ def test_what_comes_next_is_printed_and_can_be_typed(made: Made, role: str) -> N
 
 def _field(role: str) -> str:
     """Where the command that is printed has the component."""
-    several = {each: f"{each}s" for each in ("evaluator", "filter", "observer")}
+    several = {role: f"{role}s" for role in ("evaluator", "filter", "observer")}
     return {"judge": "pairer.judge", **several}.get(role, role)
 
 

@@ -139,7 +139,7 @@ def test_other_weights_under_the_same_path_are_another_model(run, tmp_path):
 
 
 def test_a_half_done_training_does_not_go_on_with_other_code(run, monkeypatch):
-    """Ctrl-C in the middle of a training, then an edit; the old code still goes on."""
+    """Ctrl-C in the middle of a training, then an edit; the old code still continues."""
     from cpt.training import loop
 
     step = loop._step

@@ -124,7 +124,7 @@ def test_an_adapter_on_bf16_weights_is_merged_without_losing_what_it_learned(
     base = load_file(model / "model.safetensors")
     adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     name = "model.layers.0.mlp.up_proj"
-    a, b = (adapter[f"base_model.model.{name}.lora_{each}.weight"] for each in "AB")
+    a, b = (adapter[f"base_model.model.{name}.lora_{half}.weight"] for half in "AB")
     change = merged[f"{name}.weight"] - base[f"{name}.weight"]
     assert torch.allclose(change, 2 * b.float() @ a.float(), atol=1e-7) and change.any()
 

@@ -28,104 +28,48 @@ from .test_losses import batch_of, one, sigmoid, value
 # What every loss promises
 
 
-class TestApoHingeZero(MonotoneLossContract):
-    component = ApoHingeZero(beta=0.3)
+MONOTONE: list[Loss] = [
+    ApoHingeZero(beta=0.3),
+    ApoZeroUnpaired(beta=0.3, desirable_weight=2.0),
+    DpoNorm(beta=2.0, margin=0.5),
+    SimPo(margin=1.0),
+    Kto(beta=0.3, undesirable_weight=1.5),
+    Orpo(beta=0.5),
+    Wpo(beta=0.3),
+    Cpo(over="mean", margin=0.1),
+    Robust(beta=0.3),
+    Cdpo(beta=0.01),
+    Dpop(penalty=5.0),
+    LdDpo(alpha=0.3),
+    LdDpo(of="policy"),
+    Bco(beta=0.3, decay=0.9),
+    BetaDpo(alpha=0.3),
+    DpoShift(f_end=1.0),
+    Hinge(beta=0.3),
+    D2po(gamma=0.9),
+]
+"""Losses that always raise the chosen answer and lower the rejected one."""
+OTHERS: list[Loss] = [
+    Ipo(beta=0.3),
+    Ipo(over="mean"),
+    Nca(beta=0.3),
+    Exo(),
+    Sppo(),
+    DiscoPop(),
+    FocalPo(gamma=2.0),
+]
 
 
-class TestApoZeroUnpaired(MonotoneLossContract):
-    component = ApoZeroUnpaired(beta=0.3, desirable_weight=2.0)
+class TestMonotone(MonotoneLossContract):
+    @pytest.fixture(autouse=True, params=MONOTONE, ids=repr)
+    def _of(self, request: pytest.FixtureRequest) -> None:
+        self.component = request.param
 
 
-class TestDpoNorm(MonotoneLossContract):
-    component = DpoNorm(beta=2.0, margin=0.5)
-
-
-class TestSimPo(MonotoneLossContract):
-    component = SimPo(margin=1.0)
-
-
-class TestKto(MonotoneLossContract):
-    component = Kto(beta=0.3, undesirable_weight=1.5)
-
-
-class TestOrpo(MonotoneLossContract):
-    component = Orpo(beta=0.5)
-
-
-class TestIpo(LossContract):
-    component = Ipo(beta=0.3)
-
-
-class TestIpoOfMeans(LossContract):
-    component = Ipo(over="mean")
-
-
-class TestWpo(MonotoneLossContract):
-    component = Wpo(beta=0.3)
-
-
-class TestCpo(MonotoneLossContract):
-    component = Cpo(over="mean", margin=0.1)
-
-
-class TestRobust(MonotoneLossContract):
-    component = Robust(beta=0.3)
-
-
-class TestCdpo(MonotoneLossContract):
-    component = Cdpo(beta=0.01)
-
-
-class TestDpop(MonotoneLossContract):
-    component = Dpop(penalty=5.0)
-
-
-class TestLdDpo(MonotoneLossContract):
-    component = LdDpo(alpha=0.3)
-
-
-class TestLdDpoOfThePolicy(MonotoneLossContract):
-    component = LdDpo(of="policy")
-
-
-class TestNca(LossContract):
-    component = Nca(beta=0.3)
-
-
-class TestExo(LossContract):
-    component = Exo()
-
-
-class TestBco(MonotoneLossContract):
-    component = Bco(beta=0.3, decay=0.9)
-
-
-class TestSppo(LossContract):
-    component = Sppo()
-
-
-class TestDiscoPop(LossContract):
-    component = DiscoPop()
-
-
-class TestBetaDpo(MonotoneLossContract):
-    component = BetaDpo(alpha=0.3)
-
-
-class TestDpoShift(MonotoneLossContract):
-    component = DpoShift(f_end=1.0)
-
-
-class TestFocalPo(LossContract):
-    component = FocalPo(gamma=2.0)
-
-
-class TestHinge(MonotoneLossContract):
-    component = Hinge(beta=0.3)
-
-
-class TestD2po(MonotoneLossContract):
-    component = D2po(gamma=0.9)
+class TestOthers(LossContract):
+    @pytest.fixture(autouse=True, params=OTHERS, ids=repr)
+    def _of(self, request: pytest.FixtureRequest) -> None:
+        self.component = request.param
 
 
 # Golden values: log pi = -40, -55 and log pi_ref = -38, -47, of 20 and 25 tokens

@@ -26,7 +26,7 @@ COUNT = 200
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
-    """A lab of our own, made anew."""
+    """A lab of our own, made again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CPT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield patch

@@ -112,9 +112,9 @@ def test_help_imports_nothing_heavy(line: str, tmp_path: Path) -> None:
 
 def test_what_is_imported_is_declared() -> None:
     """And the other way round; pytest comes with whoever tests a plugin, extras with who asks."""
-    declared = {_name(each) for each in PROJECT["project"]["dependencies"]}
+    declared = {_name(wanted) for wanted in PROJECT["project"]["dependencies"]}
     extras = PROJECT["project"]["optional-dependencies"].values()
-    optional = {_name(each) for extra in extras for each in extra}
+    optional = {_name(wanted) for extra in extras for wanted in extra}
     assert _imported() - {"pytest"} - optional == declared
 
 
@@ -144,7 +144,7 @@ def test_every_dependency_is_pinned_for_development() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {_name(line) for line in lines if line and not line.startswith("#")}
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
-    assert {_name(each) for each in wanted} <= pinned
+    assert {_name(wanted) for wanted in wanted} <= pinned
 
 
 def _name(requirement: str) -> str:

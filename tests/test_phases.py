@@ -73,7 +73,7 @@ def in_turn(*phases: Phase) -> InTurn:
 
 def logps(pairs: Sequence[Pair], folder: Path) -> list[PairLogps]:
     found = log_probabilities(pairs, folder, Reading(device="cpu")).values()
-    assert all(isinstance(each, PairLogps) for each in found)
+    assert all(isinstance(logps, PairLogps) for logps in found)
     return cast(list[PairLogps], list(found))
 
 
@@ -119,7 +119,7 @@ def test_a_renewed_reference_is_the_model_as_the_phase_begins(tmp_path: Path, mo
     assert losses[2] != pytest.approx(math.log(2), abs=1e-3)
     assert lines[3]["logratios/chosen"] == 0.0 and lines[4]["logratios/chosen"] != 0.0
     now, start, middle = (
-        [each.chosen for each in logps(PAIRS[:3], folder)]
+        [pair.chosen for pair in logps(PAIRS[:3], folder)]
         for folder in (tmp_path / "long" / "model", model, tmp_path / "short" / "model")
     )
     mean = (sum(now) - sum(middle)) / 3

@@ -442,7 +442,7 @@ BUGS: dict[str, dict[str, dict[str, Any]]] = {
             "has no seed": in_chunks(unseeded),
         },
         "two_runs_at_once_do_not_meet": {
-            "goes on from the last run": in_chunks(turned),
+            "continues from the last run": in_chunks(turned),
         },
         "every_process_of_a_world_sees_the_same_without_torch": {
             "takes the order of a set": in_chunks(by_a_set),

@@ -319,7 +319,7 @@ def test_a_component_can_be_imported_when_it_is_picked(cpt_cli, tmp_path, monkey
         == "some_losses.Hinge"
     )
     listed = json.loads(cpt_cli("plugins", "--json").output)
-    (components,) = (each["components"] for each in listed if each["name"] == "lazily")
+    (components,) = (plugin["components"] for plugin in listed if plugin["name"] == "lazily")
     assert components == [{"role": "loss", "name": "clearance"}]
 
 
@@ -612,7 +612,7 @@ def test_an_observer_that_fails_is_logged_once_and_stops_nothing(tmp_path, caplo
     watch = plugins.manager.get_plugin("watch")
     assert watch is not None and watch.seen == [1, 2]
     assert [record.getMessage() for record in caplog.records] == [
-        "plugin 'watch' failed in cpt_step_ended; the run goes on"
+        "plugin 'watch' failed in cpt_step_ended; the run continues"
     ]
 
 

@@ -47,7 +47,7 @@ class Long(cpt.Judge):
     name = "long"
 
     async def judge(self, prompt, responses, ask):
-        return cpt.Verdict(scores=tuple(float(len(each.text)) for each in responses))
+        return cpt.Verdict(scores=tuple(float(len(response.text)) for response in responses))
 
 
 @cpt.hookimpl
@@ -101,9 +101,9 @@ def test_each_round_speaks_and_trains_with_the_model_before(cpt_cli, tmp_path, l
     assert third["model"] == str(Path("run", "rounds", "2", "model"))
     assert second["controls"] == {} and second["rounds"] == 1
     assert second["train"]["reference"] is None
-    answers = [{pair.chosen.text for pair in cpt.open_run(each).pairs} for each in rounds]
+    answers = [{pair.chosen.text for pair in cpt.open_run(folder).pairs} for folder in rounds]
     assert answers[0] != answers[1]
-    assert all((each / "report.html").exists() for each in rounds)
+    assert all((folder / "report.html").exists() for folder in rounds)
     scores = cpt.open_run(tmp_path / "run").scores
     assert list(scores) == ["before", "round_1", "round_2", "after", "cold"]
     assert scores["round_1"] == cpt.open_run(rounds[0]).scores["after"]
@@ -127,8 +127,12 @@ def test_the_reference_may_stay_and_the_prompts_may_be_shared_out(cpt_cli, tmp_p
     done = cpt_cli(*line, *more)
     assert done.exit_code == 0, done.output
     rounds = [tmp_path / "run" / "rounds" / str(number) for number in (1, 2, 3)]
-    assert [options(each)["train"]["reference"] for each in rounds] == [None, "student", "student"]
-    asked = [[prompt.id for prompt in cpt.open_run(each).prompts] for each in rounds]
+    assert [options(folder)["train"]["reference"] for folder in rounds] == [
+        None,
+        "student",
+        "student",
+    ]
+    asked = [[prompt.id for prompt in cpt.open_run(folder).prompts] for folder in rounds]
     assert asked == [[f"p{row}" for row in range(start, 9, 3)] for start in range(3)]
 
 
@@ -139,7 +143,7 @@ def test_a_reference_that_is_given_is_that_of_the_first_round(cpt_cli, tmp_path,
         done = cpt_cli(*line[:-1], "2", *more, "--round-reference", kept, "--output", output)
         assert done.exit_code == 0, done.output
         rounds = [tmp_path / output / "rounds" / str(number) for number in (1, 2)]
-        assert [options(each)["train"]["reference"] for each in rounds] == ["other", later]
+        assert [options(folder)["train"]["reference"] for folder in rounds] == ["other", later]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_other_options_are_refused_with_what_differs(tmp_path):
     made, other = ({"options": {"loss": {"name": "dpo", "beta": beta}}} for beta in (0.1, 0.2))
     folder.begin("model", made)
     folder.check_unchanged("model", made, ["checkpoints"])
-    folder.check_unchanged("model", other, ["checkpoints"])  # there is nothing to go on from
+    folder.check_unchanged("model", other, ["checkpoints"])  # there is nothing to continue from
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CptError, match=r"loss\.beta 0\.1, not 0\.2"):
         folder.check_unchanged("model", other, ["checkpoints"])
@@ -132,7 +132,7 @@ def test_digests_follow_content(tmp_path_factory, content, other):
 def test_what_failed_is_tried_again_where_one_process_works(
     processes, times, tmp_path, monkeypatch
 ):
-    """Under a launcher the others would go on with what is there."""
+    """Under a launcher the others would continue with what is there."""
     if processes:
         monkeypatch.setenv("WORLD_SIZE", processes)
     registry = Registry.collect(load_plugins())

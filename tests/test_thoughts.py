@@ -120,7 +120,7 @@ def test_thinking_is_turned_off_by_an_option() -> None:
     (encoded,) = encode([pair], tokenizer, TemplateInputs(options.chat_template_kwargs))
     assert tokenizer.decode(encoded.prompt).endswith("<think>\n\n</think>\n\n")
     assert tokenizer.decode(encoded.chosen.ids) == "cd<|im_end|>\n"
-    on, off = (examine([pair], tokenizer, each) for each in (Training(), options))
+    on, off = (examine([pair], tokenizer, how) for how in (Training(), options))
     assert off.lengths and on.lengths
     assert off.lengths.prompt_tokens > on.lengths.prompt_tokens
     assert off.lengths.chosen_tokens < on.lengths.chosen_tokens

@@ -373,7 +373,7 @@ def counting() -> Any:
 def test_every_distinct_text_is_encoded_once(counting: Any) -> None:
     ladder = tiny.ladder(prompts=300, rungs=3)
     encoded = list(encode(iter(ladder), counting))
-    assert [each.pair for each in encoded] == ladder
+    assert [found.pair for found in encoded] == ladder
     assert encoded[0].prompt is encoded[1].prompt
     # 300 prompts, 3 answers to each
     assert set(Counting.seen.values()) == {1}

@@ -16,11 +16,11 @@ from typing import Any, Literal
 import attrs
 
 Tokens = Literal["word", "lower", "whitespace", "character"]
-"""What a text is taken as: words and single marks, the same in lower case, what stands between
+"""What a text is taken as: words and single marks, the same in lower case, what is between
 blanks, or characters (code points)."""
 WORD = re.compile(r"\w+|[^\w\s]")
 MOST_SOURCES = 100
-"""Sources that are told apart; pairs of further ones are counted as `OTHER`."""
+"""Sources that are counted one by one; pairs of further ones are counted as `OTHER`."""
 OTHER = "(others)"
 
 _SPLIT: Mapping[Tokens, Callable[[str], Sequence[str]]] = {

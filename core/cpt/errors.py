@@ -85,7 +85,7 @@ class NoPair(Exception):
 
 
 class Stopped(CptError):
-    """The run could not go on (a dead service, a full disk); what it has is kept."""
+    """The run could not continue (a dead service, a full disk); what it has is kept."""
 
     exit_code = 1
 
@@ -122,7 +122,7 @@ class Malformed(Unreachable):
 
 
 class Rejected(AskError):
-    """This request can never succeed (400: too long, not allowed): record it and go on.
+    """This request can never succeed (400: too long, not allowed): record it and continue.
 
     With `of_all`, what was refused looks like an option or the server's own settings: if the
     service has answered nothing yet, the run stops.
@@ -134,7 +134,7 @@ class Rejected(AskError):
 
 
 class Filtered(Rejected):
-    """A filter of the service refused this one input: record it as `filtered` and go on."""
+    """A filter of the service refused this one input: record it as `filtered` and continue."""
 
 
 class Denied(AskError):

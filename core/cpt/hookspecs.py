@@ -169,7 +169,7 @@ def cpt_run_ended(
 
     Called once after every `cpt_run_started`, on failure and on Ctrl-C too; only a process that
     is killed does not get to it. `error` is what ended the run early (a `CptError`, a
-    `KeyboardInterrupt`, a bug), None if nothing did; it goes on after the call. `scores` are those
-    of `scores.json`, by model (`before`, `after`, the controls) and name: empty if the command
-    does not measure, if there are no evaluators, or if there is an error.
+    `KeyboardInterrupt`, a bug), None if nothing did; it continues after the call. `scores` are
+    those of `scores.json`, by model (`before`, `after`, the controls) and name: empty if the
+    command does not measure, if there are no evaluators, or if there is an error.
     """

@@ -13,7 +13,7 @@ from cpt.service import body_error, ended, token_count, words
 def read(
     body: Any, prompt: Prompt, author: str, headers: Mapping[str, str] = MappingProxyType({})
 ) -> Response:
-    """The answer in a message. Raises `Malformed` if it is none, or the error that it tells."""
+    """The answer in a message. Raises `Malformed` if it is none, or the error that it reports."""
     try:
         text = "".join(block["text"] for block in body["content"] if block["type"] == "text")
     except (AttributeError, KeyError, TypeError):

@@ -12,10 +12,10 @@ from cpt import NOT_IDENTITY, AskError, Prompt, Response
 from cpt.service import (
     BatchItem,
     BatchService,
+    ChatService,
     check_key,
     check_url,
     extra_body_field,
-    json_schema_field,
     normal_url,
 )
 
@@ -23,7 +23,7 @@ OFFICIAL = "https://api.anthropic.com"
 
 
 @attrs.frozen
-class Anthropic(BatchService):
+class Anthropic(ChatService, BatchService):
     """Asks Claude over Anthropic's Messages API, with the official SDK."""
 
     name = "anthropic"
@@ -34,16 +34,6 @@ class Anthropic(BatchService):
     """The model's name."""
     max_tokens: int = attrs.field(default=4096, kw_only=True)
     """Most tokens in an answer; the service insists on a limit."""
-    temperature: float | None = attrs.field(default=None, kw_only=True)
-    """Sampling temperature; the service's own default where none is given."""
-    top_p: float | None = attrs.field(default=None, kw_only=True)
-    """Sample from the smallest set of tokens that has this probability."""
-    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    """Texts that end an answer."""
-    system: str | None = attrs.field(default=None, kw_only=True)
-    """A system prompt for prompts that have none."""
-    json_schema: Mapping[str, Any] = json_schema_field()
-    """A JSON schema that answers must fit."""
     extra_body: Mapping[str, Any] = extra_body_field()
     """More of the request's body, by name: `thinking`, `top_k`, `metadata`, ... (JSON or YAML)."""
     base_url: str | None = attrs.field(default=None, kw_only=True)

@@ -70,7 +70,7 @@ def _known(kinds: Sequence[str], checks: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """The checks draw from Python's own random numbers; they go on as before after the block."""
+    """The checks draw from Python's own random numbers; they continue as before after the block."""
     before = random.getstate()
     random.seed(seed)
     try:

@@ -38,7 +38,7 @@ class ScoredQa(cpt.RunEvaluator):
     The file is MixEval's JSON or has rows with its columns: `prompt`, `target`, `options` (of
     multiple choice), `context`. A choice is the letter that the answer names, or the option whose
     letter the model finds most likely. A free answer is right if it is, or contains, a target; with
-    a `grader`, a language model grades it from 0 to 1 and `accuracy_by_rule` stands beside that. A
+    a `grader`, a language model grades it from 0 to 1 and `accuracy_by_rule` is the other one. A
     letter that cannot be read is wrong; a grade that cannot be read leaves its question out. Both
     are counted in `unparsed`, and neither is ever guessed.
     """

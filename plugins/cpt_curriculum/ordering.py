@@ -78,7 +78,7 @@ class CurriDpo(cpt.PhasedScheduler):
 
     Curri-DPO (arXiv 2403.07230): of ranked answers, (first, last) of each prompt, then closer
     pairs. The gap is the margin, or the tier where there is none. Each stage has the model of the
-    stage before as its reference; the learning rate goes on over all of them.
+    stage before as its reference; the learning rate continues over all of them.
     """
 
     name = "curri_dpo"

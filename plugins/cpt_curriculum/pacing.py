@@ -21,7 +21,7 @@ By = Literal["margin", "loss"]
 class SelfPaced(cpt.PhasedScheduler):
     """Every pair once an epoch, what is easiest for the model by then first.
 
-    Before each part of an epoch the pairs that are left are ordered anew, by the margin r_w - r_l
+    Before each part of an epoch the pairs that are left are ordered again, by the margin r_w - r_l
     of the model's own implicit reward: self-paced learning (Kumar et al., NeurIPS 2010) with the
     reward as the measure of ease. The first part is in random order, as nothing is learned yet.
     """
@@ -67,7 +67,7 @@ class Selective(cpt.PhasedScheduler):
     """The easiest pairs by held-out loss, after a random part that teaches what is easy.
 
     The model trains on a random share of the pairs, then measures the others, which it has never
-    seen, and goes on with the easiest of these, from easy to hard. Selective DPO (arXiv 2502.09650)
+    seen, then with the easiest of these, from easy to hard. Selective DPO (arXiv 2502.09650)
     has models of its own measure the loss, each trained on another half; with such losses in a
     column, take `sorted`.
     """

@@ -20,7 +20,7 @@ READ = 1000
 
 @attrs.frozen
 class Language(cpt.Filter):
-    """Keeps pairs in certain languages, as langdetect tells them.
+    """Keeps pairs in certain languages, as langdetect detects them.
 
     Code between backticks is left aside. A text that is too short to tell, or has no letters,
     counts as right.

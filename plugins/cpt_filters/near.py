@@ -43,9 +43,9 @@ def _signatures(sets: Iterable[Iterable[bytes]], permutations: int) -> NDArray[A
 
     empty = optional("datasketch").MinHash(permutations, hashfunc=_hash)
     values = bytearray()
-    for each in sets:
+    for values_of_set in sets:
         minhash = empty.copy()
-        minhash.update_batch(list(each))
+        minhash.update_batch(list(values_of_set))
         values += minhash.hashvalues.astype(np.uint32).tobytes()
     return np.frombuffer(values, np.uint32).reshape(-1, permutations)
 

@@ -42,7 +42,7 @@ BY_CRITERION: Mapping[FormName, str] = {
 
 
 def _is_weighted(_: Any, field: attrs.Attribute[Any], weights: Mapping[str, float]) -> None:
-    """Raise `ValueError` for a criterion that no line can be told by, or of no weight."""
+    """Raise `ValueError` for a criterion that no line can begin with, or of no weight."""
     for name, weight in weights.items():
         if not name.strip() or name != name.strip() or not set(name).isdisjoint(':"\n{}|'):
             raise ValueError(f"a criterion has a plain name of letters and blanks, got {name!r}")

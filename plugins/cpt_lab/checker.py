@@ -13,7 +13,7 @@ from cpt_lab.world import Task, form, read
 NEAR = 0.3
 """Most that a wrong word earns by its likeness to the right one."""
 FORMLESS = 0.5
-"""What facts are worth in an answer that leaves something out or goes on."""
+"""What facts are worth in an answer that leaves something out or adds more."""
 
 
 @attrs.frozen

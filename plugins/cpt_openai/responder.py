@@ -12,21 +12,18 @@ from cpt import NOT_IDENTITY, AskError, Prompt, Response
 from cpt.service import (
     BatchItem,
     BatchService,
-    chat_request,
+    CompletionsService,
     check_key,
     check_url,
-    extra_body_field,
     is_openai,
-    json_schema_field,
     normal_url,
-    top_logprobs_field,
 )
 
 OFFICIAL = "https://api.openai.com/v1"
 
 
 @attrs.frozen
-class OpenAI(BatchService):
+class OpenAI(CompletionsService, BatchService):
     """Asks a model over OpenAI's chat completions, with the official SDK."""
 
     name = "openai"
@@ -35,24 +32,6 @@ class OpenAI(BatchService):
 
     model: str
     """The model's name at the endpoint."""
-    temperature: float | None = attrs.field(default=None, kw_only=True)
-    """Sampling temperature; the endpoint's own default where none is given."""
-    top_p: float | None = attrs.field(default=None, kw_only=True)
-    """Sample from the smallest set of tokens that has this probability."""
-    max_tokens: int | None = attrs.field(default=None, kw_only=True)
-    """Most tokens in an answer, reasoning included."""
-    seed: int | None = attrs.field(default=None, kw_only=True)
-    """Asks for repeatable sampling; sample number n is asked with seed + n."""
-    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    """Texts that end an answer."""
-    system: str | None = attrs.field(default=None, kw_only=True)
-    """A system message for prompts that have none."""
-    top_logprobs: int | None = top_logprobs_field()
-    """Keep the log-probabilities of so many tokens at each place of the answer."""
-    json_schema: Mapping[str, Any] = json_schema_field()
-    """A JSON schema that answers must fit."""
-    extra_body: Mapping[str, Any] = extra_body_field()
-    """More of the request's body, by name: `top_k`, `chat_template_kwargs`, ... (JSON or YAML)."""
     reasoning_effort: str | None = attrs.field(default=None, kw_only=True)
     """How long a reasoning model thinks: `low`, `medium`, `high`, or what the model knows."""
     base_url: str | None = attrs.field(default=None, kw_only=True)
@@ -110,23 +89,8 @@ class OpenAI(BatchService):
 
     def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
         """The body of a request."""
-        # OpenAI's reasoning models refuse the older name; many compatible servers know no other.
-        limit = "max_completion_tokens" if is_openai(self.endpoint) else "max_tokens"
-        options = {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            limit: self.max_tokens,
-            "stop": list(self.stop) or None,
-            "reasoning_effort": self.reasoning_effort,
-        }
-        return chat_request(
-            self.model,
-            prompt,
-            sample,
-            system=self.system,
-            seed=self.seed,
-            top_logprobs=self.top_logprobs,
-            json_schema=self.json_schema,
-            extra_body=self.extra_body,
-            **options,
-        )
+        more: dict[str, Any] = {"reasoning_effort": self.reasoning_effort}
+        if is_openai(self.endpoint):
+            # Its reasoning models refuse the older name; many compatible servers know no other.
+            more |= {"max_tokens": None, "max_completion_tokens": self.max_tokens}
+        return self.request(self.model, prompt, sample, **more)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from cpt import NOT_IDENTITY, CptError, Prompt, Response, Service
+from cpt import NOT_IDENTITY, CptError, Prompt, Response
 from cpt.service import (
-    chat_request,
+    CompletionsService,
     check_key,
     check_url,
-    extra_body_field,
-    json_schema_field,
     normal_url,
-    top_logprobs_field,
 )
 
 
 @attrs.frozen
-class Server(Service):
+class Server(CompletionsService):
     """Asks a model that a server of yours serves: vLLM, SGLang, llama.cpp, transformers serve.
 
     An answer belongs to the model, wherever it is served: another address asks nothing again.
@@ -34,24 +30,6 @@ class Server(Service):
         default=("http://127.0.0.1:8000/v1",), kw_only=True, metadata=NOT_IDENTITY
     )
     """Where it is served; repeat the flag to share the load between several."""
-    temperature: float | None = attrs.field(default=None, kw_only=True)
-    """Sampling temperature; the server's own default where none is given."""
-    top_p: float | None = attrs.field(default=None, kw_only=True)
-    """Sample from the smallest set of tokens that has this probability."""
-    max_tokens: int | None = attrs.field(default=None, kw_only=True)
-    """Most tokens in an answer."""
-    seed: int | None = attrs.field(default=None, kw_only=True)
-    """Asks for repeatable sampling; sample number n is asked with seed + n."""
-    stop: tuple[str, ...] = attrs.field(default=(), kw_only=True)
-    """Texts that end an answer."""
-    system: str | None = attrs.field(default=None, kw_only=True)
-    """A system message for prompts that have none."""
-    top_logprobs: int | None = top_logprobs_field()
-    """Keep the log-probabilities of so many tokens at each place of the answer."""
-    json_schema: Mapping[str, Any] = json_schema_field()
-    """A JSON schema that answers must fit."""
-    extra_body: Mapping[str, Any] = extra_body_field()
-    """More of the request's body, by name: `top_k`, `chat_template_kwargs`, ... (JSON or YAML)."""
     api_key_env: str | None = attrs.field(default=None, kw_only=True, metadata=NOT_IDENTITY)
     """The environment variable that holds the key, if the server wants one."""
 
@@ -80,17 +58,4 @@ class Server(Service):
 
     def body(self, prompt: Prompt, sample: int) -> dict[str, Any]:
         """The body of a request."""
-        return chat_request(
-            self.model,
-            prompt,
-            sample,
-            system=self.system,
-            seed=self.seed,
-            top_logprobs=self.top_logprobs,
-            json_schema=self.json_schema,
-            extra_body=self.extra_body,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
-            stop=list(self.stop) or None,
-        )
+        return self.request(self.model, prompt, sample)

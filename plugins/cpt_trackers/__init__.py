@@ -22,7 +22,7 @@ DECIDES = ("prompts", "limit", "pairer", "pairs", "model", "scheduler", "loss", 
 class Tracker(cpt.Observer):
     """Sends metrics and scores to a tracker.
 
-    A resumed training goes on in the same curves. Scores come last, as `scores/MODEL/NAME`.
+    A resumed training continues in the same curves. Scores come last, as `scores/MODEL/NAME`.
     """
 
     package: ClassVar[str]
@@ -101,7 +101,7 @@ class Tracked:
 
     @property
     def key(self) -> str:
-        """The same whenever the same training in this folder goes on."""
+        """The same whenever the same training in this folder continues."""
         decides = {name: self.options.get(name) for name in DECIDES}
         text = json.dumps([str(self.folder.resolve()), decides], sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Stop:
     """A switch: once it is set, nothing more is begun, and all that waits raises its error.
 
-    What is in flight goes on.
+    What is in flight continues.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ def interruptible(stop: Stop, in_flight: Callable[[], int]) -> Iterator[None]:
             "Press Ctrl-C again to quit.",
             err=True,
         )
-        stop.set(Interrupted("Stopped. Run the same command again to go on: all answers are kept."))
+        stop.set(Interrupted("Stopped. The same command continues: all answers are kept."))
 
     for number in SIGNALS:
         loop.add_signal_handler(number, interrupt)

@@ -134,7 +134,7 @@ def _disk_errors() -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         full = error.errno in FULL
-        fix = "make room, and the same command goes on" if full else FIX
+        fix = "make room, and the same command continues" if full else FIX
         raise DISK[error.errno](f"{where}{error.strerror}; {fix}.") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,13 +55,15 @@ class Fit:
     components: tuple[str, ...] = ()
     """Its components, each with its role: `loss my_hinge`."""
     faults: tuple[str, ...] = ()
-    """What has to be mended, one line each; a plugin with one is broken."""
+    """What has to be fixed, one line each; a plugin with one is broken."""
     notes: tuple[str, ...] = ()
     """What is good to know."""
 
 
 def read_catalogue(path: Path, registry: Registry) -> dict[str, Known]:
     """The plugins of a catalogue by name. Raises `BadData` for a file that is none."""
+    import tomllib
+
     try:
         plain = tomllib.loads(path.read_text())
         return {

@@ -61,7 +61,7 @@ USED = {*COLUMNS, *PROMPT_COLUMNS, *OTHERS, *sum(OTHERS.values(), ()), *RATIONAL
 
 
 LONGEST_LABEL = 200
-"""Characters of a text that pairs can be told apart by."""
+"""Characters of a text that pairs are distinguished by."""
 
 
 @attrs.frozen
@@ -182,7 +182,7 @@ def _score(row: Row, side: str) -> float | None:
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> int:
     """Write a table of pairs (`.parquet` or `.jsonl`) and return how many there were.
 
-    Of the `info` of their prompts, what pairs can be told apart by: numbers, truth values, short
+    Of the `info` of their prompts, what distinguishes pairs: numbers, truth values, short
     texts and lists of these. The rest is left to the table of prompts.
     """
     return write_rows(path, (row_of(pair) for pair in pairs), COLUMNS)

@@ -65,5 +65,5 @@ def _stop_over_budget(ask: Asker, journal: Path) -> None:
     if over := ask.stats.outcomes["over_budget"]:
         raise Stopped(
             f"{journal.parent}: the budget is used up and {over} requests were not sent. Every "
-            "answer is kept: the same command with a larger --budget goes on."
+            "answer is kept: the same command with a larger --budget continues."
         )

@@ -82,7 +82,7 @@ class Figures:
 
 
 def figures(annotations: Sequence[Annotation], control: Control | None = None) -> Figures:
-    """Every figure that can be told from the annotations of a model. Raises `BadData`."""
+    """Every figure that the annotations of a model allow. Raises `BadData`."""
     control = control or Control()
     if all(one.win is None for one in annotations):
         why = next((f" ({one.note})" for one in annotations if one.note), "")

@@ -106,7 +106,7 @@ async def _validate(
             if over := found.reasons["over_budget"]:
                 raise Stopped(
                     f"{output}: the budget is used up with {over} pairs left. Every answer is "
-                    "kept: the same command with a larger --budget goes on."
+                    "kept: the same command with a larger --budget continues."
                 )
     found.asked = ask.stats.plain()
     return found
@@ -127,7 +127,7 @@ async def _judge_all(
 
 
 async def judged_by(judge: Judge, labelled: Labelled, ask: Ask) -> Judged:
-    """The verdict on two answers, shown in an order that is drawn by lot and tells no label."""
+    """The verdict on two answers, shown in an order that is drawn at random and shows no label."""
     both = (labelled.answer, labelled.other)
     turned = _is_turned(labelled.id)
     shown = both[::-1] if turned else both

@@ -18,7 +18,7 @@ TOKENIZER = ("*tokenizer*.json", "*tokenizer*.model", "chat_template*", "generat
 
 
 def code_mark(folder: Path, *, trust_remote_code: bool) -> str:
-    """What tells a model that runs code of its folder from the same weights in other code."""
+    """What distinguishes a model that runs code of its folder from its weights in other code."""
     return "+code" if trust_remote_code and any(folder.glob("*.py")) else ""
 
 

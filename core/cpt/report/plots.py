@@ -89,7 +89,7 @@ def _curve(image: Canvas, points: Curve, series: str) -> None:
 
 
 def _marker(image: Canvas, x: float, y: float, series: str) -> None:
-    """A disc for the first series, a square for the second: more than colour tells them apart."""
+    """A disc for the first series, a square for the second: not only colour distinguishes them."""
     if series == "first":
         image.add("circle", f"mark {series}", cx=x, cy=y, r=2.2)
     else:

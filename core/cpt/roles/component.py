@@ -13,7 +13,7 @@ PATH: dict[str, Any] = {"path": True}
 """Metadata of a text field that names a file or folder on this disk, or a model of the hub.
 
 A run records the content of what it names (of `FILE#AUTHOR` and `FILE.py:FUNCTION`, that of the
-file), and refuses to go on with another. Both marks: `metadata=NOT_IDENTITY | PATH`.
+file), and refuses to continue with another. Both marks: `metadata=NOT_IDENTITY | PATH`.
 """
 
 

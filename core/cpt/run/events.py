@@ -34,5 +34,5 @@ class Events:
                 if observer.plugin_name not in self._failed:
                     self._failed.add(observer.plugin_name)
                     log.exception(
-                        "plugin %r failed in %s; the run goes on", observer.plugin_name, event
+                        "plugin %r failed in %s; the run continues", observer.plugin_name, event
                     )

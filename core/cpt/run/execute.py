@@ -145,7 +145,7 @@ def _is_current(stage: Stage, run: Run, inputs: Inputs) -> bool:
 def _has_retries(stage: Stage, run: Run) -> bool:
     """Whether it ended with failures that may pass, and no later stage has used its result.
 
-    Never under a launcher: the other processes go on with what is there.
+    Never under a launcher: the other processes continue with what is there.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         return False

@@ -252,4 +252,4 @@ ROUNDS = Stage(
 )
 
 STAGES = (PROMPTS, PAIRS, GIVEN_PAIRS, MODEL, CONTROLS, SCORES, ROUNDS)
-"""Every stage, in order; `GIVEN_PAIRS` (`--pairs`) stands in for the first two."""
+"""Every stage, in order; `GIVEN_PAIRS` (`--pairs`) replaces the first two."""

@@ -88,7 +88,7 @@ class Stage:
     outputs: tuple[str, ...] = ()
     """Files and folders that it writes; they are removed if it is made again."""
     leftovers: tuple[str, ...] = ()
-    """What an interrupted stage leaves; only the same options may go on from there."""
+    """What an interrupted stage leaves; only the same options may continue from there."""
     collective: bool = False
     """Whether all processes of a multi-process run take part, not the main one alone."""
     has_runs: bool = False

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cpt.service.chat.extra import extra_body_field
     from cpt.service.chat.finish import ended
     from cpt.service.chat.forms import json_schema_field, top_logprobs_field
+    from cpt.service.chat.options import ChatService, CompletionsService
     from cpt.service.credentials import check_key, check_url, scrub
     from cpt.service.http.bodies import ACCEPTED, lines_of, read_body, read_error, read_json
     from cpt.service.http.clients import Clients, bounded, sdk_errors
@@ -27,7 +28,9 @@ __all__ = [
     "STATUS",
     "BatchItem",
     "BatchService",
+    "ChatService",
     "Clients",
+    "CompletionsService",
     "body_error",
     "bounded",
     "chat_request",
@@ -63,6 +66,7 @@ _MODULES = {
     "chat.extra": ("extra_body_field",),
     "chat.finish": ("ended",),
     "chat.forms": ("json_schema_field", "top_logprobs_field"),
+    "chat.options": ("ChatService", "CompletionsService"),
     "http.errors": ("STATUS", "body_error", "http_error", "retry_after", "words"),
     "http.ratelimits": ("report_limits",),
     "http.urls": ("is_openai", "normal_url"),

@@ -303,6 +303,6 @@ def _read_summary(output: Path) -> Mapping[str, Any]:
     if not isinstance(summary, dict):
         raise CptError(
             f"{path}: missing or damaged, though {output / 'model'} is there; put it back, or move "
-            "the model away: the training then goes on from its last checkpoint."
+            "the model away: the training then continues from its last checkpoint."
         )
     return summary

@@ -44,7 +44,7 @@ class Training:
     learning_rate: float = attrs.field(default=1e-6, validator=gt(0.0))
     """Highest learning rate; with LoRA, about ten times as much is usual."""
     lr_schedule: LrSchedule = "linear"
-    """How the learning rate goes on after the warm-up, by transformers' names."""
+    """How the learning rate continues after the warm-up, by transformers' names."""
     lr_schedule_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
     """What transformers' schedule of that name takes, such as `min_lr_rate: 0.1`."""
     warmup: float = attrs.field(default=0.1, validator=and_(ge(0.0), lt(1.0)))

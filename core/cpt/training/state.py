@@ -196,7 +196,7 @@ def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
 
 
 def _compile(model: Any, *, compact: bool) -> None:
-    """Compile the layers, unless `compact` lays their rows out anew between all their parts.
+    """Compile the layers, unless `compact` lays their rows out again between all their parts.
 
     The pieces in between took 300 s to compile for two tiny layers, and were no faster.
     """

@@ -22,7 +22,7 @@ TRIAL = 50
 MOST_NOISE = 0.25
 """Part of the starts whose refusal may have nothing to do with the rate."""
 SAFE = 0.97
-"""Part of the rate that was accepted at which we go on after a refusal."""
+"""Part of the rate that was accepted at which we continue after a refusal."""
 QUIET, SLOWLY, QUICKLY = 3.0, 15.0, 2.5
 """Seconds: of no growth, and until the rate has doubled, where it is known well and where not."""
 LONGEST_GAP = 30.0

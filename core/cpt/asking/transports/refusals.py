@@ -37,7 +37,7 @@ class Refusals:
         return (
             f"the first {count} requests were all rejected ({error}). Fix what it names and run "
             "again: they are asked again. If it is the prompts, --asking.stop-after-rejected 0 "
-            "goes on"
+            "continues"
         )
 
 

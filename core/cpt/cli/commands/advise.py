@@ -61,7 +61,7 @@ def _advise(
             echo(line)
     if stats.unfinished:
         left = stats.unfinished
-        echo(f"cpt: {left} requests have no answer yet; the same command goes on.", err=True)
+        echo(f"cpt: {left} requests have no answer yet; the same command continues.", err=True)
         sys.exit(UNJUDGED)
 
 

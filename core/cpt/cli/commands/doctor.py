@@ -93,7 +93,7 @@ def _print(found: Diagnosis, severity: Mapping[str, str]) -> None:
     for name in sorted(found.counts, key=lambda name: SEVERITIES.index(severity[name])):
         left_out = ", dropped" if KINDS[name].dropped else ""
         echo(f"{found.counts[name]:>7} {severity[name]}{left_out}: {name} - {KINDS[name].meaning}")
-        _print_examples([each for each in found.findings if each.problem == name])
+        _print_examples([finding for finding in found.findings if finding.problem == name])
     _print_contrast(found)
 
 

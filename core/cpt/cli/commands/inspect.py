@@ -64,12 +64,12 @@ def _check(registry: Registry, as_json: bool, catalogue: Path | None) -> int:
     known = read_catalogue(catalogue, registry) if catalogue else {}
     found = list(fits(registry, known))
     if as_json:
-        print_json([attrs.asdict(each) for each in found], indent=2)
-    for each in found if not as_json else ():
-        said = "; ".join((*each.faults, *each.notes)) or ", ".join(each.components)
-        source = f"{each.source} {each.version}".strip()
-        echo(f"{each.name:<14} {each.status:<8} {source:<32} {said}".rstrip())
-    return int(any(each.status == "broken" for each in found))
+        print_json([attrs.asdict(plugin) for plugin in found], indent=2)
+    for plugin in found if not as_json else ():
+        said = "; ".join((*plugin.faults, *plugin.notes)) or ", ".join(plugin.components)
+        source = f"{plugin.source} {plugin.version}".strip()
+        echo(f"{plugin.name:<14} {plugin.status:<8} {source:<32} {said}".rstrip())
+    return int(any(plugin.status == "broken" for plugin in found))
 
 
 def _plain(plugin: Plugin) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def _judge(
             echo(line)
         echo(f"in {folder / JUDGEMENTS}")
     if left := found.asked["unfinished"]:
-        echo(f"cpt: {left} requests have no answer yet; the same command goes on.", err=True)
+        echo(f"cpt: {left} requests have no answer yet; the same command continues.", err=True)
         sys.exit(UNJUDGED)
     if not found.tally.judged:
         raise CptError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cpt.types import Pair, Response
 
 CHOSEN, REJECTED = ("[+", "+]"), ("[-", "-]")
-"""What stands around words that only this side has, as `wdiff` writes them."""
+"""What is put around words that only this side has, as `wdiff` writes them."""
 
 
 @takes_json

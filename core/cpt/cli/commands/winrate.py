@@ -58,7 +58,9 @@ def _winrate(
         for line in map(_difference_line, differences):
             echo(line)
     if unfinished:
-        echo(f"cpt: {unfinished} requests have no answer yet; the same command goes on.", err=True)
+        echo(
+            f"cpt: {unfinished} requests have no answer yet; the same command continues.", err=True
+        )
         sys.exit(UNJUDGED)
 
 

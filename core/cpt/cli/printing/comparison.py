@@ -26,7 +26,7 @@ def print_comparison(found: Comparison) -> None:
 
 
 def _labels(runs: Sequence[str]) -> Sequence[str]:
-    """The last part of each path, where that tells the runs apart."""
+    """The last part of each path, where that distinguishes the runs."""
     short = [Path(run).name for run in runs]
     return short if len(set(short)) == len(short) else runs
 

@@ -55,7 +55,7 @@ class Annotation:
 
     @property
     def key(self) -> str | None:
-        """What tells its prompt from others: the id, or else what was asked."""
+        """What distinguishes its prompt from others: the id, or else what was asked."""
         return self.id if self.id is not None else self.instruction
 
     def plain(self) -> dict[str, Any]:

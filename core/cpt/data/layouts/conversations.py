@@ -250,7 +250,7 @@ def _from_messages(
 def _joined(named: tuple[Message, ...], shared: tuple[Message, ...]) -> tuple[Message, ...]:
     """The prompt of a row that names one, or whose sides begin alike, or both.
 
-    The sides may repeat the end of it, go on after it, or hold more of it than is named.
+    The sides may repeat the end of it, continue after it, or hold more of it than is named.
     """
     if named[-len(shared) :] == shared or not shared:
         return named

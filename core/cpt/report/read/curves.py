@@ -21,7 +21,7 @@ OWN = ("eval", "logps", "logratios", "rewards", "share")
 """The metrics with a slash in their name that core logs itself begin with one of these."""
 
 HELD_OUT = "eval/"
-"""How the names of held-out metrics begin; those of pairs go on as the trained pairs' do."""
+"""How the names of held-out metrics begin; those of pairs continue as the trained pairs' do."""
 
 Line = Mapping[str, Any]
 """A line of `metrics.jsonl`: each value is a mean over the steps since the line before."""

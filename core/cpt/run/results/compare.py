@@ -94,7 +94,7 @@ def comparable(one: RunReader, score: Score, other: RunReader) -> Score:
 
 
 def _prompts_of(run: RunReader) -> Any:
-    """What tells the prompts of an evaluation from others: their digest, or else their source."""
+    """What identifies the prompts of an evaluation: their digest, or else their source."""
     stage = run.stages.get("scores", {})
     named = stage.get("options", {}).get("eval_prompts")
     return stage.get("content", {}).get("eval_prompts", named)

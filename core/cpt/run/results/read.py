@@ -47,7 +47,7 @@ class Records(Generic[T]):
 class RunReader:
     """What is in the folder of a run, read when it is asked for.
 
-    A run that goes on may be read: every table is whole or not there.
+    A run in progress may be read: every table is whole or not there.
     """
 
     path: Path

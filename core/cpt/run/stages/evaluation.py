@@ -132,7 +132,7 @@ def _stop_over_budget(run: Run, stats: Stats) -> None:
     if over := stats.outcomes["over_budget"]:
         raise Stopped(
             f"{run.path}: the budget is used up and {over} requests of the evaluation were not "
-            "sent. Every answer is kept: the same command with a larger --budget goes on."
+            "sent. Every answer is kept: the same command with a larger --budget continues."
         )
 
 

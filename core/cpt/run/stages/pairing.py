@@ -129,7 +129,7 @@ async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
             raise Stopped(
                 f"{run.path}: the budget is used up with {over} of "
                 f"{recorder.made.outcomes.total()} prompts left. Every answer is kept: the same "
-                "command with a larger --budget goes on."
+                "command with a larger --budget continues."
             )
         if not recorder.made.pairs:
             raise CptError(f"{run.path}: no prompt gave a pair ({recorder.made.why_none}).")

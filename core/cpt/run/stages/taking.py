@@ -35,7 +35,7 @@ def check_alone(loss: Loss) -> None:
 def taken_loss(run: Run, pairs: Sequence[Pair]) -> tuple[Loss, dict[str, Any]]:
     """The loss to train with, and what the summary says of it; taken once for a folder.
 
-    What is recorded in `loss.json` is taken again, so that a resumed training goes on with it.
+    What is recorded in `loss.json` is taken again, so that a resumed training continues with it.
     """
     if not isinstance(run.config.loss, LossChoice):
         return run.config.loss, {}
@@ -69,6 +69,6 @@ async def _choose(run: Run, loss: LossChoice, pairs: Sequence[Pair]) -> Choice:
         if over := ask.stats.outcomes["over_budget"]:
             raise Stopped(
                 f"{run.path}: the budget is used up and {over} requests were not sent. Every "
-                "answer is kept: the same command with a larger --budget goes on."
+                "answer is kept: the same command with a larger --budget continues."
             )
     return choice

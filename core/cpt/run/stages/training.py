@@ -36,7 +36,7 @@ def _ready_to_ask(run: Run) -> None:
 
 
 def train(run: Run) -> Summary:
-    """Train, or go on where a killed training stopped."""
+    """Train, or continue where a killed training stopped."""
     from cpt.training import train as train_on
 
     pairs, held_out = hold_out(run)

@@ -56,7 +56,7 @@ def chat_response(
 ) -> Response:
     """The answer in the body of a chat completion, whose headers say how long to wait.
 
-    Raises `Malformed` if it is none, and what `http_error` returns if it tells an error.
+    Raises `Malformed` if it is none, and what `http_error` returns if it reports an error.
     """
     try:
         choice = body["choices"][0]

@@ -129,7 +129,7 @@ def _refusal(status: int, text: str, body: Any) -> AskError:
 
 
 def body_error(body: Any, headers: Mapping[str, str]) -> AskError | None:
-    """The error that a body tells under a status of 200, as its HTTP status would; else None."""
+    """The error that a body reports under a status of 200, as its HTTP status would; else None."""
     if isinstance(body, list) and body:
         body = body[0]
     if not isinstance(body, Mapping):

@@ -20,7 +20,7 @@ HELD = 64
 ELSEWHERE = """
 import json, pickle, sys
 filter, pairs = pickle.load(sys.stdin.buffer)
-print(json.dumps([[type(each).__name__, repr(each)] for each in filter.filter(pairs)]))
+print(json.dumps([[type(decision).__name__, repr(decision)] for decision in filter.filter(pairs)]))
 """
 
 
@@ -92,7 +92,7 @@ class FilterContract(ComponentContract[Filter]):
         """Neither the hash seed nor another process changes a decision."""
         arguments = pickle.dumps((self.component, self.pairs()))
         printed = in_fresh_process(ELSEWHERE, arguments, PYTHONHASHSEED="4242")
-        here = [[type(each).__name__, repr(each)] for each in self._decisions()]
+        here = [[type(decision).__name__, repr(decision)] for decision in self._decisions()]
         assert json.loads(printed.splitlines()[-1]) == here, (
             "Another process decided otherwise; do not depend on hashes or on the order of sets."
         )

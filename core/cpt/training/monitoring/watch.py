@@ -25,7 +25,7 @@ log = logging.getLogger("cpt")
 BEST = "best"
 LOSS = f"{PREFIX}loss"
 KEPT = 2
-"""Best steps on the disk: a killed training goes on from before the last one."""
+"""Best steps on the disk: a killed training continues from before the last one."""
 
 
 @attrs.frozen(eq=False)

@@ -107,15 +107,15 @@ def _class(name: str) -> Any:
     class Exact(base):  # type: ignore[misc]
         def _new_buffer(self, parameter: Tensor, signed: bool) -> Tensor:
             # What is too small to be quantized would be in the format of the weights: a mean of
-            # squares in bf16 stands still.
+            # squares in bf16 does not change.
             buffer: Tensor = super()._new_buffer(parameter, signed).float()
             return buffer
 
         def load_state_dict(self, state_dict: dict[str, Any]) -> None:
             """As torch does it, but in the formats that were saved, not in the weights'."""
             super().load_state_dict(state_dict)
-            parameters = [each for group in self.param_groups for each in group["params"]]
-            numbers = [each for group in state_dict["param_groups"] for each in group["params"]]
+            parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+            numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
             for number, parameter in zip(numbers, parameters, strict=True):
                 for key, value in state_dict["state"].get(number, {}).items():
                     kept = value.to(parameter.device) if key != "step" else value

@@ -32,7 +32,7 @@ def save(accelerator: Any, folder: Path, step: int, state: Mapping[str, Any], ke
     """Write weights, optimizer, random numbers and `state`, and drop all but `keep` checkpoints.
 
     Every process calls this. A checkpoint appears under its name only when all of it is on disk.
-    Later ones are dropped too: this training did not go on from them, so they are damaged.
+    Later ones are dropped too: this training did not continue from them, so they are damaged.
     """
     final = folder_at(folder, step)
     is_main = accelerator.is_main_process

@@ -75,7 +75,7 @@ def _parts_from_whole(model: nn.Module, optimizer: Any, checkpoint: Path, is_mai
 def _names(model: nn.Module, optimizer: Any) -> list[str]:
     """The name of each parameter, in the order in which an optimizer counts them."""
     named = {id(parameter): name for name, parameter in model.named_parameters()}
-    return [named[id(each)] for group in optimizer.param_groups for each in group["params"]]
+    return [named[id(one)] for group in optimizer.param_groups for one in group["params"]]
 
 
 def _by_name(state: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ FREE = 0.94
 MFU = 0.4
 """Share of its peak that a device is taken to reach, in what is needed (`exact`)."""
 PEAK = "H100"
-"""The device whose hours are told where the one here has no known peak."""
+"""The device whose hours are given where the one here has no known peak."""
 FORWARD = 1 / 3
 """The forward pass in the work of a step; the backward pass is the rest."""
 SAMPLED = 40

@@ -59,7 +59,7 @@ MEDIA = re.compile(
     r"|\[(?:image|video|audio)\]|<\|vision_start\|>|!\[[^\]]{0,500}\]\(data:image",
     re.IGNORECASE,
 )
-"""What stands in a text for an image, a video or a sound."""
+"""What a text has in the place of an image, a video or a sound."""
 CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f]")
 BROKEN = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd\ufffe\ufeff]"

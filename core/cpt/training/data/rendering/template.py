@@ -46,7 +46,7 @@ class TemplateInputs:
             return template
         moment = datetime.combine(self.day, time())
         asked = [f"%{flag}{letter}" for flag in ("-", "") for letter in DIRECTIVES]
-        parts = "".join(f"|replace('{each}', '{moment.strftime(each)}')" for each in asked)
+        parts = "".join(f"|replace('{code}', '{moment.strftime(code)}')" for code in asked)
         return (
             f"{{% macro strftime_now(format) %}}{{{{ format{parts} }}}}{{% endmacro %}}\n{template}"
         )
@@ -196,7 +196,7 @@ def _closing(
     chat = [Conversation((Message("user", "a"),))]
     silent = attrs.evolve(inputs, variables={**inputs.variables, **THINKING_OFF})
     (on,), (off,) = (
-        _written(chat, tokenizer, each, add_generation_prompt=True) for each in (inputs, silent)
+        _written(chat, tokenizer, given, add_generation_prompt=True) for given in (inputs, silent)
     )
     if isinstance(on, str) and isinstance(off, str) and off.startswith(on):
         return off[len(on) :] or None
