@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cpt.errors import LONGEST, UNSEEN, CptError
+from cpt.run.record.folder import Folder
 from cpt.statistics.length_control import length_controlled
 from cpt_checks.questions import read_questions
 
@@ -91,6 +92,20 @@ def test_a_model_folder_holds_no_pipe_and_no_device(cpt_cli: Any, name: str, odd
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to(Path(odd).absolute())
     refused(cpt_cli("doctor", "pairs.jsonl", "--model", folder), name)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "scores.json", "pairs.parquet", "run.yaml"])
+@pytest.mark.parametrize("odd", ["pipe", "zero"])
+def test_a_run_folder_holds_no_pipe_and_no_device(cpt_cli: Any, name: str, odd: str) -> None:
+    Folder(Path("run")).open({})
+    (Path("run") / name).unlink(missing_ok=True)
+    (Path("run") / name).symlink_to(Path(odd).absolute())
+    for line in (
+        ("report", "run"),
+        ("gate", "run", "--require", "a > 1"),
+        ("train", "--model", "m", "--output", "run"),
+    ):
+        refused(cpt_cli(*line), name)
 
 
 QUESTIONS = {

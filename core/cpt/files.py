@@ -201,6 +201,16 @@ def read_text(path: Path, what: str, most: int = LARGEST) -> str:
     return text
 
 
+def refuse_devices(folder: Path, of: str) -> None:
+    """Raise `BadData` for a pipe or a device in the folder of a model or a run.
+
+    Whoever reads what belongs there would wait for it, or read without end.
+    """
+    for file in folder.iterdir():
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise BadData(f"{file}: a pipe or a device is no part of {of}; remove it.")
+
+
 def read_json(path: Path) -> Any:
     """The content of a file, None if there is none. Raises `BadData` if it is not JSON."""
     if not path.exists():

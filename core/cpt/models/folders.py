@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cpt import paths
 from cpt.errors import CptError
+from cpt.files import refuse_devices
 from cpt.models import adapters, torchao
 from cpt.models.digests import code_mark, folder_digest, weights_digest
 from cpt.models.loading import hide_bars
@@ -26,7 +27,7 @@ def folder_of(model: str | Path) -> Path:
     folder = Path(paths.resolve(str(model)))
     if not folder.is_dir():
         folder = _from_hub(str(folder))
-    _refuse_devices(folder)
+    refuse_devices(folder, "a model")
     if (folder / adapters.CONFIG).exists():
         base = folder_of(adapters.base_of(folder))
         hide_bars()
@@ -35,13 +36,6 @@ def folder_of(model: str | Path) -> Path:
         raise CptError(f"{folder}: not a model's folder, as it has no config.json.")
     _need_its_libraries(folder)
     return folder
-
-
-def _refuse_devices(folder: Path) -> None:
-    """Raise `CptError` for a pipe or a device: whoever loads the model would read without end."""
-    for file in folder.iterdir():
-        if file.exists() and not (file.is_file() or file.is_dir()):
-            raise CptError(f"{file}: a pipe or a device is no part of a model; remove it.")
 
 
 def _need_its_libraries(folder: Path) -> None:

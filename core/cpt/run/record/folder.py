@@ -22,7 +22,7 @@ import yaml
 
 from cpt.config import flatten
 from cpt.errors import CptError
-from cpt.files import write_text
+from cpt.files import refuse_devices, write_text
 from cpt.run.record.code import OWN, SHOWN
 from cpt.run.record.inputs import Inputs
 from cpt.run.record.lock import LOCK, UNFINISHED, held
@@ -47,6 +47,7 @@ class Folder:
         file = self.path / "run.yaml"
         if not file.exists():
             return {}
+        refuse_devices(self.path, "a run")
         stat = file.stat()
         return copy.deepcopy(_read(file, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)))
 
