@@ -337,3 +337,8 @@ def test_usage_is_read_where_it_can_be() -> None:
     nothing: list[Any] = [None, [], {"prompt_tokens": None, "prompt_tokens_details": None}]
     for usage in [*nothing, {"prompt_tokens": "3", "completion_tokens": True}]:
         assert used(usage) == (0, 0)
+
+
+def test_a_misspelt_outcome_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"'filterd' is no outcome .*; did you mean 'filtered'\?$"):
+        Asking(again=("filterd",))

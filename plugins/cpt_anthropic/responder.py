@@ -93,11 +93,11 @@ class Anthropic(ChatService, BatchService):
         """The body of a request."""
         prompt.refuse_tools(self.name)
         system = [turn.content for turn in prompt.messages if turn.role == "system"]
+        given = self.extra_body.get("output_config")
+        more = given if isinstance(given, Mapping) else {}
         form = {"format": {"type": "json_schema", "schema": self.json_schema}}
         options = {
-            "output_config": {**self.extra_body.get("output_config", {}), **form}
-            if self.json_schema
-            else None,
+            "output_config": {**more, **form} if self.json_schema else None,
             "system": "\n\n".join(system) if system else self.system,
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Final
 
 import attrs
-from attrs.validators import deep_iterable, ge, gt, in_, optional
+from attrs.validators import deep_iterable, ge, gt, optional
 
 from cpt.roles import PATH
 from cpt.types.outcome import NOT_ANSWERED
@@ -15,6 +16,13 @@ SHORT: Final = {"short": True}
 FINAL: Final = tuple(outcome.value for outcome in NOT_ANSWERED)
 IN_BATCHES = 10_000
 """Prompts under way where they are asked in batches."""
+
+
+def _final(_: object, __: object, word: str) -> None:
+    if word not in FINAL:
+        near = get_close_matches(word, FINAL, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(FINAL)}"
+        raise ValueError(f"{word!r} is no outcome that is kept without a whole answer; {hint}")
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +41,7 @@ class Asking:
     """Seconds for which a service that worked may answer nothing, until the run stops."""
     stop_after_rejected: int = attrs.field(default=8, validator=ge(0))
     """Stop if so many first requests are all rejected with one message; 0 never stops."""
-    again: tuple[str, ...] = attrs.field(default=(), validator=deep_iterable(in_(FINAL)))
+    again: tuple[str, ...] = attrs.field(default=(), validator=deep_iterable(_final))
     """Ask again, this once, what ended so: `rejected`, `filtered`, ...; repeat the flag."""
 
     @property
