@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
@@ -22,6 +21,7 @@ from cpt.training.loss.metrics import TIMING
 from cpt.training.options import Training
 
 from . import tiny
+from .training_process import Trainings
 
 PLUGIN = '''
 """Counts what an answer has of a letter; logs who was asked."""
@@ -84,16 +84,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@attrs.frozen
-class Anything(cpt.Evaluator):
-    """Stands for what `evaluate` measures."""
-
-    name = "anything"
-
-    async def evaluate(self, model: Any, prompts: Any, ask: Any) -> Any:
-        raise NotImplementedError
-
-
 def timeless(lines: Sequence[dict[str, Any]], *, asked: bool = True) -> list[dict[str, Any]]:
     return [
         {
@@ -124,7 +114,7 @@ def test_it_learns_the_same_and_what_is_asked_is_the_model_of_the_step(
         seen[len(seen)] = found
         return {"anything/chosen": sum(one.chosen for one in found.values())}
 
-    asked = {"evaluators": (Anything(),), "evaluators_every": 2, "evaluate": evaluate}
+    asked = {"evaluators": (tiny.Anything(),), "evaluators_every": 2, "evaluate": evaluate}
     lines = tiny.train(folder / "run", folder / "base", pairs, epochs=2, **asked, **options)
     alone = tiny.train(folder / "alone", folder / "base", pairs, epochs=2, **options)
     assert timeless(lines, asked=False) == timeless(alone)
@@ -133,6 +123,22 @@ def test_it_learns_the_same_and_what_is_asked_is_the_model_of_the_step(
     after = log_probabilities(held_out, folder / "run/model", Reading(device="cpu"))
     assert seen[1] == after != seen[0]
     assert not (folder / "run/now").exists()
+
+
+def test_several_processes_wait_for_the_one_that_measures(
+    folder: Path, trainings: Trainings
+) -> None:
+    """It computes alone, and all of them log what it found."""
+    asked = {"processes": 2, "epochs": 1, "batch_size": 8}
+    base = folder / "base"
+    assert trainings(base, folder / "alone", **asked) == [0, 0]
+    assert trainings(base, folder / "run", evaluators_every=2, **asked) == [0, 0]
+    lines = tiny.read(folder / "run")
+    assert [line["step"] for line in lines if "eval/anything/chosen" in line] == [2, 4]
+    assert timeless(lines, asked=False) == timeless(tiny.read(folder / "alone"))
+    assert same_weights(folder / "run", folder / "alone")
+    last = tiny.chosen_logps(folder / "run/model")["anything/chosen"]
+    assert lines[-1]["eval/anything/chosen"] == last
 
 
 def test_a_training_that_broke_off_while_asking_goes_on_as_if_it_had_not(

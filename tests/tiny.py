@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from cpt import Batch, Loss, Message, Pair, Prompt, Response, Scheduler
+from cpt import Batch, Evaluator, Loss, Message, Pair, Prompt, Response, Scheduler
 from cpt.training.loss import metrics
 from cpt.training.options import Training
 
@@ -136,6 +136,25 @@ def train(output: Path, model: Path, given: Sequence[Pair], **asked: Any) -> Seq
     options = Training(**{**OPTIONS, **asked})
     train_on(given, model=model, options=options, output=output, **parts)
     return read(output)
+
+
+@attrs.frozen
+class Anything(Evaluator):
+    """Stands for what `evaluate` measures."""
+
+    name = "anything"
+
+    async def evaluate(self, model: Any, prompts: Any, ask: Any) -> Any:
+        raise NotImplementedError
+
+
+def chosen_logps(model: Path) -> dict[str, float]:
+    """Measures a model with computations and random numbers of its own."""
+    from cpt.likelihood import Reading, log_probabilities
+
+    torch.rand(3), random.random()
+    found: Any = log_probabilities(pairs(3, seed=9), model, Reading(device="cpu"))
+    return {"anything/chosen": sum(one.chosen for one in found.values())}
 
 
 def read(output: Path) -> list[dict[str, Any]]:

@@ -77,6 +77,8 @@ def _train(
 
         files.publish = publish
     measured = tiny.pairs(5, seed=9) if "eval_every" in options else []
+    if "evaluators_every" in options:
+        options["evaluators"] = (tiny.Anything(),)
     given = [*tiny.pairs(pairs), *tiny.ladder(2)]
     if scheduler:
         given = [attrs.evolve(pair, margin=at % 5) for at, pair in enumerate(given)]
@@ -89,6 +91,7 @@ def _train(
         seed=3,
         output=Path(output),
         held_out=measured,
+        evaluate=tiny.chosen_logps if "evaluators_every" in options else None,
         notify=notify,
     )
 

@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import broadcast_object_list
 
 from cpt.errors import CptError
+from cpt.training.forward.probing.agreement import alone
 from cpt.training.monitoring.held_out import PREFIX
 from cpt.training.output.export import copy_of, export, how_to_store
 from cpt.training.state import State
@@ -34,7 +35,7 @@ def measure(state: State, output: Path, evaluate: Evaluate) -> dict[str, float]:
     """
     found: list[Mapping[str, float]] = [{}]
     if state.accelerator.is_main_process:
-        with undisturbed():
+        with undisturbed(), alone():
             found = [_measured(state, output / NOW, evaluate)]
     if state.accelerator.num_processes > 1:
         broadcast_object_list(found)

@@ -17,6 +17,7 @@ from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.logps import SequenceLogps
+from cpt.training.forward.probing.agreement import is_alone
 from cpt.training.reference.store import AnswerLogps, Found, Store, Wanted
 
 TOKENS_PER_FILE = 500_000
@@ -120,7 +121,7 @@ class Scorer:
 
 def max_over_processes(accelerator: Any, count: int) -> int:
     """The largest `count` of all processes."""
-    if accelerator.num_processes == 1:
+    if accelerator.num_processes == 1 or is_alone():
         return count
     counts = accelerator.gather(torch.tensor([count], device=accelerator.device))
     return int(counts.max())

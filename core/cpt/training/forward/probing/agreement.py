@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from torch import distributed
@@ -10,6 +11,7 @@ from torch import distributed
 from cpt.errors import CptError
 
 T = TypeVar("T")
+_alone = False
 
 
 def agreed(find: Callable[[], T]) -> T:
@@ -18,7 +20,7 @@ def agreed(find: Callable[[], T]) -> T:
     Others may hold no weights to find it with, and rounding may differ between machines. Each
     calls `find`, as a sharded model computes only when all do. Raises `CptError`.
     """
-    if not distributed.is_available() or not distributed.is_initialized():
+    if is_alone():
         return find()
     found: list[T | CptError]
     try:
@@ -29,3 +31,19 @@ def agreed(find: Callable[[], T]) -> T:
     if isinstance(found[0], CptError):
         raise found[0]
     return found[0]
+
+
+def is_alone() -> bool:
+    """Whether this process computes by itself: the only one, or inside a block `alone`."""
+    return _alone or not distributed.is_available() or not distributed.is_initialized()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Compute by oneself inside the block, in every thread, while other processes wait."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
