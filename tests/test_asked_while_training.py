@@ -171,6 +171,9 @@ def test_a_training_that_broke_off_while_asking_goes_on_as_if_it_had_not(
     assert cpt_cli(*measured.split()).exit_code == 0
     after = cpt.open_run(folder / "run").scores["after"]["letters/share"]
     assert after.value == pytest.approx(value, abs=1e-9)
+    # What the model was asked as it was trained binds nobody afterwards.
+    again = cpt_cli(*measured.split(), "--redo", "--generator.max-tokens", "4", "--eval-limit", "2")
+    assert again.exit_code == 0, again.output
 
 
 def test_a_budget_holds_while_training_too(folder: Path, cpt_cli: Any) -> None:

@@ -99,8 +99,8 @@ class Pairwise(cpt.Judge):
     """Who judges."""
     form: Literal["auto", "logprobs", "json", "text"] = "auto"
     """How it answers: with log-probabilities, JSON or text; `auto` is the first that it has."""
-    grades: Literal[3, 5] = 3
-    """Verdicts: A, B and a tie, or five with strong ones, in JSON or text."""
+    grades: Literal[5] | None = None
+    """5 asks for five verdicts with strong ones, in JSON or text; else there are A, B and a tie."""
     scheme: Literal["all", "ring"] = "all"
     """Of more than two answers: compare all pairs, or each with the next in a fixed circle."""
     template: str = attrs.field(default="", metadata=cpt.PATH)

@@ -42,7 +42,12 @@ def train(run: Run) -> None:
     if run.config.pairs:
         execute([GIVEN_PAIRS, MODEL], run)
     elif run.folder.is_done("pairs"):
-        _refuse_stale(PAIRS, run, "these pairs are of other prompts than the folder's; `cpt pair`")
+        _refuse_stale(
+            PAIRS,
+            run,
+            "prompts.parquet",
+            "these pairs are of other prompts than the folder's; `cpt pair`",
+        )
         _refuse_other_filters(run)
         execute([MODEL], run)
     else:
@@ -53,7 +58,9 @@ def evaluate(run: Run) -> None:
     """A trained model, and its controls, to scores."""
     if not run.folder.is_done("model"):
         raise CptError(f"{run.path}: no model yet; run `cpt train` first.")
-    _refuse_stale(MODEL, run, "this model is of other pairs than the folder's; `cpt train`")
+    _refuse_stale(
+        MODEL, run, "pairs.parquet", "this model is of other pairs than the folder's; `cpt train`"
+    )
     if not run.config.evaluators:
         raise CptError("--evaluators must be given: what should be measured?")
     execute([CONTROLS, SCORES], run)
@@ -68,9 +75,9 @@ def run_all(run: Run) -> None:
     execute([*_pair_stages(run.config), MODEL, CONTROLS, SCORES], run)
 
 
-def _refuse_stale(stage: Stage, run: Run, why: str) -> None:
-    """Raise `CptError` if a stage was made from something that the folder no longer holds."""
-    if run.folder.differences(stage.name, {"content": known(stage.upstream(run))}):
+def _refuse_stale(stage: Stage, run: Run, file: str, why: str) -> None:
+    """Raise `CptError` if a stage was made from another file than the folder now holds."""
+    if run.folder.differences(stage.name, {"content": known(_digests(run, file))}):
         raise CptError(f"{run.path}: {why} --redo makes it again.")
 
 
