@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import broadcast_object_list
 
 from cpt.errors import CptError
-from cpt.training.forward.probing.agreement import alone
+from cpt.training.forward.agreement import alone
 from cpt.training.monitoring.held_out import PREFIX
 from cpt.training.output.export import copy_of, export, how_to_store
 from cpt.training.state import State

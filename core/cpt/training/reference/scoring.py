@@ -16,8 +16,8 @@ from cpt.training.data.columns.table import Digests, Sequences
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.training.data.sequences import TokenSequence
+from cpt.training.forward.agreement import is_alone
 from cpt.training.forward.logps import SequenceLogps
-from cpt.training.forward.probing.agreement import is_alone
 from cpt.training.reference.store import AnswerLogps, Found, Store, Wanted
 
 TOKENS_PER_FILE = 500_000

@@ -23,6 +23,7 @@ from torch import Tensor
 from cpt.errors import CptError
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.data.packing import Layout
+from cpt.training.forward.agreement import agreed
 from cpt.training.forward.architecture import (
     backbone_of,
     costs_of,
@@ -33,7 +34,6 @@ from cpt.training.forward.attention import packed
 from cpt.training.forward.compact import make_compact
 from cpt.training.forward.head import Head
 from cpt.training.forward.probing import trial
-from cpt.training.forward.probing.agreement import agreed
 
 log = logging.getLogger(__name__)
 
