@@ -488,6 +488,7 @@ def test_every_option_that_names_something_on_the_disk_is_marked():
         *("feedback.source", "recorded.file", "recorded.source", "checker.function"),
         *("llm.template", "pairwise.template", "scored_qa.questions", "lm_eval.include_path"),
         *("win_rate.difficulty", "win_rate.regularizer"),
+        *("difficulty.model", "difficulty.reference"),
     }
 
 
