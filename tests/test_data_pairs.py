@@ -202,6 +202,9 @@ WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"t
     ("row", "prompt"),
     [
         ({"question": "Where?"}, [ASK]),
+        ({"question": "Where?", "context": "It is here."}, [turn("user", "Where?\n\nIt is here.")]),
+        ({"instruction": "Where?", "context": "Here."}, [turn("user", "Where?\n\nHere.")]),
+        ({"instruction": "Where?", "context": ""}, [ASK]),
         ({"query": "Where?", "system_prompt": "Be short."}, [turn("system", "Be short."), ASK]),
         ({"system": "Be short.", "prompt": "Where?"}, [turn("system", "Be short."), ASK]),
         ({"system": "", "instruction": "Where?", "history": []}, [ASK]),

@@ -75,9 +75,13 @@ def _turns(answer: Any) -> list[Any]:
 
 
 def _questions(values: Values) -> None:
-    """`question` or `query`, where the usual columns are not there; other names of two more."""
+    """`question` or `query`, where the usual columns are not there; other names of three more."""
+    about = isinstance(values.get("context"), str)
     if all(values.get(name) in (None, "") for name in ("prompt", "messages", "instruction")):
-        _rename(values, {"question": "prompt", "query": "prompt"})
+        asked = "instruction" if about else "prompt"
+        _rename(values, {"question": asked, "query": asked})
+    if about and values.get("instruction"):
+        _rename(values, {"context": "input"})
     _rename(values, {"system_prompt": "system"})
     if isinstance(values.get("functions"), list):
         _rename(values, {"functions": "tools"})
