@@ -198,6 +198,9 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
         read_difficulties(hard(tmp_path, id=[1], hardness=[2]))
     with pytest.raises(BadData, match="std_delta_len"):
         read_regularizer(hard(tmp_path, id=[1], preference=[0.5]))
+    row = {"std_delta_len": ["nan"], "instruction_difficulty": [1.0], "preference": [0.5]}
+    with pytest.raises(BadData, match="its std_delta_len is empty"):
+        read_regularizer(hard(tmp_path, **row))
 
 
 # Answers

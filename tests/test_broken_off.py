@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from cpt.data import write_prompts
+from cpt.run.record import inputs
 from cpt.run.record.folder import Folder
 from cpt.run.stages import pairing
 from cpt.training.loss.metrics import TIMING
@@ -224,6 +225,27 @@ def test_a_model_without_its_summary_is_one_line(
     assert command(commands, place).status == 0
     shutil.rmtree(run / "mine")
     assert_same(run, made / "run")
+
+
+@pytest.mark.parametrize("named", ["--pairs", "--filters.file"])
+def test_a_file_that_goes_once_it_was_looked_for_is_missed_in_one_line(
+    cpt_cli: Any, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    pair = {"id": "1", "prompt": "p", "chosen": "a b", "rejected": "b", "pair_id": "1"}
+    for name in ("pairs.jsonl", "flags.jsonl"):
+        Path(name).write_text(json.dumps({**pair, "flag": "drop"}) + "\n")
+    goes = Path("pairs.jsonl" if named == "--pairs" else "flags.jsonl")
+
+    def gone(path: Path) -> str:
+        goes.unlink(missing_ok=True)
+        return digest_of(path)
+
+    digest_of = inputs.digest_of
+    monkeypatch.setattr(inputs, "digest_of", gone)
+    flags = ("--filters", "flags", "--filters.file", "flags.jsonl")
+    result = cpt_cli("pair", "--pairs", "pairs.jsonl", *flags, "--output", "run")
+    assert result.exit_code == 2 and isinstance(result.exception, SystemExit)
+    assert f"cpt: {goes}: no such file" in result.stderr
 
 
 def test_data_that_change_while_they_are_read_are_refused(

@@ -135,6 +135,28 @@ def test_a_wrong_token_is_refused(there: Hub, model: Path, monkeypatch: pytest.M
         hub.push(model, NAME)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        (400, {"error": f"no {{}} {'x' * 200}{TOKEN}"}),
+        (500, f"{'x' * 225}{TOKEN}"),
+        (200, {"url": TOKEN}),
+        (200, {}),
+        (200, [TOKEN]),
+        (200, TOKEN),
+    ],
+)
+def test_whatever_the_hub_says_is_one_line_without_the_token(
+    there: Hub, model: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[int, Any]
+) -> None:
+    monkeypatch.setattr(Hub, "answer", lambda *_: said)
+    hub.check(NAME)
+    with pytest.raises(Stopped) as stopped:
+        hub.push(model, NAME)
+    parts = {TOKEN[start : start + 8] for start in range(len(TOKEN) - 7)}
+    assert not [part for part in parts if part in stopped.value.format_message()]
+
+
 @pytest.mark.parametrize("public", [False, True])
 def test_who_sees_a_repository_is_not_changed(there: Hub, model: Path, public: bool) -> None:
     there.repositories[NAME] = Repository(public=not public)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 import cpt_trackers
 from cpt import CptError, Score
+from cpt.data import write_pairs
 from cpt.roles import Observer
 from cpt.testing import ObserverContract
 from cpt_trackers import Mlflow, TensorBoard, Trackio, Wandb
 
 from . import tiny
+from .test_secrets import KEY, places_with_the_key
 
 
 class TestTensorBoard(ObserverContract):
@@ -126,6 +131,37 @@ def test_a_command_refuses_before_it_begins_and_tracks_only_what_it_is_told(
     tracked = cpt_cli(*line, "--output", "tracked", "--observers", "tensorboard")
     assert tracked.exit_code == 0, tracked.output
     assert [step for step, _ in curves(tmp_path / "tracked")["loss"]] == [2]
+
+
+@attrs.frozen
+class Telling(cpt_trackers.Tracker):
+    """A tracker whose service repeats the key that it was sent."""
+
+    name = "telling"
+    package = "json"
+
+    def start(self, run: cpt_trackers.Tracked) -> Any:
+        raise RuntimeError(f"{'x' * 380} {os.environ['WANDB_API_KEY']} is no key")
+
+
+def test_a_tracker_that_fails_does_not_say_its_key(
+    cpt_cli: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(cpt_trackers, "Wandb", Telling)
+    tiny.folder(tmp_path / "model")
+    write_pairs(tmp_path / "pairs.jsonl", tiny.pairs(4))
+    line = ["train", "--pairs", "pairs.jsonl", "--model", "model", "--loss", "dpo"]
+    more = ["--train.batch-size", "2", "--output", "run", "--observers", "telling"]
+    done = cpt_cli(*line, *more)
+    assert done.exit_code == 0, done.output
+    assert logging.lastResort  # it prints what nobody else does, so not in pytest
+    shown = done.output + "".join(map(logging.lastResort.format, caplog.records))
+    assert "x *** is no key" in shown
+    assert places_with_the_key(tmp_path, shown.encode()) == []
 
 
 def test_help_loads_no_tracker() -> None:

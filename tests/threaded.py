@@ -9,30 +9,38 @@ from queue import Queue
 from threading import Event, Thread
 from typing import Any
 
-from .scripted import Reply, serving
+from .scripted import Reply, Server, serving
 
 
 @contextmanager
-def served(body: Any, **bodies: Any) -> Iterator[str]:
-    """The address of a server that says the same to every request, or what `bodies` has for one of
-    its words."""
-    address: Queue[str] = Queue()
+def answering(reply: Reply, **replies: Reply) -> Iterator[Server]:
+    """A scripted server that says the same to every request, or what `replies` has for one of its
+    words."""
+    ready: Queue[Server] = Queue()
     finished = Event()
 
     async def serve() -> None:
         async with serving() as server:
-            server.reply = Reply(body)
-            server.replies = {word: Reply(other) for word, other in bodies.items()}
-            address.put(server.url)
+            server.reply = reply
+            server.replies = replies
+            ready.put(server)
             await asyncio.to_thread(finished.wait)
 
     thread = Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        yield address.get()
+        yield ready.get()
     finally:
         finished.set()
         thread.join()
+
+
+@contextmanager
+def served(body: Any, **bodies: Any) -> Iterator[str]:
+    """The address of one that says these bodies, each with status 200."""
+    replies = {word: Reply(other) for word, other in bodies.items()}
+    with answering(Reply(body), **replies) as server:
+        yield server.url
 
 
 def completion(text: str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ class Echoes(cpt.Local):
     name = "echoes"
     model: str = ""
     """What it says."""
+    temperature: float = 0.0
+    """Changes nothing."""
 
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> list[cpt.Response]:
         return [

@@ -35,6 +35,7 @@ from cpt.plugins.registry import Registry
 INTERRUPTED = 130
 DISK = {
     errno.EACCES: CptError,
+    errno.EISDIR: CptError,
     errno.ENAMETOOLONG: CptError,
     errno.EPERM: CptError,
     errno.ENOTDIR: CptError,

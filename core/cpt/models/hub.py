@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpt import secrets
 from cpt.errors import CptError, Stopped
+from cpt.files import ODD
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -53,7 +54,7 @@ def push(folder: Path, name: str, *, public: bool = False) -> str:
 
     broken: tuple[type[Exception], ...] = (
         errors.HTTPError,  # type: ignore[attr-defined]  # of the library that this version uses
-        *(OSError, ValueError),
+        *(OSError, *ODD),
     )
     try:
         return _push(HfApi(), folder, name, public)
@@ -81,4 +82,6 @@ def _why(error: Any) -> str:
         return f"this token may not write there; is the name somebody else's? ({said})"
     if status:
         return f"the hub refused it ({said})"
+    if isinstance(error, AttributeError | LookupError | TypeError):
+        return f"the hub's answer is none that can be read ({type(error).__name__}: {said})"
     return said if isinstance(error, ValueError) else f"the hub cannot be reached ({said})"

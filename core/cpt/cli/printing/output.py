@@ -51,12 +51,15 @@ def echo_lines(text: str) -> None:
 
 
 def make_warnings_printable() -> None:
-    """Let what is logged, and nobody else prints, be printed as `echo` prints lines."""
+    """Let what is logged, and nobody else prints, be printed as `echo` prints lines; without keys,
+    which the error of a plugin may hold."""
     import logging  # slow to import
+
+    from cpt.secrets import scrub
 
     class Printable(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return "\n".join(printable(line) for line in super().format(record).splitlines())
+            return "\n".join(printable(line) for line in scrub(super().format(record)).splitlines())
 
     if logging.lastResort:
         logging.lastResort.setFormatter(Printable())

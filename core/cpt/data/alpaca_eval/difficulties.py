@@ -67,7 +67,7 @@ def read_regularizer(source: str | Path) -> Regularizer:
     for row in read_rows(source):
         gap, hard, win = (row.finite_of(name) for name in columns)
         if gap is None or hard is None or win is None:
-            lacking = next(name for name in columns if row[name] is None)
+            lacking = next(name for name in columns if row.finite_of(name) is None)
             raise row.bad(row.lacks(f"numbers in {', '.join(columns)}", lacking))
         if not 0 <= win <= 1:
             raise row.bad(f"preference is {win:g}; in a regularizer it is from 0 to 1")

@@ -83,14 +83,13 @@ def content_digest(text: str) -> str | None:
         return models.folder_digest(Path(text))
     for file in (paths.split_author(text)[0], paths.split_function(text)[0]):
         if names.isfile(file):
-            return digest_of(Path(file))
+            return _digest_if_there(Path(file))
     return _revision(text) if HUB_ID.fullmatch(text) and not names.exists(text) else None
 
 
 def source_digest(source: str, table: str) -> str | None:
     """A digest of the content of a data source; of a run's folder, of its `table`."""
-    path = table_of(source, table)
-    return digest_of(path) if path.is_file() or path.is_dir() else None
+    return _digest_if_there(table_of(source, table))
 
 
 def table_of(source: str, table: str) -> Path:
@@ -109,6 +108,12 @@ def digest_of(path: Path) -> str:
         with file.open("rb") as opened:
             state.update(hashlib.file_digest(opened, "blake2b").digest())
     return state.hexdigest()
+
+
+def _digest_if_there(path: Path) -> str | None:
+    with suppress(FileNotFoundError):  # it went after it was looked for
+        return digest_of(path) if path.is_file() or path.is_dir() else None
+    return None
 
 
 def digest_of_plain(value: Any) -> str:
