@@ -131,6 +131,8 @@ def test_what_the_later_stages_lack_is_said_before_anything_is_made(cpt_cli, tmp
     measured = [*line, "--model", model, "--evaluators", "judged:lab_checker"]
     assert "--eval-prompts must be given" in cpt_cli(*measured).stderr
     assert "held.jsonl: no such file" in cpt_cli(*measured, "--eval-prompts", "held.jsonl").stderr
+    (model / "config.json").write_text('{"architectures": ["LlamaForSequenceClassification"]}')
+    assert "a reward model or another classifier" in cpt_cli(*line, "--model", model).stderr
     assert not (tmp_path / "run").exists()
 
 

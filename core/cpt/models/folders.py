@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cpt import paths
 from cpt.errors import CptError
@@ -39,10 +40,27 @@ def folder_of(model: str | Path) -> Path:
 
 
 def _need_its_libraries(folder: Path) -> None:
-    with suppress(
-        OSError, ValueError, AttributeError
-    ):  # whoever loads the model says what is wrong
-        torchao.need_for(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    with suppress(AttributeError):
+        torchao.need_for(_config(folder))
+
+
+def refuse_classifier(folder: Path) -> None:
+    """Raise `CptError` if a folder holds a model that gives scores and writes no text."""
+    config = _config(folder)
+    saved = config.get("architectures") if isinstance(config, dict) else None
+    for name in saved or ():
+        if str(name).endswith("ForSequenceClassification"):
+            raise CptError(
+                f"{folder}: holds {name}, a reward model or another classifier, which writes no "
+                "text; give --model a language model (a reward model judges: --judge reward_model)."
+            )
+
+
+def _config(folder: Path) -> Any:
+    """The content of its config.json; None if it is damaged, as whoever loads the model says."""
+    with suppress(OSError, ValueError):
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return None
 
 
 def _from_hub(name: str) -> Path:

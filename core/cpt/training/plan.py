@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 from cpt.errors import CptError
 from cpt.files import as_written, atomic, from_json, json_text, write_text
 from cpt.models import code_mark, folder_of, weights_digest
+from cpt.models.folders import refuse_classifier
 from cpt.roles import Loss, Phase, Scheduler
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.endings import read_to_the_end
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
 from cpt.training.encoder import PairEncoder
 from cpt.training.forward.loading.formats import refuse_without_nf4
-from cpt.training.forward.loading.model import refuse_classifier
 from cpt.training.loss.checks import refuse_wrong_needs
 from cpt.training.optimizer.adamw import refuse_without_torchao
 from cpt.training.optimizer.schedule import factor
@@ -110,7 +110,7 @@ def make_plan(
     _refuse_without_libraries(options)
     folder = folder_of(model)
     reference = folder_of(options.reference) if options.reference else folder
-    refuse_classifier(folder, trust_remote_code=options.trust_remote_code)
+    refuse_classifier(folder)
     encoder = PairEncoder.of(folder, options)
     corpus, diagnosis = _trainable(pairs, encoder, loss, day)
     refuse_errors(diagnosis, options.allow)

@@ -8,7 +8,7 @@ import attrs
 
 from cpt import paths
 from cpt.errors import CptError
-from cpt.models import folder_of
+from cpt.models.folders import folder_of, refuse_classifier
 from cpt.roles import Local
 from cpt.run.stage import Run, Summary, require_option
 from cpt.run.stages import evaluation
@@ -18,7 +18,7 @@ from cpt.run.stages.taking import check_alone, taken_loss
 
 def ready(run: Run) -> None:
     """Raise `CptError` if there is no model to train."""
-    folder_of(require_option(run, "model"))
+    refuse_classifier(folder_of(require_option(run, "model")))
     check_alone(run.config.loss)
     if run.config.train.evaluators:
         _ready_to_ask(as_asked(run))

@@ -234,16 +234,6 @@ def _warn_of_another_class(folder: Path, model: Any) -> None:
         )
 
 
-def refuse_classifier(folder: Path, *, trust_remote_code: bool = False) -> None:
-    """Raise `CptError` if a folder holds a model that gives scores and writes no text."""
-    for name in config_of(folder, trust_remote_code).architectures or ():
-        if str(name).endswith("ForSequenceClassification"):
-            raise CptError(
-                f"{folder}: holds {name}, a reward model or another classifier, which writes no "
-                "text; give --model a language model (a reward model judges: --judge reward_model)."
-            )
-
-
 def _why_not(error: Exception) -> str:
     """Why there is no model: transformers names all classes that it knows."""
     text = _one_line(error)
