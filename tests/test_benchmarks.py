@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shlex
 from pathlib import Path
 
 import pytest
+
+import cpt_filters
+import cpt_judges
 
 from .fresh import ROOT
 from .warm import WarmPython
@@ -17,7 +21,8 @@ RUNS = {
     "asking.py --rows 20 --responders server --faults --kills 1": "answers lost: 0",
     "busy.py --step 8 --seconds 0.01": "",
     "doctor.py --rows 20": "exit status 0",
-    "pairs.py --preset lab_tiny --limit 4 --sets CLAIR": "| CLAIR | ",
+    "pairs.py --preset lab_tiny --limit 4 --sets 'judge llm'": "| judge llm | ",
+    "large.py --rows 24": "again",
     "preparing.py --pairs ladder.jsonl --rows 8 --rounds 1 --who cpt bare": "the same ids",
     "real_model.py --help": "--methods",
     "rounding.py --pairs ladder.jsonl --model small --steps 1": "bf16 learned",
@@ -28,13 +33,19 @@ RUNS = {
     "zoo.py --one llama": '"verdict": "exact"',
 }
 """Command lines, and what they print among other things."""
-ELSEWHERE = {"bare.py", "gpu.py", "material.py", "trainers.py"}
+ELSEWHERE = {"bare.py", "gpu.py", "grader.py", "material.py", "trainers.py"}
 """In the runs of others, and in `test_gpu_benchmark.py`."""
 
 
 def test_none_is_forgotten() -> None:
     scripts = {path.name for path in BENCHMARKS.glob("*.py")}
     assert scripts == {line.split()[0] for line in RUNS} | ELSEWHERE
+
+
+def test_every_judge_and_filter_is_in_the_table_of_pairs() -> None:
+    pairs = runpy.run_path(str(BENCHMARKS / "pairs.py"))
+    assert set(pairs["JUDGES"]) == set(cpt_judges.cpt_judges())
+    assert set(pairs["FILTERS"]) == set(cpt_filters.cpt_filters())
 
 
 @pytest.fixture(scope="module")
