@@ -25,7 +25,7 @@ from cpt.training.monitoring.asked import Evaluate, refuse_unaskable
 from cpt.training.monitoring.contention import Contention
 from cpt.training.monitoring.interrupt import Interrupt, interruptible
 from cpt.training.monitoring.watch import Watch
-from cpt.training.objective import mismatched_logps, weighted_losses
+from cpt.training.objective import mismatched_logps, router_loss, weighted_losses
 from cpt.training.optimizer.adamw import set_rate, stepping
 from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
@@ -170,7 +170,8 @@ def _step(state: State) -> float:
 def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     """The gradient of the mean loss over all pairs; the losses by micro-batch of this process.
 
-    Neither how the step is cut nor how many processes share it changes the gradient.
+    Neither how the step is cut nor how many processes share it changes the gradient; but a
+    router's loss is that of each micro-batch, and their mean is by tokens.
     """
     plan, accelerator = state.plan, state.accelerator
     batch = state.order[state.done]
@@ -181,6 +182,7 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     # group of the step again, without counting it.
     repeated = groups[:1] if len(local) < count else []
     filler = micro_batches(repeated, plan.corpus, state.max_tokens, state.layout)
+    read = _tokens_read(state, local)
     computed = []
     for number in range(count):
         is_filler = number >= len(local)
@@ -190,7 +192,11 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
             losses = weighted_losses(state, micro_batch, mismatched, is_filler=is_filler)
             # Processes average their gradients; the mean is over the pairs of all of them.
             share = 0.0 if is_filler else accelerator.num_processes / len(batch)
-            accelerator.backward(losses.sum() * share)
+            objective = losses.sum() * share
+            balance = router_loss(state, micro_batch, is_filler=is_filler)
+            if balance is not None:
+                objective = objective + balance * (accelerator.num_processes / read)
+            accelerator.backward(objective)
         computed.append((micro_batch, losses.detach()))
     _count_work(state, local)
     return computed
@@ -203,6 +209,15 @@ def _cut(state: State, number: int) -> Cut:
     groups = group_by_prompt(state.order[number], plan.corpus, plan.loss, most, layout)
     shares = split_between_processes(groups, plan.corpus, accelerator.num_processes)
     return groups, micro_batches(shares[accelerator.process_index], plan.corpus, most, layout)
+
+
+def _tokens_read(state: State, calls: Sequence[MicroBatch]) -> int:
+    """Tokens that all processes read in a step, where a router's loss is weighted by them."""
+    here = sum(call.inputs.tokens for call in calls)
+    if not state.plan.options.router_aux_loss or state.accelerator.num_processes == 1:
+        return here
+    device = state.accelerator.device
+    return int(state.accelerator.reduce(torch.tensor(here, device=device)))
 
 
 def _count_work(state: State, calls: Sequence[MicroBatch]) -> None:

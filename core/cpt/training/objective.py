@@ -58,6 +58,21 @@ def weighted_losses(
     return losses
 
 
+def router_loss(state: State, micro_batch: MicroBatch, *, is_filler: bool = False) -> Tensor | None:
+    """What the router's load-balancing loss adds for each token read, times the tokens; metered.
+
+    Of the call before. A scalar; None if nothing is added to the loss.
+    """
+    weight = state.plan.options.router_aux_loss
+    if weight is None:
+        return None
+    tokens = 0 if is_filler else micro_batch.inputs.tokens
+    routing = state.scorer.module.routing()
+    values = (routing.aux_loss.detach() * tokens, routing.load_max * tokens)
+    state.meter.add(dict(zip(metrics.ROUTING, values, strict=True)))
+    return routing.aux_loss * (weight * tokens) if weight else None
+
+
 def mismatched_logps(state: State) -> Logps | None:
     """Each prompt of the step with another's answer, if the loss needs it. Shape (step,).
 

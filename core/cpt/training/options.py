@@ -99,6 +99,8 @@ class Training:
     """Compute activations twice to keep fewer, a third slower; by default where it fits only so."""
     compile: bool = False
     """Compile the model's layers, unless rows are padded: a minute at the start for less memory."""
+    router_aux_loss: float | None = attrs.field(default=None, validator=optional(ge(0.0)))
+    """Weight of a MoE's load-balancing loss (`router_aux_loss_coef` of its own); 0 only logs it."""
     lora_rank: int = attrs.field(default=0, validator=ge(0))
     """Rank of LoRA adapters; 0 trains all weights."""
     lora_alpha: float | None = attrs.field(default=None, validator=optional(gt(0.0)))
@@ -119,6 +121,11 @@ class Training:
     """Steps between two checkpoints; 0 keeps none."""
     keep_checkpoints: int = attrs.field(default=2, validator=ge(1), metadata=NOT_IDENTITY)
     """Checkpoints that are kept, the latest ones."""
+
+    @router_aux_loss.validator
+    def _recordable(self, _: attrs.Attribute[Any], value: float | None) -> None:
+        if value is not None and self.compile:
+            raise ValueError("'router_aux_loss' must be unset with compile, which hides the router")
 
     @allow.validator
     def _known(self, _: attrs.Attribute[Any], value: tuple[str, ...]) -> None:

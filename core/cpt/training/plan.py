@@ -43,6 +43,7 @@ ASIDE = frozenset({"export_dtype", "evaluators"})
 
 ONLY_IF_GIVEN = frozenset(
     {"eval_every", "evaluators_every", "evaluators_limit", "keep_best", "patience"}
+    | {"router_aux_loss"}
 )
 """Options without which a training is what it was before there were these."""
 

@@ -189,6 +189,8 @@ def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
         )
     kind = SequenceScores if "score" in plan.loss.needs else SequenceLogps
     module = kind(made_trainable(model, plan.options))
+    if plan.options.router_aux_loss is not None:
+        module.record_routing()
     _mention_rows_alone(module, plan, sharded=sharded)
     if plan.options.compile:
         _compile(model, compact=module.layout.compact)

@@ -14,6 +14,7 @@ from cpt.training.forward.compact import Compact, compacting
 from cpt.training.forward.cpu import keep_freed_memory
 from cpt.training.forward.head import token_logps
 from cpt.training.forward.probing.probe import find_head, find_layout
+from cpt.training.forward.routing import RouterLogits, Routing, experts_per_token, real_tokens
 
 
 class SequenceLogps(nn.Module):
@@ -29,6 +30,8 @@ class SequenceLogps(nn.Module):
         if model.device.type == "cpu":
             keep_freed_memory()
         self.model = model
+        self._experts_per_token = 0
+        self._routed: list[RouterLogits] = []
         self._scales = longest_together(self.causal) is not None
         self._head = find_head(self.causal)
         self.layout = find_layout(self.causal, self)
@@ -39,8 +42,22 @@ class SequenceLogps(nn.Module):
         peft = hasattr(self.model, "get_base_model")
         return self.model.get_base_model() if peft else self.model
 
+    def record_routing(self) -> None:
+        """From now on keep how tokens are routed, where a gradient is wanted: see `routing`.
+
+        Raises `CptError` for a model without a router.
+        """
+        self._experts_per_token = experts_per_token(self.causal, self._head)
+
+    def routing(self) -> Routing:
+        """How the tokens of the last call were routed; frees what was kept for it."""
+        # Not an output: what wraps this module expects the log-probabilities alone.
+        calls, self._routed = self._routed, []
+        return Routing.of(calls, self._experts_per_token)
+
     def forward(self, inputs: ModelInputs) -> Tensor:
         """log p of every answer token, in fp32, sequence after sequence. Shape (answer tokens,)."""
+        self._routed = []
         if inputs.alone:
             return torch.cat([self._call(row, {}) for row in inputs.rows()])
         if not inputs.segments:
@@ -64,7 +81,11 @@ class SequenceLogps(nn.Module):
 
     def _hidden(self, inputs: ModelInputs, kwargs: dict[str, Any]) -> Tensor:
         """The last hidden states. Shape (batch * seq_len, width)."""
-        output = self._run(backbone_of(self.causal), inputs, kwargs)
+        recording = self._experts_per_token and torch.is_grad_enabled()
+        asked = {"output_router_logits": True} if recording else {}
+        output = self._run(backbone_of(self.causal), inputs, kwargs | asked)
+        if recording:
+            self._routed.append(real_tokens(output.router_logits, inputs))
         hidden: Tensor = output.last_hidden_state.flatten(0, 1)
         return hidden
 

@@ -19,6 +19,8 @@ WORK = ("mfu", "mfu_exact")
 """Shares of the device's peak, as others count and of what is needed: see `flops`."""
 TIMING = ("seconds", "tokens_per_second", PER_DEVICE, *WORK)
 """Metrics that differ between two runs of the same training."""
+ROUTING = ("router_aux_loss", "expert_load_max")
+"""Of a mixture of experts, by the tokens that it read: see `Routing`."""
 SHARE = "share/"
 """Begins the name of the share of pairs that have a side."""
 
@@ -100,8 +102,10 @@ class Meter:
         seconds = total.pop("seconds")
         work = {name: total.pop(name) / seconds for name in WORK if name in total}
         steps, norms = total.pop("steps"), total.pop("grad_norms")
+        routing = {name: total.pop(name) / read for name in ROUTING if name in total}
         return {
             **_by_side({name: value / pairs for name, value in total.items()}),
+            **routing,
             "grad_norm": norms / steps,
             "padding": 1 - read / slots,
             "tokens_per_second": tokens / seconds * accelerator.num_processes,
@@ -128,8 +132,8 @@ def _read(values: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
     """The numbers, in one copy from the device."""
     if not values:
         return []
-    rows = torch.stack([torch.stack(list(sums.values())) for sums in values]).tolist()
-    return [dict(zip(sums, row, strict=True)) for sums, row in zip(values, rows, strict=True)]
+    read = iter(torch.stack([number for sums in values for number in sums.values()]).tolist())
+    return [{name: next(read) for name in sums} for sums in values]
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
