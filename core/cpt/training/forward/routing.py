@@ -90,6 +90,5 @@ def _records(model: Any) -> bool:
 def _load_max(logits: Tensor, top_k: int) -> Tensor:
     picked = logits.topk(top_k, dim=1).indices.flatten()
     counts = torch.zeros(logits.shape[1], device=logits.device)
-    return counts.index_add(0, picked, torch.ones_like(picked, dtype=torch.float32)).max() / len(
-        logits
-    )
+    counts.index_add_(0, picked, torch.ones(len(picked), device=logits.device))
+    return counts.max() / len(logits)
