@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from cpt.training.data.packing import Layout, model_inputs
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.forward.routing import Routing
-from cpt.training.loss.metrics import read
 from cpt.training.options import Training
 
 from . import tiny
@@ -139,12 +139,26 @@ def test_two_processes_weigh_it_by_tokens(base: Path, tmp_path: Path, trainings:
         "parts": {"processes": 2, "sharded": True},
     }.items():
         assert not any(trainings(base, tmp_path / name, **same, **rest))
-    one, two, parts = (
-        read(tmp_path / name / "metrics.jsonl")[0] for name in ("one", "two", "parts")
-    )
+    one, two, parts = (tiny.read(tmp_path / name)[0] for name in ("one", "two", "parts"))
     for metric in ("loss", "router_aux_loss", "expert_load_max", "grad_norm"):
         assert two[metric] == pytest.approx(one[metric], rel=1e-4), metric
         assert parts[metric] == pytest.approx(one[metric], rel=1e-4), metric
+
+
+def test_a_killed_training_goes_on_to_the_same_weights_and_metrics(
+    base: Path, tmp_path: Path, trainings: Trainings
+) -> None:
+    same = {"pairs": 6, "batch_size": 2, "router_aux_loss": 0.5, "checkpoint_every": 1}
+    same |= {"log_every": 3}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert trainings(base, whole, **same) == [0]
+    die = [signal.SIGKILL, "cpt_checkpoint_saved", 1]
+    assert trainings(base, broken, die=die, **same) == [-signal.SIGKILL]
+    assert trainings(base, broken, **same) == [0]
+    before, after = weights(whole), weights(broken)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    for metric in ("router_aux_loss", "expert_load_max"):
+        assert tiny.read(broken)[-1][metric] == tiny.read(whole)[-1][metric]
 
 
 def test_models_without_such_a_router_are_refused(tmp_path: Path) -> None:

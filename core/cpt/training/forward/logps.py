@@ -14,7 +14,8 @@ from cpt.training.forward.compact import Compact, compacting
 from cpt.training.forward.cpu import keep_freed_memory
 from cpt.training.forward.head import token_logps
 from cpt.training.forward.probing.probe import find_head, find_layout
-from cpt.training.forward.routing import RouterLogits, Routing, experts_per_token, real_tokens
+from cpt.training.forward.probing.router import experts_per_token
+from cpt.training.forward.routing import RouterLogits, Routing, real_tokens
 
 
 class SequenceLogps(nn.Module):

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 import torch
 from torch import Tensor
 
-from cpt.errors import CptError
 from cpt.training.data.inputs import ModelInputs
-from cpt.training.forward.agreement import agreed
-from cpt.training.forward.architecture import backbone_of
-from cpt.training.forward.head import Head
-from cpt.training.forward.probing import trial
 
 RouterLogits = tuple[Tensor, ...]
 """What the router of each layer makes of each token. Each of shape (tokens, experts)."""
@@ -51,40 +45,6 @@ def real_tokens(logits: RouterLogits, inputs: ModelInputs) -> RouterLogits:
         kept = inputs.attention_mask.flatten().nonzero()[:, 0]
     # Parts that compute only what is kept have routed no more than that.
     return tuple(layer if len(layer) == len(kept) else layer[kept] for layer in logits)
-
-
-def experts_per_token(model: Any, head: Head | None) -> int:
-    """How many experts a token picks; the same on every process.
-
-    Raises `CptError` for a model that records no router logits, or has no such loss of its own.
-    """
-    return agreed(lambda: _experts_per_token(model, head))
-
-
-def _experts_per_token(model: Any, head: Head | None) -> int:
-    config = model.config.get_text_config()
-    top_k = getattr(config, "num_experts_per_tok", None)
-    balanced = getattr(config, "router_aux_loss_coef", None) is not None
-    if head is None or not top_k or not balanced or not _records(model):
-        raise CptError(
-            f"train.router_aux_loss: {type(model).__name__} has no router with a load-balancing "
-            "loss in transformers (as qwen3_moe, mixtral or gpt_oss have); leave the option out."
-        )
-    return int(top_k)
-
-
-def _records(model: Any) -> bool:
-    """Whether the backbone gives a row of router logits for each token."""
-    if any(parameter.is_meta for parameter in model.parameters()):
-        return True  # the process that holds the weights tries it
-    with trial.quiet(model):
-        ids = trial.ids_of(model, 0, 7)[None]
-        try:
-            output = backbone_of(model)(input_ids=ids, use_cache=False, output_router_logits=True)  # type: ignore[misc]
-        except trial.FAILURES:
-            return False
-    logits = getattr(output, "router_logits", None) or ()
-    return bool(logits) and all(layer.ndim == 2 and len(layer) == 7 for layer in logits)
 
 
 def _load_max(logits: Tensor, top_k: int) -> Tensor:
