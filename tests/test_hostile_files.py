@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from cpt.errors import LONGEST, UNSEEN, CptError
+from cpt.errors import LONGEST, UNSEEN, BadData, CptError
+from cpt.report.read.curves import read_curves
 from cpt.run.record.folder import Folder
 from cpt.statistics.length_control import length_controlled
 from cpt_checks.questions import read_questions
@@ -106,6 +107,23 @@ def test_a_run_folder_holds_no_pipe_and_no_device(cpt_cli: Any, name: str, odd: 
         ("train", "--model", "m", "--output", "run"),
     ):
         refused(cpt_cli(*line), name)
+
+
+def test_a_folder_in_the_place_of_a_table_is_damage(place: Path) -> None:
+    (place / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    (place / "order.parquet").mkdir()
+    with pytest.raises(BadData, match=r"order\.parquet: not as cpt wrote it"):
+        read_curves(place)
+
+
+@pytest.mark.parametrize("folder", ["pairs.jsonl", "dangling", "/proc/none"])
+def test_a_file_in_a_folder_that_cannot_be_is_one_line(cpt_cli: Any, folder: str) -> None:
+    Path("dangling").symlink_to("pairs.jsonl/nowhere")
+    output = f"{folder}/out.jsonl"
+    for line in (("export", "--format", "openai", "--output", output), ("doctor", "--fix", output)):
+        done = cpt_cli(line[0], "pairs.jsonl", *line[1:])
+        assert done.exit_code == 2, done.output
+        assert f"cpt: {folder}" in done.stderr.splitlines()[-1]
 
 
 QUESTIONS = {

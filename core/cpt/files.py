@@ -61,8 +61,11 @@ def _disk_error(error: Exception) -> tuple[int, str] | None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, durably, if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside `path` that takes its place, durably, if the block succeeds.
+
+    Raises `BadData` if the folder of `path` cannot be made.
+    """
+    _make_folder(path.parent)
     _remove_what_killed_processes_left(path)
     temporary = _temporary(path)
     try:
@@ -74,6 +77,14 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what is wrong with the disk is being raised already
             temporary.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError) as error:
+        why = "a file is in its place" if folder.exists() else error.strerror
+        raise BadData(f"{folder}: this folder cannot be made ({why}); choose another.") from error
 
 
 @contextmanager
@@ -175,7 +186,9 @@ def as_written(path: Path) -> Iterator[None]:
     """Raise `BadData` if the block meets something in a file that cpt does not write there."""
     try:
         yield
-    except ODD as error:
+    except (*ODD, OSError) as error:
+        if getattr(error, "errno", None):  # the disk's fault, not the file's
+            raise
         why = f"{type(error).__name__}: {error}"
         raise BadData(
             f"{path}: not as cpt wrote it ({why}); put it back, or make it again with --redo."
