@@ -14,7 +14,7 @@ words times 100, higher is more alike; character edit distance) and their length
   checkpoint of `active` and `difficulty` is trained by `dpo` on the same ladder. The flags are the
   checker's, on every second pair.
 
-    python benchmarks/pairs.py --limit 250
+    python benchmarks/pairs.py --limit 100
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--limit", type=int, default=250, help="prompts of the lab")
+    parser.add_argument("--limit", type=int, default=100, help="prompts of the lab")
     parser.add_argument("--preset", default="lab", help="lab, or lab_tiny for a look")
     parser.add_argument("--grader", default="grader", help="the responder that judges are asked of")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
