@@ -115,10 +115,7 @@ def make_plan(
     encoder = PairEncoder.of(folder, options)
     corpus, diagnosis = _trainable(pairs, encoder, loss, day)
     refuse_errors(diagnosis, options.allow)
-    order = order_of(corpus.pairs, scheduler, encoder.options, seed)
-    factor(len(order) - 1, len(order), options)
-    phases = phases_of(corpus.pairs, scheduler, encoder.options, len(order))
-    _refuse_phases(phases, scheduler, loss, options)
+    order, phases = _scheduled(corpus, scheduler, loss, encoder.options, seed)
     corpus, mismatched = _mismatched(corpus, order, encoder, loss)
     plan = Plan(
         folder=folder,
@@ -135,6 +132,17 @@ def make_plan(
         phases=phases,
     )
     return _with_held_out(plan, held_out, encoder, day) if held_out else plan
+
+
+def _scheduled(
+    corpus: Corpus, scheduler: Scheduler, loss: Loss, options: Training, seed: int
+) -> tuple[list[list[int]], Sequence[Phase]]:
+    """The batches, and the looks at the model between them. Raises `CptError`."""
+    order = order_of(corpus.pairs, scheduler, options, seed)
+    factor(len(order) - 1, len(order), options)  # whether the learning rate has that many steps
+    phases = phases_of(corpus.pairs, scheduler, options, len(order))
+    _refuse_phases(phases, scheduler, loss, options)
+    return order, phases
 
 
 def _refuse_phases(

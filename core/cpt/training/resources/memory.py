@@ -136,22 +136,22 @@ def sketch(folder: Path, options: Training) -> Sketch:
         if options.lora_rank:
             add_adapters(model, options)
         weights = list(model.parameters())
-        trained = [each for each in weights if each.requires_grad]
+        trained = [weight for weight in weights if weight.requires_grad]
         fixed, slope = _activations(model, options)
         head = model.get_output_embeddings()
         config = model.config.get_text_config()
         return Sketch(
-            parameters=sum(each.numel() for each in weights),
-            trained=sum(each.numel() for each in trained),
+            parameters=sum(weight.numel() for weight in weights),
+            trained=sum(weight.numel() for weight in trained),
             weights=_weight_bytes(model, weights, options),
-            trained_bytes=float(sum(each.nbytes for each in trained)),
-            largest=max((each.numel() for each in trained), default=0),
+            trained_bytes=float(sum(weight.nbytes for weight in trained)),
+            largest=max((weight.numel() for weight in trained), default=0),
             casts=fixed,
             per_token=slope,
             layers=int(config.num_hidden_layers),
             width=int(config.hidden_size),
             vocabulary=int(config.vocab_size),
-            head_trained=head is not None and any(each.requires_grad for each in head.parameters()),
+            head_trained=head is not None and any(weight.requires_grad for weight in head.parameters()),
             work=work,
             layout=layout,
             options=options,
@@ -195,7 +195,7 @@ def _attention(
     _: nn.Module, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **more: Any
 ) -> Any:
     if torch.is_autocast_enabled("cpu"):
-        query, key, value = (each.to(torch.bfloat16) for each in (query, key, value))
+        query, key, value = (tensor.to(torch.bfloat16) for tensor in (query, key, value))
     out: Tensor = _Attention.apply(query, key, value)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2).contiguous(), None
 
@@ -241,7 +241,7 @@ def _without_numbers() -> Iterator[None]:
 
 
 def _weight_bytes(model: Any, parameters: list[Tensor], options: Training) -> float:
-    whole = float(sum(each.nbytes for each in parameters))
+    whole = float(sum(weight.nbytes for weight in parameters))
     if options.weights != "nf4":
         return whole
     head = model.get_output_embeddings()
@@ -250,7 +250,7 @@ def _weight_bytes(model: Any, parameters: list[Tensor], options: Training) -> fl
         for module in model.modules()
         if isinstance(module, nn.Linear) and module is not head and not module.weight.requires_grad
     ]
-    return whole - sum(each.nbytes - NF4 * each.numel() for each in quantized)
+    return whole - sum(weight.nbytes - NF4 * weight.numel() for weight in quantized)
 
 
 def _activations(model: Any, options: Training) -> tuple[float, float]:
@@ -263,7 +263,7 @@ def _activations(model: Any, options: Training) -> tuple[float, float]:
 def _kept(model: Any, length: int, options: Training) -> float:
     """Bytes of all tensors that a backward pass would need, weights left out."""
     found: dict[int, Tensor] = {}
-    weights = {each.untyped_storage()._cdata for each in model.parameters()}
+    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()._cdata
@@ -276,4 +276,4 @@ def _kept(model: Any, length: int, options: Training) -> float:
     with torch.autograd.graph.saved_tensors_hooks(keep, _same), autocast:
         body: Any = backbone_of(model) or model
         body(input_ids=ids, use_cache=False)
-    return float(sum(each.untyped_storage().nbytes() for each in found.values()))
+    return float(sum(tensor.untyped_storage().nbytes() for tensor in found.values()))
