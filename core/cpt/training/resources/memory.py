@@ -151,7 +151,7 @@ def sketch(folder: Path, options: Training) -> Sketch:
             layers=int(config.num_hidden_layers),
             width=int(config.hidden_size),
             vocabulary=int(config.vocab_size),
-            head_trained=head is not None and any(weight.requires_grad for weight in head.parameters()),
+            head_trained=head is not None and any(own.requires_grad for own in head.parameters()),
             work=work,
             layout=layout,
             options=options,
