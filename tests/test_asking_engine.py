@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,13 +243,21 @@ def test_a_service_that_fails_now_and_then_is_not_dead(sign_of_life: Exception |
 
 
 async def test_an_error_of_the_caller_ends_what_waits_to_be_asked_again(journal: Path) -> None:
+    gate = threading.Event()
+
+    class Gated(Batched):
+        def answer_all(self, requests: Sequence[tuple[Prompt, int]]) -> Sequence[Response]:
+            assert not self.book.batches or gate.wait(60)
+            return super().answer_all(requests)
+
     responder = Acting(act=lambda *_: Overloaded("busy", 3600.0))
-    local = Batched(size=1)
+    local = Gated(size=1)
     with pytest.raises(KeyError):
         async with Asker(journal, progress=False) as ask:
             waiting = asyncio.create_task(ask(responder, prompt(1)))
             asking = [asyncio.create_task(ask(local, prompt)) for prompt in prompts(50)]
             await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            gate.set()
             raise KeyError
     await asyncio.gather(waiting, *asking, return_exceptions=True)
     assert responder.book.calls.total() == 1

@@ -182,7 +182,7 @@ class Score:
     """The value of every measured prompt by its id: what a paired comparison needs."""
     missing: Mapping[str, Missing] = attrs.field(factory=dict, repr=False)
     """Why the other prompts have no value, by id."""
-    unit: str = "prompts"
+    unit: str = attrs.field(default="prompts", repr=False)
     """What those are, if they are no prompts: `pairs`, `questions`. A run fills it in."""
 
     def __attrs_post_init__(self) -> None:

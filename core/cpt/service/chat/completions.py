@@ -101,7 +101,7 @@ def _usage(used: Any) -> Usage:
 def token_count(value: Any) -> int:
     """Tokens as an endpoint counted them; 0 where that is not a plausible number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if number and 0 <= value < IMPLAUSIBLE else 0
+    return int(value) if number and 0 <= value < IMPLAUSIBLE and value == int(value) else 0
 
 
 def _text(content: str | list[Any] | None) -> str:
