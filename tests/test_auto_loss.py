@@ -133,9 +133,9 @@ def test_a_dry_run_counts_what_it_asks_and_only_pairs_that_are_trained_on(
         *("--loss.judge.responder", "openai:gpt-4.1", "--generator.max-tokens", "4"),
         *("--filters", "length_ratio", "--holdout", "0.25", "--dry-run", "--json"),
     ]
-    told = CliRunner().invoke(main, list(map(str, line)))
-    assert told.exit_code == 0, told.output
-    found = json.loads(told.stdout)
+    ended = CliRunner().invoke(main, list(map(str, line)))
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(ended.stdout)
     asked = found["asking"] if command == "train" else found
     judged = asked["estimates"]["openai:gpt-4.1"]["requests"]
     answered = asked["total"]["requests"] - judged
@@ -165,9 +165,11 @@ def test_a_dry_run_stands_in_for_pairs_that_are_not_made_yet(tmp_path: Path, mod
         *("--loss.judge", "asks", "--loss.judge.responder", "openai:gpt-4.1-mini"),
         *("--loss.sample", "10", "--generator.max-tokens", "4", "--dry-run", "--json"),
     ]
-    told = CliRunner().invoke(main, list(map(str, line)))
-    assert told.exit_code == 0, told.output
-    requests = {name: one["requests"] for name, one in json.loads(told.stdout)["estimates"].items()}
+    ended = CliRunner().invoke(main, list(map(str, line)))
+    assert ended.exit_code == 0, ended.output
+    requests = {
+        name: one["requests"] for name, one in json.loads(ended.stdout)["estimates"].items()
+    }
     assert (requests["openai:gpt-4.1"], requests["openai:gpt-4.1-mini"]) == (15, 20)
     pairs = [word for word in map(str, line) if word != "run"]
     alone = json.loads(CliRunner().invoke(main, ["pair", *pairs]).stdout)["estimates"]

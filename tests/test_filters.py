@@ -547,7 +547,7 @@ class TestDifficulty(FilterContract):
     component = Difficulty()
 
 
-def told(filter: Difficulty, pairs: list[cpt.Pair]) -> dict[str, tuple[int, float | None]]:
+def measured(filter: Difficulty, pairs: list[cpt.Pair]) -> dict[str, tuple[int, float | None]]:
     kept = [each for each in filter.filter(pairs) if isinstance(each, cpt.Pair)]
     return {pair.id: (pair.tier, pair.margin) for pair in kept}
 
@@ -555,10 +555,10 @@ def told(filter: Difficulty, pairs: list[cpt.Pair]) -> dict[str, tuple[int, floa
 def test_pairs_that_share_least_are_the_easiest() -> None:
     shared = ["a b c d", "a b c x", "a b x y", "a x y z"]
     pairs = [pair(n, chosen=text, rejected="a b c d e") for n, text in enumerate(shared)]
-    found = told(Difficulty(tiers=2), pairs)
+    found = measured(Difficulty(tiers=2), pairs)
     assert [found[str(n)][0] for n in range(4)] == [1, 1, 2, 2]
     assert found["0"][1] == pytest.approx(1 - 4 / 5)
-    turned = told(Difficulty(tiers=2, reverse=True), pairs)
+    turned = measured(Difficulty(tiers=2, reverse=True), pairs)
     assert [turned[str(n)][0] for n in range(4)] == [2, 2, 1, 1]
 
 
@@ -591,12 +591,12 @@ def test_gaps_under_models_are_measures(
     policy, reference = (log_probabilities(pairs, model) for model in models)
     one: Any = reference["1"]
     other: Any = policy["1"]
-    of_reference = told(Difficulty(by="reference_gap", reference=models[1]), pairs)
+    of_reference = measured(Difficulty(by="reference_gap", reference=models[1]), pairs)
     assert of_reference["1"][1] == pytest.approx(one.chosen - one.rejected)
     gap = 0.1 * (other.chosen - one.chosen - other.rejected + one.rejected)
     both: dict[str, Any] = {"model": models[0], "reference": models[1]}
-    rewards = told(Difficulty(by="reward_gap", **both), pairs)
-    losses = told(Difficulty(by="loss", **both), pairs)
+    rewards = measured(Difficulty(by="reward_gap", **both), pairs)
+    losses = measured(Difficulty(by="loss", **both), pairs)
     assert rewards["1"][1] == pytest.approx(gap)
     assert losses["1"][1] == pytest.approx(-log1p(exp(-gap)))
     assert {name: tier for name, (tier, _) in rewards.items()} == {

@@ -118,16 +118,16 @@ def different_texts(reader: Any, folder: Path) -> Iterator[str]:
     """What of the tokenizer is not that of the file."""
     from transformers import AutoTokenizer
 
-    def told(field: str) -> Any:
+    def field_of(field: str) -> Any:
         return reader.fields[f"tokenizer.{field}"].contents()
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokens = told("ggml.tokens")
+    tokens = field_of("ggml.tokens")
     if tokenizer.convert_ids_to_tokens(range(len(tokens))) != tokens:
         yield "tokens"
-    if tokenizer.chat_template != told("chat_template"):
+    if tokenizer.chat_template != field_of("chat_template"):
         yield "chat template"
-    if tokenizer.eos_token_id != told("ggml.eos_token_id"):
+    if tokenizer.eos_token_id != field_of("ggml.eos_token_id"):
         yield "end of an answer"
 
 

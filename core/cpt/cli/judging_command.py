@@ -20,6 +20,12 @@ UNJUDGED = 1
 """Exit status if some judgement failed that another run asks for again."""
 
 
+def folder_option(help: str) -> click.Option:
+    """`--output`, the folder that a command writes into."""
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.Option(["--output"], metavar="DIR", type=kind, help=help)
+
+
 @attrs.frozen(kw_only=True)
 class Judging:
     """How answers are judged."""

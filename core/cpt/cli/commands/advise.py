@@ -11,7 +11,14 @@ import attrs
 import click
 
 from cpt import paths
-from cpt.cli.judging_command import UNJUDGED, Comparing, JudgingCommand, judging_of, make_folder
+from cpt.cli.judging_command import (
+    UNJUDGED,
+    Comparing,
+    JudgingCommand,
+    folder_option,
+    judging_of,
+    make_folder,
+)
 from cpt.cli.printing.output import echo, json_option, print_json, summed_up
 from cpt.errors import BadData, CptError
 from cpt.plugins.registry import Registry
@@ -152,12 +159,7 @@ advise = JudgingCommand(
             default=SAMPLE,
             help=f"Prompts to ask at most. [{SAMPLE}]",
         ),
-        click.Option(
-            ["--output"],
-            metavar="DIR",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="The folder for annotations.json and answers. [runs/advice-NAME]",
-        ),
+        folder_option("The folder for annotations.json and answers. [runs/advice-NAME]"),
         json_option(),
     ],
 )

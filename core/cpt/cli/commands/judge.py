@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cpt.cli.judging_command import UNJUDGED, JudgingCommand, judging_of, make_folder
+from cpt.cli.judging_command import UNJUDGED, JudgingCommand, folder_option, judging_of, make_folder
 from cpt.cli.printing.output import echo, json_option, print_json, summed_up
 from cpt.errors import BadData, CptError
 
@@ -131,12 +131,7 @@ judge = JudgingCommand(
     short_help="How a judge agrees with the labels of pairs, and how it is biased.",
     params=[
         click.Argument(["source"], metavar="PAIRS"),
-        click.Option(
-            ["--output"],
-            metavar="DIR",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="The folder for judgements.jsonl and answers. [runs/judge-NAME]",
-        ),
+        folder_option("The folder for judgements.jsonl and answers. [runs/judge-NAME]"),
         click.Option(["--limit"], type=click.IntRange(1), help="Judge only the first so many."),
         json_option(),
     ],

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from cpt.cli.judging_command import UNJUDGED, Judging, JudgingCommand, judging_of, make_folder
+from cpt.cli.judging_command import (
+    UNJUDGED,
+    Judging,
+    JudgingCommand,
+    folder_option,
+    judging_of,
+    make_folder,
+)
 from cpt.cli.printing.output import echo, json_option, print_json
 from cpt.errors import BadData, CptError
 
@@ -225,12 +232,7 @@ winrate = JudgingCommand(
         click.Option(["--merge"], is_flag=True, help="Take several files of one model as one."),
         click.Option(["--outputs"], metavar="FILE", help="Answers of the model, to be judged."),
         click.Option(["--reference"], metavar="FILE", help="Answers of the baseline."),
-        click.Option(
-            ["--output"],
-            metavar="DIR",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="The folder to write annotations.json into.",
-        ),
+        folder_option("The folder to write annotations.json into."),
         json_option(),
     ],
 )
