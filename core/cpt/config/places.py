@@ -88,7 +88,7 @@ class Places:
     def _of_picked(self, place: Place) -> Iterator[Place]:
         picked = self.picked.get(place.address)
         if isinstance(picked, list) and not place.several:
-            picked = picked[-1]  # as the flag itself does, if it is given twice
+            picked = picked[-1] if picked else None  # as the flag itself does, if it is given twice
         values = (
             [(f"{place.address}.{index}", value) for index, value in enumerate(picked)]
             if isinstance(picked, list)
