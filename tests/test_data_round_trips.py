@@ -19,8 +19,9 @@ from cpt.data import (
 
 texts = st.text(min_size=1).filter(str.strip)
 questions = st.builds(Message, st.just("user"), texts)
+short = st.text(max_size=200)  # what a table of pairs keeps of a prompt's info
 plain = st.dictionaries(
-    st.text(), st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), max_size=3
+    short, st.none() | st.booleans() | st.integers(-(2**53), 2**53) | short, max_size=3
 )
 prompts = st.builds(
     Prompt,

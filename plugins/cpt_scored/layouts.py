@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -60,7 +61,8 @@ def _ultrafeedback(row: Row, criterion: str) -> tuple[Sequence[Scored | None], b
 
 def _rated(one: Mapping[str, Any], criterion: str) -> Any:
     """A score of a completion, or its rating in an aspect."""
-    aspect = (one.get("annotations") or {}).get(criterion)
+    aspects = one.get("annotations")
+    aspect = aspects.get(criterion) if isinstance(aspects, Mapping) else None
     if isinstance(aspect, Mapping):
         return aspect.get("Rating")
     return one.get(criterion or "overall_score")
@@ -144,9 +146,10 @@ def _generations(row: Row, criterion: str) -> tuple[Sequence[Scored | None], boo
         return None
     if len(texts) != len(ratings):
         raise row.bad(f"{len(texts)} generations, but {len(ratings)} ratings")
-    models = row.first("generation_models", "model_names") or [""] * len(texts)
-    each = zip(texts, models, ratings, strict=False)
-    return [_scored(row, text, model, rating) for text, model, rating in each], False
+    models = row.first("generation_models", "model_names")
+    authors = chain(models if isinstance(models, list) else (), repeat(""))
+    each = zip(texts, authors, ratings, strict=False)
+    return [_scored(row, text, author, rating) for text, author, rating in each], False
 
 
 def _one(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:

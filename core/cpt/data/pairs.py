@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from cpt.data.layouts.annotated import refuse_undecided
 from cpt.data.layouts.conversations import ANSWERS, PROMPT_COLUMNS, answers_of, digest_of, single_of
 from cpt.data.layouts.messages import tools_of
 from cpt.data.layouts.other_tools import usual
@@ -131,6 +132,7 @@ def _id(row: Row) -> str:
 
 
 def _pair(row: Row) -> Pair:
+    refuse_undecided(row.values)
     single = single_of(row)
     if single is None:
         label = None

@@ -34,7 +34,7 @@ def message_of(turn: Any, row: Row) -> Message:
     role_key, content_key = _keys(turn, row)
     refuse_media(turn, row)
     role, content = turn[role_key], turn.get(content_key)
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise row.bad(
             f"unknown role {role!r}; there are {', '.join(dict.fromkeys(ROLES.values()))}"
         )

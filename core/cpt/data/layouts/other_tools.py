@@ -65,13 +65,13 @@ def _swift(values: Values) -> None:
 
 def _is_whole(rejected: Any) -> bool:
     """Whether it is a conversation, not an answer alone."""
-    return not isinstance(rejected, str | Mapping) and len(rejected) > 1
+    return isinstance(rejected, list) and len(rejected) > 1
 
 
 def _turns(answer: Any) -> list[Any]:
     if isinstance(answer, str):
         return [{"role": "assistant", "content": answer}]
-    return [answer] if isinstance(answer, Mapping) else list(answer)
+    return answer if isinstance(answer, list) else [answer]
 
 
 def _questions(values: Values) -> None:
