@@ -19,6 +19,8 @@ from typing import Any
 import attrs
 from aiohttp import BodyPartReader, web
 
+from .loopback import on_loopback
+
 
 @attrs.define
 class Sent:
@@ -333,13 +335,5 @@ async def providing() -> AsyncIterator[Provider]:
     app = web.Application(client_max_size=1 << 28, middlewares=[doorman])
     app[STATE] = provider
     app.add_routes(ROUTES)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-    provider.url = f"http://127.0.0.1:{port}"
-    try:
+    async with on_loopback(app) as provider.url:
         yield provider
-    finally:
-        await runner.cleanup()

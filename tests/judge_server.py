@@ -13,6 +13,8 @@ from aiohttp import web
 
 from cpt_server.http import CONNECTIONS
 
+from .loopback import on_loopback
+
 Prefers = Callable[[str, str], str]
 """From answer A and answer B to `A`, `B` or `tie`."""
 
@@ -93,14 +95,9 @@ async def judging(**behaviour: Any) -> AsyncIterator[JudgeServer]:
     server = JudgeServer(**behaviour)
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/v1/chat/completions", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-    server.url = f"http://127.0.0.1:{port}/v1"
-    try:
-        yield server
-    finally:
-        await CONNECTIONS.close()
-        await runner.cleanup()
+    async with on_loopback(app) as url:
+        server.url = f"{url}/v1"
+        try:
+            yield server
+        finally:
+            await CONNECTIONS.close()

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,20 @@ def text(number: int) -> str:
 def write_prompts(folder: Path, count: int) -> Path:
     path = folder / "prompts.jsonl"
     rows = ({"id": str(number), "prompt": text(number)} for number in range(count))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_ladder(path: Path, authors: Sequence[str], prompts: int = 8) -> Path:
+    """Prompts that each of these authors answered in words of its own."""
+    rows = (
+        {
+            "id": str(number),
+            "prompt": f"question {number}",
+            "responses": {author: f"{author} says {number}" for author in authors},
+        }
+        for number in range(prompts)
+    )
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

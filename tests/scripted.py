@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 from aiohttp import web
 
+from .loopback import on_loopback
+
 
 @attrs.define
 class Reply:
@@ -61,13 +63,5 @@ async def serving() -> AsyncIterator[Server]:
     server = Server()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
-    server.url = f"http://127.0.0.1:{port}"
-    try:
+    async with on_loopback(app) as server.url:
         yield server
-    finally:
-        await runner.cleanup()

@@ -73,7 +73,7 @@ def test_a_service_with_room_is_asked_as_much_as_the_user_allows(kind: type) -> 
     assert course.seconds <= ROWS / 64 * 1.1 + 4, "the level rises within seconds"
 
 
-def test_refusals_that_going_slower_does_not_mend_do_not_slow_us_down() -> None:
+def test_refusals_that_going_slower_does_not_help_do_not_slow_us_down() -> None:
     random.seed(0)
     course = in_no_time(ask_all(Random(), 64, 0.2))
     assert course.seconds < 30, "at the pace of the last refusal it would take minutes"

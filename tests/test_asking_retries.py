@@ -42,7 +42,7 @@ async def test_who_is_told_to_wait_does_and_comes_back_a_little_later() -> None:
     assert 7.0 <= min(drawn) < max(drawn) <= 7.1
 
 
-async def test_what_no_attempt_mends_is_not_asked_again() -> None:
+async def test_what_no_attempt_fixes_is_not_asked_again() -> None:
     assert await waits(Rejected("HTTP 400"), 8) == []
     assert await waits(Denied("HTTP 401"), 8) == []
 

@@ -20,47 +20,16 @@ from cpt.training.loss.metrics import TIMING
 
 from . import tiny
 from .commands import Commands
+from .plugins import source
+from .respond import write_ladder
 from .warm import Ended
 
 AUTHORS = ["small", "large"]
-PLUGIN = """
-import attrs
-
-import cpt
-
-
-@attrs.frozen
-class Length(cpt.Judge):
-    name = "length"
-
-    async def judge(self, prompt, responses, ask):
-        return cpt.Verdict(scores=tuple(float(len(response.text)) for response in responses))
-
-
-@attrs.frozen
-class Said(cpt.Service):
-    name = "said"
-    model: str = ""
-    temperature: float = 0.0
-
-    async def answer(self, prompt, sample):
-        return cpt.Response(prompt_id=prompt.id, text=f"{prompt.id}!", author="said")
-
-
-@cpt.hookimpl
-def cpt_judges():
-    return [Length]
-
-
-@cpt.hookimpl
-def cpt_responders():
-    return [Said]
-"""
 LINE = [
     *("run", "-p", "mine.py", "--prompts", "ladder.jsonl", "--pairer", "ladder", "--model", "base"),
-    *("--pairer.rungs", "said", "--pairer.rungs", "recorded:ladder.jsonl#large"),
+    *("--pairer.rungs", "gated", "--pairer.rungs", "recorded:ladder.jsonl#large"),
     *("--train.batch-size", "2", "--train.device", "cpu", "--train.checkpoint-every", "2"),
-    *("--train.log-every", "1", "--generator", "said", "--eval-limit", "2"),
+    *("--train.log-every", "1", "--generator", "gated", "--eval-limit", "2"),
     *("--evaluators", "judged", "--evaluators.judge", "length", "--eval-prompts", "ladder.jsonl"),
     *("--output", "run"),
 ]
@@ -70,16 +39,8 @@ LINE = [
 def made(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, a model, a plugin, and a run that nothing has broken."""
     place = tmp_path_factory.mktemp("place")
-    rows = [
-        {
-            "id": str(row),
-            "prompt": f"question {row}",
-            "responses": {author: f"{author} says {row}" for author in AUTHORS},
-        }
-        for row in range(8)
-    ]
-    (place / "ladder.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (place / "mine.py").write_text(PLUGIN)
+    write_ladder(place / "ladder.jsonl", AUTHORS)
+    (place / "mine.py").write_text(source("gated"))
     tiny.folder(place / "base")
     unbroken = command(commands, place)
     assert unbroken.status == 0, unbroken.err

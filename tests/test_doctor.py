@@ -198,7 +198,7 @@ def test_no_pair_left_is_an_error_that_says_why() -> None:
         ("prompt_too_long", "--train.max-prompt-length", {"max_prompt_length": 9}),
     ],
 )
-def test_what_is_too_long_names_the_flag_that_mends_it(
+def test_what_is_too_long_names_the_flag_that_fixes_it(
     problem: str, flag: str, options: Any
 ) -> None:
     diagnosis = examine([tiny.pair("q", "a" * 90, "b")], TOKENIZER, Training(**options))

@@ -28,6 +28,7 @@ from cpt_openai.responder import OpenAI
 from cpt_server.responder import Server
 
 from .asked import prompt
+from .loopback import on_loopback
 from .scripted import Reply, serving
 from .scripted import Server as FakeServer
 
@@ -105,17 +106,12 @@ async def test_an_answer_without_end_is_malformed_in_bounded_memory(kind: str, h
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
-    code = ASKS_ONCE.format(kind=kind, kind_class=CLASSES[kind], url=url)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
-    )
-    said, _ = await process.communicate()
-    await runner.cleanup()
+    async with on_loopback(app) as url:
+        code = ASKS_ONCE.format(kind=kind, kind_class=CLASSES[kind], url=url)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await process.communicate()
     words, _, megabytes = said.decode().partition("|")
     assert words.strip() == "Malformed: an answer of more than 100 MB"
     assert float(megabytes) < 300

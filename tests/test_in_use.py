@@ -22,67 +22,19 @@ from cpt.run.record.lock import held
 
 from . import tiny
 from .commands import Commands
+from .plugins import source
+from .respond import write_ladder
 from .warm import Ended
 
 AUTHORS = ["small", "large"]
-PLUGIN = '''
-"""Say that a longer answer is better; and answer once a file is there."""
-
-import asyncio
-from pathlib import Path
-
-import attrs
-
-import cpt
-
-
-@attrs.frozen
-class Length(cpt.Judge):
-    name = "length"
-
-    async def judge(self, prompt, responses, ask):
-        return cpt.Verdict(scores=tuple(float(len(response.text)) for response in responses))
-
-
-@attrs.frozen
-class Slow(cpt.Service):
-    name = "slow"
-    model: str = ""
-    temperature: float = 0.0
-    gate: str = ""
-    """A file that must be there before it answers."""
-
-    async def answer(self, prompt, sample):
-        while self.gate and not Path(self.gate).exists():
-            await asyncio.sleep(0.01)
-        return cpt.Response(prompt_id=prompt.id, text=f"{prompt.id}!", author="slow")
-
-
-@cpt.hookimpl
-def cpt_judges():
-    return [Length]
-
-
-@cpt.hookimpl
-def cpt_responders():
-    return [Slow]
-'''
 
 
 @pytest.fixture(scope="module")
 def place(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, a model, a plugin, and `done`: a run with pairs and a trained model."""
     place = tmp_path_factory.mktemp("place")
-    rows = [
-        {
-            "id": str(row),
-            "prompt": f"question {row}",
-            "responses": {author: f"{author} says {row}" for author in AUTHORS},
-        }
-        for row in range(8)
-    ]
-    (place / "ladder.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (place / "mine.py").write_text(PLUGIN)
+    write_ladder(place / "ladder.jsonl", AUTHORS)
+    (place / "mine.py").write_text(source("gated"))
     tiny.folder(place / "base")
     for line in (["pair", *PAIR], ["train", *TRAIN]):
         made = commands.one(*line, "--output", "done", cwd=place, env=env(place))
@@ -97,7 +49,7 @@ PAIR = ["--prompts", "ladder.jsonl", "--pairer", "ladder", *RUNGS]
 TRAIN = ["--model", "base", "--train.batch-size", "4", "--train.device", "cpu"]
 EVAL = [
     *("-p", "mine.py", "--evaluators", "judged", "--evaluators.judge", "length"),
-    *("--generator", "slow", "--eval-limit", "2"),
+    *("--generator", "gated", "--eval-limit", "2"),
     *("--eval-prompts", "ladder.jsonl"),
 ]
 WRITING = {
@@ -157,7 +109,7 @@ def test_any_two_commands_on_one_folder(
 
 
 def gated(run: Path) -> list[str]:
-    rungs = ["--pairer.rungs", "slow", "--pairer.rungs", "recorded:ladder.jsonl#small"]
+    rungs = ["--pairer.rungs", "gated", "--pairer.rungs", "recorded:ladder.jsonl#small"]
     prompts = ["--prompts", "ladder.jsonl", "--pairer", "ladder"]
     gate = ["--pairer.rungs.0.gate", f"{run}.gate"]
     return ["pair", "-p", "mine.py", *prompts, *rungs, *gate, "--output", str(run)]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from queue import Queue
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -18,6 +15,7 @@ from cpt.cli import main
 from cpt.data import read_annotations
 
 from .judge_server import JudgeServer, judging
+from .loopback import in_a_thread
 
 LIKES = Path(__file__).parent / "plugins" / "likes.py"
 
@@ -40,24 +38,9 @@ def refused(*line: object) -> str:
     return done.stderr
 
 
-@contextmanager
-def served(**behaviour: Any) -> Iterator[JudgeServer]:
+def served(**behaviour: Any) -> AbstractContextManager[JudgeServer]:
     """A judge that answers while the command runs."""
-    ready: Queue[JudgeServer] = Queue()
-    finished = Event()
-
-    async def serve() -> None:
-        async with judging(**behaviour) as server:
-            ready.put(server)
-            await asyncio.to_thread(finished.wait)
-
-    thread = Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        yield ready.get()
-    finally:
-        finished.set()
-        thread.join()
+    return in_a_thread(judging(**behaviour))
 
 
 def asking(server: JudgeServer) -> tuple[object, ...]:

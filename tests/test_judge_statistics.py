@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt import Comparison, Pair, Response, Verdict, WrongReturn
-from cpt.statistics import Judgement, Tally, preference_of
+from cpt.statistics import Judgement, JudgementCounts, preference_of
 from cpt.testing import fake_prompts
 
 
-def tally(judgements: Sequence[Judgement]) -> Tally:
-    counted = Tally()
-    for one in judgements:
-        counted.add(one)
-    return counted
+def counted(judgements: Sequence[Judgement]) -> JudgementCounts:
+    counts = JudgementCounts()
+    for judgement in judgements:
+        counts.add(judgement)
+    return counts
 
 
 def judged(preference: float | None, label: float | None = None, longer: int = 0) -> Judgement:
@@ -33,7 +33,7 @@ def shown(first: int, first_wins: float | None) -> Comparison:
 def test_agreement_and_kappa_of_a_table_by_hand() -> None:
     """20, 5, 10, 15: Cohen's example has the agreement 0.7 and kappa 0.4."""
     cells = [(1.0, 1.0, 20), (1.0, 0.0, 5), (0.0, 1.0, 10), (0.0, 0.0, 15)]
-    found = tally([judged(one, two) for one, two, count in cells for _ in range(count)])
+    found = counted([judged(one, two) for one, two, count in cells for _ in range(count)])
     assert (found.n, found.agreement) == (50, 0.7)
     assert found.kappa == pytest.approx(0.4)
     assert found.agreement_interval == pytest.approx((0.5625, 0.8090), abs=1e-4)
@@ -41,28 +41,28 @@ def test_agreement_and_kappa_of_a_table_by_hand() -> None:
 
 @given(st.integers(1, 3000), st.sampled_from([0.0, 1.0]))
 def test_the_interval_holds_what_it_is_of(n: int, verdict: float) -> None:
-    found = tally([judged(verdict, 1.0)] * n)
+    found = counted([judged(verdict, 1.0)] * n)
     assert found.agreement is not None and found.agreement_interval is not None
     low, high = found.agreement_interval
     assert 0 <= low <= found.agreement <= high <= 1
 
 
 def test_a_tie_agrees_with_a_tie_only() -> None:
-    found = tally([judged(0.5, 0.5), judged(0.5, 1.0), judged(0.5 + 1e-12, 0.5)])
+    found = counted([judged(0.5, 0.5), judged(0.5, 1.0), judged(0.5 + 1e-12, 0.5)])
     assert found.agreement == pytest.approx(2 / 3)
     assert found.ties == 1.0
 
 
 def test_one_label_alone_has_no_kappa() -> None:
     """All pairs say chosen: agreement by chance is agreement."""
-    assert tally([judged(1.0, 1.0)] * 5).kappa is None
-    assert tally([judged(1.0, 1.0), judged(0.0, 1.0)]).kappa == 0.0
+    assert counted([judged(1.0, 1.0)] * 5).kappa is None
+    assert counted([judged(1.0, 1.0), judged(0.0, 1.0)]).kappa == 0.0
 
 
 def test_what_is_not_read_is_counted_and_left_out() -> None:
-    found = tally([judged(None, 1.0), judged(1.0, 1.0), judged(1.0, None)])
+    found = counted([judged(None, 1.0), judged(1.0, 1.0), judged(1.0, None)])
     assert (found.unparsed, found.judged, found.n, found.agreement) == (1, 2, 1, 1.0)
-    empty = Tally()
+    empty = JudgementCounts()
     assert empty.agreement is empty.kappa is empty.position_bias is empty.longer_wins is None
     assert empty.flips is empty.longer_preferred is None
     assert empty.agreement_interval is None
@@ -71,29 +71,29 @@ def test_what_is_not_read_is_counted_and_left_out() -> None:
 def test_length_alone_against_the_labels_and_against_the_judge() -> None:
     longer_is_right = judged(0.0, 1.0, longer=3)
     shorter_is_right = judged(0.0, 0.0, longer=3)
-    found = tally([longer_is_right] * 3 + [shorter_is_right] + [judged(1.0, 1.0)])
+    found = counted([longer_is_right] * 3 + [shorter_is_right] + [judged(1.0, 1.0)])
     assert found.longer_wins == pytest.approx(3 / 5)
     assert found.longer_preferred == 0.0
 
 
 def test_lengths_that_are_not_known_say_nothing() -> None:
-    found = tally([Judgement(preference=1.0, label=1.0)])
+    found = counted([Judgement(preference=1.0, label=1.0)])
     assert found.longer_wins is found.longer_preferred is None
 
 
 def test_a_judge_that_takes_the_first_place_is_found_out() -> None:
     both = Judgement(preference=0.5, comparisons=(shown(0, 1.0), shown(1, 1.0)))
-    found = tally([both] * 4)
+    found = counted([both] * 4)
     assert (found.position_bias, found.flips) == (1.0, 1.0)
     fair = Judgement(preference=1.0, comparisons=(shown(0, 0.9), shown(1, 0.1)))
-    found = tally([fair] * 4)
+    found = counted([fair] * 4)
     assert (found.position_bias, found.flips) == (0.5, 0.0)
 
 
 def test_a_tie_in_one_order_is_no_flip_and_an_unread_one_no_comparison() -> None:
     tied = Judgement(preference=0.75, comparisons=(shown(0, 1.0), shown(1, 0.5)))
     unread = Judgement(preference=None, comparisons=(shown(0, 1.0), shown(1, None)))
-    found = tally([tied, unread])
+    found = counted([tied, unread])
     assert found.flips == 0.0
     assert found.position_bias == pytest.approx(2.5 / 3)
 
@@ -121,7 +121,7 @@ def turned(one: Judgement) -> Judgement:
 @given(Some)
 def test_which_answer_is_called_a_changes_nothing(judgements: list[Judgement]) -> None:
     """Nor does the order, and every figure is a share or not there."""
-    found, other = tally(judgements), tally([turned(one) for one in reversed(judgements)])
+    found, other = counted(judgements), counted([turned(one) for one in reversed(judgements)])
     for name, value in found.plain().items():
         assert other.plain()[name] == pytest.approx(value), name
         if isinstance(value, float):

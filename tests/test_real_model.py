@@ -60,7 +60,7 @@ def test_more_prompts_than_there_are_is_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_answer_that_is_mended_follows_both_of_two_instructions() -> None:
+def test_an_answer_that_is_fixed_follows_both_of_two_instructions() -> None:
     # IFEval's check of capitals also asks langdetect, which takes some of them for German.
     certain = [kind for kind in PROMPTS["KINDS"] if kind[0] != "change_case:english_capital"]
     both = [
@@ -69,15 +69,13 @@ def test_an_answer_that_is_mended_follows_both_of_two_instructions() -> None:
         if one.partition(":")[0] != other.partition(":")[0]
     ]
     assert len(both) > 40
-    assert [
-        wanted for wanted in both if score(REVISER["mended"](ANSWER, wanted), wanted) != 1
-    ] == []
+    assert [wanted for wanted in both if score(REVISER["fixed"](ANSWER, wanted), wanted) != 1] == []
 
 
 def score(text: str, wanted: dict[str, Any]) -> float | None:
     info = {"instruction_id_list": list(wanted), "kwargs": list(wanted.values())}
     prompt = cpt.Prompt(id="1", messages=(cpt.Message("user", "Tell me about bees."),), info=info)
-    answer = cpt.Response(prompt_id="1", text=text, author="mender")
+    answer = cpt.Response(prompt_id="1", text=text, author="fixer")
 
     async def nobody(responder: cpt.Responder, prompt: cpt.Prompt, sample: int = 0) -> cpt.Response:
         raise AssertionError
@@ -95,12 +93,12 @@ def test_the_reviser_overlooks_some_of_it_and_always_the_same(tmp_path: Path) ->
     ]
 
     def attended(**options: float) -> int:
-        answers = REVISER["Mender"](source, **options).answer_all(asked)
+        answers = REVISER["Fixer"](source, **options).answer_all(asked)
         assert {answer.outcome.value for answer in answers} == {"answered"}
         return sum(answer.text.splitlines()[1].count(":") for answer in answers)
 
     assert attended() == attended()
-    assert attended(mends=0) == 0 < attended() < attended(mends=1)
+    assert attended(fixes=0) == 0 < attended() < attended(fixes=1)
 
 
 @pytest.mark.parametrize("name", ["clair", "ladder"])

@@ -26,6 +26,8 @@ from cpt.testing import (
     fake_prompts,
 )
 
+from .promises import holds
+
 pytest_plugins = ["pytester"]
 
 
@@ -37,20 +39,7 @@ def broken(contract: type[ComponentContract[Any]], component: cpt.Component) -> 
         "test_importing_the_plugin_is_cheap",
         "test_no_key_can_be_seen",
     }
-    return {name for name in names if not _holds(getattr(kept_or_not, name))}
-
-
-def _holds(promise: Callable[..., None]) -> bool:
-    """Whether a promise is kept; if it is not, a sentence must say so."""
-    try:
-        promise()
-    except AssertionError as failure:
-        said = str(failure).partition("\n")[0]
-        assert said.endswith(".") and " " in said, said
-        return False
-    except Exception:
-        return False
-    return True
+    return {name for name in names if not holds(getattr(kept_or_not, name))}
 
 
 def loss(function: Callable[[cpt.Batch], Any], needs: frozenset[str] | None = None) -> cpt.Loss:

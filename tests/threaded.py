@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import Queue
-from threading import Event, Thread
 from typing import Any
 
+from .loopback import in_a_thread
 from .scripted import Reply, Server, serving
 
 
@@ -16,23 +14,10 @@ from .scripted import Reply, Server, serving
 def answering(reply: Reply, **replies: Reply) -> Iterator[Server]:
     """A scripted server that says the same to every request, or what `replies` has for one of its
     words."""
-    ready: Queue[Server] = Queue()
-    finished = Event()
-
-    async def serve() -> None:
-        async with serving() as server:
-            server.reply = reply
-            server.replies = replies
-            ready.put(server)
-            await asyncio.to_thread(finished.wait)
-
-    thread = Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    try:
-        yield ready.get()
-    finally:
-        finished.set()
-        thread.join()
+    with in_a_thread(serving()) as server:
+        server.reply = reply
+        server.replies = replies
+        yield server
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A reviser for CLAIR that is a program: it mends an answer instruction by instruction.
+"""A reviser for CLAIR that is a program: it fixes an answer instruction by instruction.
 
 It is imperfect on purpose, as a model would be: it overlooks some of what is wrong.
 """
@@ -19,22 +19,22 @@ import cpt
 ANSWER = re.compile(r"^<answer>\n(.*)\n</answer>$", re.MULTILINE | re.DOTALL)
 """Where `request.txt` has the answer to be revised."""
 REVISION = "{{teacher_reasoning}}\n{}\n{{corrected_student_solution}}\n{}"
-Mend = Callable[[str, Mapping[str, Any]], str]
+Fix = Callable[[str, Mapping[str, Any]], str]
 
 
 @attrs.frozen
-class Mender(cpt.Local):
+class Fixer(cpt.Local):
     """Change an answer so that it follows the instructions of its prompt, most of the time.
 
     It is asked with `request.txt`, and looks up by the prompt's id what was instructed. The same
-    answer is always mended in the same way.
+    answer is always fixed in the same way.
     """
 
-    name = "mender"
+    name = "fixer"
     journaled = False  # To ask again is as fast as to look it up.
     prompts: str = attrs.field(metadata=cpt.PATH)
     """The prompts with their instructions, in IFEval's columns."""
-    mends: float = attrs.field(default=0.8, validator=[ge(0.0), le(1.0)])
+    fixes: float = attrs.field(default=0.8, validator=[ge(0.0), le(1.0)])
     """Probability that an instruction is attended to."""
     seed: int = attrs.field(default=0, kw_only=True)
     """Decides which ones are."""
@@ -57,8 +57,8 @@ class Mender(cpt.Local):
                 prompt_id=prompt.id, text="", author=self.author, outcome="refused", detail=why
             )
         random = Random(f"{self.seed} {sample} {prompt.text}")
-        kept = {kind: given for kind, given in wanted.items() if random.random() < self.mends}
-        text = REVISION.format(", ".join(kept) or "nothing", mended(found[1], kept))
+        kept = {kind: given for kind, given in wanted.items() if random.random() < self.fixes}
+        text = REVISION.format(", ".join(kept) or "nothing", fixed(found[1], kept))
         return cpt.Response(prompt_id=prompt.id, text=text, author=self.author)
 
 
@@ -71,10 +71,10 @@ def instructions(source: str) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
     }
 
 
-def mended(answer: str, wanted: Mapping[str, Mapping[str, Any]]) -> str:
+def fixed(answer: str, wanted: Mapping[str, Mapping[str, Any]]) -> str:
     """The answer with one instruction after the other seen to, those about its form last."""
-    for kind in sorted(wanted.keys() & MENDS.keys(), key=list(MENDS).index):
-        answer = MENDS[kind](answer, wanted[kind])
+    for kind in sorted(wanted.keys() & FIXES.keys(), key=list(FIXES).index):
+        answer = FIXES[kind](answer, wanted[kind])
     return answer
 
 
@@ -146,7 +146,7 @@ def quoted(answer: str, given: Mapping[str, Any]) -> str:
     return f'"\n{plain}\n"' if plain.startswith(("*", "-")) else f'"{plain}"'
 
 
-MENDS: Mapping[str, Mend] = {
+FIXES: Mapping[str, Fix] = {
     "length_constraints:number_words": shorter,
     "keywords:forbidden_words": without_words,
     "punctuation:no_comma": lambda answer, _: answer.replace(",", ""),
@@ -164,4 +164,4 @@ MENDS: Mapping[str, Mend] = {
 
 @cpt.hookimpl
 def cpt_responders() -> list[type[cpt.Responder]]:
-    return [Mender]
+    return [Fixer]

@@ -18,7 +18,7 @@ from cpt.errors import NoPair, Stopped
 from cpt.files import writing_lines
 from cpt.matches.labelled import Labelled
 from cpt.roles import Ask, Judge
-from cpt.statistics import Judgement, Tally
+from cpt.statistics import Judgement, JudgementCounts
 from cpt.types import Missing, Verdict
 
 JUDGEMENTS = "judgements.jsonl"
@@ -28,7 +28,7 @@ JUDGEMENTS = "judgements.jsonl"
 class Validation:
     """What is known of a judge so far."""
 
-    tally: Tally = attrs.field(factory=Tally)
+    counts: JudgementCounts = attrs.field(factory=JudgementCounts)
     reasons: Counter[str] = attrs.field(factory=Counter)
     """Why there was no verdict."""
     example: str = ""
@@ -37,7 +37,7 @@ class Validation:
     """What asking took."""
 
     def add(self, judged: Judged) -> None:
-        self.tally.add(judged.judgement)
+        self.counts.add(judged.judgement)
         if judged.missing:
             self.reasons[judged.missing.reason] += 1
             self.example = self.example or judged.missing.detail

@@ -3,7 +3,7 @@
 from cpt.statistics.arena import GRADES, StyleControl, grade_values, style_controlled, style_of
 from cpt.statistics.comparisons import difference, shared
 from cpt.statistics.intervals import bootstrap, interval_of, wilson
-from cpt.statistics.judges import Judgement, Tally, preference_of
+from cpt.statistics.judges import Judgement, JudgementCounts, preference_of
 from cpt.statistics.length_control import (
     LengthControl,
     Regularizer,
@@ -16,10 +16,10 @@ from cpt.statistics.win_rates import WinRate, win_of, win_rate
 __all__ = [
     "GRADES",
     "Judgement",
+    "JudgementCounts",
     "LengthControl",
     "Regularizer",
     "StyleControl",
-    "Tally",
     "WinRate",
     "bootstrap",
     "difference",

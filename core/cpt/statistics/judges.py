@@ -2,10 +2,10 @@
 
 Functions of counts, so that they cost the same for a hundred pairs and a million:
 
-    tally = Tally()
+    counts = JudgementCounts()
     for judgement in judgements:
-        tally.add(judgement)
-    tally.agreement, tally.kappa, tally.position_bias
+        counts.add(judgement)
+    counts.agreement, counts.kappa, counts.position_bias
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def outcome(preference: float) -> int:
 
 
 @attrs.define
-class Tally:
+class JudgementCounts:
     """Counts of judgements, and what they say; a figure is None where nothing was counted."""
 
     unparsed: int = 0

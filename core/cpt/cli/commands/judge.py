@@ -18,7 +18,7 @@ from cpt.errors import BadData, CptError
 if TYPE_CHECKING:
     from cpt.matches.labelled import Labelled
     from cpt.matches.validation import Validation
-    from cpt.statistics import Tally
+    from cpt.statistics import JudgementCounts
 
 
 @click.pass_context
@@ -53,9 +53,9 @@ def _judge(
     if left := found.asked["unfinished"]:
         echo(f"cpt: {left} requests have no answer yet; the same command continues.", err=True)
         sys.exit(UNJUDGED)
-    if not found.tally.judged:
+    if not found.counts.judged:
         raise CptError(
-            f"cpt judge: no verdict on any of {found.tally.unparsed} pairs "
+            f"cpt judge: no verdict on any of {found.counts.unparsed} pairs "
             f"({summed_up(found.reasons)}), so there is nothing to compare with their labels."
         )
 
@@ -84,7 +84,7 @@ def _labelled(source: str, limit: int | None) -> Iterator[Labelled]:
 def _plain(found: Validation, unusable: Mapping[str, int]) -> dict[str, Any]:
     asked = {name: found.asked[name] for name in ("requests", "from_journal", "unfinished", "cost")}
     return {
-        **found.tally.plain(),
+        **found.counts.plain(),
         "reasons": dict(found.reasons),
         "unusable": dict(unusable),
         **asked,
@@ -92,34 +92,34 @@ def _plain(found: Validation, unusable: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _lines(found: Validation, unusable: Mapping[str, int]) -> Iterator[str]:
-    tally = found.tally
-    yield f"judged {tally.judged} pairs, {tally.n} of them with a label"
-    yield from _against_labels(tally)
-    yield from _biases(tally)
-    if tally.unparsed:
+    counts = found.counts
+    yield f"judged {counts.judged} pairs, {counts.n} of them with a label"
+    yield from _against_labels(counts)
+    yield from _biases(counts)
+    if counts.unparsed:
         example = f"; for example: {found.example}" if found.example else ""
-        yield f"unparsed {tally.unparsed} ({summed_up(found.reasons)}){example}"
+        yield f"unparsed {counts.unparsed} ({summed_up(found.reasons)}){example}"
     if unusable:
         yield f"left out: {summed_up(unusable)}"
     yield summed_up({name: found.asked[name] for name in ("requests", "from_journal", "cost")})
 
 
-def _against_labels(tally: Tally) -> Iterator[str]:
-    if tally.agreement is None or tally.agreement_interval is None:
+def _against_labels(counts: JudgementCounts) -> Iterator[str]:
+    if counts.agreement is None or counts.agreement_interval is None:
         return
-    low, high = tally.agreement_interval
-    kappa = "" if tally.kappa is None else f", kappa {tally.kappa:.3f}"
-    yield f"agreement {tally.agreement:.1%} [{low:.1%}, {high:.1%}]{kappa}"
-    if tally.longer_wins is not None:
-        yield f'length alone: "the longer one wins" agrees in {tally.longer_wins:.1%}'
+    low, high = counts.agreement_interval
+    kappa = "" if counts.kappa is None else f", kappa {counts.kappa:.3f}"
+    yield f"agreement {counts.agreement:.1%} [{low:.1%}, {high:.1%}]{kappa}"
+    if counts.longer_wins is not None:
+        yield f'length alone: "the longer one wins" agrees in {counts.longer_wins:.1%}'
 
 
-def _biases(tally: Tally) -> Iterator[str]:
-    if tally.longer_preferred is not None:
-        yield f"length: the judge prefers the longer answer in {tally.longer_preferred:.1%}"
-    if tally.position_bias is not None:
-        flips = "" if tally.flips is None else f"; {tally.flips:.1%} flip with the order"
-        yield f"position: the answer shown first wins {tally.position_bias:.1%}{flips}"
+def _biases(counts: JudgementCounts) -> Iterator[str]:
+    if counts.longer_preferred is not None:
+        yield f"length: the judge prefers the longer answer in {counts.longer_preferred:.1%}"
+    if counts.position_bias is not None:
+        flips = "" if counts.flips is None else f"; {counts.flips:.1%} flip with the order"
+        yield f"position: the answer shown first wins {counts.position_bias:.1%}{flips}"
 
 
 judge = JudgingCommand(

@@ -17,7 +17,7 @@ from cpt.types import Drop, Pair
 
 
 @attrs.define
-class Tally:
+class FilterCounts:
     """What one filter did."""
 
     filter: Filter
@@ -52,12 +52,12 @@ def filtered(filters: Sequence[Filter], made: Spool[Made], folder: Path) -> tupl
     Only one set before a filter and one after it are on the disk. Raises `WrongReturn`.
     """
     for filter in filters:
-        tally = Tally(filter)
+        counts = FilterCounts(filter)
         with during(f"the filter {filter.name!r} went through the pairs"):
-            before, made = made, Spool.of(_sifted(filter, made, tally), folder)
+            before, made = made, Spool.of(_sifted(filter, made, counts), folder)
         before.close()
-        if tally.why_none:
-            return made, tally.why_none
+        if counts.why_none:
+            return made, counts.why_none
     return made, ""
 
 
@@ -71,14 +71,14 @@ class _Pairs:
         return (pair for made in self.made for pair in made.pairs)
 
 
-def _sifted(filter: Filter, before: Spool[Made], tally: Tally) -> Iterator[Made]:
+def _sifted(filter: Filter, before: Spool[Made], counts: FilterCounts) -> Iterator[Made]:
     decisions = Decisions.of(filter, _Pairs(before))
     for made in before:
         kept: list[Pair] = []
         dropped: list[Dropped] = []
         for pair in made.pairs:
             decision = decisions.next(pair)
-            tally.add(decision)
+            counts.add(decision)
             if isinstance(decision, Pair):
                 kept.append(decision)
             else:

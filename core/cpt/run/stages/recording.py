@@ -14,7 +14,7 @@ from cpt.run.stage import Run
 from cpt.run.stages.card import Card
 from cpt.run.stages.filtering import filtered
 from cpt.run.stages.outcomes import Counts, Made
-from cpt.statistics import Judgement, Tally
+from cpt.statistics import Judgement, JudgementCounts
 from cpt.types import Pair
 
 OUTCOMES = "outcomes.jsonl"
@@ -31,7 +31,7 @@ class Recorder:
     """What there is before the filters."""
     left: Counts = attrs.field(factory=Counts)
     """What was written."""
-    judged: Tally = attrs.field(factory=Tally)
+    judged: JudgementCounts = attrs.field(factory=JudgementCounts)
     """How the judge of the pairs that were written judges."""
     card: Card = attrs.field(factory=Card)
     """What its card says of the pairs that were written."""

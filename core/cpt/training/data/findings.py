@@ -104,7 +104,7 @@ class TokenCounts:
 
 
 @attrs.define(eq=False)
-class Tally:
+class Findings:
     """Findings that come one by one: how many of each kind, and the first few."""
 
     counts: Counter[str] = attrs.field(factory=Counter)
@@ -116,7 +116,7 @@ class Tally:
             if self.counts[finding.problem] <= MOST_KEPT:
                 self.first.append(finding)
 
-    def merge(self, later: Tally) -> None:
+    def merge(self, later: Findings) -> None:
         """Count findings that come after these."""
         kept = Counter(self.counts)
         for finding in later.first:

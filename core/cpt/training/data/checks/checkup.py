@@ -14,7 +14,7 @@ from cpt.contrast import Contrast, ContrastOfSet, contrast
 from cpt.training.data.checks.across import Across, length_finding
 from cpt.training.data.checks.overlap import Evaluated
 from cpt.training.data.checks.texts import Words, dropped_for, found_in
-from cpt.training.data.findings import Diagnosis, Finding, Tally, TokenCounts, in_order
+from cpt.training.data.findings import Diagnosis, Finding, Findings, TokenCounts, in_order
 from cpt.training.kinds import NOTE, severity_of
 from cpt.types import Pair
 
@@ -41,7 +41,7 @@ class Checkup:
     left_out: list[Finding] | None = None
     """Why each pair is left out that cannot be trained on; not kept without a list."""
     tokens: TokenCounts = attrs.field(factory=TokenCounts, init=False)
-    tally: Tally = attrs.field(factory=Tally, init=False)
+    findings: Findings = attrs.field(factory=Findings, init=False)
     across: Across = attrs.field(factory=Across, init=False)
     faulty: bytearray = attrs.field(factory=bytearray, init=False)
     """For each row 1 if it has an error or a warning; complete after `diagnosis`."""
@@ -55,7 +55,7 @@ class Checkup:
         for row in rows:
             self.faulty.append(isinstance(row, Finding))
             if isinstance(row, Finding):
-                self.tally.add([row])
+                self.findings.add([row])
             else:
                 self._under_way.append((len(self.faulty) - 1, self._contrast_of(row)))
                 yield row
@@ -76,7 +76,7 @@ class Checkup:
 
     def drop(self, finding: Finding) -> None:
         """Judge a pair that cannot be trained on."""
-        self.tally.add([finding])
+        self.findings.add([finding])
         if self.left_out is not None:
             self.left_out.append(finding)
         self.faulty[self._under_way.popleft()[0]] = True
@@ -87,7 +87,7 @@ class Checkup:
         findings = [*found_in(pair, contrast, self.words), *of_tokens]
         if self.evaluated and self.evaluated.has(pair.prompt):
             findings.append(Finding(pair.id, "in_evaluation"))
-        self.tally.add(findings)
+        self.findings.add(findings)
         self.across.add(pair)
         self.kept.append(row)
         self.faulty[row] = any(self._is_fault(finding.problem) for finding in findings)
@@ -108,7 +108,7 @@ class Checkup:
             self.left_out += later.left_out or ()
         self.kept.extend(len(self.faulty) + row for row in later.kept)
         self.faulty += later.faulty
-        self.tally.merge(later.tally)
+        self.findings.merge(later.findings)
         self.across.merge(later.across)
         self.contrast.merge(later.contrast)
         self.tokens.merge(later.tokens)
@@ -120,8 +120,8 @@ class Checkup:
         return Diagnosis(
             pairs=len(self.faulty),
             kept=len(self.kept),
-            counts=in_order(self.tally.counts),
-            findings=tuple(self.tally.first),
+            counts=in_order(self.findings.counts),
+            findings=tuple(self.findings.first),
             contrast=contrast,
             lengths=self.tokens.lengths(),
             day=day,
@@ -130,11 +130,11 @@ class Checkup:
     def _add_of_set(self, contrast: dict[str, Any]) -> None:
         rows = np.asarray(self.kept, dtype=np.int64)
         for problem, mask in self.across.masks().items():
-            self.tally.add_of_set(problem, int(mask.sum()), self.across.findings(problem, mask))
+            self.findings.add_of_set(problem, int(mask.sum()), self.across.findings(problem, mask))
             for row in rows[mask].tolist() if self._is_fault(problem) else ():
                 self.faulty[row] = True
         if found := length_finding(contrast):
-            self.tally.add_of_set("length_tells", found[0], [found[1]])
+            self.findings.add_of_set("length_tells", found[0], [found[1]])
 
     def _is_fault(self, problem: str) -> bool:
         return severity_of(problem, self.allowed) is not NOTE
