@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -13,20 +12,18 @@ from cpt.service import (
     BatchItem,
     BatchService,
     ChatService,
-    check_key,
-    check_url,
+    HostedService,
     extra_body_field,
-    normal_url,
 )
-
-OFFICIAL = "https://api.anthropic.com"
 
 
 @attrs.frozen
-class Anthropic(ChatService, BatchService):
+class Anthropic(ChatService, HostedService, BatchService):
     """Asks Claude over Anthropic's Messages API, with the official SDK."""
 
     name = "anthropic"
+    official_url = "https://api.anthropic.com"
+    base_url_env = "ANTHROPIC_BASE_URL"
     batch_items = 100_000
     batch_bytes = 256_000_000
 
@@ -41,19 +38,8 @@ class Anthropic(ChatService, BatchService):
     api_key_env: str = attrs.field(default="ANTHROPIC_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
     """The environment variable that holds the key."""
 
-    @property
-    def endpoint(self) -> str:
-        """The base URL in effect."""
-        return normal_url(self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or OFFICIAL)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {**super().identity, "base_url": self.endpoint}
-
     def check(self) -> None:
-        """A key is needed, except over plain http: servers of one's own."""
-        check_url(self.endpoint)
-        check_key(self, self.api_key_env, self.endpoint)
+        super().check()
         # It takes a second or more to load, in which no request's time should run.
         from cpt_anthropic import sdk  # noqa: F401
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -10,39 +9,24 @@ import anthropic
 import httpx2
 
 from cpt import Prompt, Response
-from cpt.service import Clients, bounded, read_json, report_limits, sdk_errors
+from cpt.service import read_json, report_limits, sdk_clients, sdk_errors
 from cpt_anthropic.messages import read
 
 if TYPE_CHECKING:
     from cpt_anthropic.responder import Anthropic
 
 
-_HttpClient = bounded(anthropic.DefaultAioHttpClient)
-
-
-def _connect(key: str, url: str, timeout: float) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(
-        api_key=key,
-        base_url=url,
-        timeout=timeout,
-        max_retries=0,
-        # Takes half of the CPU of the default transport.
-        http_client=_HttpClient(follow_redirects=False),
-    )
-
-
-CLIENTS = Clients(_connect)
+CLIENTS = sdk_clients(anthropic.AsyncAnthropic, anthropic.DefaultAioHttpClient)
 
 
 def client(responder: Anthropic) -> anthropic.AsyncAnthropic:
     """The SDK's client of this event loop for the responder's endpoint."""
-    key = os.environ.get(responder.api_key_env) or "none"
-    return CLIENTS.get(key, responder.endpoint, responder.timeout)
+    return CLIENTS.get(responder.key or "none", responder.endpoint, responder.timeout)
 
 
 def translated(responder: Anthropic) -> AbstractContextManager[None]:
     """The SDK's errors as the engine's."""
-    return sdk_errors(anthropic, secret=os.environ.get(responder.api_key_env, ""))
+    return sdk_errors(anthropic, responder.key)
 
 
 async def answer(responder: Anthropic, prompt: Prompt) -> Response:

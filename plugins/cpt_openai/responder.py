@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -13,20 +12,18 @@ from cpt.service import (
     BatchItem,
     BatchService,
     CompletionsService,
-    check_key,
-    check_url,
+    HostedService,
     is_openai,
-    normal_url,
 )
-
-OFFICIAL = "https://api.openai.com/v1"
 
 
 @attrs.frozen
-class OpenAI(CompletionsService, BatchService):
+class OpenAI(CompletionsService, HostedService, BatchService):
     """Asks a model over OpenAI's chat completions, with the official SDK."""
 
     name = "openai"
+    official_url = "https://api.openai.com/v1"
+    base_url_env = "OPENAI_BASE_URL"
     batch_items = 50_000
     batch_bytes = 200_000_000
 
@@ -39,19 +36,8 @@ class OpenAI(CompletionsService, BatchService):
     api_key_env: str = attrs.field(default="OPENAI_API_KEY", kw_only=True, metadata=NOT_IDENTITY)
     """The environment variable that holds the key."""
 
-    @property
-    def endpoint(self) -> str:
-        """The base URL in effect."""
-        return normal_url(self.base_url or os.environ.get("OPENAI_BASE_URL") or OFFICIAL)
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return {**super().identity, "base_url": self.endpoint}
-
     def check(self) -> None:
-        """A key is needed, except over plain http: servers of one's own."""
-        check_url(self.endpoint)
-        check_key(self, self.api_key_env, self.endpoint)
+        super().check()
         # It takes a second or more to load, in which no request's time should run.
         from cpt_openai import sdk  # noqa: F401
 

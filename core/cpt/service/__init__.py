@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from cpt.service.chat.forms import json_schema_field, top_logprobs_field
     from cpt.service.chat.options import ChatService, CompletionsService
     from cpt.service.credentials import check_key, check_url, scrub
+    from cpt.service.hosted import HostedService
     from cpt.service.http.bodies import ACCEPTED, lines_of, read_body, read_error, read_json
-    from cpt.service.http.clients import Clients, bounded, sdk_errors
+    from cpt.service.http.clients import Clients, bounded, sdk_clients, sdk_errors
     from cpt.service.http.errors import STATUS, body_error, http_error, retry_after, words
     from cpt.service.http.ratelimits import report_limits
     from cpt.service.http.urls import is_openai, normal_url
@@ -31,6 +32,7 @@ __all__ = [
     "ChatService",
     "Clients",
     "CompletionsService",
+    "HostedService",
     "body_error",
     "bounded",
     "chat_request",
@@ -51,6 +53,7 @@ __all__ = [
     "report_limits",
     "retry_after",
     "scrub",
+    "sdk_clients",
     "sdk_errors",
     "token_count",
     "top_logprobs_field",
@@ -61,7 +64,8 @@ _MODULES = {
     "batch": ("BatchItem", "BatchService", "item_of"),
     "http.bodies": ("ACCEPTED", "lines_of", "read_body", "read_error", "read_json"),
     "chat.completions": ("chat_request", "chat_response", "token_count"),
-    "http.clients": ("Clients", "bounded", "sdk_errors"),
+    "hosted": ("HostedService",),
+    "http.clients": ("Clients", "bounded", "sdk_clients", "sdk_errors"),
     "credentials": ("check_key", "check_url", "scrub"),
     "chat.extra": ("extra_body_field",),
     "chat.finish": ("ended",),

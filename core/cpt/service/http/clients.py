@@ -89,6 +89,26 @@ def _like(response: Any, content: Any) -> Any:
     )
 
 
+def sdk_clients(client: Callable[..., Client], transport: type[Any]) -> Clients[Client]:
+    """Clients of an SDK, by key, base URL and timeout in seconds; their responses have an end.
+
+    `client` is a class such as `openai.AsyncOpenAI`, and `transport` one such as
+    `openai.DefaultAioHttpClient`, which takes half of the CPU of the SDK's default.
+    """
+    http = bounded(transport)
+
+    def connect(key: str, url: str, timeout: float) -> Client:
+        return client(
+            api_key=key,
+            base_url=url,
+            timeout=timeout,
+            max_retries=0,
+            http_client=http(follow_redirects=False),
+        )
+
+    return Clients(connect)
+
+
 @contextmanager
 def sdk_errors(sdk: Any, secret: str = "") -> Iterator[None]:
     """Raise the errors of an SDK in the block as the engine's, with nothing of the request in them.
