@@ -227,3 +227,27 @@ def test_data_that_change_while_they_are_read_are_refused(
     assert result.exit_code == 2
     assert "prompts ladder.jsonl: changed while it was read" in result.stderr
     assert not Folder(Path("run")).stage("prompts")
+
+
+def test_a_file_of_an_option_that_changes_while_it_is_read_is_refused(
+    cpt_cli: Any, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    pair = {"id": "1", "prompt": "p", "chosen": "a b", "rejected": "b"}
+    Path("pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    flags = Path("flags.jsonl")
+    flags.write_text('{"pair_id": "1", "flag": "keep"}\n')
+
+    def late(*given: Any) -> None:
+        flags.write_text('{"pair_id": "1", "flag": "swap"}\n')
+        write_card(*given)
+
+    write_card = pairing.write_card
+    monkeypatch.setattr(pairing, "write_card", late)
+    named = ("--filters", "flags", "--filters.file", "flags.jsonl", "--output", "run")
+    result = cpt_cli("pair", "--pairs", "pairs.jsonl", *named)
+    assert result.exit_code == 2
+    assert "filters.0.file flags.jsonl: changed while it was read" in result.stderr
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert cpt_cli("pair", "--pairs", "pairs.jsonl", *named).exit_code == 0

@@ -161,6 +161,15 @@ def test_what_of_a_checkpoint_is_left_out_is_said(
     assert "holds LlamaForConditionalGeneration, of which only LlamaForCausalLM is" in caplog.text
 
 
+def test_nothing_is_said_of_a_checkpoint_that_is_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    tiny.model().save_pretrained(tmp_path)
+    load_model(tmp_path)
+    assert caplog.text == ""
+
+
 def test_layers_that_only_look_linear_get_no_adapter() -> None:
     pytest.importorskip("peft")
     model = random_model(config_of(*FAMILIES["phimoe"]))

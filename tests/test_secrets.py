@@ -27,6 +27,7 @@ from cpt_openai.responder import OpenAI
 from cpt_server.responder import Server
 
 from .asked import Acting, prompt
+from .commands import Commands
 from .scripted import Reply, serving
 from .scripted import Server as FakeServer
 
@@ -297,6 +298,28 @@ def test_a_key_in_a_query_is_refused_without_saying_it(responder: Any, query: st
     with pytest.raises(CptError, match=r"127\.0\.0\.1:9/v1: this address.*query") as refused:
         responder("m", base_url=(url,) if responder is Server else url).check()
     assert KEY not in refused.value.message
+
+
+FAULTY = """
+import os, click, cpt
+
+@click.command()
+def fail():
+    raise RuntimeError("no answer from https://me:" + os.environ["MY_KEY"] + "@host/\\x1b[31m")
+
+@cpt.hookimpl
+def cpt_commands():
+    return [fail]
+"""
+
+
+def test_a_fault_of_the_program_is_told_without_the_key(commands: Commands, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    ended = commands.one("-p", "faulty.py", "fail", cwd=tmp_path, env={"MY_KEY": KEY})
+    assert ended.status == 1
+    assert "Traceback" in ended.err and ", in fail\n" in ended.err
+    assert ended.err.endswith("RuntimeError: no answer from https://***@host/\\x1b[31m\n")
+    assert places_with_the_key(tmp_path, ended.err.encode()) == []
 
 
 def test_ordinary_words_stay() -> None:

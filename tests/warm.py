@@ -21,7 +21,6 @@ import site
 import socket
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -196,7 +195,7 @@ def _become(words: list[str], cwd: str, env: dict[str, str]) -> NoReturn:
             print(status, file=sys.stderr)
             status = 1
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import TracebackType
 from typing import Any
 
 import click
@@ -31,6 +32,7 @@ from cpt.models import torchao
 from cpt.plugins.manager import Plugins, load_plugins
 from cpt.plugins.offers import Offers
 from cpt.plugins.registry import Registry
+from cpt.secrets import scrub
 
 INTERRUPTED = 130
 DISK = {
@@ -64,6 +66,7 @@ class Cli(click.Group):
         torchao.hide()
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **rest)
+        sys.excepthook = _show_fault
         try:
             with _disk_errors():
                 status = super().main(args, standalone_mode=False, **rest)
@@ -117,6 +120,15 @@ def _spin_briefly() -> None:
     """
     if not SPINNING & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "10000"
+
+
+def _show_fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    """Print a fault of the program as Python does, without keys and what a terminal would obey."""
+    import traceback  # slow to import
+
+    said = scrub("".join(traceback.format_exception(kind, fault, trace)))
+    for line in said.rstrip("\n").split("\n"):
+        echo(line, err=True)
 
 
 def _end_at_once() -> None:

@@ -89,7 +89,7 @@ def _do(stage: Stage, run: Run, inputs: Inputs) -> None:
 def _work(stage: Stage, run: Run, inputs: Inputs) -> Summary:
     try:
         summary = stage.work(run)
-        _refuse_changed_data(stage, run, inputs)
+        _refuse_changed(stage, run, inputs)
         return summary
     except CptError:
         with suppress(OSError):  # a disk is full: what is recorded binds nobody
@@ -97,13 +97,12 @@ def _work(stage: Stage, run: Run, inputs: Inputs) -> Summary:
         raise
 
 
-def _refuse_changed_data(stage: Stage, run: Run, inputs: Inputs) -> None:
+def _refuse_changed(stage: Stage, run: Run, inputs: Inputs) -> None:
     """Raise `CptError` if what was read may not be what is recorded."""
-    for address, digest in stage.data_digests(run).items():
-        if digest != inputs["content"].get(address):
+    for address, (text, digest) in stage.read_digests(run).items():
+        if digest != inputs["content"].get(address, digest):
             raise CptError(
-                f"{address} {getattr(run.config, address)}: changed while it was read; the same "
-                "command reads it again."
+                f"{address} {text}: changed while it was read; the same command reads it again."
             )
 
 

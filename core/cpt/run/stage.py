@@ -112,6 +112,13 @@ class Stage:
         """Those of the data alone."""
         return known({name: source_digest(*source) for name, source in self._data(run).items()})
 
+    def read_digests(self, run: Run) -> dict[str, tuple[str, str]]:
+        """What each option that names data, a file or a model says, and the digest of that."""
+        paths = self._paths(run)
+        named = paths | {name: source for name, (source, _) in self._data(run).items()}
+        digests = content_digests(paths) | self.data_digests(run)
+        return {address: (named[address], digest) for address, digest in digests.items()}
+
     def options_inside(self, run: Run, places: Sequence[Path]) -> list[str]:
         """The addresses of options that name one of these files and folders, or what is in one."""
         tables = {name: str(table_of(*source)) for name, source in self._data(run).items()}

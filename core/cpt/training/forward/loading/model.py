@@ -74,12 +74,16 @@ def load_model(folder: Path, *, trust_remote_code: bool = False, weights: Weight
 def _without_report() -> Iterator[None]:
     """Without the table of weights that transformers prints; what matters of it is said here."""
     said = logging.getLogger("transformers.modeling_utils")
-    before = said.level
-    said.setLevel(logging.ERROR)
+    # Not by its level: where that is set, transformers speaks of layers that are not sharded.
+    said.addFilter(_is_error)
     try:
         yield
     finally:
-        said.setLevel(before)
+        said.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def saved_dtype(folder: Path, *, trust_remote_code: bool = False) -> torch.dtype:
