@@ -122,7 +122,9 @@ def _spin_briefly() -> None:
         os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
-def _show_fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+def _show_fault(
+    kind: type[BaseException], fault: BaseException, trace: TracebackType | None
+) -> None:
     """Print a fault of the program as Python does, without keys and what a terminal would obey."""
     import traceback  # slow to import
 
