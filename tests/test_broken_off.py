@@ -16,6 +16,7 @@ from cpt.data import write_prompts
 from cpt.run.record import inputs
 from cpt.run.record.folder import Folder
 from cpt.run.stages import pairing
+from cpt.run.stages.card import write_card
 from cpt.training.loss.metrics import TIMING
 
 from . import tiny
@@ -242,7 +243,6 @@ def test_a_file_of_an_option_that_changes_while_it_is_read_is_refused(
         flags.write_text('{"pair_id": "1", "flag": "swap"}\n')
         write_card(*given)
 
-    write_card = pairing.write_card
     monkeypatch.setattr(pairing, "write_card", late)
     named = ("--filters", "flags", "--filters.file", "flags.jsonl", "--output", "run")
     result = cpt_cli("pair", "--pairs", "pairs.jsonl", *named)
