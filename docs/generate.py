@@ -330,8 +330,7 @@ def _table(cls: type[Any], under: str) -> Iterator[str]:
 
 def _option(row: Mapping[str, Any], under: str) -> tuple[str, ...]:
     default = "must be given" if row["required"] else f"`{_plain(row['default'])}`"
-    kind = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", row["type"])
-    return f"`{under}{row['name']}`", f"`{kind}`", default, row["help"]
+    return f"`{under}{row['name']}`", f"`{row['type']}`", default, row["help"]
 
 
 def _rows(head: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

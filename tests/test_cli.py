@@ -208,6 +208,8 @@ def test_show_says_what_can_be_picked(cpt_cli):
         "reference.",
     }
     assert "Did you mean 'apo_zero'" in cpt_cli("show", "loss", "apo_zer").stderr
+    rungs = json.loads(cpt_cli("show", "pairer", "ladder", "--json").stdout)[0]["options"][0]
+    assert (rungs["name"], rungs["type"]) == ("rungs", "tuple[Responder, ...]")
 
 
 def test_an_unexpected_error_keeps_its_traceback(cpt_cli, tmp_path):

@@ -89,6 +89,13 @@ def test_the_environment_speaks_in_addresses(monkeypatch):
     assert "plugins" not in values
 
 
+def test_a_variable_that_is_wrong_is_called_by_its_name(registry, monkeypatch):
+    monkeypatch.setenv("CPT_LOSS__BETTA", "0.3")
+    layers = [Layer("the defaults", dict(config.DEFAULTS)), config.environment()]
+    with pytest.raises(BadOptions, match=r"loss.betta: no such.*\(from CPT_LOSS__BETTA\)"):
+        config.resolve(layers, registry)
+
+
 def test_a_mapping_of_any_value_is_an_option(registry, monkeypatch):
     monkeypatch.setenv("CPT_TRAIN__CHAT_TEMPLATE_KWARGS__ENABLE_THINKING", "False")
     monkeypatch.setenv("CPT_TRAIN__CHAT_TEMPLATE_KWARGS__DEEP__LIMIT", "3")

@@ -28,6 +28,13 @@ def init(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["init", *arguments], prog_name="cpt")
 
 
+def test_two_roles_at_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = init("my-two", "--role", "loss", "--role", "filter")
+    assert result.exit_code == 2 and "my-two can begin with one only" in result.output
+    assert not list(tmp_path.iterdir())
+
+
 @attrs.frozen
 class Made:
     """A folder with a package for each role, and an environment that they are installed in."""

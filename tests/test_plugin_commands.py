@@ -99,7 +99,7 @@ def test_they_have_addresses(run, line, yaml, variables, printed) -> None:
         ),
         (f"{TIMES}: 10", {}, f"{TIMES}: 10 is not in the range 1<=x<=9. (from given.yaml)"),
         ("commands: {greet_all: 3}", {}, "commands.greet_all: expected options by name, got 3."),
-        ("", {"GREET_ALL__TIMES": "x"}, "(from the environment (CPT_...))"),
+        ("", {"GREET_ALL__TIMES": "x"}, "(from CPT_COMMANDS__GREET_ALL__TIMES)"),
     ],
 )
 def test_what_does_not_fit_is_one_line_with_its_address(run, yaml, variables, said) -> None:

@@ -52,7 +52,8 @@ def _defaults(ctx: click.Context, command: click.Command, layer: Layer) -> dict[
             try:
                 _put(defaults, ctx, command, path[len(under) :], value)
             except ValueError as error:
-                raise BadOptions(f"{'.'.join(path)}: {error} (from {layer.source})") from error
+                address = ".".join(path)
+                raise BadOptions(f"{address}: {error} (from {layer.place(address)})") from error
     return defaults
 
 

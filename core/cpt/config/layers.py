@@ -37,6 +37,9 @@ DEFAULTS: Mapping[str, Any] = {
 DEFAULT_PRESET = "lab"
 """What fills in a run that names no prompts, pairs, model or responder."""
 
+PREFIX = "CPT_"
+"""What the name of every environment variable begins with."""
+
 RESERVED = {"CPT_PLUGINS", "CPT_TRACE", "CPT_CACHE"}
 """Environment variables that are not options."""
 
@@ -60,10 +63,22 @@ class Layer:
     tree: Mapping[str, Any] | None = None
     """The values as they were written, where that was in a tree."""
 
+    def place(self, address: str) -> str:
+        """Where the value at an address was written."""
+        return self.source
+
     @classmethod
     def of(cls, source: str, tree: Mapping[str, Any], *, recorded: bool = False) -> Layer:
         """The values of a tree."""
         return cls(source, dict(flatten(tree)), recorded=recorded, tree=tree)
+
+
+@attrs.frozen
+class Variables(Layer):
+    """Values from the environment, each in a variable of its own."""
+
+    def place(self, address: str) -> str:
+        return f"{PREFIX}{address.upper().replace('.', '__')}"
 
 
 def of_run(layer: Layer) -> Layer:
@@ -163,11 +178,11 @@ def read(path: Path) -> Layer:
 def environment() -> Layer:
     """`CPT_LOSS__BETA=0.1` as `loss.beta: 0.1`."""
     found = {
-        name.removeprefix("CPT_").lower().replace("__", "."): values.Unparsed(value)
+        name.removeprefix(PREFIX).lower().replace("__", "."): values.Unparsed(value)
         for name, value in os.environ.items()
-        if name.startswith("CPT_") and name not in RESERVED
+        if name.startswith(PREFIX) and name not in RESERVED
     }
-    return Layer("the environment (CPT_...)", found)
+    return Variables("the environment", found)
 
 
 def preparse(line: Sequence[str]) -> Addresses:
@@ -289,8 +304,10 @@ def _with_source(complaint: str, layers: Sequence[Layer]) -> str:
     address = complaint.partition(":")[0]
     while address:
         for layer in reversed(layers):
-            if any(f"{given}.".startswith(f"{address}.") for given in layer.values):
+            under = [given for given in layer.values if f"{given}.".startswith(f"{address}.")]
+            if under:
+                place = layer.place(under[0])
                 changed = "; a plugin has changed: change it there too, or choose another --output"
-                return f"{complaint} (from {layer.source}{changed if layer.recorded else ''})"
+                return f"{complaint} (from {place}{changed if layer.recorded else ''})"
         address = address.rpartition(".")[0]
     return complaint

@@ -31,6 +31,9 @@ VALIDATED = re.compile(r"(Length of )?'(\w+)' (must .*)", re.DOTALL)
 MISSING = ": must be given"
 """How a complaint about a missing value ends: no place gave it."""
 
+MODULES = re.compile(r"('[^']*')|\b(?:[a-zA-Z_]\w*\.)+(?=[a-zA-Z_])")
+"""Quoted text, or the modules before a name."""
+
 
 def build(cls: type[T], values: Mapping[str, Any], registry: Registry, *, under: str = "") -> T:
     """Make a `cls` from plain values.
@@ -197,8 +200,14 @@ def schema(cls: type[Any], under: str = "") -> Iterator[dict[str, Any]]:
             continue
         yield {
             "name": f"{under}{field.name}",
-            "type": inspect.formatannotation(field.type).replace("NoneType", "None"),
+            "type": _written(field.type),
             "required": field.default is attrs.NOTHING,
             "default": default(field),
             "help": descriptions(cls).get(field.name, ""),  # type: ignore[arg-type]
         }
+
+
+def _written(annotation: Any) -> str:
+    """A type as its plugin's source has it: no name with its modules before it."""
+    text = inspect.formatannotation(annotation).replace("NoneType", "None")
+    return MODULES.sub(r"\1", text)

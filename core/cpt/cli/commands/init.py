@@ -82,17 +82,28 @@ class Package:
 
 @click.command()
 @click.argument("name")
-@click.option("--role", type=click.Choice(list(ROLES)), help=f"What it adds.  [{EASIEST}]")
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(list(ROLES)),
+    multiple=True,
+    help=f"What it adds.  [{EASIEST}]",
+)
 @click.pass_obj
-def init(registry: Registry, name: str, role: str | None) -> None:
+def init(registry: Registry, name: str, roles: tuple[str, ...]) -> None:
     """Begin a plugin package in the folder NAME.
 
     It holds a component that works, a test of it, and all that it takes to be installed.
     """
-    package = Package(name, role or EASIEST)
+    if len(roles) > 1:
+        raise CptError(
+            f"--role: {name} can begin with one only; the classes and hooks of others go beside it, "
+            "in the same module."
+        )
+    package = Package(name, *(roles or (EASIEST,)))
     _refuse(package, registry)
     _write(package.files(), Path(name))
-    if role is None:
+    if not roles:
         others = ", ".join(other for other in ROLES if other != EASIEST)
         echo(f"No --role was given, so it adds a {EASIEST}. There are also: {others}.")
     echo(f"./{name} adds the {package.role} {package.name!r}. What comes next:")
