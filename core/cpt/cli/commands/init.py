@@ -97,8 +97,8 @@ def init(registry: Registry, name: str, roles: tuple[str, ...]) -> None:
     """
     if len(roles) > 1:
         raise CptError(
-            f"--role: {name} can begin with one only; the classes and hooks of others go beside it, "
-            "in the same module."
+            f"--role: {name} can begin with one only; the classes and hooks of others go beside "
+            "it, in the same module."
         )
     package = Package(name, *(roles or (EASIEST,)))
     _refuse(package, registry)
