@@ -132,19 +132,6 @@ def test_a_checkpoint_without_its_head_is_refused(tmp_path: Path, kind: Any) -> 
         load_model(tmp_path)
 
 
-def test_a_model_that_is_whole_is_loaded_without_a_word(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    tiny.model().save_pretrained(tmp_path)
-    library = logging.getLogger("transformers")
-    library.addHandler(caplog.handler)
-    try:
-        load_model(tmp_path)
-    finally:
-        library.removeHandler(caplog.handler)
-    assert caplog.text == ""
-
-
 def test_lost_weights_are_refused_by_name(tmp_path: Path) -> None:
     tiny.model().save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
