@@ -294,7 +294,7 @@ def _promises(cls: type[Any]) -> Iterator[str]:
 
 def _members(cls: type[Any]) -> Iterator[str]:
     if attrs.has(cls) and not issubclass(cls, cpt.Component):
-        yield from _rows("| | type | |", _record(cls))
+        yield from _rows("| field | type | meaning |", _record(cls))
     if issubclass(cls, Enum):
         yield from _rows("| | |", _words(cls))
     for name, member in vars(cls).items():
@@ -325,7 +325,10 @@ def _is_public(name: str, function: Callable[..., Any]) -> bool:
 
 def _table(cls: type[Any], under: str) -> Iterator[str]:
     """The options of a class, one a row."""
-    return _rows("| | type | default | |", (_option(row, under) for row in options.schema(cls)))
+    return _rows(
+        "| option | type | default | meaning |",
+        (_option(row, under) for row in options.schema(cls)),
+    )
 
 
 def _option(row: Mapping[str, Any], under: str) -> tuple[str, ...]:

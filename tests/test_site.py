@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -34,11 +36,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+def entries(group: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Title and page of everything in a part of the menu."""
+    for title, held in group.items():
+        if isinstance(held, str):
+            yield title, held
+        else:
+            yield from (entry for item in held for entry in entries(item))
+
+
 def test_every_page_is_in_the_list_and_in_the_menu() -> None:
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
     listed = LINK.findall((ROOT / "docs" / "README.md").read_text())
-    menu = [item for group in CONFIG["nav"][1:] for items in group.values() for item in items]
-    assert [(title, page) for item in menu for title, page in item.items()] == listed
+    assert [item for group in CONFIG["nav"][1:] for item in entries(group)] == listed
     assert {page for _, page in listed} | {"README.md"} == pages
 
 
@@ -54,6 +64,7 @@ def test_the_site_holds_every_page_and_loads_nothing_from_elsewhere(site: Path) 
 
 
 def test_code_keeps_its_form(site: Path) -> None:
+    assert "<code>int | None</code>" in (site / "reference" / "options.html").read_text()
     page = (site / "how-to" / "write-a-plugin.html").read_text()
     assert "console run" not in page and "file=septet.py" not in page
     assert "septet.py</span>" in page
