@@ -129,4 +129,6 @@ def test_a_label_that_is_not_listed_has_no_probability() -> None:
     assert mass is not None
     assert mass.first == 1.0
     assert read_logprobs([("The", -0.1)], AB) is None
+    certain = read_logprobs([("A", 1e6), ("B", -0.1)], AB)
+    assert certain and certain.total == 1.0
     assert read_logprobs([], AB) is None

@@ -53,9 +53,11 @@ def read_logprobs(tokens: Sequence[Sequence[Any]], labels: Labels) -> Mass | Non
 
     `tokens` are (token, log-probability), the likeliest of one place. A label that is not among
     them has the probability 0, as AlpacaEval 2 has it (arXiv 2404.04475, `weighted` annotators).
+    Of what a service says, no probability is above 1.
     """
     found = [
-        sum(exp(logprob) for token, logprob in tokens if token.strip() == label) for label in labels
+        sum(exp(min(0.0, logprob)) for token, logprob in tokens if token.strip() == label)
+        for label in labels
     ]
     total = sum(found)
     return Mass(found[0] / total, min(1.0, total)) if total > 0 else None
