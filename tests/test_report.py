@@ -697,6 +697,19 @@ def test_a_file_of_another_shape_is_one_line_or_counts_for_nothing(
             assert len(result.stderr.splitlines()) == 1 and file in result.stderr, content
 
 
+@pytest.mark.parametrize("key", ["kept", "pairs", "chosen_tokens", "counts"])
+@pytest.mark.parametrize("value", ["x", [None], {"a": "b"}])
+def test_one_thing_changed_in_the_findings_is_one_line(
+    run: Path, cpt_cli: Any, key: str, value: Any
+) -> None:
+    findings = json.loads((run / "doctor.json").read_text())
+    (run / "doctor.json").write_text(json.dumps({**findings, key: value}))
+    result = cpt_cli("report", "--output", run)
+    assert result.exit_code == 2, result.exception
+    assert len(result.stderr.splitlines()) == 1 and "not as cpt wrote it" in result.stderr
+    assert "attrs" not in result.stderr and "Attribute(" not in result.stderr
+
+
 def test_a_record_of_another_shape_is_one_line(run: Path, cpt_cli: Any) -> None:
     for content in (*ODD, *DEEPER):
         (run / "run.yaml").write_text(f"{content}\n")

@@ -189,7 +189,8 @@ def as_written(path: Path) -> Iterator[None]:
     except (*ODD, OSError) as error:
         if getattr(error, "errno", None):  # the disk's fault, not the file's
             raise
-        why = f"{type(error).__name__}: {error}"
+        said = error.args[0] if len(error.args) > 1 else error  # attrs adds the field and the type
+        why = f"{type(error).__name__}: {said}"
         raise BadData(
             f"{path}: not as cpt wrote it ({why}); put it back, or make it again with --redo."
         ) from error

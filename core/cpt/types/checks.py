@@ -74,6 +74,8 @@ def has_its_interval(score: Any) -> None:
     ends = (score.low, score.high)
     if not _is_finite(score.value) or not all(_is_number(end) and not isnan(end) for end in ends):
         raise WrongReturn(f"{score}: must have numbers, and a finite value.")
+    if not isinstance(score.unit, str):
+        raise WrongReturn(f"{score}: its unit must be a word, not {score.unit!r}.")
     if not score.low <= score.value <= score.high:
         raise WrongReturn(f"{score}: the value must be in its interval.")
     if len(score.each) > 1 and not all(map(isfinite, ends)):

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import attrs
+from attrs.validators import instance_of, optional
 
 from cpt.files import as_written, read_json, read_lines
 
@@ -43,7 +44,7 @@ class Side:
     """Mean over the last steps."""
     log_ratio: float | None
     """To the reference model, mean over the last steps; None for a loss without a reference."""
-    tokens: float | None
+    tokens: float | None = attrs.field(validator=optional(instance_of((int, float))))
     """Mean length of the answers."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs.validators import instance_of
 
 from cpt.files import as_written, read_json, read_lines
 from cpt.run.stages.outcomes import KEPT
@@ -20,11 +21,11 @@ MEANINGS = {name: kind.meaning for name, kind in KINDS.items()}
 class Count:
     """How many prompts or pairs have one outcome."""
 
-    outcome: str
-    count: int
-    example: str = ""
+    outcome: str = attrs.field(validator=instance_of(str))
+    count: int = attrs.field(validator=instance_of(int))
+    example: str = attrs.field(default="", validator=instance_of(str))
     """The id of the first prompt or pair."""
-    detail: str = ""
+    detail: str = attrs.field(default="", validator=instance_of(str))
     """What happened to the first, or what the outcome means."""
 
 
@@ -32,7 +33,7 @@ class Count:
 class Breakdown:
     """All prompts, or all pairs, by outcome."""
 
-    total: int
+    total: int = attrs.field(validator=instance_of(int))
     counts: tuple[Count, ...]
 
     @property
