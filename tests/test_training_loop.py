@@ -8,12 +8,14 @@ import signal
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import attrs
 import pyarrow.parquet as pq
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,6 +29,7 @@ from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.loading.model import compile_layers
 from cpt.training.options import Training
 from cpt.training.reference.scoring import _by_prompt
+from cpt.training.state import _count_for_deepspeed
 
 from . import tiny
 from .training_process import Trainings
@@ -194,6 +197,34 @@ def test_a_sharded_training_goes_on_in_one_process_and_back(
     found = weights_of(run / "model")
     for name, weight in weights_of(tmp_path / "one" / "model").items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=2e-4)
+
+
+def test_deepspeed_takes_its_step_behind_the_last_micro_batch_alone(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It steps in `backward`, wherever gradients are to be synchronized."""
+    last, backward = list[bool](), Accelerator.backward
+
+    def recorded(self: Accelerator, loss: Tensor, **rest: Any) -> None:
+        last.append(self.sync_gradients)
+        backward(self, loss, **rest)
+
+    monkeypatch.setattr(Accelerator, "backward", recorded)
+    tiny.train(tmp_path, model, PAIRS[:6], batch_size=3, micro_tokens=1)
+    assert last == [False, False, True] * 2
+
+
+def test_deepspeed_is_told_what_it_reads_from_a_data_loader() -> None:
+    config = {"train_micro_batch_size_per_gpu": "auto", "zero_optimization": {"stage": 2}}
+    plugin = SimpleNamespace(deepspeed_config=config)
+    accelerator: Any = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin))
+    _count_for_deepspeed(accelerator, Training(max_grad_norm=0.5))
+    assert config == {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 0.5,
+        "zero_optimization": {"stage": 2},
+    }
 
 
 def test_a_weight_multiplies_the_loss_of_its_pair(tmp_path: Path, model: Path) -> None:

@@ -58,9 +58,9 @@ class ApoDown(cpt.Loss):
 class ApoHingeZero(cpt.Loss):
     """As `apo_zero`, with hinges: an answer that has moved far enough no longer counts.
 
-    max(0, 1 - r_w) + max(0, 1 + r_l) with r = beta log(pi(y|x) / pi_ref(y|x)). This is what the
-    abstract of arXiv 2508.08466 describes, the sigmoids of `apo_zero` replaced by hinges; its
-    equation could not be compared.
+    max(0, 1 - r_w) + max(0, 1 + r_l) with r = beta log(pi(y|x) / pi_ref(y|x)). Derived from the
+    abstract of arXiv 2508.08466 (hinges in `apo_zero`, so that hard examples alone count), not from
+    its equation, which could not be read; the code that its authors published lacks the loss.
     """
 
     name = "apo_hinge_zero"

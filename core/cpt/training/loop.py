@@ -188,6 +188,7 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
         is_filler = number >= len(local)
         micro_batch = filler[0] if is_filler else local[number]
         last = number == count - 1
+        accelerator.sync_gradients = last  # at the last one DeepSpeed takes its step
         with nullcontext() if last else accelerator.no_sync(state.wrapped_module):
             losses = weighted_losses(state, micro_batch, mismatched, is_filler=is_filler)
             # Processes average their gradients; the mean is over the pairs of all of them.

@@ -103,7 +103,21 @@ def make_accelerator(options: Training) -> Accelerator:
         mixed_precision="no" if options.precision == "fp32" else options.precision,
     )
     shard_checkpoints(accelerator)
+    if accelerator.distributed_type == "DEEPSPEED":
+        _count_for_deepspeed(accelerator, options)
     return accelerator
+
+
+def _count_for_deepspeed(accelerator: Accelerator, options: Training) -> None:
+    """Tell DeepSpeed what it reads from a data loader, of which there is none here.
+
+    It clips gradients itself. Micro-batches are of any number of pairs, so it must not divide by
+    their number: the loop says which is the last of a step, and weighs each by its pairs.
+    """
+    config = accelerator.state.deepspeed_plugin.deepspeed_config
+    config["train_micro_batch_size_per_gpu"] = 1
+    config["gradient_accumulation_steps"] = 1
+    config["gradient_clipping"] = options.max_grad_norm
 
 
 def micro_tokens_of(options: Training, device: str) -> int:

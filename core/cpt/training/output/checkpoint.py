@@ -91,7 +91,9 @@ def load(accelerator: Any, checkpoint: Path) -> None:
     if is_foreign(accelerator, checkpoint):
         load_foreign(accelerator, checkpoint)
         return
-    accelerator.load_state(str(checkpoint), strict=not any(map(_frozen, accelerator._models)))
+    strict = "load_module_strict" if accelerator.distributed_type == "DEEPSPEED" else "strict"
+    whole = not any(map(_frozen, accelerator._models))
+    accelerator.load_state(str(checkpoint), **{strict: whole})
 
 
 def leave_out_frozen(models: Sequence[nn.Module], weights: list[dict[str, Tensor]], _: str) -> None:
