@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from cpt.plugins.hooks import check_events
+from cpt.plugins.methods import problem_of_methods
 from cpt.roles import Component, Loss, Observer
 from cpt.roles.loss import problem_of_needs
 
@@ -19,10 +20,11 @@ def check_component(cls: Any, base: type[Component], hook: str) -> None:
         raise TypeError(f"{hook} must return classes derived from cpt.{base.__name__}, got {cls!r}")
     _check_name(cls)
     _check_options(cls)
+    _check_methods(cls)
     if issubclass(cls, Loss):
         _check_needs(cls)
     if issubclass(cls, Observer):
-        _check_methods(cls)
+        _check_hooks(cls)
 
 
 def _check_name(cls: type[Component]) -> None:
@@ -43,6 +45,30 @@ def _check_options(cls: type[Component]) -> None:
             f"{_where(cls)}: `{bare}` has no type, so it is no option; write `{bare}: TYPE = ...` "
             f"(or `{bare}: ClassVar = ...` if it is none)"
         )
+    for field in attrs.fields(cls):
+        if problem := _problem_of_option(field, cls):
+            raise TypeError(f"{_where(cls)}: the option `{field.name}` {problem}")
+
+
+def _problem_of_option(field: attrs.Attribute[Any], cls: type[Component]) -> str:
+    if isinstance(field.default, list | dict | set):
+        return (
+            "has a default that all share and one may change; write a tuple, "
+            f"or `attrs.field(factory={type(field.default).__name__})`"
+        )
+    if field.name == "role" or any(callable(vars(base).get(field.name)) for base in cls.__mro__):
+        return "has the name of something else in its base class; give it another"
+    return ""
+
+
+def _check_methods(cls: type[Component]) -> None:
+    if any(map(_has_own_init, cls.__mro__)):
+        raise TypeError(
+            f"{_where(cls)} has an `__init__` of its own; its options are the fields of a class "
+            "that is decorated with @attrs.frozen"
+        )
+    if problem := problem_of_methods(cls):
+        raise TypeError(f"{_where(cls)}: {problem}")
 
 
 def _check_needs(cls: type[Loss]) -> None:
@@ -50,7 +76,13 @@ def _check_needs(cls: type[Loss]) -> None:
         raise ValueError(f"{_where(cls)}: {problem}")
 
 
-def _check_methods(cls: type[Observer]) -> None:
+def _has_own_init(cls: type[Any]) -> bool:
+    """Whether a component has an `__init__` that attrs did not write."""
+    attrs_wrote = "__attrs_attrs__" in vars(cls) and "__attrs_init__" not in vars(cls)
+    return issubclass(cls, Component) and "__init__" in vars(cls) and not attrs_wrote
+
+
+def _check_hooks(cls: type[Observer]) -> None:
     try:
         check_events(cls)
     except ValueError as error:
