@@ -1,4 +1,4 @@
-"""What a script relies on is documented: variables, exit statuses and the fields of `--json`."""
+"""What a script relies on is documented: variables, exit statuses, fields of `--json`, flags."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from click.testing import CliRunner, Result
 from cpt.asking.journal.queries import Charge, Status
 from cpt.asking.money.estimates import Estimate
 from cpt.cli import main
+from cpt.config import options
+from cpt.config.config import Config
 from cpt.matches.advice import Advice
 from cpt.matches.figures import Figures
+from cpt.plugins.manager import load_plugins
+from cpt.plugins.registry import Registry
 from cpt.run.results.gate import Check
 from cpt.training.resources.estimate import TrainingEstimate
 
@@ -107,6 +111,40 @@ def test_every_exit_status_is_documented() -> None:
 )
 def test_every_field_of_a_record_is_documented(command: str, record: type[Any]) -> None:
     assert {field.name for field in attrs.fields(record)} - fields_of(command) == set()
+
+
+DOTTED = re.compile(r"(?<![\w-])--(?:no-)?([a-z][\w-]*(?:\.[a-z0-9][\w-]*)+)")
+OWN = re.compile(r"^    (\w+): ", re.MULTILINE)
+"""A field of a component that the page itself writes."""
+OPEN = {"extra_body", "chat_template_kwargs", "criteria", "lr_schedule_kwargs"}
+"""Options that hold any names."""
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def within(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=within)
+def test_every_flag_that_a_page_names_is_there(page: Path, named: set[str]) -> None:
+    text = page.read_text()
+    known = named | set(OWN.findall(text))
+    for flag in sorted(set(DOTTED.findall(text)) - {"pairer.judge.bareable"}):
+        parts = flag.replace("-", "_").split(".")
+        ends = next((place for place, part in enumerate(parts) if part in OPEN), len(parts))
+        assert {part for part in parts[:ends] if not part.isdigit()} <= known, flag
+
+
+@pytest.fixture(scope="module")
+def named() -> set[str]:
+    """Every word that an address of an option may have."""
+    components = Registry.collect(load_plugins()).components
+    rows = [row for cls in (Config, *components.values()) for row in options.schema(cls)]
+    fields = {field.name for field in attrs.fields(Config)}
+    loaded = {name for _, name in components}
+    return fields | loaded | {part for row in rows for part in row["name"].split(".")}
 
 
 ASKED = ("--prompts", "examples/answers.jsonl")
