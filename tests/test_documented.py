@@ -141,7 +141,8 @@ def test_every_flag_that_a_page_names_is_there(page: Path, named: set[str]) -> N
 def named() -> set[str]:
     """Every word that an address of an option may have."""
     components = Registry.collect(load_plugins()).components
-    rows = [row for cls in (Config, *components.values()) for row in options.schema(cls)]
+    classes: list[type[Any]] = [Config, *components.values()]
+    rows = [row for cls in classes for row in options.schema(cls)]
     fields = {field.name for field in attrs.fields(Config)}
     loaded = {name for _, name in components}
     return fields | loaded | {part for row in rows for part in row["name"].split(".")}
