@@ -41,6 +41,9 @@ class Health(cpt.RunEvaluator):
         "kl": "the divergence from the reference in nats an answer",
     }
 
+    def rehearsed(self) -> cpt.Evaluator:
+        return self
+
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:
         from asyncio import gather, to_thread
 

@@ -64,6 +64,9 @@ class ScoredQa(cpt.RunEvaluator):
     def check(self) -> None:
         read_questions(Path(self.questions))
 
+    def rehearsed(self) -> cpt.Evaluator:
+        return self
+
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:
         from asyncio import gather
 

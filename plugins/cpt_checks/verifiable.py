@@ -60,6 +60,9 @@ class Verifiable(cpt.Evaluator):
     def must_have(self) -> frozenset[Any]:
         return frozenset() if self.generate else self.needs
 
+    def rehearsed(self) -> cpt.Evaluator:
+        return self
+
     async def evaluate(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
     ) -> Mapping[str, cpt.Score]:

@@ -91,7 +91,8 @@ async def _read(form: Form[Found], prompt_id: str, ask: cpt.Ask, tries: int) -> 
     for sample in range(1 if form.name == "logprobs" else tries):
         said = (await ask(form.responder, question, sample)).expect(*WITHOUT_VERDICT)
         reading = Reading(form.name, said, form.read(said))
-        if not isinstance(reading.found, cpt.Missing) or said.outcome == "rejected":
+        stands_in = said.info.get("stand_in")
+        if not isinstance(reading.found, cpt.Missing) or said.outcome == "rejected" or stands_in:
             break
     return reading
 

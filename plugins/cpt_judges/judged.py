@@ -9,6 +9,9 @@ import attrs
 
 import cpt
 
+Found = dict[str, float | cpt.Missing]
+"""The score of each prompt, or why there is none."""
+
 
 @attrs.frozen
 class Judged(cpt.Evaluator):
@@ -25,6 +28,9 @@ class Judged(cpt.Evaluator):
     temperatures: tuple[float, ...] = ()
     """At which the model is sampled; without it, at its own and greedily (0)."""
 
+    def rehearsed(self) -> cpt.Evaluator:
+        return self
+
     async def evaluate(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
     ) -> Mapping[str, cpt.Score]:
@@ -34,21 +40,24 @@ class Judged(cpt.Evaluator):
             )
             for temperature in self.temperatures
         } or {"sampled": model, "greedy": model.with_options(temperature=0.0)}
-        return {name: await self._mean(one, prompts, ask) for name, one in models.items()}
+        found = {name: await self._scores(one, prompts, ask) for name, one in models.items()}
+        return {name: self._mean(found[name], one) for name, one in models.items()}
 
-    async def _mean(
+    async def _scores(
         self, model: cpt.Responder, prompts: Sequence[cpt.Prompt], ask: cpt.Ask
-    ) -> cpt.Score:
+    ) -> Found:
         from asyncio import gather
 
         scores = await gather(*(self._score(model, prompt, ask) for prompt in prompts))
-        found = dict(zip((prompt.id for prompt in prompts), scores, strict=True))
+        return dict(zip((prompt.id for prompt in prompts), scores, strict=True))
+
+    def _mean(self, found: Found, model: cpt.Responder) -> cpt.Score:
         known = {name: score for name, score in found.items() if isinstance(score, float)}
         missing = {name: why for name, why in found.items() if isinstance(why, cpt.Missing)}
         if not known:
             raise cpt.CptError(
                 f"the evaluator {self.name!r}: the judge {self.judge.name!r} scored none of the "
-                f"{len(prompts)} answers of {model.author} ({_reasons(missing)})."
+                f"{len(found)} answers of {model.author} ({_reasons(missing)})."
             )
         return cpt.Score.mean(known, missing)
 

@@ -32,6 +32,9 @@ class PreferenceAccuracy(cpt.RunEvaluator):
     by: tuple[Group, ...] = ("tier", "source", "length")
     """Show the accuracy by these too, where the pairs differ in them."""
 
+    def rehearsed(self) -> cpt.Evaluator:
+        return self
+
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:
         from asyncio import to_thread
 

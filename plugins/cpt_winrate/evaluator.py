@@ -55,6 +55,9 @@ class WinRate(cpt.RunEvaluator):
             raise cpt.CptError(f"{self.name}: difficulty and regularizer are given together.")
         self._controls()
 
+    def rehearsed(self) -> cpt.Evaluator:
+        return attrs.evolve(self, save=None)
+
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:
         from asyncio import gather
 

@@ -46,13 +46,15 @@ async def both_orders(
     if answer.text == other.text:
         return Match(0.5, 0.5)
     verdict = await judge.judge(prompt, [answer, other], ask)
-    first = _wins(verdict)
     by_place = [_mean_of(verdict, shown) for shown in (0, 1)]
     if by_place[0] is not None and by_place[1] is not None:
         weights = _weight_of(verdict, 0), _weight_of(verdict, 1)
         graded = None if weights[0] is None or weights[1] is None else (weights[0], weights[1])
         return Match(by_place[0], 1 - by_place[1], graded)
-    return Match(first, 1 - _wins(await judge.judge(prompt, [other, answer], ask)))
+    if len({one.first for one in verdict.comparisons}) > 1:
+        _wins(verdict)  # both orders were asked for: if one is unread, there is no use in another
+    turned = await judge.judge(prompt, [other, answer], ask)
+    return Match(_wins(verdict), 1 - _wins(turned))
 
 
 def _wins(verdict: Verdict) -> float:

@@ -68,6 +68,15 @@ class Evaluator(Component):
         """What of `needs` it cannot do without, with these options; all of it by default."""
         return self.needs
 
+    def rehearsed(self) -> Evaluator | None:
+        """What `--dry-run` goes through in its place, to count what it asks.
+
+        Its answers are stand-ins that nobody gave: it may raise `CptError` for want of scores once
+        all is asked, and must write nothing. None, by default, where that cannot be promised: the
+        evaluator is then named as not counted.
+        """
+        return None
+
     @abstractmethod
     async def evaluate(
         self, model: Responder, prompts: Sequence[Prompt], ask: Ask

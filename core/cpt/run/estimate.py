@@ -25,25 +25,46 @@ from cpt.run.stage import Run, require_option
 from cpt.run.stages.filtering import filtered
 from cpt.run.stages.holdout import split, with_holdout
 from cpt.run.stages.pairing import made_of
+from cpt.run.stages.rehearsal import not_counted, rehearse, rehearse_once
 from cpt.run.stages.taking import TAKEN
+from cpt.run.stages.training import as_asked
 from cpt.types import Pair, Prompt, Response
 
 if TYPE_CHECKING:  # slow to import
+    from cpt.training.plan import Plan
     from cpt.training.resources.estimate import TrainingEstimate
 
 
 def estimate(run: Run) -> dict[str, Estimate]:
-    """What making the pairs, and taking the loss, would ask; nothing is written.
+    """What a whole run would ask, from its pairs to its scores; nothing is written."""
 
-    What evaluators ask is not in it: the model that they measure is not there yet.
-    """
-
-    async def work(ask: Ask) -> None:
+    async def work(ask: DryRun) -> None:
         if run.config.pairs is None:
             await _pair_all(run, ask)
         await _take_loss(run, _pairs_or_stand_ins(run), ask)
+        if run.config.train.evaluators:
+            await _measure(run, _steps(run), ask)
+        await rehearse(run, ask)
 
     return asyncio.run(_estimate(run, work))
+
+
+def estimate_scores(run: Run) -> dict[str, Estimate]:
+    """What measuring the models would ask; nothing is written."""
+    return asyncio.run(_estimate(run, lambda ask: rehearse(run, ask)))
+
+
+def estimate_measuring(run: Run, steps: int) -> dict[str, Estimate]:
+    """What `train.evaluators` would ask in a training of so many steps; nothing is written."""
+    if not run.config.train.evaluators:
+        return {}
+    return asyncio.run(_estimate(run, lambda ask: _measure(run, steps, ask)))
+
+
+def uncounted(run: Run, *, training: bool = True, scores: bool = True) -> list[str]:
+    """The evaluators of which nobody knows what they would ask, in a training and at its end."""
+    runs = [as_asked(run)] * training + [run] * scores
+    return list(dict.fromkeys(name for one in runs for name in not_counted(one)))
 
 
 def estimate_pairs(run: Run) -> dict[str, Estimate]:
@@ -75,6 +96,20 @@ async def _take_loss(run: Run, pairs: Iterable[Pair], ask: Ask) -> None:
         await loss.choose(list(pairs), student, ask)
 
 
+async def _measure(run: Run, steps: int, ask: DryRun) -> None:
+    """Ask as `train.evaluators` would: for two measurements, of which the second is any other."""
+    times = -(-steps // (run.config.train.evaluators_every or steps or 1))
+    for number in range(min(times, 2)):
+        before = dict(ask.estimates)
+        await rehearse_once(as_asked(run), f"measurement {number}", ask)
+    if times > 2:
+        ask.repeat(before, times - 2)
+
+
+def _steps(run: Run) -> int:
+    return _plan(run, list(_pairs_or_stand_ins(run))).steps
+
+
 def estimate_responses(run: Run) -> dict[str, Estimate]:
     """What asking the responder every prompt would take; nothing is written."""
     responder = require_option(run, "responder")
@@ -92,14 +127,17 @@ def estimate_training(run: Run) -> TrainingEstimate:
 
     Nothing is written, and the model is not loaded.
     """
-    from cpt.training.plan import make_plan
     from cpt.training.resources.estimate import estimate as estimate_plan
+
+    return estimate_plan(_plan(run, trained_pairs(run)))
+
+
+def _plan(run: Run, pairs: Sequence[Pair]) -> Plan:
+    from cpt.training.plan import make_plan
 
     model = Path(paths.resolve(require_option(run, "model")))
     config = run.config
-    pairs = trained_pairs(run)
-    plan = make_plan(pairs, model, config.scheduler, config.loss, config.train, config.seed)
-    return estimate_plan(plan)
+    return make_plan(pairs, model, config.scheduler, config.loss, config.train, config.seed)
 
 
 def trained_pairs(run: Run) -> Sequence[Pair]:
@@ -139,7 +177,7 @@ def _pairs_or_stand_ins(run: Run) -> Iterator[Pair]:
         yield Pair(prompt=prompt, chosen=answer, rejected=attrs.evolve(answer, text="-"))
 
 
-async def _estimate(run: Run, work: Callable[[Ask], Awaitable[None]]) -> dict[str, Estimate]:
+async def _estimate(run: Run, work: Callable[[DryRun], Awaitable[None]]) -> dict[str, Estimate]:
     asking = run.config.asking
     own = Path(paths.resolve(asking.prices)) if asking.prices else None
     with DryRun(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from sqlite3 import Connection
@@ -43,31 +43,36 @@ class Estimate:
     """For `most_output_tokens`."""
 
     def __add__(self, other: Estimate) -> Estimate:
+        return self.plus(other)
+
+    def plus(self, other: Estimate, times: int = 1) -> Estimate:
+        """With the other so many times beside it; -1 takes it away."""
         return Estimate(
-            self.requests + other.requests,
-            self.known + other.known,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            _sum(self.most_output_tokens, other.most_output_tokens),
+            self.requests + times * other.requests,
+            self.known + times * other.known,
+            self.input_tokens + times * other.input_tokens,
+            self.output_tokens + times * other.output_tokens,
+            _sum(self.most_output_tokens, other.most_output_tokens, times),
             self.counted and other.counted,
-            _sum(self.dollars, other.dollars),
-            _sum(self.most_dollars, other.most_dollars),
+            _sum(self.dollars, other.dollars, times),
+            _sum(self.most_dollars, other.most_dollars, times),
         )
 
 
 Number = TypeVar("Number", int, float)
 
 
-def _sum(one: Number | None, other: Number | None) -> Number | None:
+def _sum(one: Number | None, other: Number | None, times: int) -> Number | None:
     """The sum, unknown if a part of it is."""
-    return None if one is None or other is None else one + other
+    return None if one is None or other is None else one + times * other
 
 
 class DryRun:
     """An `Ask` that only counts what would be asked; a context manager.
 
     Answers that are recorded or in the journal come from there. All others are stand-ins of likely
-    length, so that a question that quotes an answer is counted with it.
+    length, so that a question that quotes an answer is counted with it. No two are the same text,
+    as equal answers are not compared.
     """
 
     def __init__(
@@ -104,10 +109,16 @@ class DryRun:
             self._add(responder, self._estimate(responder, prompt, expected))
         return Response(
             prompt_id=prompt.id,
-            text="word " * expected,
+            text=_stand_in(request.key, expected),
             author=responder.author,
             info={"stand_in": True},
         )
+
+    def repeat(self, since: Mapping[str, Estimate], times: int) -> None:
+        """Count so many times more what was added to `estimates` since they were as given."""
+        for label, now in self.estimates.items():
+            grown = now.plus(since.get(label, Estimate()), -1)
+            self.estimates[label] = now.plus(grown, times)
 
     def __enter__(self) -> DryRun:
         if self._path:
@@ -143,3 +154,8 @@ class DryRun:
             most = responder.max_tokens or TYPICAL
             self._typical[author] = round(mean) if mean else min(TYPICAL, most)
         return self._typical[author]
+
+
+def _stand_in(key: str, tokens: int) -> str:
+    """A text of so many words, another one for each request."""
+    return "word " * (tokens - 1) + f"{key[:4]} "

@@ -105,7 +105,7 @@ def _evaluate(run: Run) -> None:
 def _dry_asking(run: Run, as_json: bool) -> None:
     from cpt.run import estimate
 
-    print_estimates(estimate.estimate(run), as_json)
+    print_estimates(estimate.estimate(run), as_json, estimate.uncounted(run))
 
 
 def _dry_pairing(run: Run, as_json: bool) -> None:
@@ -117,7 +117,21 @@ def _dry_pairing(run: Run, as_json: bool) -> None:
 def _dry_training(run: Run, as_json: bool) -> None:
     from cpt.run import estimate
 
-    print_training(estimate.estimate_training(run), estimate.estimate_loss(run), as_json)
+    training = estimate.estimate_training(run)
+    print_training(
+        training,
+        estimate.estimate_loss(run),
+        estimate.estimate_measuring(run, training.steps),
+        estimate.uncounted(run, scores=False),
+        as_json,
+    )
+
+
+def _dry_evaluation(run: Run, as_json: bool) -> None:
+    from cpt.run import estimate
+
+    scores = estimate.estimate_scores(run)
+    print_estimates(scores, as_json, estimate.uncounted(run, training=False))
 
 
 REDO = (
@@ -153,5 +167,6 @@ COMMANDS = (
         _evaluate,
         "Measure the trained model beside the one it came from.",
         shows="evaluators eval_prompts eval_pairs eval_limit generator controls",
+        dry=(DRY_RUN, _dry_evaluation),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,25 +13,32 @@ if TYPE_CHECKING:
     from cpt.asking.money.estimates import Estimate
 
 
-def print_estimates(estimates: Mapping[str, Estimate], as_json: bool) -> None:
-    """Print one line for each responder that would be asked, and the sum."""
+def print_estimates(
+    estimates: Mapping[str, Estimate], as_json: bool, uncounted: Sequence[str] = ()
+) -> None:
+    """Print one line for each responder that would be asked, the sum, and what is not in it."""
     from cpt.asking.money.estimates import Estimate
 
     if as_json:
-        print_json(plain_estimates(estimates))
+        print_json(plain_estimates(estimates, uncounted))
         return
     total = sum(estimates.values(), Estimate())
     for responder, estimate in estimates.items():
         echo(f"{responder}  {_line(estimate)}")
     echo(f"in all  {_line(total)}")
+    if uncounted:
+        echo(f"not counted  {', '.join(uncounted)}: known only when it measures")
 
 
-def plain_estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+def plain_estimates(
+    estimates: Mapping[str, Estimate], uncounted: Sequence[str] = ()
+) -> dict[str, Any]:
     """The same as plain data."""
     from cpt.asking.money.estimates import Estimate
 
     plain = {responder: attrs.asdict(estimate) for responder, estimate in estimates.items()}
-    return {"estimates": plain, "total": attrs.asdict(sum(estimates.values(), Estimate()))}
+    total = attrs.asdict(sum(estimates.values(), Estimate()))
+    return {"estimates": plain, "total": total, "not_counted": list(uncounted)}
 
 
 def _line(estimate: Estimate) -> str:

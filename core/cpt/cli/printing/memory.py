@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,17 +16,27 @@ if TYPE_CHECKING:
 
 
 def print_training(
-    estimate: TrainingEstimate, asked: Mapping[str, Estimate], as_json: bool
+    estimate: TrainingEstimate,
+    asked: Mapping[str, Estimate],
+    measuring: Mapping[str, Estimate],
+    uncounted: Sequence[str],
+    as_json: bool,
 ) -> None:
-    """Print what training would take, where it fits, and what is asked for before it."""
+    """Print what training would take, where it fits, and what is asked for before and in it."""
+    measures = measuring or uncounted
     if as_json:
-        print_json(estimate.plain() | ({"asking": plain_estimates(asked)} if asked else {}))
+        found = {"asking": plain_estimates(asked)} if asked else {}
+        found |= {"measuring": plain_estimates(measuring, uncounted)} if measures else {}
+        print_json(estimate.plain() | found)
         return
     for name, text in _lines(estimate):
         echo(f"{name:<11} {text}")
     if asked:
         echo("before it, to take the loss:")
         print_estimates(asked, as_json=False)
+    if measures:
+        echo("in it, for its evaluators:")
+        print_estimates(measuring, False, uncounted)
 
 
 def _lines(estimate: TrainingEstimate) -> Iterator[tuple[str, str]]:

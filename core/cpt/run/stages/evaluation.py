@@ -35,7 +35,7 @@ def ready(run: Run) -> None:
     """Raise `CptError` for prompts that cannot be read: better now than after a training."""
     if run.config.evaluators:
         require_option(run, "generator")
-        for _ in _prompts(run):
+        for _ in prompts_of(run):
             pass
         if needs(run, "pairs") and run.config.eval_pairs:
             pairs_to_measure(run)
@@ -45,7 +45,7 @@ def evaluate(run: Run) -> Summary:
     """Measure every model of the run with every evaluator."""
     if not run.config.evaluators:
         return {"evaluators": 0}
-    prompts = list(_prompts(run))
+    prompts = list(prompts_of(run))
     pairs = pairs_to_measure(run) if needs(run, "pairs") else []
     _warn_of_trained(run, pairs)
     scores, stats = asyncio.run(_evaluate(run, prompts, pairs))
@@ -64,12 +64,12 @@ def while_training(run: Run) -> Callable[[Path], Mapping[str, float]] | None:
     """
     if not run.config.evaluators:
         return None
-    prompts = list(_prompts(run))
+    prompts = list(prompts_of(run))
     pairs = pairs_to_measure(run) if needs(run, "pairs") else []
 
     async def scores(folder: Path) -> dict[str, Score]:
         evaluation = _evaluation(run, prompts, pairs)
-        model = _speaking(run, str(folder))
+        model = speaking_of(run, str(folder))
         async with asker(run, "model") as ask:
             try:
                 return await measure(
@@ -99,7 +99,7 @@ def _warn_of_trained(run: Run, pairs: Sequence[Pair]) -> None:
         )
 
 
-def _prompts(run: Run) -> Iterator[Prompt]:
+def prompts_of(run: Run) -> Iterator[Prompt]:
     if not needs(run, "prompts"):
         return iter(())
     if run.config.eval_prompts is None and not _must_have(run, "prompts"):
@@ -117,7 +117,7 @@ async def _evaluate(
     whole = _evaluation(run, prompts, pairs)
     async with asker(run, "scores") as ask:
         try:
-            for who, model in _models(run):
+            for who, model in models_of(run):
                 evaluation = attrs.evolve(whole, model=model)
                 scores[who] = await measure(run.config.evaluators, evaluation, ask)
         except CptError:
@@ -142,7 +142,7 @@ def _evaluation(run: Run, prompts: Sequence[Prompt], pairs: Sequence[Pair]) -> E
     names = [field.name for field in attrs.fields(Reading) if hasattr(train, field.name)]
     same = {name: getattr(train, name) for name in names}
     reading = Reading(**same, max_tokens=train.micro_tokens)
-    speaking = _speaking(run, base)
+    speaking = speaking_of(run, base)
     return Evaluation(
         model=speaking,
         base=speaking,
@@ -161,9 +161,9 @@ async def measure(
     found: dict[str, Score] = {}
     for label, evaluator in labelled(evaluators):
         with during(f"the evaluator {evaluator.name!r} measured a model"):
-            returned = await _returned(evaluator, evaluation, ask)
+            given = await returned(evaluator, evaluation, ask)
         asked = evaluation.prompts if evaluator.must_have() == {"prompts"} else ()
-        for name, score in checked_scores(evaluator, returned).items():
+        for name, score in checked_scores(evaluator, given).items():
             found[f"{label}/{name}"] = attrs.evolve(_of_all(score, asked), unit=_unit(evaluator))
     return found
 
@@ -187,7 +187,7 @@ def meanings_of(evaluators: Sequence[Evaluator], scores: Scores) -> Meanings:
     return Meanings(tuple(quality), effects, tuple(lower))
 
 
-async def _returned(evaluator: Evaluator, evaluation: Evaluation, ask: Ask) -> Any:
+async def returned(evaluator: Evaluator, evaluation: Evaluation, ask: Ask) -> Any:
     if isinstance(evaluator, RunEvaluator):
         return await call(evaluator, evaluator.measure, evaluation, ask)
     model, prompts = evaluation.model, evaluation.prompts
@@ -207,17 +207,17 @@ def _of_all(score: Score, prompts: Sequence[Prompt]) -> Score:
     return attrs.evolve(score, missing=missing)
 
 
-def _models(run: Run) -> Iterator[tuple[str, Responder]]:
+def models_of(run: Run) -> Iterator[tuple[str, Responder]]:
     """What is measured, by the name that the table gives it."""
     base = require_option(run, "model")
-    yield BEFORE, _speaking(run, paths.resolve(base))
-    yield AFTER, _speaking(run, str(run.path / "model"))
+    yield BEFORE, speaking_of(run, paths.resolve(base))
+    yield AFTER, speaking_of(run, str(run.path / "model"))
     for name, control in run.config.controls.items():
         trained = str(control_path(run.path, name) / "model")
-        yield name, _speaking(run, trained if control.loss else paths.resolve(base), control)
+        yield name, speaking_of(run, trained if control.loss else paths.resolve(base), control)
 
 
-def _speaking(run: Run, model: str, control: Control | None = None) -> Responder:
+def speaking_of(run: Run, model: str, control: Control | None = None) -> Responder:
     generator: Responder = require_option(run, "generator")
     changed: dict[str, Any] = {"model": model}
     if control and control.temperature is not None:
