@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cpt import CptError
 from cpt.models import folder_of
 from cpt.run.record.inputs import content_digest
-from cpt.training.output.rounding import Stored, survival
+from cpt.training.output.rounding import WeightFormat, survival
 
 from . import tiny
 
@@ -179,7 +179,7 @@ def test_a_model_in_fp32_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_the_sentence_says_what_to_do() -> None:
-    kept = Stored("bfloat16", rounded_to="bfloat16", kept=0.61, moved=0.34)
+    kept = WeightFormat("bfloat16", rounded_to="bfloat16", kept=0.61, moved=0.34)
     assert kept.sentence == (
         "Stored in bfloat16: bfloat16 keeps 61% of the learned change (34% of the weights that "
         "changed); train.export_dtype fp32 keeps all."

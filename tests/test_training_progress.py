@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cpt.cli.printing.progress import Progress
+from cpt.cli.printing.progress import TrainingProgress
 
 METRICS = {"loss": 0.5, "rewards/accuracies": 0.75, "mine/kl": 0.25}
 SHOWN = "loss 0.5  accuracy 0.75  mine/kl 0.25"
@@ -18,7 +18,7 @@ SHOWN = "loss 0.5  accuracy 0.75  mine/kl 0.25"
 def test_outside_a_terminal_there_is_a_line_for_every_line_of_metrics(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    progress = Progress()
+    progress = TrainingProgress()
     for step in (1, 2, 3):
         progress.cpt_step_ended(step, 4)
     assert capsys.readouterr().err == ""
@@ -31,7 +31,7 @@ def test_references_have_a_first_line_at_once_then_one_every_ten_seconds(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("cpt.cli.printing.progress.time.monotonic", lambda: now)
-    progress = Progress()
+    progress = TrainingProgress()
     for done in (0, 250, 500, 1000):
         progress.cpt_references_computed(done, 2000)
         now += 6
@@ -45,7 +45,7 @@ def test_on_a_terminal_references_have_a_bar_that_goes_before_that_of_the_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
-    progress = Progress()
+    progress = TrainingProgress()
     progress.cpt_references_computed(5, 10)
     task = task_of(progress)
     assert (task.completed, task.total) == (5, 10)
@@ -56,7 +56,7 @@ def test_on_a_terminal_references_have_a_bar_that_goes_before_that_of_the_steps(
     progress.cpt_stage_ended(Path("run"), "model", 1.0, {"steps": 4}, "")
 
 
-def task_of(progress: Progress) -> Any:
+def task_of(progress: TrainingProgress) -> Any:
     (task,) = progress._bar.tasks
     return task
 
@@ -70,7 +70,7 @@ def test_on_a_terminal_the_bar_moves_at_every_step(monkeypatch: pytest.MonkeyPat
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "200")
-    progress = Progress()
+    progress = TrainingProgress()
     try:
         progress.cpt_step_ended(1, 4)
         task = task_of(progress)

@@ -44,7 +44,7 @@ class Known:
 
 
 @attrs.frozen
-class Fit:
+class PluginFit:
     """What was found of one plugin."""
 
     name: str
@@ -74,21 +74,21 @@ def read_catalogue(path: Path, registry: Registry) -> dict[str, Known]:
         raise BadData(f"{path}: no catalogue of plugins: {error}") from error
 
 
-def fits(registry: Registry, catalogue: Mapping[str, Known]) -> Iterator[Fit]:
+def fits(registry: Registry, catalogue: Mapping[str, Known]) -> Iterator[PluginFit]:
     """Every plugin that is there, then those that only the catalogue has; all are imported."""
     registry.plugins.load_all()
     found = registry.plugins.found
     for name, plugin in found.items():
         yield _fit(name, plugin, registry, catalogue.get(name))
     for name in catalogue.keys() - found.keys():
-        yield Fit(name, "absent", catalogue[name].package, notes=(catalogue[name].about,))
+        yield PluginFit(name, "absent", catalogue[name].package, notes=(catalogue[name].about,))
 
 
-def _fit(name: str, plugin: Plugin, registry: Registry, known: Known | None) -> Fit:
+def _fit(name: str, plugin: Plugin, registry: Registry, known: Known | None) -> PluginFit:
     of_it = (plugin.source, plugin.version)
     if plugin.status != "loaded":
         faults = (plugin.why,) if plugin.error else ()
-        return Fit(name, plugin.status, *of_it, faults=faults)
+        return PluginFit(name, plugin.status, *of_it, faults=faults)
     components = dict(_components(plugin))
     faults = (
         *_misfits(plugin),
@@ -96,8 +96,8 @@ def _fit(name: str, plugin: Plugin, registry: Registry, known: Known | None) -> 
         *(_unlike(plugin, components, known) if known else ()),
     )
     if faults:
-        return Fit(name, "broken", *of_it, tuple(components), faults)
-    return Fit(name, "fits", *of_it, tuple(components), notes=tuple(_notes(plugin)))
+        return PluginFit(name, "broken", *of_it, tuple(components), faults)
+    return PluginFit(name, "fits", *of_it, tuple(components), notes=tuple(_notes(plugin)))
 
 
 def _components(plugin: Plugin) -> Iterator[tuple[str, type[Component]]]:

@@ -13,7 +13,7 @@ import click
 
 from cpt import config
 from cpt.cli.flags import Flag, FlagBuilder, given
-from cpt.cli.printing.progress import Progress, keep_quiet
+from cpt.cli.printing.progress import TrainingProgress, keep_quiet
 from cpt.config import Addresses, Config, Layer
 from cpt.errors import CptError, UnknownComponent
 from cpt.plugins.registry import Registry
@@ -48,11 +48,11 @@ DRY_TRAINING = click.Option(
 )
 
 STATE = "cpt.command"
-"""Where the context of a command keeps its `State`."""
+"""Where the context of a command keeps its `CommandState`."""
 
 
 @attrs.frozen
-class State:
+class CommandState:
     """What a command line means: where its run is, its values so far, and the flags it may have."""
 
     folder: Folder
@@ -89,7 +89,7 @@ class PipelineCommand(click.Command):
             ctx.meta[STATE] = self._read(ctx, [])
         return [*_state(ctx).flags, *super().get_params(ctx)]
 
-    def _read(self, ctx: click.Context, args: list[str]) -> State:
+    def _read(self, ctx: click.Context, args: list[str]) -> CommandState:
         registry, line = _registry(ctx), config.preparse(args)
         above = _above(line)
         folder = _folder(line, above, registry, self.default_preset)
@@ -99,7 +99,7 @@ class PipelineCommand(click.Command):
         layers = config.settled(layers, registry)
         # Completing a half-typed name is no error, nor is reading a run of missing plugins.
         lenient = ctx.resilient_parsing or "--status" in args
-        return State(folder, recorded, layers, self._flags(registry, layers, line, lenient))
+        return CommandState(folder, recorded, layers, self._flags(registry, layers, line, lenient))
 
     def _flags(
         self, registry: Registry, layers: Sequence[Layer], line: Addresses, lenient: bool
@@ -127,8 +127,8 @@ class PipelineCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def _state(ctx: click.Context) -> State:
-    state: State = ctx.meta[STATE]
+def _state(ctx: click.Context) -> CommandState:
+    state: CommandState = ctx.meta[STATE]
     return state
 
 
@@ -191,7 +191,7 @@ def prepare(ctx: click.Context, values: dict[str, Any]) -> Run:
     typed = Layer(COMMAND_LINE, given(values, state.flags))
     resolved = config.resolve([*state.layers[:-1], typed], registry)
     manager = registry.plugins.manager
-    manager.register(Progress(), Progress.__module__)
+    manager.register(TrainingProgress(), TrainingProgress.__module__)
     for place, observer in enumerate(resolved.observers):
         if observer not in resolved.observers[:place]:
             observer.check()

@@ -16,11 +16,11 @@ from cpt.report.formatting import with_interval
 from cpt.report.html import environment
 from cpt.report.read.files import without_secrets
 from cpt.report.read.scores import decimals_of
-from cpt.run.results.compare import Comparison
+from cpt.run.results.compare import RunComparison
 from cpt.types import Score
 
 
-def publishable(found: Comparison) -> Comparison:
+def publishable(found: RunComparison) -> RunComparison:
     """The same without secrets in the options."""
     options = {
         address: tuple(without_secrets(value, address.rpartition(".")[2]) for value in values)
@@ -29,7 +29,7 @@ def publishable(found: Comparison) -> Comparison:
     return attrs.evolve(found, options=options)
 
 
-def write(path: Path, found: Comparison) -> None:
+def write(path: Path, found: RunComparison) -> None:
     """Write the page of a publishable comparison. The same runs give the same bytes."""
     page = environment(option, score, figure).get_template("comparison.html")
     write_text(path, page.render(found=found))
@@ -45,7 +45,7 @@ def option(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def figure(found: Comparison, name: str) -> Figure:
+def figure(found: RunComparison, name: str) -> Figure:
     """One score of every run that has it, and its difference from the first."""
     scores = found.scores[name]
     gaps = found.differences.get(name, {})

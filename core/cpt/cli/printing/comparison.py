@@ -12,12 +12,12 @@ from cpt.cli.printing.scores import print_table, score_rows, table_of
 from cpt.errors import shortened
 
 if TYPE_CHECKING:
-    from cpt.run.results.compare import Comparison
+    from cpt.run.results.compare import RunComparison
 
 LONGEST_VALUE = 40
 
 
-def print_comparison(found: Comparison) -> None:
+def print_comparison(found: RunComparison) -> None:
     """Each score of each run, its difference from the first run, and what differs in options."""
     rows = score_rows(found.scores, found.differences, found.runs, "  minus the first")
     print_table(table_of(["", *_labels(found.runs)], rows), _explained(found))
@@ -31,7 +31,7 @@ def _labels(runs: Sequence[str]) -> Sequence[str]:
     return short if len(set(short)) == len(short) else runs
 
 
-def _explained(found: Comparison) -> str:
+def _explained(found: RunComparison) -> str:
     if not found.comparisons:
         return "± is half of the 95% interval. No score has prompts or pairs that the runs share."
     return (

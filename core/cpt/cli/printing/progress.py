@@ -30,7 +30,7 @@ def keep_quiet() -> None:
             os.environ.setdefault(name, "1")
 
 
-class Progress:
+class TrainingProgress:
     """An observer like any plugin's."""
 
     def __init__(self) -> None:

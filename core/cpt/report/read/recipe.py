@@ -14,12 +14,12 @@ from cpt.run.pipeline import STAGES
 
 
 @attrs.frozen
-class Entry:
+class Setting:
     """One option with its value in words, and the components inside it."""
 
     label: str
     value: str
-    inside: tuple[Entry, ...] = ()
+    inside: tuple[Setting, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +37,7 @@ class Recipe:
     """Address of an option or name of a file of the run, value of the option, digest."""
     code: tuple[tuple[str, str], ...]
     """Address of a component that is not part of cpt, and the code that defines it."""
-    method: tuple[Entry, ...]
+    method: tuple[Setting, ...]
     """The options that decide the method, in the order in which they are used."""
 
 
@@ -111,21 +111,21 @@ def _code(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield address, str(code)
 
 
-def _method(made: Mapping[str, Any]) -> Iterator[Entry]:
+def _method(made: Mapping[str, Any]) -> Iterator[Setting]:
     for name in PARTS:
         if made.get(name) not in (None, "", [], {}):
             yield _entry(LABELS.get(name, name), made[name])
 
 
-def _entry(label: str, value: Any) -> Entry:
+def _entry(label: str, value: Any) -> Setting:
     if isinstance(value, Mapping):
         plain = {key: inner for key, inner in value.items() if not _has_components(inner)}
         inside = [(key, inner) for key, inner in value.items() if _has_components(inner)]
-        return Entry(label, _settings(plain), tuple(_entry(key, inner) for key, inner in inside))
+        return Setting(label, _settings(plain), tuple(_entry(key, inner) for key, inner in inside))
     if _is_list_of_components(value):
         labels = map(str, range(1, len(value) + 1)) if len(value) > 1 else [""]
-        return Entry(label, "", tuple(map(_entry, labels, value)))
-    return Entry(label, _in_words(value))
+        return Setting(label, "", tuple(map(_entry, labels, value)))
+    return Setting(label, _in_words(value))
 
 
 def _is_list_of_components(value: Any) -> bool:

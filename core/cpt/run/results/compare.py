@@ -22,7 +22,7 @@ CORRECTION = "bonferroni"
 
 
 @attrs.frozen(kw_only=True)
-class Comparison:
+class RunComparison:
     """The trained models of several runs; differences are to the first run."""
 
     runs: tuple[str, ...]
@@ -51,7 +51,7 @@ class Comparison:
         }
 
 
-def compare(paths: Sequence[Path]) -> Comparison:
+def compare(paths: Sequence[Path]) -> RunComparison:
     """Compare runs by the scores of their trained models.
 
     Raises `CptError` for fewer than two runs or one that is there twice, and if a folder holds no
@@ -66,7 +66,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     by_name = {
         name: {run: found[name] for run, found in scores.items() if name in found} for name in names
     }
-    return Comparison(
+    return RunComparison(
         runs=tuple(runs),
         scores=by_name,
         differences=_differences(dict(zip(runs, readers, strict=True)), by_name),

@@ -37,23 +37,24 @@ Make = Callable[[Files], tuple[Arrays, Diagnosis]]
 log = logging.getLogger("cpt")
 
 
-def made(pairs: Sequence[Pair], make: Make) -> tuple[Corpus, Diagnosis]:
+def temporary(pairs: Sequence[Pair], make: Make) -> tuple[Corpus, Diagnosis]:
     """What is made of pairs, in files that have no name."""
     files = Files.unnamed()
     arrays, diagnosis = make(files)
     return arrays.corpus(pairs, files), diagnosis
 
 
-def once(
+def cached(
     pairs: Stored[Pair], make: Make, identity: Mapping[str, Any], day: date
 ) -> tuple[Corpus, Diagnosis]:
-    """The same, kept if it is much: of several processes one makes it, the others wait for it.
+    """The same from the cache, or put there if the pairs are many.
 
-    Raises `CptError` if what is kept is damaged.
+    Of several processes one makes it, and the others wait for it. Raises `CptError` if what
+    is in the cache is damaged.
     """
     folder = _folder() if len(pairs) >= LEAST else None
     if folder is None:
-        return made(pairs, make)
+        return temporary(pairs, make)
     name = folder / _digest(pairs, identity)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def once(
                 _keep(name, make)
     except OSError as error:
         log.warning("what is made of the pairs cannot be kept (%s)", error)
-        return made(pairs, make)
+        return temporary(pairs, make)
     arrays, files, diagnosis = _read(name)
     return arrays.corpus(pairs, files), attrs.evolve(diagnosis, day=day.isoformat())
 

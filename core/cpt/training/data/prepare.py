@@ -72,8 +72,8 @@ def prepare(
         return _prepared(pairs, examined, files)
 
     if model is None or not isinstance(pairs, Stored):
-        return kept.made(pairs, make)
-    return kept.once(pairs, make, examined.identity(model), examined.inputs.day)
+        return kept.temporary(pairs, make)
+    return kept.cached(pairs, make, examined.identity(model), examined.inputs.day)
 
 
 def _prepared(

@@ -14,14 +14,14 @@ from cpt.markdown import literal, table
 from cpt.models import hub
 from cpt.roles import Component, Loss
 from cpt.roles.evaluator import labelled
-from cpt.training.output.rounding import Stored
+from cpt.training.output.rounding import WeightFormat
 from cpt.training.plan import Plan
 
 PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
 MOST_NAMED = 10
 
 
-def model_card(plan: Plan, metrics: Mapping[str, Any], stored: Stored) -> str:
+def model_card(plan: Plan, metrics: Mapping[str, Any], stored: WeightFormat) -> str:
     """What the model is and how it was made."""
     base = hub.id_of(plan.folder)
     head = {

@@ -16,7 +16,7 @@ from cpt.training.data.tokens import special_ids
 from cpt.training.forward.loading.model import load_model, made_trainable, saved_dtype
 from cpt.training.forward.scores import SequenceScores, classifier_of
 from cpt.training.output.card import model_card
-from cpt.training.output.rounding import Stored, may_round, stored
+from cpt.training.output.rounding import WeightFormat, may_round, weight_format
 from cpt.training.output.whole import whole
 from cpt.training.plan import Plan
 
@@ -81,20 +81,20 @@ def copy_of(module: Any, plan: Plan) -> Trained:
     return Trained(copied, None)
 
 
-def how_to_store(plan: Plan, trained: Trained) -> Stored:
+def how_to_store(plan: Plan, trained: Trained) -> WeightFormat:
     """The format of the weights that are written, and what it does to what was learned."""
     trust = plan.options.trust_remote_code
     base = saved_dtype(plan.folder, trust_remote_code=trust)
     if not may_round(plan.options, base):
-        return Stored("float32")
+        return WeightFormat("float32")
     start = load_model(plan.folder, trust_remote_code=trust).state_dict()
-    return stored(plan.options, base, start, trained.weights)
+    return weight_format(plan.options, base, start, trained.weights)
 
 
 def export(
     plan: Plan,
     trained: Trained,
-    how: Stored,
+    how: WeightFormat,
     path: Path,
     *,
     metrics: Mapping[str, Any],

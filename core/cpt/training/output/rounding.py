@@ -22,7 +22,7 @@ another seed changes."""
 
 
 @attrs.frozen
-class Stored:
+class WeightFormat:
     """How the weights are stored, and what is left of the training in the smaller format."""
 
     dtype: str
@@ -63,9 +63,9 @@ def may_round(options: Training, base: torch.dtype) -> bool:
     return FORMATS.get(options.export_dtype, base).itemsize < torch.float32.itemsize
 
 
-def stored(
+def weight_format(
     options: Training, base: torch.dtype, start: Mapping[str, Tensor], trained: Mapping[str, Tensor]
-) -> Stored:
+) -> WeightFormat:
     """The format to write, and what rounding to it does, or to the base's where that loses much.
 
     `start` and `trained` are weights by name; names that only one of them has are left out.
@@ -73,7 +73,7 @@ def stored(
     wanted = FORMATS.get(options.export_dtype, base)
     kept, moved = survival(start, trained, wanted)
     loses = options.export_dtype == "auto" and abs(1 - kept) > MOST_LOST
-    return Stored(
+    return WeightFormat(
         _name(torch.float32 if loses else wanted),
         rounded_to=_name(wanted),
         kept=kept,
@@ -85,7 +85,7 @@ def stored(
 def survival(
     start: Mapping[str, Tensor], trained: Mapping[str, Tensor], dtype: torch.dtype
 ) -> tuple[float, float]:
-    """`kept` and `moved` of `Stored` for weights that are rounded to `dtype`.
+    """`kept` and `moved` of `WeightFormat` for weights that are rounded to `dtype`.
 
     With d the learned change and r the change between the rounded weights, `kept` is r·d / d·d:
     to first order, the share of what the change does to any log-probability it was made for.
