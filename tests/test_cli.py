@@ -2,8 +2,10 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -256,3 +258,25 @@ def test_a_switch_that_is_turned_off_reaches_the_run(cpt_cli, tmp_path):
     assert made.exit_code == 0, made.output
     recorded = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
     assert recorded["options"]["asking"]["batch"] is False
+
+
+def test_a_path_that_is_no_text_is_one_line_and_nothing_is_written(cpt_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("p.jsonl").write_text('{"id": "1", "prompt": "p", "chosen": "a", "rejected": "b"}\n')
+    result = cpt_cli("pair", "--pairs", "p.jsonl", "--output", "run\udcff")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("cpt: run\\udcff: not in the encoding of this terminal")
+    assert os.listdir() == ["p.jsonl"]
+
+
+def test_closed_streams_stop_nothing(monkeypatch, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n')
+    monkeypatch.chdir(tmp_path)
+    for stream in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, None)
+    with pytest.raises(SystemExit) as ended:
+        main(["pair", "--pairs", "p.jsonl", "--output", "run"])
+    for given in (sys.stdin, sys.stdout, sys.stderr):
+        given.close()
+    assert ended.value.code == 0
+    assert (tmp_path / "run" / "pairs.parquet").exists()

@@ -26,7 +26,7 @@ from cpt.cli.commands.stages import COMMANDS
 from cpt.cli.commands.winrate import winrate
 from cpt.cli.plugin_command import from_environment, with_config
 from cpt.cli.printing.output import echo
-from cpt.errors import CptError, Stopped, shortened
+from cpt.errors import CptError, Stopped, printable, shortened
 from cpt.files import FULL
 from cpt.models import torchao
 from cpt.plugins.manager import Plugins, load_plugins
@@ -60,6 +60,7 @@ class Cli(click.Group):
         self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **rest: Any
     ) -> Any:
         """Run, with one line for every error that is the user's to fix."""
+        _open_closed_streams()
         # Arrow's own allocator keeps 13 MB that it does not use; it is chosen as Arrow is loaded.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         _spin_briefly()
@@ -80,6 +81,7 @@ class Cli(click.Group):
         sys.exit(status if isinstance(status, int) else 0)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _refuse_halves(args)
         extra, args = _take_plugins(args)
         loaded = load_plugins(extra)
         paths.offer(loaded)
@@ -110,6 +112,13 @@ class Cli(click.Group):
     def _offered(self, ctx: click.Context) -> Offers[click.Command]:
         plugins: Plugins = ctx.obj.plugins
         return plugins.offers("cpt_commands", "command")
+
+
+def _open_closed_streams() -> None:
+    """Give each closed standard stream the null device, so that no file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _spin_briefly() -> None:
@@ -151,6 +160,16 @@ def _disk_errors() -> Iterator[None]:
         full = error.errno in FULL
         fix = "make room, and the same command continues" if full else FIX
         raise DISK[error.errno](f"{where}{error.strerror}; {fix}.") from error
+
+
+def _refuse_halves(args: Sequence[str]) -> None:
+    """Raise `UsageError` for bytes that are no text here: Arrow could not open such a path."""
+    for word in args:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise click.UsageError(
+                f"{printable(word)}: not in the encoding of this terminal ("
+                f"{sys.getfilesystemencoding()}); rename the file, or set LANG=C.UTF-8."
+            )
 
 
 def _take_plugins(args: list[str]) -> tuple[list[str], list[str]]:
