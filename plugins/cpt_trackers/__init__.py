@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -102,6 +101,8 @@ class Tracked:
     @property
     def key(self) -> str:
         """The same whenever the same training in this folder continues."""
+        import hashlib  # every `cpt --help` loads this plugin, and this loads OpenSSL
+
         decides = {name: self.options.get(name) for name in DECIDES}
         text = json.dumps([str(self.folder.resolve()), decides], sort_keys=True, default=str)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
