@@ -4,9 +4,11 @@
     python benchmarks/gpu.py --device cpu --small --output dry.json    # the same on any machine
 
 Weights and pairs are random, so nothing is downloaded. Each part is a process of its own: one that
-fails or takes too long is recorded as such, and the others continue. Speed is that of a training
-through `cpt.training.train`, references computed before; MFU as others count it (`mfu`) and
-of what is needed (`mfu_exact`). TRL is run beside it with its best flags where it is installed.
+fails or takes too long is recorded as such, with the steps that it logged, and the others continue.
+The output is written after every part. TMPDIR needs about 40 GB for the largest shape. Speed is
+that of a training through `cpt.training.train`, references computed before; MFU as others count it
+(`mfu`) and of what is needed (`mfu_exact`). TRL is run beside it with its best flags where it is
+installed.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import date
 from importlib.util import find_spec
@@ -28,9 +31,13 @@ from typing import Any
 import attrs
 import material
 
+from cpt.files import atomic_folder, json_text, write_text
+
 BUDGET = 470.0
 """Seconds for all parts together; what would begin later is left out, and said so."""
 LN_2 = 0.693147
+OPTIONAL = ("torchao", "trl", "peft", "triton")
+"""Libraries without which parts fail or are left out."""
 FULL = {"precision": "bf16", "weights": "bf16", "optimizer": "adamw_8bit"}
 FULL_8B = {**FULL, "gradient_checkpointing": True}
 
@@ -79,17 +86,17 @@ def parts(small: bool) -> dict[str, Part]:
 def main() -> None:
     options = _options()
     if options.part:
-        print(json.dumps(_do(options)))
+        print(json_text(_do(options)))
         return
     began, results = time.perf_counter(), dict[str, Any]()
-    with tempfile.TemporaryDirectory() as scratch:
+    measured = {**_machine(options.device), "date": str(date.today()), "parts": results}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         for name, part in parts(options.small).items():
             left = BUDGET - (time.perf_counter() - began)
             results[name] = _run(name, part, options, Path(scratch), min(part.seconds, left))
-            print(name, json.dumps(results[name]), flush=True)
-    measured = {"device": _device(options.device), "date": str(date.today()), "parts": results}
-    measured["seconds"] = time.perf_counter() - began
-    options.output.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+            print(name, json_text(results[name]), flush=True)
+            measured["seconds"] = time.perf_counter() - began
+            write_text(options.output, json_text(measured, indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -103,10 +110,17 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _device(kind: str) -> str:
+def _machine(kind: str) -> dict[str, Any]:
+    """What is measured on; ends at once where there is no such device."""
     import torch
 
-    return torch.cuda.get_device_name() if kind == "cuda" else "cpu"
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("gpu.py: torch finds no CUDA device; --device cpu --small runs anywhere")
+    return {
+        "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "missing": [name for name in OPTIONAL if find_spec(name) is None],
+    }
 
 
 def _run(
@@ -117,14 +131,28 @@ def _run(
         return {"skipped": "no time was left"}
     line = [sys.executable, __file__, "--part", name, "--scratch", str(scratch)]
     line += ["--device", options.device, *(["--small"] if options.small else [])]
+    status, out, err = _ended(line, seconds)
+    if status == 0:
+        with suppress(ValueError, IndexError):
+            return dict(json.loads(out.splitlines()[-1]))
+    why = f"not done after {seconds:.0f} s" if status is None else f"exit status {status}"
+    logged = metrics_of(scratch / part.do / name) if part.do == "train" else []
+    return {"failed": why, "said": err.strip().splitlines()[-3:], **_speed(logged)}
+
+
+def _ended(line: Sequence[str], seconds: float) -> tuple[int | None, str, str]:
+    """Exit status, None if it was ended with all that it started, and both streams."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        line, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    )
     try:
-        done = subprocess.run(line, capture_output=True, text=True, timeout=seconds)
+        out, err = process.communicate(timeout=seconds)
+        return process.returncode, out, err
     except subprocess.TimeoutExpired:
-        return {"failed": f"not done after {seconds:.0f} s"}
-    if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1:]}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        os.killpg(process.pid, signal.SIGKILL)
+        return (None, *process.communicate())
 
 
 def _do(options: argparse.Namespace) -> dict[str, Any]:
@@ -139,10 +167,21 @@ def _model(part: Part, options: argparse.Namespace) -> Path:
     """The folder of a shape, made by the first part that wants it."""
     folder: Path = options.scratch / part.shape
     if not folder.exists():
-        material.make_model(part.shape, folder, device=options.device, half=part.shape == "8b")
-        vocabulary = min(material.MODELS[part.shape]["vocab_size"], 8000)
-        material.make_tokenizer(material.invented(50), vocabulary, folder)
+        with atomic_folder(folder) as made:
+            material.make_model(part.shape, made, device=options.device, half=part.shape == "8b")
+            vocabulary = min(material.MODELS[part.shape]["vocab_size"], 8000)
+            material.make_tokenizer(material.invented(50), vocabulary, made)
+    if options.device == "cuda":
+        _forget_peak()
     return folder
+
+
+def _forget_peak() -> None:
+    """What making a model took is not what training it takes."""
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
 
 
 def _pairs(options: argparse.Namespace) -> list[Any]:
@@ -150,21 +189,45 @@ def _pairs(options: argparse.Namespace) -> list[Any]:
 
 
 def _train(part: Part, options: argparse.Namespace, model: Path) -> dict[str, Any]:
-    """A few steps: tokens a second, MFU, most memory, the first loss."""
+    """A few steps: tokens a second, MFU, most memory, the first loss; no model is written."""
     import torch
 
-    began = time.perf_counter()
-    with _padding() if part.padded else nullcontext():
-        lines = _trained(part, options, model, options.scratch / part.do / options.part)
-    counted = lines[1:] or lines  # the first has kernels to choose and to compile
-    names = _logged(lines[0])
-    logged = {name: sum(line[name] for line in counted) / len(counted) for name in names}
+    began, output = time.perf_counter(), options.scratch / part.do / options.part
+    with _padding() if part.padded else nullcontext(), suppress(InterruptedError):
+        _trained(part, options, model, output, stop=("cpt_metrics_logged", _last_step(options)))
     peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else _rss()
+    seconds = time.perf_counter() - began
+    return {**_speed(metrics_of(output)), "memory": peak, "seconds": seconds}
+
+
+def _last_step(options: argparse.Namespace) -> int:
+    """After which nothing is left but to write the model."""
+    return len(_pairs(options)) // _batch(options)
+
+
+def _batch(options: argparse.Namespace) -> int:
+    return 4 if options.small else 32
+
+
+def metrics_of(output: Path) -> list[dict[str, Any]]:
+    """The lines of a training that has begun."""
+    from cpt.training.loss import metrics
+
+    log = output / "metrics.jsonl"
+    return metrics.read(log) if log.exists() else []
+
+
+def _speed(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first loss, and means over the steps behind the first."""
+    if not lines:
+        return {}
+    counted = lines[1:] or lines  # the first has kernels to choose and to compile
+    logged = {
+        name: sum(line[name] for line in counted) / len(counted) for name in _logged(lines[0])
+    }
     first = lines[0]["loss"]
     right = abs(first - LN_2) < 1e-5
-    return {"first_loss": first, "first_loss_is_ln_2": right, **logged, "memory": peak} | {
-        "seconds": time.perf_counter() - began
-    }
+    return {"first_loss": first, "first_loss_is_ln_2": right, **logged, "steps": len(lines)}
 
 
 def _padding() -> Any:
@@ -187,17 +250,21 @@ def _rss() -> int:
 
 
 def _trained(
-    part: Part, options: argparse.Namespace, model: Path, output: Path, stop: int | None = None
+    part: Part,
+    options: argparse.Namespace,
+    model: Path,
+    output: Path,
+    stop: tuple[str, int] | None = None,
 ) -> list[dict[str, Any]]:
+    """The lines of its log; `stop` is the event of a step that `InterruptedError` ends it at."""
     from trainers import Sequential
 
     from cpt.training import train
-    from cpt.training.loss import metrics
     from cpt.training.options import Training
     from cpt_dpo import Dpo
 
     def notify(event: str, /, **facts: Any) -> None:
-        if (event, facts.get("step")) == ("cpt_step_ended", stop):
+        if (event, facts.get("step")) == stop:
             raise InterruptedError
 
     train(
@@ -206,7 +273,7 @@ def _trained(
         scheduler=Sequential(),
         loss=Dpo(),
         options=Training(
-            batch_size=4 if options.small else 32,
+            batch_size=_batch(options),
             log_every=1,
             checkpoint_every=2 if part.do == "resume" else 0,
             warmup=0.0,
@@ -217,14 +284,14 @@ def _trained(
         output=output,
         notify=notify,
     )
-    return metrics.read(output / "metrics.jsonl")
+    return metrics_of(output)
 
 
 def _resume(part: Part, options: argparse.Namespace, model: Path) -> dict[str, Any]:
     """A training that was ended and taken up, against one that was not."""
     whole = _trained(part, options, model, options.scratch / "whole")
     with suppress(InterruptedError):
-        _trained(part, options, model, options.scratch / "broken", stop=2)
+        _trained(part, options, model, options.scratch / "broken", stop=("cpt_step_ended", 2))
     resumed = _trained(part, options, model, options.scratch / "broken")
     off = [abs(a["loss"] - b["loss"]) for a, b in zip(whole, resumed, strict=True)]
     return {"steps": len(whole), "largest_difference": max(off)}
@@ -242,15 +309,17 @@ def _paths(part: Part, options: argparse.Namespace, model: Path) -> dict[str, An
     groups = _groups(options, model)
     shared, exact = module.layout, _computed(module, groups, Layout(), options, half=False)
     apart = attrs.evolve(shared, shared=False)
-    found = {
-        "padded": _computed(module, groups, Layout(), options),
-        "packed": _computed(module, groups, apart, options),
-        "packed, prompts shared": _computed(module, groups, shared, options),
-    }
+    layouts = {"padded": Layout(), "packed": apart, "packed, prompts shared": shared}
     if options.device == "cuda":
-        compile_layers(module.causal)
-        found["packed, compiled"] = _computed(module, groups, shared, options)
-    measured = {name: _compared(values, exact) for name, values in found.items()}
+        layouts["packed, compiled"] = shared
+    measured: dict[str, Any] = {}
+    for name, layout in layouts.items():
+        try:
+            if name == "packed, compiled":
+                compile_layers(module.causal)
+            measured[name] = _compared(_computed(module, groups, layout, options), exact)
+        except Exception as error:  # the other paths are worth their figures
+            measured[name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
     if options.device == "cuda":
         measured["memory"] = torch.cuda.max_memory_allocated()
     return measured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from .fresh import ROOT
 
@@ -55,7 +57,45 @@ def test_a_resumed_training_is_compared_with_an_unbroken_one(told: Any) -> None:
 
 def test_a_part_that_fails_is_written_down(gpu: ModuleType, tmp_path: Path) -> None:
     options = argparse.Namespace(device="cpu", small=True)
-    part = gpu.Part(do="nothing", shape="small")
+    part = gpu.Part(do="train", shape="small")
     assert gpu._run("paths", part, options, tmp_path, 5.0) == {"skipped": "no time was left"}
+    log = tmp_path / "train" / "no such part" / "metrics.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"step": 1, "loss": 0.5, "tokens_per_second": 8.0}\n')
     found = gpu._run("no such part", part, options, tmp_path, 100.0)
-    assert found == {"failed": ["KeyError: 'no such part'"]}
+    assert found["failed"] == "exit status 1"
+    assert found["said"][-1] == "KeyError: 'no such part'"
+    assert (found["steps"], found["tokens_per_second"]) == (1, 8.0)
+
+
+def test_a_part_that_hangs_is_ended_with_all_that_it_started(
+    gpu: ModuleType, tmp_path: Path
+) -> None:
+    line = ["sh", "-c", "sleep 100 & wait"]  # it holds the streams open for as long as it lives
+    assert gpu._ended(line, 0.5) == (None, "", "")
+
+
+def test_what_is_measured_is_written_after_every_part(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "gpu.json"
+
+    def run(name: str, *_: Any) -> dict[str, Any]:
+        if name == "lora":
+            raise KeyboardInterrupt
+        return {"loss": float("nan")}
+
+    monkeypatch.setattr(gpu, "_run", run)
+    line = ["gpu.py", "--device", "cpu", "--small", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main()
+    parts = json.loads(output.read_text())["parts"]
+    assert list(parts) == ["paths", "first step, packed", "first step, padded", "low-bit"]
+    assert parts["paths"] == {"loss": None}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_it_is_one_line(gpu: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="torch finds no CUDA device; --device cpu --small"):
+        gpu._machine("cuda")
