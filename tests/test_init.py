@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from cpt.cli import main
 from cpt.roles import ROLES
 
 from . import tiny
+from .commands import Commands
 from .fresh import ROOT, Environment
 
 SAID = ("One word more, then.", "One word.")
@@ -102,6 +104,43 @@ def _field(role: str) -> str:
     """Where the command that is printed has the component."""
     several = {role: f"{role}s" for role in ("evaluator", "filter", "observer")}
     return {"judge": "pairer.judge", **several}.get(role, role)
+
+
+def test_a_scheduler_may_follow_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: Commands
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = init("my-second-look", "--role", "scheduler", "--phased")
+    assert printed.exit_code == 0 and "may follow" not in printed.output
+    package = tmp_path / "my-second-look"
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not found", "."]
+    env = {"PYTHONPATH": f"{package}:{os.environ.get('PYTHONPATH', '')}"}
+    ended = commands.python.run(*tests, cwd=package, env=env)
+    assert ended.status == 0, ended.out
+    rows = [{"prompt": "Ice?", "chosen": f"Water {at}.", "rejected": "Glass."} for at in range(4)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tiny.folder(tmp_path / "model")
+    line = [
+        "-p",
+        package / "my_second_look/__init__.py",
+        "train",
+        "--pairs",
+        "pairs.jsonl",
+        "--loss",
+        "dpo",
+    ]
+    line += ["--model", "model", "--scheduler", "my_second_look", "--train.epochs", "2"]
+    line += ["--train.batch-size", "2", "--output", "run"]
+    trained = commands.one(*line, cwd=tmp_path)
+    assert trained.status == 0, trained.err
+
+
+def test_only_schedulers_have_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = init("my-loss", "--phased")
+    assert refused.exit_code == 2 and not list(tmp_path.iterdir())
+    assert "only a scheduler has phases; add --role scheduler" in refused.output
+    assert "--phased" in init("my-order", "--role", "scheduler").output
 
 
 def test_they_work_together_in_one_run(made: Made) -> None:

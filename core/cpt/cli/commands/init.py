@@ -20,7 +20,7 @@ from cpt.cli.printing.output import echo
 from cpt.errors import CptError
 from cpt.files import write_text
 from cpt.plugins.registry import Registry
-from cpt.roles import ROLES, Loss
+from cpt.roles import ROLES, Loss, Scheduler
 
 TEMPLATES = Path(__file__).parents[2] / "scaffold"
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -35,6 +35,8 @@ class Package:
     distribution: str
     """What it is installed as, and its folder."""
     role: str
+    phased: bool = False
+    """Whether its scheduler follows the model."""
 
     @property
     def module(self) -> str:
@@ -54,7 +56,7 @@ class Package:
     @property
     def use(self) -> str:
         """A command that uses the component."""
-        return self._filled(f"{self.role}/use").strip()
+        return self._filled(f"{self._templates}/use").strip()
 
     def files(self) -> Mapping[str, str]:
         """The text of every file by its path in the package."""
@@ -62,10 +64,14 @@ class Package:
             ".gitignore": self._filled("gitignore"),
             "README.md": self._filled("README.md", use=self.use),
             "pyproject.toml": self._filled("pyproject.toml"),
-            f"{self.module}/__init__.py": self._filled(f"{self.role}/component.py"),
+            f"{self.module}/__init__.py": self._filled(f"{self._templates}/component.py"),
             f"{self.module}/py.typed": "",
-            f"tests/test_{self.module}.py": self._filled(f"{self.role}/test.py"),
+            f"tests/test_{self.module}.py": self._filled(f"{self._templates}/test.py"),
         }
+
+    @property
+    def _templates(self) -> str:
+        return f"phased_{self.role}" if self.phased else self.role
 
     def _filled(self, template: str, **more: str) -> str:
         text = TEMPLATES.joinpath(f"{template}.template").read_text(encoding="utf-8")
@@ -89,8 +95,9 @@ class Package:
     multiple=True,
     help=f"What it adds.  [{EASIEST}]",
 )
+@click.option("--phased", is_flag=True, help="A scheduler that follows the model as it learns.")
 @click.pass_obj
-def init(registry: Registry, name: str, roles: tuple[str, ...]) -> None:
+def init(registry: Registry, name: str, roles: tuple[str, ...], phased: bool) -> None:
     """Begin a plugin package in the folder NAME.
 
     It holds a component that works, a test of it, and all that it takes to be installed.
@@ -100,12 +107,16 @@ def init(registry: Registry, name: str, roles: tuple[str, ...]) -> None:
             f"--role: {name} can begin with one only; the classes and hooks of others go beside "
             "it, in the same module."
         )
-    package = Package(name, *(roles or (EASIEST,)))
+    if phased and roles != (Scheduler.role,):
+        raise CptError("--phased: only a scheduler has phases; add --role scheduler.")
+    package = Package(name, *(roles or (EASIEST,)), phased=phased)
     _refuse(package, registry)
     _write(package.files(), Path(name))
     if not roles:
         others = ", ".join(other for other in ROLES if other != EASIEST)
         echo(f"No --role was given, so it adds a {EASIEST}. There are also: {others}.")
+    if package.role == Scheduler.role and not phased:
+        echo("Its order is decided before training; with --phased it may follow the model.")
     echo(f"./{name} adds the {package.role} {package.name!r}. What comes next:")
     for command in (f"pip install -e ./{name} pytest", f"pytest ./{name}", package.use):
         echo(f"  {command}")
