@@ -109,7 +109,7 @@ def init(registry: Registry, name: str, roles: tuple[str, ...], phased: bool) ->
         )
     if phased and roles != (Scheduler.role,):
         raise CptError("--phased: only a scheduler has phases; add --role scheduler.")
-    package = Package(name, *(roles or (EASIEST,)), phased=phased)
+    package = Package(name, roles[0] if roles else EASIEST, phased)
     _refuse(package, registry)
     _write(package.files(), Path(name))
     if not roles:
