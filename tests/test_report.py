@@ -894,6 +894,53 @@ def test_nothing_is_wider_than_a_phone_and_all_can_be_read(
     assert overlapping == 0
 
 
+REACH = """
+<script>
+const shown = node => node.getClientRects().length > 0;
+const named = nodes => nodes.map(node => node.outerHTML.slice(0, 80));
+const look = () => {
+    const all = [...document.querySelectorAll('*')].filter(shown);
+    const controls = all.filter(node => node.matches('a[href], button, input, select'));
+    const active = controls.filter(node => !node.disabled);
+    const scrolls = all.filter(node => node.scrollWidth > node.clientWidth + 1
+        && ['auto', 'scroll'].includes(getComputedStyle(node).overflowX));
+    const reached = node => { node.focus(); return document.activeElement === node; };
+    const unreached = [...active, ...scrolls].filter(node => node.tabIndex < 0 || !reached(node));
+    const unnamed = active.filter(node => !(node.textContent.trim() || node.ariaLabel));
+    const sheet = document.styleSheets[0];
+    const print = [...sheet.cssRules].filter(rule => rule.conditionText === 'print');
+    const before = [...document.querySelectorAll('h2')].filter(shown);
+    print.flatMap(rule => [...rule.cssRules]).forEach(
+        rule => sheet.insertRule(rule.cssText, sheet.cssRules.length));
+    const gone = before.filter(node => !shown(node));
+    const cut = [...document.querySelectorAll('.wide')].filter(
+        node => shown(node) && getComputedStyle(node).overflowX !== 'visible');
+    const rest = [...document.querySelectorAll('button, input, select')].filter(shown);
+    parent.document.title = JSON.stringify([
+        active.length, scrolls.length, named(unreached), named(unnamed), before.length,
+        named([...gone, ...cut, ...rest]),
+    ]);
+};
+const ready = () => document.getElementById('browser').hidden ? setTimeout(ready, 20) : look();
+ready();
+</script>
+"""
+"""Writes into the title: how many controls there are, and how many parts scroll; which of them no
+key reaches, and which have no name; how many sections there are, and what is wrong on paper."""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+def test_keys_reach_every_control_and_paper_has_every_section(lab: Path, tmp_path: Path) -> None:
+    page = received(lab, tmp_path)
+    inside(page, REACH, width=390)
+    seen = look(page, tmp_path / "profile")
+    title = html.unescape(re.findall("<title>(.*?)</title>", seen.dom)[0])
+    controls, scrolling, unreached, unnamed, sections, on_paper = json.loads(title)
+    assert controls > 10 and scrolling > 0 and sections > 4
+    assert (unreached, unnamed) == ([], [])
+    assert on_paper == []
+
+
 FLAG = """
 <script>
 const act = () => {
