@@ -45,12 +45,15 @@ def test_it_is_causal_attention(
 
 @pytest.mark.parametrize("before", [0, 37])
 @pytest.mark.parametrize("window", [None, 100])
-def test_in_bf16_it_is_as_near_as_rounding_lets_it(before: int, window: int | None) -> None:
+@pytest.mark.parametrize("width", [16, 48])
+def test_in_bf16_it_is_as_near_as_rounding_lets_it(
+    before: int, window: int | None, width: int
+) -> None:
     """Against plain attention in fp32 on the same values; a head size that is no power of two."""
     torch.manual_seed(0)
     queries, scale = BLOCK + 30, 48**-0.5
     keys = before + queries
-    shapes = [(1, 4, queries, 48), (1, 2, keys, 48), (1, 2, keys, 16)]
+    shapes = [(1, 4, queries, 48), (1, 2, keys, 48), (1, 2, keys, width)]
     values = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
     exact = [value.detach().float().requires_grad_() for value in values]
     (query, key, value), (exact_query, exact_key, exact_value) = values, exact

@@ -98,7 +98,7 @@ class Training:
     gradient_checkpointing: bool | None = attrs.field(default=None, metadata=NOT_IDENTITY)
     """Compute activations twice to keep fewer, a third slower; by default where it fits only so."""
     compile: bool = False
-    """Compile the model's layers, unless rows are padded: a minute at the start for less memory."""
+    """Compile layers, unless rows are padded: a minute at the start, then less memory or time."""
     router_aux_loss: float | None = attrs.field(default=None, validator=optional(ge(0.0)))
     """Weight of a MoE's load-balancing loss (`router_aux_loss_coef` of its own); 0 only logs it."""
     lora_rank: int = attrs.field(default=0, validator=ge(0))

@@ -1,7 +1,8 @@
 """Causal attention by plain matrix products, a block of queries at a time.
 
-On a CPU in bf16 these run at the speed of the matrix units, which torch's fused kernel does not
-reach. Weights are computed again in the backward pass, so that no more is kept than by that kernel.
+On a CPU in bf16 these run at the speed of the matrix units, which the backward pass of torch's
+fused kernel does not reach; its forward pass does. Weights are computed again in the backward pass,
+so that no more is kept than by that kernel.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 BLOCK = 128
 """Queries in a block: fewer skip more of the keys that they may not see."""
@@ -35,11 +37,8 @@ class _Blockwise(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
     ) -> Tensor:
-        attended = query.new_empty(*query.shape[:3], value.shape[3])
-        for block, visible in _blocks(query.shape[2], key.shape[2], window):
-            weights = _weights(query, key, block, visible, scale, window)
-            products = weights @ value[0, :, visible]
-            attended[:, :, block] = products.view(attended[:, :, block].shape)
+        attend = _fused if _can_be_fused(query, key, value, window) else _by_blocks
+        attended = attend(query, key, value, scale, window)
         ctx.save_for_backward(query, key, value, attended)
         ctx.scale, ctx.window = scale, window
         return attended
@@ -66,6 +65,47 @@ class _Blockwise(torch.autograd.Function):
             )
             key_grad[0, :, visible] += scores_grad.transpose(1, 2) @ _folded(query, block, key)
         return query_grad, key_grad.to(key.dtype), value_grad.to(value.dtype), None, None
+
+
+def _can_be_fused(query: Tensor, key: Tensor, value: Tensor, window: int | None) -> bool:
+    """Whether torch's kernel is the faster one: in bf16, without a window that it would ignore."""
+    visible = window is None or key.shape[2] <= window
+    return query.dtype == torch.bfloat16 and visible and key.shape[3] == value.shape[3]
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+    mask = causal_mask(query, key, window)
+    return functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def _by_blocks(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
+) -> Tensor:
+    attended = query.new_empty(*query.shape[:3], value.shape[3])
+    for block, visible in _blocks(query.shape[2], key.shape[2], window):
+        weights = _weights(query, key, block, visible, scale, window)
+        products = weights @ value[0, :, visible]
+        attended[:, :, block] = products.view(attended[:, :, block].shape)
+    return attended
+
+
+def causal_mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:
+    """The keys that each query may see; None where they are its own past."""
+    q_len, kv_len = query.shape[2], key.shape[2]
+    if q_len == kv_len and (window is None or kv_len <= window):
+        return None
+    q_idx = torch.arange(kv_len - q_len, kv_len, device=query.device)[:, None]
+    kv_idx = torch.arange(kv_len, device=query.device)
+    mask = kv_idx <= q_idx
+    return mask if window is None else mask & (kv_idx > q_idx - window)
 
 
 def _blocks(q_len: int, kv_len: int, window: int | None) -> Iterator[tuple[slice, slice]]:

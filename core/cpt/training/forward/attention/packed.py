@@ -17,7 +17,7 @@ from transformers.masking_utils import sdpa_mask
 
 from cpt.training.data.inputs import Segment
 from cpt.training.forward.attention import varlen
-from cpt.training.forward.attention.blockwise import blockwise_attention
+from cpt.training.forward.attention.blockwise import blockwise_attention, causal_mask
 from cpt.training.forward.attention.varlen import Varlen
 
 NAME = "cpt_packed"
@@ -126,21 +126,10 @@ def _window_of(module: nn.Module) -> int | None:
     return window
 
 
-def _mask(query: Tensor, key: Tensor, window: int | None) -> Tensor | None:
-    """The keys that each query may see; None where they are its own past."""
-    q_len, kv_len = query.shape[2], key.shape[2]
-    if q_len == kv_len and (window is None or kv_len <= window):
-        return None
-    q_idx = torch.arange(kv_len - q_len, kv_len, device=query.device)[:, None]
-    kv_idx = torch.arange(kv_len, device=query.device)
-    mask = kv_idx <= q_idx
-    return mask if window is None else mask & (kv_idx > q_idx - window)
-
-
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, window: int | None, extras: Extras
 ) -> Tensor:
-    mask = _mask(query, key, window)
+    mask = causal_mask(query, key, window)
     if not extras.fused:
         return _explicit(query, key, value, mask, extras)
     if query.is_cpu and not extras.dropout:
