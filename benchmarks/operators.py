@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, required=True)
     parser.add_argument("--model", choices=material.MODELS, default="40m")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16")
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=6, help="the first two are not counted")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -80,8 +80,11 @@ def _train(options: argparse.Namespace, folder: Path) -> tuple[Count, float]:
 
     pairs = material.read(options.pairs, ["gpt4", "text_davinci_003"])
     material.make_model(options.model, folder / "model")
-    material.make_tokenizer(pairs, 32_000, folder / "model")
-    pairs = material.fitting(pairs, folder / "model", 512)[: 4 * options.steps]
+    vocabulary = min(material.MODELS[options.model]["vocab_size"], 50_000)
+    material.make_tokenizer(pairs, vocabulary, folder / "model")
+    pairs = material.fitting(pairs, folder / "model", 512)
+    wanted = 4 * options.steps
+    pairs = material.repeated(pairs, -(-wanted // len(pairs)))[:wanted]
     count, step, spent = Count(), loop._step, []
 
     def counted(state: Any) -> float:

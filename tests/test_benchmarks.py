@@ -22,6 +22,7 @@ RUNS = {
     "busy.py --step 8 --seconds 0.01": "",
     "doctor.py --rows 20": "exit status 0",
     "kills.py --schedulers staged --kills 1 --steps 8 --prompts 20": '"differences": []',
+    "operators.py --pairs ladder.jsonl --model small --steps 3": "floors",
     "pairs.py --preset lab_tiny --limit 4 --sets 'judge llm'": "| judge llm | ",
     "large.py --rows 24": "again",
     "preparing.py --pairs ladder.jsonl --rows 8 --rounds 1 --who cpt bare": "the same ids",
