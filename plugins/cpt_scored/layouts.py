@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 TEXTS = ("response", "output", "text", "completion")
 AUTHORS = ("author", "model", "generator")
 SCORES = ("score", "rating", "helpfulness", "overall_score")
+WINNERS = ("winner", "winner_model_a", "winner_model_b", "winner_tie")
 EXPECTED = (
     "chosen and rejected, completions (UltraFeedback), answers (Nectar), human_ref_A (SHP), "
     "better_response_id (PKU-SafeRLHF), winner (Chatbot Arena), overall_preference or "
-    "preference_strength (HelpSteer), responses with scores, or a response with a score"
+    "preference_strength (HelpSteer), preference (AlpacaEval), responses with scores, or a "
+    "response with a score"
 )
 
 
@@ -102,7 +104,7 @@ def _pku(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | Non
 
 def _arena(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
     """Two conversations and the `winner`: model_a, model_b or a tie."""
-    if row["conversation_a"] is None:
+    if row["conversation_a"] is None or row.first(*WINNERS) is None:
         return None
     from cpt.data import pair_of
 
@@ -129,6 +131,19 @@ def _helpsteer(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool]
         return None
     halves = -strength / 2, strength / 2
     return [_scored(row, text, "", half) for text, half in zip(texts, halves, strict=True)], True
+
+
+def _alpaca(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
+    """AlpacaEval's and AlpacaFarm's annotations: from 1 (the first) to 2, 0 for a tie."""
+    if None in (row["output_1"], row["output_2"], row["preference"]):
+        return None
+    preference = row.number_of("preference")
+    if preference is None:
+        return None
+    if preference != 0 and not 1 <= preference <= 2:
+        raise row.bad(f"preference is {preference:g}, which is not from 1 to 2")
+    texts, authors = zip(*((row[f"output_{n}"], row[f"generator_{n}"]) for n in (1, 2)), strict=True)
+    return _two(row, texts, authors, 2 - preference if preference else None), True
 
 
 def _by_author(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
@@ -168,6 +183,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "pku_saferlhf": _pku,
     "arena": _arena,
     "helpsteer": _helpsteer,
+    "alpaca_eval": _alpaca,
     "by_author": _by_author,
     "distilabel": _generations,
     "one_answer": _one,

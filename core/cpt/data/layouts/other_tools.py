@@ -13,6 +13,13 @@ from cpt.data.rows.reading import Row
 from cpt.files import Refused, from_json
 
 Values = dict[str, Any]
+SIDES = (
+    ("good_edited_response", "bad_edited_response"),
+    ("edited_response", "original_response"),
+    ("chosen_response", "rejected_response"),
+    ("accepted", "rejected"),
+)
+"""What others call the two sides; the first two are HelpSteer3's edits."""
 
 
 def usual(row: Row) -> Row:
@@ -79,7 +86,8 @@ def _questions(values: Values) -> None:
     about = isinstance(values.get("context"), str)
     if all(values.get(name) in (None, "") for name in ("prompt", "messages", "instruction")):
         asked = "instruction" if about else "prompt"
-        _rename(values, {"question": asked, "query": asked})
+        alone = {"input": asked} if values.get("input") and values.get("chosen") else {}
+        _rename(values, {"question": asked, "query": asked, **alone})
     if about and values.get("instruction"):
         _rename(values, {"context": "input"})
     _rename(values, {"system_prompt": "system"})
@@ -93,6 +101,20 @@ def _published(values: Values) -> None:
         _rename(values, {"history": "prompt"})
     if "response1" in values or "response_1" in values:
         _rename(values, {"context": "prompt"})
+    for names in SIDES:
+        if None not in (values.get(name) for name in names):
+            _rename(values, dict(zip(names, ("chosen", "rejected"), strict=True)))
+            _rename(values, {"context": "prompt"})
+
+
+def _beside(values: Values) -> None:
+    """Ratings and authors of both sides, as UltraFeedback and its kin call them."""
+    for ours, theirs, kind in (("score", "rating", float | int), ("author", "model", str)):
+        for form in (f"{{}}_{theirs}", f"{{}}-{theirs}", f"{theirs}_{{}}"):
+            names = {form.format(side): f"{side}_{ours}" for side in ("chosen", "rejected")}
+            if all(isinstance(values.get(name), kind) for name in names):
+                for old, new in names.items():
+                    _rename(values, {old: new})
 
 
 def _arena(values: Values) -> None:
@@ -129,6 +151,6 @@ def _rename(values: Values, names: Mapping[str, str]) -> None:
 
 
 LAYOUTS: Sequence[Callable[[Values], None]] = (
-    *(argilla, _openai, _sharegpt, _swift, _published, _arena, _questions),
+    *(argilla, _openai, _sharegpt, _swift, _published, _beside, _arena, _questions),
 )
 """Each changes a row of its own layout, and no other."""
