@@ -27,6 +27,8 @@ RUNS = {
     "large.py --rows 24": "again",
     "preparing.py --pairs ladder.jsonl --rows 8 --rounds 1 --who cpt bare": "the same ids",
     "real_model.py --help": "--methods",
+    "real_pairs.py --ladder ladder.jsonl --authors gpt4 --prompts 8 --sets 'stronger preferred' "
+    "--answers 'ladder.jsonl#text_davinci_003'": "| stronger preferred | 8 | 8 |",
     "rounding.py --pairs ladder.jsonl --model small --steps 1": "bf16 learned",
     "startup.py --rounds 1": "cpt --help takes",
     "training.py --pairs ladder.jsonl --model small --batch 2 --steps 2 --trainers cpt apart": (

@@ -138,6 +138,19 @@ def test_a_dry_run_tells_and_writes_nothing(cpt_cli: Any, tmp_path: Path) -> Non
     assert nothing.exit_code == 2 and "no pairs yet" in nothing.output
 
 
+def test_a_dry_run_keeps_its_pairs_on_the_disk(
+    cpt_cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(pairs: Any, *_: Any) -> None:
+        raise CptError(f"{len(pairs)} in {type(pairs).__name__}")
+
+    monkeypatch.setattr("cpt.training.plan.make_plan", told)
+    row = {"prompt": "One?", "chosen": "yes", "rejected": "no"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    line = ["--pairs", "pairs.jsonl", "--model", "m", "--loss", "dpo", "--output", "run"]
+    assert "1 in StoredPairs" in cpt_cli("train", *line, "--dry-run").output
+
+
 def test_out_of_memory_is_one_line_with_what_would_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

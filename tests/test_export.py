@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ from cpt import Message, Pair, Prompt, Response, ToolCall
 from cpt.cli.commands.export import LAYOUTS as NAMED
 from cpt.data import Unusable, pairs_and_unusable, read_pairs, write_pairs
 from cpt.data.exports import LAYOUTS
+from cpt.data.layouts.annotated import PLACES
 
 CALL = ToolCall("weather", '{"city": "Rome"}')
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
@@ -141,6 +143,7 @@ def test_a_damaged_list_of_data_sets_is_one_line(source: Path, cpt_cli: Any) -> 
 # Tools in which people compare answers
 
 
+USER_ID = UUID(int=1)
 WITHOUT_TOOLS = [PAIRS[0], PAIRS[2]]
 
 
@@ -190,13 +193,24 @@ def test_ties_and_divided_people_give_no_pair(source: Path, tmp_path: Path, cpt_
     assert [one.reason for one in found if isinstance(one, Unusable)] == ["tie", "divided"]
 
 
-def test_argilla_itself_reads_it(source: Path, tmp_path: Path, cpt_cli: Any) -> None:
+def test_argilla_itself_reads_it_and_we_what_it_writes(
+    source: Path, tmp_path: Path, cpt_cli: Any
+) -> None:
     records = pytest.importorskip("argilla.records")
+    responses = pytest.importorskip("argilla.responses")
+    back = []
     for record in argilla(cpt_cli, tmp_path):
-        again = records.Record.from_dict(record).to_dict()
-        assert {name: again[name] for name in ("id", "fields", "suggestions")} == {
+        read = records.Record.from_dict(record)
+        vote = next(place for place in PLACES if place != read.suggestions["preference"].value)
+        read.responses.add(responses.Response("preference", vote, USER_ID, status="submitted"))
+        back.append(read.to_dict())
+        assert {name: back[-1][name] for name in ("id", "fields", "suggestions")} == {
             name: record[name] for name in ("id", "fields", "suggestions")
         }
+    Path("back.json").write_text(json.dumps(back))
+    assert [(pair.chosen.text, pair.rejected.text) for pair in read_pairs("back.json")] == [
+        (pair.rejected.text, pair.chosen.text) for pair in WITHOUT_TOOLS
+    ]
 
 
 def test_potato_shows_two_answers_in_either_order(source: Path, cpt_cli: Any) -> None:

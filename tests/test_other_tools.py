@@ -81,3 +81,20 @@ def test_ms_swift(cpt_cli: Any) -> None:
         found = [json.loads(call) if isinstance(call, str) else call for call in calls]
         wanted = [CALL.name] if pair.prompt.tools else []
         assert [call["name"] for call in found] == wanted
+
+
+def test_potato(cpt_cli: Any) -> None:
+    server, items = own("potato.flask_server"), own("potato.item_state_management")
+    users = own("potato.user_state_management")
+    write_pairs("pairs.parquet", [PAIRS[0], PAIRS[2]])
+    rows = exported(cpt_cli, "potato")
+    properties = {"id_key": "id", "text_key": "text"}
+    config: dict[str, Any] = {"item_properties": properties, "data_files": ["out.jsonl"]}
+    users.init_user_state_manager(config)
+    items.init_item_state_manager(config)
+    server.load_instance_data(config)
+    read = [item.get_data() for item in items.get_item_state_manager().items()]
+    shown = ("id", "text", "responses")
+    assert [[one[name] for name in shown] for one in read] == [
+        [row[name] for name in shown] for row in rows
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ import attrs
 from cpt import paths
 from cpt.asking.money.estimates import TYPICAL, DryRun, Estimate
 from cpt.asking.money.prices import Prices
-from cpt.data import read_prompts
+from cpt.data import read_prompts, write_pairs
 from cpt.data.pairs import pairs_and_unusable
 from cpt.errors import CptError, NoPair
 from cpt.roles import Ask, LossChoice
@@ -76,7 +76,8 @@ def estimate_loss(run: Run) -> dict[str, Estimate]:
     """What taking the loss before training would ask: nothing but for one as `auto`."""
     if not isinstance(run.config.loss, LossChoice):
         return {}
-    return asyncio.run(_estimate(run, lambda ask: _take_loss(run, trained_pairs(run), ask)))
+    with trained_pairs(run) as pairs:
+        return asyncio.run(_estimate(run, lambda ask: _take_loss(run, pairs, ask)))
 
 
 async def _pair_all(run: Run, ask: Ask) -> None:
@@ -129,7 +130,8 @@ def estimate_training(run: Run) -> TrainingEstimate:
     """
     from cpt.training.resources.estimate import estimate as estimate_plan
 
-    return estimate_plan(_plan(run, trained_pairs(run)))
+    with trained_pairs(run) as pairs:
+        return estimate_plan(_plan(run, pairs))
 
 
 def _plan(run: Run, pairs: Sequence[Pair]) -> Plan:
@@ -140,37 +142,38 @@ def _plan(run: Run, pairs: Sequence[Pair]) -> Plan:
     return make_plan(pairs, model, config.scheduler, config.loss, config.train, config.seed)
 
 
-def trained_pairs(run: Run) -> Sequence[Pair]:
-    """The pairs that a training would see. Raises `CptError` if there are none."""
+@contextmanager
+def trained_pairs(run: Run) -> Iterator[Sequence[Pair]]:
+    """The pairs that a training would see, on the disk. Raises `CptError` if there are none."""
     from cpt.data.stored import StoredPairs
 
     run = with_holdout(run)
-    pairs: Sequence[Pair]
-    if run.config.pairs:
-        pairs = _filtered(run)
-    elif run.folder.is_done("pairs"):
-        pairs = StoredPairs.of(run.path / "pairs.parquet")
-    else:
-        raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
-    return split(pairs, run.config.holdout or 0.0)[0]
-
-
-def _filtered(run: Run) -> list[Pair]:
-    """What the filters leave of the given pairs."""
-    given = (made_of(found) for found in pairs_and_unusable(require_option(run, "pairs")))
+    table = run.path / "pairs.parquet"
     with TemporaryDirectory() as folder:
-        left, emptied = filtered(run.config.filters, Spool.of(given, Path(folder)), Path(folder))
-        pairs = [pair for made in left for pair in made.pairs]
-        left.close()
+        if run.config.pairs:
+            table = _filtered(run, Path(folder))
+        elif not run.folder.is_done("pairs"):
+            raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
+        yield split(StoredPairs.of(table), run.config.holdout or 0.0)[0]
+
+
+def _filtered(run: Run, folder: Path) -> Path:
+    """A table of what the filters leave of the given pairs."""
+    given = (made_of(found) for found in pairs_and_unusable(require_option(run, "pairs")))
+    left, emptied = filtered(run.config.filters, Spool.of(given, folder), folder)
     if emptied:
         raise CptError(f"--pairs {run.config.pairs}: {emptied}.")
-    return pairs
+    table = folder / "pairs.parquet"
+    write_pairs(table, (pair for made in left for pair in made.pairs))
+    left.close()
+    return table
 
 
 def _pairs_or_stand_ins(run: Run) -> Iterator[Pair]:
     """The pairs, or one of likely length for each prompt where they are not made yet."""
     if run.config.pairs or run.folder.is_done("pairs"):
-        yield from trained_pairs(run)
+        with trained_pairs(run) as pairs:
+            yield from pairs
         return
     for prompt in _prompts(run):
         answer = Response(prompt_id=prompt.id, text="word " * TYPICAL, author="")
