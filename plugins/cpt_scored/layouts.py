@@ -142,7 +142,8 @@ def _alpaca(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | 
         return None
     if preference != 0 and not 1 <= preference <= 2:
         raise row.bad(f"preference is {preference:g}, which is not from 1 to 2")
-    texts, authors = zip(*((row[f"output_{n}"], row[f"generator_{n}"]) for n in (1, 2)), strict=True)
+    texts = row["output_1"], row["output_2"]
+    authors = row["generator_1"], row["generator_2"]
     return _two(row, texts, authors, 2 - preference if preference else None), True
 
 
