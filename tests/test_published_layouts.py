@@ -164,7 +164,7 @@ def made(path: Path, row: Mapping[str, Any]) -> list[Pair | NoPair]:
     """What the pairer `human` makes of a file of one row."""
     path.write_text(json.dumps(row) + "\n")
     (prompt,) = read_prompts(path)
-    return list(asyncio.run(Human().pair(prompt, FakeAsk({}))))
+    return list(asyncio.run(Human().pair(prompt, FakeAsk([]))))
 
 
 def said(pair: Pair | NoPair) -> tuple[str, str, str, tuple[str, str], float | None]:
