@@ -148,10 +148,11 @@ class Endpoint:
             if counts:
                 self._count_refusal(error)
         elif isinstance(error, Denied):
+            said = str(error).rstrip(".")
             self._stop.set(
                 CptError(
-                    f"{self.name}: {error}. Fix the key, the model's name or the "
-                    "address, then run again: all answers are kept."
+                    f"{self.name}: {said}. Fix the key, the model's name or the address, then run "
+                    "again: all answers are kept."
                 )
             )
             self._stop.raise_if_set()
