@@ -60,6 +60,14 @@ LOADED = (
 """What commands import, which takes longer than what they do in a test."""
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache that the tests of a module share with nobody."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("CPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
     """A Python that has loaded what commands import."""

@@ -11,7 +11,7 @@ import pytest
 from . import tiny
 
 PLUGIN = '''
-"""An evaluator that does not say how it is rehearsed."""
+"""An evaluator that has nothing for a dry run."""
 
 import attrs
 import cpt

@@ -1,6 +1,6 @@
 """Run the experiments in this folder, and write what they measured to docs/papers/results.md.
 
-    python examples/papers/run.py --quick              # two seeds, ten minutes on two quiet cores
+    python examples/papers/run.py --quick              # two seeds and fewer prompts
     python examples/papers/run.py                      # five seeds, each with a lab of its own
     python examples/papers/run.py --only curriculum    # the experiments of one claim
     python examples/papers/run.py --quick --seeds 5    # more seeds of the quick form

@@ -41,7 +41,7 @@ class Health(cpt.RunEvaluator):
         "kl": "the divergence from the reference in nats an answer",
     }
 
-    def rehearsed(self) -> cpt.Evaluator:
+    def for_dry_run(self) -> cpt.Evaluator:
         return self
 
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:

@@ -64,7 +64,7 @@ class ScoredQa(cpt.RunEvaluator):
     def check(self) -> None:
         read_questions(Path(self.questions))
 
-    def rehearsed(self) -> cpt.Evaluator:
+    def for_dry_run(self) -> cpt.Evaluator:
         return self
 
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:

@@ -60,7 +60,7 @@ class Verifiable(cpt.Evaluator):
     def must_have(self) -> frozenset[Any]:
         return frozenset() if self.generate else self.needs
 
-    def rehearsed(self) -> cpt.Evaluator:
+    def for_dry_run(self) -> cpt.Evaluator:
         return self
 
     async def evaluate(

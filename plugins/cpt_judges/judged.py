@@ -28,7 +28,7 @@ class Judged(cpt.Evaluator):
     temperatures: tuple[float, ...] = ()
     """At which the model is sampled; without it, at its own and greedily (0)."""
 
-    def rehearsed(self) -> cpt.Evaluator:
+    def for_dry_run(self) -> cpt.Evaluator:
         return self
 
     async def evaluate(

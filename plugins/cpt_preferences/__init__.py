@@ -32,7 +32,7 @@ class PreferenceAccuracy(cpt.RunEvaluator):
     by: tuple[Group, ...] = ("tier", "source", "length")
     """Show the accuracy by these too, where the pairs differ in them."""
 
-    def rehearsed(self) -> cpt.Evaluator:
+    def for_dry_run(self) -> cpt.Evaluator:
         return self
 
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:

@@ -55,7 +55,7 @@ class WinRate(cpt.RunEvaluator):
             raise cpt.CptError(f"{self.name}: difficulty and regularizer are given together.")
         self._controls()
 
-    def rehearsed(self) -> cpt.Evaluator:
+    def for_dry_run(self) -> cpt.Evaluator:
         return attrs.evolve(self, save=None)
 
     async def measure(self, evaluation: cpt.Evaluation, ask: cpt.Ask) -> Mapping[str, cpt.Score]:

@@ -81,7 +81,7 @@ class Cli(click.Group):
         sys.exit(status if isinstance(status, int) else 0)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        _refuse_halves(args)
+        _refuse_surrogates(args)
         extra, args = _take_plugins(args)
         loaded = load_plugins(extra)
         paths.offer(loaded)
@@ -162,7 +162,7 @@ def _disk_errors() -> Iterator[None]:
         raise DISK[error.errno](f"{where}{error.strerror}; {fix}.") from error
 
 
-def _refuse_halves(args: Sequence[str]) -> None:
+def _refuse_surrogates(args: Sequence[str]) -> None:
     """Raise `UsageError` for bytes that are no text here: Arrow could not open such a path."""
     for word in args:
         if any("\ud800" <= letter <= "\udfff" for letter in word):

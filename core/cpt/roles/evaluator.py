@@ -68,7 +68,7 @@ class Evaluator(Component):
         """What of `needs` it cannot do without, with these options; all of it by default."""
         return self.needs
 
-    def rehearsed(self) -> Evaluator | None:
+    def for_dry_run(self) -> Evaluator | None:
         """What `--dry-run` goes through in its place, to count what it asks.
 
         Its answers are stand-ins that nobody gave: it may raise `CptError` for want of scores once

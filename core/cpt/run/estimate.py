@@ -20,12 +20,12 @@ from cpt.data.pairs import pairs_and_unusable
 from cpt.errors import CptError, NoPair
 from cpt.roles import Ask, LossChoice
 from cpt.roles.returns import call
+from cpt.run.dry_evaluation import ask_of_all, ask_of_one, not_counted
 from cpt.run.spool import Spool
 from cpt.run.stage import Run, require_option
 from cpt.run.stages.filtering import filtered
 from cpt.run.stages.holdout import split, with_holdout
 from cpt.run.stages.pairing import made_of
-from cpt.run.stages.rehearsal import not_counted, rehearse, rehearse_once
 from cpt.run.stages.taking import TAKEN
 from cpt.run.stages.training import as_asked
 from cpt.types import Pair, Prompt, Response
@@ -44,14 +44,14 @@ def estimate(run: Run) -> dict[str, Estimate]:
         await _take_loss(run, _pairs_or_stand_ins(run), ask)
         if run.config.train.evaluators:
             await _measure(run, _steps(run), ask)
-        await rehearse(run, ask)
+        await ask_of_all(run, ask)
 
     return asyncio.run(_estimate(run, work))
 
 
 def estimate_scores(run: Run) -> dict[str, Estimate]:
     """What measuring the models would ask; nothing is written."""
-    return asyncio.run(_estimate(run, lambda ask: rehearse(run, ask)))
+    return asyncio.run(_estimate(run, lambda ask: ask_of_all(run, ask)))
 
 
 def estimate_measuring(run: Run, steps: int) -> dict[str, Estimate]:
@@ -102,13 +102,16 @@ async def _measure(run: Run, steps: int, ask: DryRun) -> None:
     times = -(-steps // (run.config.train.evaluators_every or steps or 1))
     for number in range(min(times, 2)):
         before = dict(ask.estimates)
-        await rehearse_once(as_asked(run), f"measurement {number}", ask)
+        await ask_of_one(as_asked(run), f"measurement {number}", ask)
     if times > 2:
         ask.repeat(before, times - 2)
 
 
 def _steps(run: Run) -> int:
-    return _plan(run, list(_pairs_or_stand_ins(run))).steps
+    if _has_pairs(run):
+        with trained_pairs(run) as pairs:
+            return _plan(run, pairs).steps
+    return _plan(run, list(_stand_ins(run))).steps
 
 
 def estimate_responses(run: Run) -> dict[str, Estimate]:
@@ -169,12 +172,21 @@ def _filtered(run: Run, folder: Path) -> Path:
     return table
 
 
+def _has_pairs(run: Run) -> bool:
+    return bool(run.config.pairs) or run.folder.is_done("pairs")
+
+
 def _pairs_or_stand_ins(run: Run) -> Iterator[Pair]:
-    """The pairs, or one of likely length for each prompt where they are not made yet."""
-    if run.config.pairs or run.folder.is_done("pairs"):
-        with trained_pairs(run) as pairs:
-            yield from pairs
+    """The pairs, or stand-ins where they are not made yet."""
+    if not _has_pairs(run):
+        yield from _stand_ins(run)
         return
+    with trained_pairs(run) as pairs:
+        yield from pairs
+
+
+def _stand_ins(run: Run) -> Iterator[Pair]:
+    """A pair of likely length for each prompt."""
     for prompt in _prompts(run):
         answer = Response(prompt_id=prompt.id, text="word " * TYPICAL, author="")
         yield Pair(prompt=prompt, chosen=answer, rejected=attrs.evolve(answer, text="-"))

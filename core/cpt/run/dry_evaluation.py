@@ -20,23 +20,23 @@ from cpt.run.stages.holdout import pairs_to_measure
 from cpt.types import Missing, Pair, PairLogps
 
 
-async def rehearse(run: Run, ask: Ask) -> None:
+async def ask_of_all(run: Run, ask: Ask) -> None:
     """Ask for all that the evaluation of the run's models would ask for."""
     if run.config.evaluators:
-        await _ask_for_all(run, list(_models(run)), ask)
+        await _evaluate(run, list(_models(run)), ask)
 
 
-async def rehearse_once(run: Run, who: str, ask: Ask) -> None:
+async def ask_of_one(run: Run, who: str, ask: Ask) -> None:
     """The same for one model of a training that is not made yet."""
-    await _ask_for_all(run, [_not_made(_base(run), who)], ask)
+    await _evaluate(run, [_not_made(_base(run), who)], ask)
 
 
 def not_counted(run: Run) -> list[str]:
     """The evaluators of which nobody knows what they would ask."""
-    return [name for name, one in labelled(run.config.evaluators) if one.rehearsed() is None]
+    return [name for name, one in labelled(run.config.evaluators) if one.for_dry_run() is None]
 
 
-async def _ask_for_all(run: Run, models: Sequence[Responder], ask: Ask) -> None:
+async def _evaluate(run: Run, models: Sequence[Responder], ask: Ask) -> None:
     base = _base(run)
     reference = run.config.train.reference or base.model or ""
     prompts, pairs = list(prompts_of(run)), _pairs(run)
@@ -45,9 +45,9 @@ async def _ask_for_all(run: Run, models: Sequence[Responder], ask: Ask) -> None:
     )
     for model in models:
         for evaluator in run.config.evaluators:
-            if rehearsed := evaluator.rehearsed():
+            if dry := evaluator.for_dry_run():
                 with suppress(CptError, NoPair):  # stand-ins have no scores; all is asked by then
-                    await returned(rehearsed, attrs.evolve(whole, model=model), ask)
+                    await returned(dry, attrs.evolve(whole, model=model), ask)
 
 
 def _base(run: Run) -> Responder:
