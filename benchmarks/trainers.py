@@ -231,7 +231,7 @@ TRAINERS: dict[str, Callable[[Task, Connection], None]] = {"cpt": ours, "apart":
 
 
 def _loss(task: Task) -> Loss:
-    from cpt_apo import ApoDown, ApoZero
+    from cpt_apo.losses import ApoDown, ApoZero
     from cpt_dpo import Dpo
 
     losses: dict[str, Callable[..., Loss]] = {

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cpt import Batch, Logps, Loss, TokenLogps
-from cpt_apo import ApoDown, ApoZero, ApoZeroUnpaired
+from cpt_apo.losses import ApoDown, ApoZero, ApoZeroUnpaired
 from cpt_dpo import Dpo
 from cpt_losses.length import DpoNorm, LdDpo
 from cpt_losses.noise import Robust

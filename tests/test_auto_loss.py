@@ -13,7 +13,8 @@ from cpt.errors import CptError
 from cpt.plugins.sums import sum_of
 from cpt.run.stages.taking import check_alone
 from cpt.testing import LossContract
-from cpt_apo import ApoDown, ApoZero, Auto
+from cpt_apo.auto import Auto
+from cpt_apo.losses import ApoDown, ApoZero
 from cpt_slic import Sft
 
 from . import tiny

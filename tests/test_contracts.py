@@ -13,7 +13,7 @@ from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.testing import MonotoneLossContract, ResponderContract
 from cpt_anthropic.responder import Anthropic
-from cpt_apo import ApoDown, ApoZero
+from cpt_apo.losses import ApoDown, ApoZero
 from cpt_dpo import Dpo
 from cpt_openai.responder import OpenAI
 from cpt_server.responder import Server

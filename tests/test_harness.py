@@ -12,7 +12,7 @@ import pytest
 
 import cpt
 from cpt.testing import ComponentContract, FakeAsk, Scripted
-from cpt_harness import LmEval, scores_of
+from cpt_harness.lm_eval import LmEval, scores_of
 
 from . import tiny
 

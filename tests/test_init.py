@@ -235,7 +235,7 @@ def test_it_asks_for_the_python_that_cpt_asks_for(
         (["cpt-2x"], "as in 'cpt-x'"),
         (["a--b"], "as in 'a-b'"),
         (["class"], "a keyword of Python has this name already; take another."),
-        (["apo-zero"], r"the loss cpt_apo\.ApoZero has this name already"),
+        (["apo-zero"], r"the loss cpt_apo\.losses\.ApoZero has this name already"),
         (["apo-zero", "--role", "loss"], "the loss"),
         (["clair"], "the plugin of contrastive-post-training has this name already"),
         (["cpt-clair"], "the plugin of"),

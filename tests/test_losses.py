@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpt import Batch, Logps, Loss
-from cpt_apo import ApoDown, ApoZero
+from cpt_apo.losses import ApoDown, ApoZero
 from cpt_dpo import Dpo
 from cpt_slic import Sft, Slic
 

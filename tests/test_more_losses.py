@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cpt import Batch, Logps, Loss, TokenLogps
 from cpt.testing import LossContract, MonotoneLossContract, fake_batch
-from cpt_apo import ApoHingeZero, ApoZero, ApoZeroUnpaired
+from cpt_apo.losses import ApoHingeZero, ApoZero, ApoZeroUnpaired
 from cpt_dpo import Dpo
 from cpt_losses.length import D2po, DpoNorm, LdDpo
 from cpt_losses.noise import Cdpo, Robust

@@ -19,7 +19,7 @@ from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.testing import LossContract, fake_batch
 from cpt.training.loss import checks
-from cpt_apo import ApoHingeZero, ApoZero, ApoZeroUnpaired
+from cpt_apo.losses import ApoHingeZero, ApoZero, ApoZeroUnpaired
 from cpt_dpo import Dpo
 from cpt_losses.pointwise import Bco
 from cpt_slic import Sft

@@ -13,12 +13,13 @@ from typing import Any
 import attrs
 import pytest
 
-import cpt_trackers
 from cpt import CptError, Score
 from cpt.data import write_pairs
 from cpt.roles import Observer
 from cpt.testing import ObserverContract
-from cpt_trackers import Mlflow, TensorBoard, Trackio, Wandb
+from cpt_trackers import tracker, trackers
+from cpt_trackers.tracker import Tracked, Tracker
+from cpt_trackers.trackers import Mlflow, TensorBoard, Trackio, Wandb
 
 from . import tiny
 from .test_secrets import KEY, places_with_the_key
@@ -96,7 +97,7 @@ def test_a_resumed_training_is_one_curve_with_the_scores_at_its_end(tmp_path: Pa
 
 def test_a_run_is_the_same_run_for_a_tracker_until_its_training_is_another() -> None:
     def key(folder: str, **options: Any) -> str:
-        return cpt_trackers.Tracked(Path(folder), "cpt", "name", options, None).key
+        return Tracked(Path(folder), "cpt", "name", options, None).key
 
     assert key("a", seed=1) == key("a", seed=1, observers=["wandb"], evaluators=[1])
     assert len({key("a", seed=1), key("b", seed=1), key("a", seed=2)}) == 3
@@ -104,10 +105,10 @@ def test_a_run_is_the_same_run_for_a_tracker_until_its_training_is_another() -> 
 
 @pytest.mark.parametrize("kind", [TensorBoard, Trackio, Wandb, Mlflow])
 def test_a_missing_package_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, kind: type[cpt_trackers.Tracker]
+    monkeypatch: pytest.MonkeyPatch, kind: type[Tracker]
 ) -> None:
     monkeypatch.setattr(
-        cpt_trackers, "find_spec", lambda name: None if name == kind.package else find_spec(name)
+        tracker, "find_spec", lambda name: None if name == kind.package else find_spec(name)
     )
     with pytest.raises(CptError, match=f"--observers {kind.name}: .*`pip install {kind.package}`"):
         kind().check()
@@ -122,7 +123,7 @@ def test_a_command_refuses_before_it_begins_and_tracks_only_what_it_is_told(
     line = ["-p", "cpt_trackers", "train", "--pairs", "pairs.jsonl", "--model", "model"]
     line += ["--loss", "dpo", "--train.batch-size", "2"]
     with monkeypatch.context() as missing:
-        missing.setattr(cpt_trackers, "find_spec", lambda _: None)
+        missing.setattr(tracker, "find_spec", lambda _: None)
         refused = cpt_cli(*line, "--output", "refused", "--observers", "tensorboard")
     assert refused.exit_code == 2 and "pip install tensorboard" in refused.output
     assert not (tmp_path / "refused").exists()
@@ -134,13 +135,13 @@ def test_a_command_refuses_before_it_begins_and_tracks_only_what_it_is_told(
 
 
 @attrs.frozen
-class Telling(cpt_trackers.Tracker):
+class Telling(Tracker):
     """A tracker whose service repeats the key that it was sent."""
 
-    name = "telling"
+    name = "wandb"
     package = "json"
 
-    def start(self, run: cpt_trackers.Tracked) -> Any:
+    def start(self, run: Tracked) -> Any:
         raise RuntimeError(f"{'x' * 380} {os.environ['WANDB_API_KEY']} is no key")
 
 
@@ -151,11 +152,11 @@ def test_a_tracker_that_fails_does_not_say_its_key(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr(cpt_trackers, "Wandb", Telling)
+    monkeypatch.setattr(trackers, "Wandb", Telling)
     tiny.folder(tmp_path / "model")
     write_pairs(tmp_path / "pairs.jsonl", tiny.pairs(4))
     line = ["train", "--pairs", "pairs.jsonl", "--model", "model", "--loss", "dpo"]
-    more = ["--train.batch-size", "2", "--output", "run", "--observers", "telling"]
+    more = ["--train.batch-size", "2", "--output", "run", "--observers", "wandb"]
     done = cpt_cli(*line, *more)
     assert done.exit_code == 0, done.output
     assert logging.lastResort  # it prints what nobody else does, so not in pytest

@@ -18,7 +18,7 @@ from cpt.data import write_pairs
 from cpt.training.data.prepare import examine
 from cpt.training.loss.metrics import TIMING
 from cpt.training.options import Training
-from cpt_apo import ApoZeroUnpaired
+from cpt_apo.losses import ApoZeroUnpaired
 from cpt_losses.pointwise import Bco, Kto
 from cpt_slic import Sft
 
