@@ -131,6 +131,11 @@ def test_rows_of_one_prompt_share_its_id(tmp_path: Path) -> None:
             {"prompt": "a", "chosen": "b"},
             "no pair: expected the columns chosen and rejected, found prompt, chosen.",
         ),
+        (
+            {"prompt": "a", "response1": "b"},
+            "pairs of answers, votes or scores: cpt pair --prompts",
+        ),
+        ({"prompt": "a", "chosen": ["b"], "rejected": ["c", "d"]}, "are lists of answers; to make"),
         ({"prompt": "a", "chosen": "b", "rejected": None}, "no pair: its rejected is empty."),
         ({"prompt": "", "chosen": "b", "rejected": "c"}, "no prompt: its prompt is empty."),
         ({"topic": "a", "chosen": "b", "rejected": "c"}, "found topic, chosen, rejected."),

@@ -124,8 +124,33 @@ def test_what_it_writes_is_a_judge_and_a_label_again(pairs: Path, tmp_path: Path
     assert all(len(row["comparisons"]) == 2 and row["label"] == 2 for row in lines_of(first))
     found = printed(pairs, "--judge", f"recorded:{stored}", "--output", second)
     assert (found["n"], found["agreement"], found["requests"]) == (4, 0.75, 0)
-    found = printed(stored, "--judge", "likes", "--output", second)
+    found = printed(stored, "--judge", "likes", "--output", tmp_path / "third")
     assert (found["n"], found["agreement"]) == (4, 0.5)
+
+
+def test_judgements_of_other_pairs_are_not_replaced_unasked(pairs: Path, tmp_path: Path) -> None:
+    """More of the same pairs are judged on; other ones, and the same ones changed, are not."""
+    line = ("--judge", "likes", "--output", tmp_path / "out")
+    assert printed(pairs, *line, "--limit", 2)["n"] == 2
+    assert printed(pairs, *line)["n"] == 4
+    before = lines_of(tmp_path / "out")
+    other = tmp_path / "other.jsonl"
+    other.write_text(pairs.read_text().splitlines()[0])
+    assert f"holds judgements of other pairs ({pairs})" in refused(other, *line)
+    assert lines_of(tmp_path / "out") == before
+    assert printed(other, *line, "--redo")["n"] == 1
+    assert len(lines_of(tmp_path / "out")) == 1
+
+
+def test_a_judge_that_is_refused_is_said_so(pairs: Path, tmp_path: Path) -> None:
+    with served(refuses={"messages": (400, "it is odd")}) as server:
+        done = run(pairs, *asking(server), "--judge.form", "text", "--limit", 1, *out(tmp_path))
+    assert (done.exit_code, "all 2 requests were rejected" in done.stderr) == (1, True), done.output
+    assert "it is odd" in done.stderr and "continues" not in done.stderr
+
+
+def out(folder: Path) -> tuple[object, ...]:
+    return "--output", folder / "out"
 
 
 def test_the_label_cannot_be_told_by_the_place(tmp_path: Path) -> None:

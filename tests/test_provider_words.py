@@ -25,7 +25,8 @@ from cpt_openai.responder import OpenAI
 from cpt_server.responder import Server
 
 from .asked import Acting, prompt, prompts
-from .threaded import completion, served
+from .scripted import Reply
+from .threaded import answering, completion, served
 
 
 def error(message: str, **rest: Any) -> dict[str, Any]:
@@ -261,6 +262,18 @@ async def test_a_budget_is_kept_where_no_tokens_are_reported(
     assert said == [
         "scripted:m reports no token counts; costs are estimated from the length of the texts"
     ]
+
+
+def test_few_rejections_and_nothing_else_are_no_run_that_goes_on(tmp_path: Path) -> None:
+    prompts_file = tmp_path / "p.jsonl"
+    prompts_file.write_text('{"prompt": "Hi"}\n{"prompt": "Ho"}\n')
+    with answering(Reply({"error": {"message": "it is odd"}}, 400)) as server:
+        line = ["respond", "--prompts", str(prompts_file), "--responder", "server:m"]
+        line += ["--responder.base-url", f"{server.url}/v1", "--output", str(tmp_path / "out")]
+        said = CliRunner().invoke(main, line)
+    assert said.exit_code == 1, said.output
+    assert "all 2 requests were rejected" in said.stderr and "it is odd" in said.stderr
+    assert "continues" not in said.stderr
 
 
 def test_extra_body_comes_from_a_file_flags_and_json(tmp_path: Path) -> None:

@@ -148,6 +148,46 @@ VOTES: Mapping[str, tuple[dict[str, Any], tuple[str, str], float]] = {
         ("", ""),
         1.0,
     ),
+    "allenai/reward-bench-2": (
+        {
+            "prompt": ASKED,
+            **{"chosen": [GOOD], "rejected": [BAD, "Sand.", "Salt."]},
+            **{"num_correct": 1, "num_incorrect": 3, "total_completions": 4},
+            **{"models": ["strong", "weak", "other", "other"], "subset": "Factuality"},
+        },
+        ("strong", "weak"),
+        1.0,
+    ),
+    "openai/webgpt_comparisons": (
+        {
+            "question": {"dataset": "eli5", "id": "x", "full_text": ASKED},
+            **{"quotes_0": {"title": ["Ice"], "extract": ["Ice is"]}, "quotes_1": {"title": []}},
+            **{"answer_0": BAD, "tokens_0": {"prefix": [1], "completion": [2]}, "score_0": -0.75},
+            **{"answer_1": GOOD, "tokens_1": {"prefix": [1], "completion": [3]}, "score_1": 0.75},
+        },
+        ("", ""),
+        0.75,
+    ),
+    "BAAI/JudgeLM-100K": (
+        {
+            **{"question_id": 7, "question_body": ASKED, "text": "4 9\nThe second is right."},
+            **{"answer1_body": BAD, "answer1_model_id": "weak", "answer1_metadata": {}},
+            **{"answer2_body": GOOD, "answer2_model_id": "strong", "answer2_metadata": {}},
+            "score": [4, 9],
+        },
+        ("strong", "weak"),
+        5.0,
+    ),
+    "BAAI/JudgeLM-100K, with log-probabilities": (
+        {
+            "question_body": ASKED,
+            **{"answer1_body": GOOD, "answer1_model_id": "strong"},
+            **{"answer2_body": BAD, "answer2_model_id": "weak"},
+            "score": [{"logprobs": -0.1, "score": 9.0}, {"logprobs": -0.2, "score": 4.0}],
+        },
+        ("strong", "weak"),
+        5.0,
+    ),
     "alpaca_eval, weighted": (
         {
             "instruction": ASKED,
@@ -187,6 +227,36 @@ def test_votes(name: str, tmp_path: Path) -> None:
     row, authors, margin = VOTES[name]
     wanted = (ASKED, GOOD, BAD, authors, margin)
     assert [said(pair) for pair in made(tmp_path / "rows.jsonl", row)] == [wanted]
+
+
+SUMMARIES = [{"text": BAD, "policy": "sup4"}, {"text": GOOD, "policy": "ref", "note": None}]
+
+
+@pytest.mark.parametrize(
+    ("info", "asked"),
+    [
+        (
+            {"id": "t3", "post": "It froze.", "title": "Help", "subreddit": "ice", "article": None},
+            "SUBREDDIT: r/ice\n\nTITLE: Help\n\nPOST: It froze.\n\nTL;DR:",
+        ),
+        ({"id": "cnn", "article": "It froze.", "post": None}, "It froze.\n\nTL;DR:"),
+    ],
+)
+def test_summaries(info: dict[str, Any], asked: str, tmp_path: Path) -> None:
+    row = {"info": info, "summaries": SUMMARIES, "choice": 1, "worker": "x", "split": "train"}
+    (pair,) = made(tmp_path / "rows.jsonl", row)
+    assert said(pair) == (asked, GOOD, BAD, ("ref", "sup4"), 1.0)
+    assert isinstance(pair, Pair)
+    assert not {"post", "article"} & pair.prompt.info.keys()
+
+
+def test_every_right_answer_meets_every_wrong_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": ASKED, "chosen": ["a", "b"], "rejected": ["c", "d"]}))
+    (prompt,) = read_prompts(path)
+    pairer = Human(rule="all_pairs", pairs_per_prompt=9)
+    pairs = asyncio.run(pairer.pair(prompt, FakeAsk([])))
+    assert [said(pair)[1:3] for pair in pairs] == [(one, two) for one in "ab" for two in "cd"]
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,16 @@ def test_a_file_may_hold_ids_alone(tmp_path: Path) -> None:
     assert Recorded(source=f"{file}#me").answer_all([(prompt("A?", "a"), 0)])[0].author == "me"
 
 
+def test_the_only_author_of_a_file_signs(tmp_path: Path) -> None:
+    rows = [{"prompt": text, "response": "x", "author": "strong"} for text in ("A?", "B?")]
+    responder = Recorded(source=source(tmp_path, *rows))
+    assert responder.author == "strong"
+    assert responder.answer_all([(prompt("B?"), 0)])[0].author == "strong"
+    several = Recorded(source=source(tmp_path, *rows, {**rows[0], "author": "w"}, name="2.jsonl"))
+    missing = Recorded(source=str(tmp_path / "nothing.jsonl"))
+    assert (several.author, missing.author) == ("2", "nothing")
+
+
 def test_a_table_by_author_and_samples(tmp_path: Path) -> None:
     row = {"prompt": "A?", "responses": {"strong": ["s0", "s1"], "weak": "w"}}
     file = source(tmp_path, row)
@@ -170,5 +180,5 @@ def test_files_and_authors_may_hold_the_sign_between_them(
 def test_a_file_whose_name_holds_the_sign_needs_no_author(tmp_path: Path) -> None:
     rows = [{"prompt": "A?", "response": "a", "author": "x"}]
     responder = Recorded(source=source(tmp_path, *rows, name="an#swers.jsonl"))
-    assert responder.author == "an#swers"
+    assert responder.author == "x"
     assert texts(responder, (prompt("A?"), 0)) == ["a"]

@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 def shortened(text: str, most: int = LONGEST) -> str:
     """One printable line of at most this many characters, with its begin and its end."""
-    return _cut(printable(" ".join(_cut(text, most).splitlines())), most)
+    return _cut(printable(" ".join(map(str.strip, _cut(text, most).splitlines()))), most)
 
 
 def _cut(text: str, most: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,46 +30,51 @@ class Recorded(cpt.Local):
     name = "recorded"
     journaled = False
     source: str = attrs.field(metadata=cpt.PATH)
-    """FILE#AUTHOR. A file with one author needs none; one that names none takes any.
+    """FILE#AUTHOR. A file with one author needs none; one that names none takes any, or else its
+    answers are signed with the file's name.
 
     Of several `#`, the one after the longest name of a file that exists begins the author.
     """
 
     @property
     def author(self) -> str:
-        file, sharp, author = paths.split_author(self.source)
-        return author if sharp else Path(file).stem
+        file, _, author = paths.split_author(self.source)
+        return author or self._only_author() or Path(file).stem
+
+    def _only_author(self) -> str:
+        """The author of a file that names one; nothing of a file that `check` complains about."""
+        with suppress(cpt.CptError):
+            authors = self._by_author()
+            return next(iter(authors)) if len(authors) == 1 else ""
+        return ""
 
     def check(self) -> None:
         self._answers()
 
     def answer_all(self, requests: Sequence[tuple[cpt.Prompt, int]]) -> Sequence[cpt.Response]:
-        answers = self._answers()
-        return [self._answer(answers, prompt, sample) for prompt, sample in requests]
+        answers, author = self._answers(), self.author
+        return [self._answer(answers, author, prompt, sample) for prompt, sample in requests]
 
-    def _answer(self, answers: Answers, prompt: cpt.Prompt, sample: int) -> cpt.Response:
+    def _answer(
+        self, answers: Answers, author: str, prompt: cpt.Prompt, sample: int
+    ) -> cpt.Response:
         found = answers.of(prompt)
         if sample < len(found):
             outcome = found[sample].outcome if found[sample].text.strip() else cpt.Outcome.EMPTY
-            return attrs.evolve(
-                found[sample], prompt_id=prompt.id, author=self.author, outcome=outcome
-            )
+            return attrs.evolve(found[sample], prompt_id=prompt.id, author=author, outcome=outcome)
         count = f"only {len(found)} answer{'s' * (len(found) > 1)}" if found else "no answer"
         return cpt.Response(
             prompt_id=prompt.id,
             text="",
-            author=self.author,
+            author=author,
             outcome=cpt.Outcome.REJECTED,
             detail=f"{self.source} has {count} to prompt {prompt.id!r}",
         )
 
     def _answers(self) -> Answers:
         """What the author said. Raises `CptError` naming the authors that there are."""
-        file, sharp, author = paths.split_author(self.source)
-        if not file.strip():
-            raise cpt.CptError(f"recorded:{self.source}: which file? Write recorded:FILE#AUTHOR.")
-        path = Path(paths.resolve(file))
-        authors = _load(path, _state(path))
+        _, sharp, author = paths.split_author(self.source)
+        authors = self._by_author()
         if len(authors) == 1 and (not sharp or "" in authors):
             return next(iter(authors.values()))
         if sharp and author in authors:
@@ -77,6 +83,14 @@ class Recorded(cpt.Local):
         raise cpt.CptError(
             f"recorded:{self.source}: no such author; write recorded:FILE#AUTHOR, there is {there}."
         )
+
+    def _by_author(self) -> Mapping[str, Answers]:
+        """All that the file holds. Raises `CptError`."""
+        file, _, _ = paths.split_author(self.source)
+        if not file.strip():
+            raise cpt.CptError(f"recorded:{self.source}: which file? Write recorded:FILE#AUTHOR.")
+        path = Path(paths.resolve(file))
+        return _load(path, _state(path))
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 import cpt
-from cpt_scored.layouts import EXPECTED, found_in
+from cpt_scored.layouts import EXPECTED, found_in, is_texts
 from cpt_scored.selecting import Scored, Selecting
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ class Human(Selecting):
 
     A row is recognised by its columns: HH-RLHF and any other `chosen` and `rejected`;
     UltraFeedback, binarized or with its completions; Nectar; SHP; PKU-SafeRLHF; Chatbot Arena;
-    HelpSteer 2 and 3; `responses` with `scores` by author; one `response` with a `score`. Of more
-    than two answers the rule chooses. The margin is the gap between scores, ranks (Nectar), votes
-    or the strength of the preference (HelpSteer); ties give no pair.
+    HelpSteer 2 and 3; RewardBench 2; WebGPT; summarize_from_feedback; JudgeLM; `responses` with
+    `scores` by author; one `response` with a `score`. Of more than two answers the rule chooses.
+    The margin is the gap between scores, ranks (Nectar), votes or the strength of the preference
+    (HelpSteer, WebGPT); ties give no pair.
     """
 
     name = "human"
@@ -144,7 +145,9 @@ def _or_raise(made: Sequence[cpt.Pair | cpt.NoPair]) -> Sequence[cpt.Pair | cpt.
 
 
 def _is_given(row: Row) -> bool:
-    return row["chosen"] is not None and row["rejected"] is not None
+    """Whether it holds one answer for each side."""
+    sides = row["chosen"], row["rejected"]
+    return None not in sides and not all(map(is_texts, sides))
 
 
 def _is_found(row: Row, criterion: str) -> bool:

@@ -20,9 +20,9 @@ SCORES = ("score", "rating", "helpfulness", "overall_score")
 WINNERS = ("winner", "winner_model_a", "winner_model_b", "winner_tie")
 EXPECTED = (
     "chosen and rejected, completions (UltraFeedback), answers (Nectar), human_ref_A (SHP), "
-    "better_response_id (PKU-SafeRLHF), winner (Chatbot Arena), overall_preference or "
-    "preference_strength (HelpSteer), preference (AlpacaEval), responses with scores, or a "
-    "response with a score"
+    "better_response_id (PKU-SafeRLHF), winner (Chatbot Arena), choice (summarize_from_feedback), "
+    "score_0 (WebGPT), answer1_body (JudgeLM), overall_preference or preference_strength "
+    "(HelpSteer), preference (AlpacaEval), responses with scores, or a response with a score"
 )
 
 
@@ -123,6 +123,58 @@ def _won(row: Row) -> float | None:
     raise row.bad(f"winner is {row['winner']!r:.60}; expected model_a, model_b or tie")
 
 
+def _rewardbench(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
+    """RewardBench 2: `chosen` and `rejected` are lists of texts, of the `models` in that order."""
+    sides = row["chosen"], row["rejected"]
+    if not all(is_texts(side) for side in sides):
+        return None
+    votes = [(text, vote) for vote, side in zip((1, 0), sides, strict=True) for text in side]
+    models = row["models"]
+    known = isinstance(models, list) and len(models) == len(votes)
+    authors = models if known else [""] * len(votes)
+    return [
+        _scored(row, text, author, vote)
+        for author, (text, vote) in zip(authors, votes, strict=True)
+    ], True
+
+
+def is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _summaries(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
+    """summarize_from_feedback: two `summaries` with `text` and `policy`, and the `choice`."""
+    choice = row.number_of("choice") if row["summaries"] is not None else None
+    if choice is None:
+        return None
+    both = _mappings(row, "summaries")
+    if len(both) != 2 or choice not in (0, 1):
+        raise row.bad(f"expected two summaries and the choice 0 or 1, got {len(both)}, {choice:g}")
+    texts, authors = ([one.get(name) for one in both] for name in ("text", "policy"))
+    return _two(row, texts, authors, 1 - choice), True
+
+
+def _webgpt(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
+    """WebGPT: two answers; their scores are the strength of the preference, from -1 to 1."""
+    texts = row["answer_0"], row["answer_1"]
+    scores = row["score_0"], row["score_1"]
+    if None in (*texts, *scores):
+        return None
+    both = zip(texts, scores, strict=True)
+    return [_scored(row, text, "", score, 0.5) for text, score in both], True
+
+
+def _judgelm(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
+    """JudgeLM: two answers, and a list of two scores, each a number or an object with `score`."""
+    texts, scores = (row["answer1_body"], row["answer2_body"]), row["score"]
+    if None in texts or not isinstance(scores, list) or len(scores) != 2:
+        return None
+    numbers = [one.get("score") if isinstance(one, Mapping) else one for one in scores]
+    authors = row["answer1_model_id"], row["answer2_model_id"]
+    each = zip(texts, authors, numbers, strict=True)
+    return [_scored(row, text, author, number) for text, author, number in each], False
+
+
 def _helpsteer(row: Row, criterion: str) -> tuple[Sequence[Scored | None], bool] | None:
     """Two responses and a preference from -3 (the first is much better) to 3."""
     strength = row.number_of("overall_preference", "preference_strength")
@@ -183,6 +235,10 @@ LAYOUTS: Mapping[str, Layout] = {
     "shp": _shp,
     "pku_saferlhf": _pku,
     "arena": _arena,
+    "rewardbench_2": _rewardbench,
+    "summaries": _summaries,
+    "webgpt": _webgpt,
+    "judgelm": _judgelm,
     "helpsteer": _helpsteer,
     "alpaca_eval": _alpaca,
     "by_author": _by_author,

@@ -27,7 +27,7 @@ def tier_of(scores: Sequence[float], chosen: int, rejected: int) -> int:
 
 def _best_worst(scores: Sequence[float], rank: Sequence[int], random: Random) -> Iterator[Places]:
     """The best over the worst, then over the second worst, ..."""
-    yield from ((rank[0], other) for other in reversed(rank[1:]))
+    yield from ((rank[0], other) for other in sorted(rank[1:], key=lambda place: scores[place]))
 
 
 def _best_random(scores: Sequence[float], rank: Sequence[int], random: Random) -> Iterator[Places]:

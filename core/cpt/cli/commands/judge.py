@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cpt.cli.judged_pairs import REDO, claim
 from cpt.cli.judging_command import UNJUDGED, JudgingCommand, folder_option, judging_of, make_folder
-from cpt.cli.printing.output import echo, json_option, print_json, summed_up
+from cpt.cli.printing.output import echo, json_option, left_to_ask, print_json, summed_up
 from cpt.errors import BadData, CptError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def _judge(
     output: Path | None,
     limit: int | None,
     as_json: bool,
+    redo: bool,
     **values: Any,
 ) -> None:
     from cpt.matches.validation import JUDGEMENTS, validate
@@ -43,6 +45,7 @@ def _judge(
     unusable, total = _counted(source, limit)
     folder = output or Path("runs", f"judge-{judge.name}")
     make_folder(folder)
+    claim(folder, source, redo)
     found = validate(judge, _labelled(source, limit), folder, judging.asking, total)
     if as_json:
         print_json(_plain(found, unusable) | {"judge": judge.name, "output": str(folder)})
@@ -51,7 +54,9 @@ def _judge(
             echo(line)
         echo(f"in {folder / JUDGEMENTS}")
     if left := found.asked["unfinished"]:
-        echo(f"cpt: {left} requests have no answer yet; the same command continues.", err=True)
+        rejected = found.example if found.reasons.keys() == {"rejected"} else ""
+        rejected = rejected if not found.counts.judged else ""
+        echo(f"cpt: {left_to_ask(left, rejected)}", err=True)
         sys.exit(UNJUDGED)
     if not found.counts.judged:
         raise CptError(
@@ -134,5 +139,6 @@ judge = JudgingCommand(
         folder_option("The folder for judgements.jsonl and answers. [runs/judge-NAME]"),
         click.Option(["--limit"], type=click.IntRange(1), help="Judge only the first so many."),
         json_option(),
+        REDO,
     ],
 )

@@ -14,7 +14,14 @@ import click
 from cpt import paths
 from cpt.cli.pipeline_command import DRY_RUN, PipelineCommand, holding, prepare, run_folder
 from cpt.cli.printing.estimates import print_estimates
-from cpt.cli.printing.output import echo, echo_lines, json_option, print_json, summed_up
+from cpt.cli.printing.output import (
+    echo,
+    echo_lines,
+    json_option,
+    left_to_ask,
+    print_json,
+    summed_up,
+)
 from cpt.cli.printing.summary import bill_lines
 from cpt.errors import BadData, CptError
 
@@ -80,8 +87,10 @@ def _ask(run: Run, as_json: bool) -> None:
         _print_outcomes(summary)
         echo(f"in {run.path / 'responses.parquet'}")
     if left := summary["unfinished"]:
-        how = " with a larger --budget" if "over_budget" in summary["outcomes"] else ""
-        echo(f"cpt: {left} requests have no answer yet; the same command{how} continues.", err=True)
+        outcomes, reasons = summary["outcomes"], summary["reasons"]
+        how = " with a larger --budget" if "over_budget" in outcomes else ""
+        rejected = reasons["rejected"] if outcomes == {"rejected": left} else ""
+        echo(f"cpt: {left_to_ask(left, rejected, how)}", err=True)
         sys.exit(UNFINISHED)
 
 

@@ -26,6 +26,13 @@ SHOWN = {
 SAME_FOR_EVERY_LOSS = ("logps/", "logratios/", "rewards/", "share/")
 
 
+def left_to_ask(left: int, rejected: str = "", how: str = "") -> str:
+    """What to do about requests without an answer, which may all have been `rejected`."""
+    if rejected:
+        return f"all {left} requests were rejected ({rejected}). Fix what it names and run again."
+    return f"{left} requests have no answer yet; the same command{how} continues."
+
+
 def json_option() -> click.Option:
     """`--json`, with which standard output holds the result and nothing else."""
     return click.Option(

@@ -17,6 +17,10 @@ from cpt.types import Message
 PARTED = "parts_early"
 """Why conversations are no pair whose last answers follow different turns."""
 BOTH = ("chosen", "rejected")
+OF_OTHERS = (
+    "to make pairs of answers, votes or scores: cpt pair --prompts FILE --pairer NAME (cpt show "
+    "pairer lists them)"
+)
 ANSWERS = ("completion", "response", "output")
 """Columns that may hold the only answer of a row."""
 SPEAKERS: dict[str, Any] = {"Human": "user", "Assistant": "assistant"}
@@ -176,18 +180,21 @@ def answers_of(row: Row) -> tuple[tuple[Message, ...], Message, Message]:
 
     Raises `BadData`, and `NoPair` for conversations that part before their last answer.
     """
-    chosen, rejected = row.values.get("chosen"), row.values.get("rejected")
+    chosen, rejected = sides = [row.values.get(side) for side in BOTH]
     if missing := [side for side in BOTH if row.values.get(side) is None]:
         raise row.bad(_no_pair(row, missing))
     if isinstance(chosen, str) and isinstance(rejected, str):
         return _from_texts(row, text_of(chosen, row), text_of(rejected, row))
     if isinstance(chosen, str) or isinstance(rejected, str):
         raise row.bad("chosen and rejected are not of one kind: text and messages")
-    return _from_messages(row, *(_turns(side, row) for side in (chosen, rejected)))
+    if any(isinstance(side, list) and side and isinstance(side[0], str) for side in sides):
+        raise row.bad(f"chosen and rejected are lists of answers; {OF_OTHERS}")
+    return _from_messages(row, *(_turns(side, row) for side in sides))
 
 
 def _no_pair(row: Row, missing: Sequence[str]) -> str:
-    return f"no pair: {row.lacks('the columns chosen and rejected', *missing)}"
+    why = f"no pair: {row.lacks('the columns chosen and rejected', *missing)}"
+    return why if row.values.keys() & set(BOTH) else f"{why}; {OF_OTHERS}"
 
 
 def _turns(value: Any, row: Row) -> tuple[Message, ...]:

@@ -96,15 +96,31 @@ def _questions(values: Values) -> None:
 
 
 def _published(values: Values) -> None:
-    """Published preferences: SHP's `history` is a text, HelpSteer3 asks in `context`."""
+    """Published preferences: SHP's `history` is a text, HelpSteer3 asks in `context`, JudgeLM in
+    `question_body`, WebGPT in `question.full_text`."""
     if "human_ref_A" in values and isinstance(values.get("history"), str):
         _rename(values, {"history": "prompt"})
     if "response1" in values or "response_1" in values:
         _rename(values, {"context": "prompt"})
+    if "answer1_body" in values:
+        _rename(values, {"question_body": "prompt"})
+    if "answer_0" in values and isinstance(values.get("question"), Mapping):
+        values["question"] = values["question"].get("full_text")
     for names in SIDES:
         if None not in (values.get(name) for name in names):
             _rename(values, dict(zip(names, ("chosen", "rejected"), strict=True)))
             _rename(values, {"context": "prompt"})
+
+
+def _summaries(values: Values) -> None:
+    """OpenAI's summarize_from_feedback: the post or article is in `info`, asked as in the paper."""
+    about = values.get("info")
+    if not isinstance(about, Mapping) or not isinstance(values.get("summaries"), list):
+        return
+    named = {"subreddit": "SUBREDDIT: r/", "title": "TITLE: ", "post": "POST: ", "article": ""}
+    parts = [f"{name}{about[key]}" for key, name in named.items() if about.get(key)]
+    values["info"] = {key: about[key] for key in about if key not in ("post", "article")}
+    values["prompt"] = "\n\n".join([*parts, "TL;DR:"]) if parts else None
 
 
 def _beside(values: Values) -> None:
@@ -151,6 +167,6 @@ def _rename(values: Values, names: Mapping[str, str]) -> None:
 
 
 LAYOUTS: Sequence[Callable[[Values], None]] = (
-    *(argilla, _openai, _sharegpt, _swift, _published, _beside, _arena, _questions),
+    *(argilla, _openai, _sharegpt, _swift, _published, _summaries, _beside, _arena, _questions),
 )
 """Each changes a row of its own layout, and no other."""
