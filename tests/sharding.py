@@ -27,6 +27,8 @@ def shard() -> None:
     make = state.make_accelerator
 
     def sharded(options: Any) -> Any:
+        if PartialState._shared_state:  # of the training, where a model is measured beside it
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_CPU
         accelerator = make(options)
         PartialState._shared_state["distributed_type"] = DistributedType.FSDP
         accelerator.state.distributed_type = DistributedType.FSDP
@@ -35,4 +37,4 @@ def shard() -> None:
         assert accelerator.is_fsdp2
         return accelerator
 
-    vars(loop)["make_accelerator"] = sharded
+    vars(loop)["make_accelerator"] = vars(state)["make_accelerator"] = sharded

@@ -125,11 +125,12 @@ def test_it_learns_the_same_and_what_is_asked_is_the_model_of_the_step(
     assert not (folder / "run/now").exists()
 
 
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 def test_several_processes_wait_for_the_one_that_measures(
-    folder: Path, trainings: Trainings
+    folder: Path, trainings: Trainings, sharded: bool
 ) -> None:
-    """It computes alone, and all of them log what it found."""
-    asked = {"processes": 2, "epochs": 1, "batch_size": 8}
+    """It computes alone, of all weights, and all of them log what it found."""
+    asked = {"processes": 2, "epochs": 1, "batch_size": 8, "sharded": sharded}
     base = folder / "base"
     assert trainings(base, folder / "alone", **asked) == [0, 0]
     assert trainings(base, folder / "run", evaluators_every=2, **asked) == [0, 0]

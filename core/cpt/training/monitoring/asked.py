@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
 from cpt.errors import CptError
 from cpt.training.forward.agreement import alone
 from cpt.training.monitoring.held_out import PREFIX
-from cpt.training.output.export import copy_of, export, how_to_store
+from cpt.training.output.export import copy_of, export, gathered, how_to_store
 from cpt.training.state import State
 
 Evaluate = Callable[[Path], Mapping[str, float]]
@@ -34,9 +35,10 @@ def measure(state: State, output: Path, evaluate: Evaluate) -> dict[str, float]:
     Every process calls this. Nothing of `state` changes, and neither do random numbers.
     """
     found: list[Mapping[str, float]] = [{}]
+    weights = gathered(state.accelerator, state.wrapped_module)
     if state.accelerator.is_main_process:
         with undisturbed(), alone():
-            found = [_measured(state, output / NOW, evaluate)]
+            found = [_measured(state, weights, output / NOW, evaluate)]
     if state.accelerator.num_processes > 1:
         broadcast_object_list(found)
     return {f"{PREFIX}{name}": value for name, value in found[0].items()}
@@ -48,15 +50,17 @@ def refuse_unaskable(state: State) -> None:
         return
     if "score" in state.plan.loss.needs:
         raise CptError("train.evaluators: a reward model answers nothing; leave them out.")
-    if state.accelerator.distributed_type in ("FSDP", "DEEPSPEED"):
+    if state.accelerator.distributed_type == "DEEPSPEED":
         raise CptError(
-            "train.evaluators: a sharded model cannot be asked as it is trained; leave them out, "
-            "or train it without sharding."
+            "train.evaluators: a model that DeepSpeed trains cannot be asked as it is trained; "
+            "leave them out, or train it with FSDP2, DDP or one process."
         )
 
 
-def _measured(state: State, folder: Path, evaluate: Evaluate) -> Mapping[str, float]:
-    trained = copy_of(state.scorer.module, state.plan)
+def _measured(
+    state: State, weights: Mapping[str, Tensor] | None, folder: Path, evaluate: Evaluate
+) -> Mapping[str, float]:
+    trained = copy_of(state.scorer.module, state.plan, weights)
     how = how_to_store(state.plan, trained)
     try:
         export(state.plan, trained, how, folder, metrics={"step": state.done})

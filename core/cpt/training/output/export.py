@@ -40,8 +40,7 @@ def collect(accelerator: Any, prepared: Any, plan: Plan, output: Path) -> Traine
     An adapter is merged in fp32, so that what it learned is not rounded away. Every process calls
     this.
     """
-    sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
-    weights = accelerator.get_state_dict(prepared) if sharded else None
+    weights = gathered(accelerator, prepared)
     module = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
     model = module.model
     if hasattr(model, "merge_and_unload"):
@@ -54,9 +53,18 @@ def collect(accelerator: Any, prepared: Any, plan: Plan, output: Path) -> Traine
         model = model.merge_and_unload()
     if isinstance(module, SequenceScores):
         return Trained(classifier_of(model, module.score), None)
-    return Trained(
-        model, weights and {name.removeprefix("model."): weights[name] for name in weights}
-    )
+    return Trained(model, weights)
+
+
+def gathered(accelerator: Any, prepared: Any) -> Mapping[str, Tensor] | None:
+    """All weights of a sharded model, by name, on the main process; None if none is sharded.
+
+    Every process calls this.
+    """
+    if accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
+        return None
+    weights: Mapping[str, Tensor] = accelerator.get_state_dict(prepared) or {}
+    return {name.removeprefix("model."): weight for name, weight in weights.items()}
 
 
 def _upon_fp32(adapted: Any, plan: Plan) -> Any:
@@ -69,15 +77,18 @@ def _upon_fp32(adapted: Any, plan: Plan) -> Any:
     return model
 
 
-def copy_of(module: Any, plan: Plan) -> Trained:
-    """What is trained as it is now, as `collect` gives it: a copy of its own, on the CPU."""
+def copy_of(module: Any, plan: Plan, sharded: Mapping[str, Tensor] | None = None) -> Trained:
+    """What is trained as it is now, as `collect` gives it: a copy of its own, on the CPU.
+
+    `sharded` are all weights, where this process holds a part of them.
+    """
     model = module.model
     if hasattr(model, "merge_and_unload"):
         copied = _upon_fp32(model, plan)
         derived.untie(copied)
         return Trained(copied.merge_and_unload(), None)
     copied = load_model(plan.folder, trust_remote_code=plan.options.trust_remote_code)
-    copied.load_state_dict(dict(model.named_parameters()), strict=False)
+    copied.load_state_dict(sharded or dict(model.named_parameters()), strict=False)
     return Trained(copied, None)
 
 
