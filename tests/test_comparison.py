@@ -38,13 +38,14 @@ def a_run(
     prompts: str = "one",
     prefix: str = "p",
     more: Mapping[str, Score] | None = None,
+    made: Mapping[str, Any] | None = None,
 ) -> Path:
-    """The folder of a run that was measured."""
+    """The folder of a run that was measured; `made` are the options of other stages."""
     folder = Folder(path)
     folder.open({"loss": {"name": loss}, "output": str(path)})
     options = {"evaluators": [{"name": "judged"}], "eval_prompts": f"{prompts}.jsonl"}
-    made: dict[str, Any] = {"model": {"loss": {"name": loss, "beta": 0.1}}, "scores": options}
-    for name, given in made.items():
+    stages = {"model": {"loss": {"name": loss, "beta": 0.1}}, "scores": options, **(made or {})}
+    for name, given in stages.items():
         content = {"eval_prompts": prompts} if name == "scores" else {}
         folder.begin(name, {"options": given, "content": content})
         folder.finish(name, 1.0, {})
@@ -91,6 +92,28 @@ def test_differences_are_paired_and_corrected_for_their_number(three: list[Path]
 
 def test_what_differs_in_their_options_is_named(three: list[Path]) -> None:
     assert compare(three).options == {"loss": ("dpo", "apo_zero", "apo_zero")}
+
+
+def test_another_component_is_one_line_with_what_only_it_has(tmp_path: Path) -> None:
+    ladder = {"name": "ladder", "rungs": ["a", "b"], "seed": 1, "judge": None}
+    clair = {"name": "clair", "seed": 2, "judge": {"name": "llm", "tries": 3}}
+    paths = [tmp_path / name for name in "ab"]
+    for path, pairer in zip(paths, (ladder, clair), strict=True):
+        a_run(path, {"judged/greedy": HIGH}, made={"pairs": {"pairer": pairer}})
+    found = compare(paths)
+    assert found.by_component == {
+        "pairer": [
+            ("ladder", {"rungs": ["a", "b"]}),
+            ("clair", {"judge": "llm", "judge.tries": 3}),
+        ],
+        "pairer.seed": [(1, {}), (2, {})],
+    }
+    done = run("report", *paths, "--page", tmp_path / "page.html")
+    assert done.stdout.splitlines()[-3:-1] == ["pairer: ladder | clair", "pairer.seed: 1 | 2"]
+    said = Page((tmp_path / "page.html").read_text()).table("Options that are not the same")
+    assert said[1] == ["pairer", 'ladderrungs: ["a", "b"]', "clairjudge: llmjudge.tries: 3"]
+    plain = json.loads(run("report", *paths, "--page", tmp_path / "page.html", "--json").stdout)
+    assert plain["options"]["pairer.rungs"] == [["a", "b"], None]
 
 
 def test_prompts_that_only_share_a_number_are_not_compared(tmp_path: Path) -> None:
@@ -146,6 +169,7 @@ def test_what_is_no_comparison_is_one_line(three: list[Path], tmp_path: Path) ->
     page = tmp_path / "page.html"
     for line, said in (
         ([three[0], three[0]], "each of them once"),
+        ([three[0], three[0] / ".." / three[0].name], "each of them once"),
         ([three[0], tmp_path / "nothing"], "there is no run in this folder"),
         ([], "which run?"),
     ):
@@ -283,6 +307,12 @@ def test_prompts_without_a_score_are_named(tmp_path: Path) -> None:
     assert "2 of 3 prompts measured (1 unread" in check.reason
 
 
+def test_a_comparison_says_over_how_many_of_all_it_is(tmp_path: Path) -> None:
+    path = a_run(tmp_path / "run", {"x/y": HIGH[:12]}, {"x/y": HIGH})
+    (check,) = checks(path, no_worse=["x/y"])
+    assert check.reason.endswith("over 12 of 20 prompts")
+
+
 def test_the_command_exits_with_1_and_a_line_for_each_reason(shipped: Path) -> None:
     line = ("gate", shipped, "--require", "win_rate/lc >= 50", "--no-worse", "checks")
     done = run(*line)
@@ -302,6 +332,7 @@ def test_the_command_exits_with_1_and_a_line_for_each_reason(shipped: Path) -> N
         (("--no-worse", "verifiable"), "no score is called 'verifiable'"),
         (("--no-worse", "win_rate/lc"), "no score is called 'win_rate/lc'"),
         ((), "no condition"),
+        (("--no-worse", "checks", "--margin", "nan"), "must be a finite number"),
     ],
 )
 def test_a_gate_that_cannot_be_asked_is_one_line(
@@ -317,6 +348,23 @@ def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
         checks(a_run(tmp_path / "run", {}), require=["a >= 1"])
     with pytest.raises(CptError, match="no run"):
         checks(tmp_path / "nothing", require=["a >= 1"])
+
+
+def test_many_runs_have_rows_so_that_a_terminal_has_room(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / f"run{place}", {"x/y": HIGH}) for place in range(30)]
+    done = run("report", *runs, "--page", tmp_path / "page.html")
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["run0", "0.825", "±", "0.037"] in rows
+    assert ["run29", "0.825", "±", "0.037", "+0.000", "±", "0.000"] in rows
+
+
+def test_a_training_that_goes_on_has_no_scores_yet(tmp_path: Path) -> None:
+    one, other = (a_run(tmp_path / name, {"x/y": HIGH}) for name in "ab")
+    Folder(other).begin("model", {"options": {}})
+    with pytest.raises(BadData, match="its training is not done"):
+        compare([one, other])
+    with pytest.raises(BadData, match="its training is not done"):
+        checks(other, require=["x/y > 0"])
 
 
 def test_many_scores_have_rows_so_that_a_terminal_has_room(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -188,6 +189,22 @@ def test_given_pairs_are_measured_instead(
     assert math.isfinite(score["low"])
     assert cli(f"{line.replace('others', 'pairs')} --json").exit_code == 0
     assert "of 40 pairs to measure on have a prompt that was trained on" in caplog.text
+
+
+def test_scores_do_not_outlive_the_model_that_they_are_of(
+    tmp_path: Path, trained: Path, cli: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained / "run", run)
+    line = f"train --pairs pairs.jsonl --model base --holdout 0.2 --output {run} --redo"
+    same = "--train.batch-size 4 --train.learning-rate 1e-2 --train.device cpu"
+    assert cli(f"{line} {same}").exit_code == 0
+    assert (run / "scores.json").exists()  # it is the same model
+    again = cli(f"{line} {same} --seed 5")
+    assert again.exit_code == 0, again.output
+    assert "the scores were of another model and are gone" in caplog.text
+    gate = cli(f"gate {run} --require preference_accuracy/accuracy>=0")
+    assert (gate.exit_code, "`cpt eval` writes it" in gate.stderr) == (2, True)
 
 
 def test_without_pairs_it_is_one_line_that_says_what_to_give(

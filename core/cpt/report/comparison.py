@@ -41,7 +41,9 @@ def score(value: Score, beside: Mapping[str, Score], sign: bool = False) -> str:
 
 
 def option(value: Any) -> str:
-    """The value of an option."""
+    """The value of an option; a dash where there is none."""
+    if value is None:
+        return "\u2013"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -20,10 +21,12 @@ from cpt.run.record.inputs import (
     known,
     source_digest,
 )
-from cpt.run.stage import Run, Stage, Summary, require_option
+from cpt.run.stage import Run, Stage, Summary, is_main, require_option
 from cpt.run.stages import evaluation, pairing, training
 from cpt.run.stages.holdout import HELD_OUT, with_holdout
 from cpt.run.stages.taking import TAKEN
+
+log = logging.getLogger("cpt")
 
 
 def _digests(run: Run, *files: str) -> dict[str, str | None]:
@@ -52,6 +55,15 @@ def train(run: Run) -> None:
         execute([MODEL], run)
     else:
         raise CptError(f"{run.path}: no pairs yet; run `cpt pair` first, or give --pairs.")
+    _drop_stale_scores(run)
+
+
+def _drop_stale_scores(run: Run) -> None:
+    """Remove scores of another model than the one that is in the folder now."""
+    current = {"content": known(_digests(run, "model/"))}
+    if is_main() and run.folder.differences(SCORES.name, current):
+        log.warning("the scores were of another model and are gone; `cpt eval` measures this one")
+        run.folder.undo(SCORES.name, SCORES.outputs)
 
 
 def evaluate(run: Run) -> None:

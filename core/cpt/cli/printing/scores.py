@@ -53,9 +53,9 @@ def score_rows(
 ) -> Iterator[list[str]]:
     """A row for each score, and one for its change where there is any."""
     for name, by_model in scores.items():
-        yield [name, *(_interval(by_model.get(model), sign="") for model in models)]
+        yield [name, *(interval(by_model.get(model)) for model in models)]
         if gaps := changes.get(name):
-            yield [change, *(_interval(gaps.get(model), sign="+") for model in models)]
+            yield [change, *(interval(gaps.get(model), sign="+") for model in models)]
 
 
 def table_of(heading: Sequence[str], rows: Iterator[list[str]]) -> Table:
@@ -99,15 +99,15 @@ def _cells(
     names: list[str], named: Mapping[str, Score], change: Mapping[str, Score]
 ) -> Iterator[str]:
     for name in names:
-        yield _interval(named.get(name), sign="")
-        yield _interval(change.get(name), sign="+")
+        yield interval(named.get(name))
+        yield interval(change.get(name), sign="+")
 
 
-def _interval(score: Score | None, sign: str) -> str:
+def interval(score: Score | None, sign: str = "") -> str:
     """A score with half of its interval, and over how many it is if some are missing."""
     if score is None:
         return ""
     half = (score.high - score.low) / 2
-    interval = f"± {half:.3f}" if math.isfinite(half) else "(no interval)"
+    ends = f"± {half:.3f}" if math.isfinite(half) else "(no interval)"
     measured = f" ({score.n} of {score.of} {score.unit})" if score.missing else ""
-    return f"{score.value:{sign}.3f} {interval}{measured}"
+    return f"{score.value:{sign}.3f} {ends}{measured}"

@@ -35,6 +35,23 @@ class RunComparison:
     """The options that are not the same in all runs, by address: the value of each run."""
 
     @property
+    def by_component(self) -> Mapping[str, Sequence[tuple[Any, Mapping[str, Any]]]]:
+        """`options`, each with its value in every run and what belongs to that value alone.
+
+        Where runs have other components, the options that only some of these have are beside the
+        component's name, not at addresses of their own.
+        """
+        owners = {address: _owner(address, self.options) for address in self.options}
+        return {
+            address: [
+                (value, _own(address, owners, self.options, run))
+                for run, value in enumerate(values)
+            ]
+            for address, values in self.options.items()
+            if owners[address] is None
+        }
+
+    @property
     def comparisons(self) -> int:
         """How many differences the intervals are corrected for."""
         return sum(map(len, self.differences.values()))
@@ -58,7 +75,7 @@ def compare(paths: Sequence[Path]) -> RunComparison:
     run or no scores.
     """
     runs = [str(path) for path in paths]
-    if len(runs) < 2 or len(set(runs)) < len(runs):
+    if len(runs) < 2 or len({path.resolve() for path in paths}) < len(runs):
         raise CptError("a comparison needs two runs or more, each of them once.")
     readers = [open_run(path) for path in paths]
     scores = {run: scores_of(reader)[AFTER] for run, reader in zip(runs, readers, strict=True)}
@@ -76,6 +93,8 @@ def compare(paths: Sequence[Path]) -> RunComparison:
 
 def scores_of(run: RunReader) -> Scores:
     """The scores of a run. Raises `BadData` if its trained model was not measured."""
+    if run.stages.get("model", {}).get("state") == "begun":
+        raise BadData(f"{run.path}: its training is not done; `cpt train` goes on with it.")
     scores = run.scores
     if not scores.get(AFTER):
         raise BadData(f"{run.path}: its trained model has no scores; `cpt eval` makes them.")
@@ -136,6 +155,30 @@ def _changed(options: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]
 
 def _differ(values: Sequence[Any]) -> bool:
     return any(value != values[0] for value in values)
+
+
+def _owner(address: str, options: Mapping[str, Sequence[Any]]) -> str | None:
+    """The component that an option belongs to, if runs have another there and some lack it."""
+    if all(value is not None for value in options[address]):
+        return None
+    parts = address.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts)))
+    return next((one for one in above if one in options), None)
+
+
+def _own(
+    owner: str,
+    owners: Mapping[str, str | None],
+    options: Mapping[str, Sequence[Any]],
+    run: int,
+) -> dict[str, Any]:
+    """The options of one run's component that components of other runs do not have, by name."""
+    mine = {address: options[address][run] for address in owners if owners[address] == owner}
+    return {
+        address.removeprefix(f"{owner}."): value
+        for address, value in mine.items()
+        if value is not None
+    }
 
 
 def _plain(scores: Mapping[str, Mapping[str, Score]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 import attrs
@@ -63,6 +64,8 @@ def checks(
     scores = scores_of(reader)
     if not (require or no_worse):
         raise CptError("cpt gate: no condition; give --require or --no-worse.")
+    if margin is not None and not isfinite(margin):
+        raise CptError(f"--margin {margin}: must be a finite number.")
     required = [_required(condition, scores[AFTER], run) for condition in require]
     return required + list(_not_worse(reader, no_worse, against, margin))
 
@@ -96,6 +99,8 @@ def _score(name: str, scores: Mapping[str, Score], run: Path) -> tuple[Score, st
 
 def _unknown(name: str, scores: Mapping[str, Score], run: Path) -> BadData:
     there = ", ".join(scores)
+    if not there:
+        return BadData(f"{run}: the model before training has no scores to compare with.")
     return BadData(
         f"{run}: no score is called {name!r:.80}.{nearest(name, scores)} It has {there}."
     )
@@ -152,6 +157,11 @@ def _worse(
     return Check(
         condition=f"{name} no worse than {who}{within}",
         passed=passed,
-        reason=f"it changed by {gap.value:+.4g} ({ends}) over {gap.n} {gap.unit}{better}",
+        reason=f"it changed by {gap.value:+.4g} ({ends}) over {_count(gap)}{better}",
         value=gap.value,
     )
+
+
+def _count(gap: Score) -> str:
+    """`12 prompts`, or `9 of 12 prompts` where some have no difference."""
+    return f"{gap.n} of {gap.of} {gap.unit}" if gap.missing else f"{gap.n} {gap.unit}"
