@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
