@@ -85,6 +85,7 @@ def test_what_is_written_is_read(tmp_path_factory, drawn) -> None:
         ([row(), row()], "'ask 0' is there twice"),
         ([row(preference=3)], "item 1: a preference is from 1 to 2, .* not 3"),
         ([row(preference="m")], "preference is 'm', not a number"),
+        ([row(preference=True)], "preference is True, not a number"),
         ([{"instruction": "a", "output": "b"}], "a column preference, .* another version"),
         ([row(output_1=None)], "must both be texts"),
         ([row(), row(1, generator_2="other")], r"of several models \(mine, other\)"),
@@ -96,6 +97,15 @@ def test_what_is_written_is_read(tmp_path_factory, drawn) -> None:
 def test_what_is_no_set_of_annotations_is_refused(tmp_path: Path, rows: Any, said: str) -> None:
     with pytest.raises(BadData, match=said):
         read_annotations(saved(tmp_path / "annotations.json", rows))
+
+
+def test_a_scale_from_0_to_1_is_not_taken_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_annotations(saved(tmp_path / "a.json", [row(n, preference=n) for n in range(3)]))
+    assert not caplog.text
+    read_annotations(saved(tmp_path / "b.json", [row(n, preference=n % 2) for n in range(3)]))
+    assert "b.json: every preference is 0 or 1, which means a draw or a loss" in caplog.text
 
 
 def test_one_model_of_several_is_taken_by_name(tmp_path: Path) -> None:

@@ -584,7 +584,8 @@ def test_whatever_a_model_says_is_text(hostile: Path) -> None:
     assert not {"img", "i", "u"} & set(page.tags)
     assert page.tags["script"] == OWN_SCRIPTS
     text = (hostile / "report.html").read_text(encoding="utf-8")
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert "\\u202e" in text and "c\\u001b[31md" in text
     assert len(text) < 200_000
 
 

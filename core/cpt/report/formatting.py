@@ -15,19 +15,23 @@ LONGEST_NAME = 24
 MINUS = "\u2212"
 DASH = "\u2013"
 NO_BREAK_SPACE = "\u00a0"
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    r"\ud800-\udfff\ufffe\uffff]"
+)
+"""What HTML forbids, and what turns the reading direction."""
 
 
 def printable(text: str) -> str:
-    """The text without this environment's secrets and without characters that HTML forbids."""
+    """The text without this environment's secrets; what no reader sees is shown by its code."""
     lines = scrub(text).replace("\r\n", "\n").replace("\r", "\n")
-    return _FORBIDDEN.sub("\ufffd", lines)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", lines)
 
 
 def short(name: str, longest: int = LONGEST_NAME) -> str:
     """A name on one line, cut where it is long, without characters that change the direction."""
-    line = " ".join(printable(name).split())
-    line = "".join(letter for letter in line if unicodedata.category(letter) != "Cf")
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    line = " ".join(printable(seen).split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 

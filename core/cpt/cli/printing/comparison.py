@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpt.cli.printing.output import echo
-from cpt.cli.printing.scores import interval, print_table, score_rows, table_of
+from cpt.cli.printing.scores import print_table, rows_below, score_rows, table_of
 from cpt.errors import shortened
 
 if TYPE_CHECKING:
     from cpt.run.results.compare import RunComparison
 
 LONGEST_VALUE = 40
-MOST_ACROSS = 4
-"""Runs that have columns of their own; more of them have rows."""
 
 
 def print_comparison(found: RunComparison) -> None:
     """Each score of each run, its difference from the first run, and what differs in options."""
-    labels = _labels(found.runs)
-    if len(labels) > MOST_ACROSS:
-        table = table_of(["", "score", "minus the first"], _rows_of_runs(found, labels))
-    else:
-        rows = score_rows(found.scores, found.differences, found.runs, "  minus the first")
-        table = table_of(["", *labels], rows)
-    print_table(table, _explained(found))
+    runs, labels = found.runs, _labels(found.runs)
+    across = score_rows(found.scores, found.differences, runs, "  minus the first")
+    below = rows_below(found.scores, found.differences, runs, labels)
+    print_table(
+        table_of(["", *labels], across),
+        table_of(["", "score", "minus the first"], below),
+        _explained(found),
+    )
     for address, values in found.by_component.items():
         echo(f"{address}: {' | '.join(_short(value) for value, _ in values)}")
-
-
-def _rows_of_runs(found: RunComparison, labels: Sequence[str]) -> Iterator[list[str]]:
-    """Each score, and below it a row for each run that has it."""
-    for name, scores in found.scores.items():
-        gaps = found.differences.get(name, {})
-        yield [name, "", ""]
-        for run, label in zip(found.runs, labels, strict=True):
-            if run in scores:
-                yield [f"  {label}", interval(scores[run]), interval(gaps.get(run), sign="+")]
 
 
 def _labels(runs: Sequence[str]) -> Sequence[str]:

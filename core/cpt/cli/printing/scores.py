@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from cpt.cli.printing.output import LONGEST_NAME
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 WIDE = 200
 """Columns of a file or a pipe."""
+ENDLESS = 100_000
 MOST_ACROSS = 3
 """Scores that have columns of their own; more of them have rows."""
 
@@ -33,16 +35,15 @@ def print_scores(scores: Scores) -> None:
 
     before = scores.get(BEFORE, {})
     changed = {who: changes(before, named) for who, named in scores.items() if who != BEFORE}
-    names = list(dict.fromkeys(name for named in scores.values() for name in named))
-    if len(names) > MOST_ACROSS:
-        rows = score_rows(_by_name(scores), _by_name(changed), list(scores), "  change")
-        table = table_of(["", *scores], rows)
+    named, gaps, models = _by_name(scores), _by_name(changed), list(scores)
+    if len(named) > MOST_ACROSS:
+        table = table_of(["", *models], score_rows(named, gaps, models, "  change"))
     else:
-        columns = [column for name in names for column in (name, "change")]
-        rows = ([who, *_cells(names, named, changed.get(who, {}))] for who, named in scores.items())
-        table = table_of(["", *columns], rows)
+        columns = [column for name in named for column in (name, "change")]
+        table = table_of(["", *columns], _model_rows(scores, changed, list(named)))
     print_table(
         table,
+        table_of(["", "score", "change"], rows_below(named, gaps, models, models)),
         "± is half of the 95% interval; changes are taken one by one, over the prompts (or pairs) "
         "that both models have.",
     )
@@ -55,7 +56,27 @@ def score_rows(
     for name, by_model in scores.items():
         yield [name, *(interval(by_model.get(model)) for model in models)]
         if gaps := changes.get(name):
-            yield [change, *(interval(gaps.get(model), sign="+") for model in models)]
+            yield [change, *(interval(gaps.get(model), "+") for model in models)]
+
+
+def rows_below(
+    scores: ByModel, changes: ByModel, models: Sequence[str], labels: Sequence[str]
+) -> Iterator[list[str]]:
+    """Each score, and below it a row for each model that has it."""
+    for name, by_model in scores.items():
+        gaps = changes.get(name, {})
+        yield [name, "", ""]
+        for model, label in zip(models, labels, strict=True):
+            if model in by_model:
+                yield [f"  {label}", interval(by_model[model]), interval(gaps.get(model), "+")]
+
+
+def _model_rows(scores: ByModel, changes: ByModel, names: Sequence[str]) -> Iterator[list[str]]:
+    """A row for each model, in which each score is followed by its change."""
+    for who, named in scores.items():
+        gaps = changes.get(who, {})
+        both = ((interval(named.get(name)), interval(gaps.get(name), "+")) for name in names)
+        yield [who, *chain.from_iterable(both)]
 
 
 def table_of(heading: Sequence[str], rows: Iterator[list[str]]) -> Table:
@@ -71,12 +92,13 @@ def table_of(heading: Sequence[str], rows: Iterator[list[str]]) -> Table:
     return made
 
 
-def print_table(table: Table, explained: str) -> None:
-    """Print a table, and how to read it."""
+def print_table(wide: Table, tall: Table, explained: str) -> None:
+    """Print a table, or the other one where numbers would be cut; and how to read it."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else WIDE)
-    console.print(table)
+    needed = console.measure(wide, options=console.options.update(width=ENDLESS)).maximum
+    console.print(wide if needed <= console.width else tall)
     console.print(explained)
 
 
@@ -93,14 +115,6 @@ def _cell(name: str) -> Text:
     from rich.text import Text
 
     return Text(shortened(name, LONGEST_NAME))
-
-
-def _cells(
-    names: list[str], named: Mapping[str, Score], change: Mapping[str, Score]
-) -> Iterator[str]:
-    for name in names:
-        yield interval(named.get(name))
-        yield interval(change.get(name), sign="+")
 
 
 def interval(score: Score | None, sign: str = "") -> str:

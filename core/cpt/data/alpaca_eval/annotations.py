@@ -5,6 +5,7 @@ An annotation compares the answer of a baseline (1) with that of a model (2).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import attrs
 
 from cpt.data.prompts import NUMBERED
 from cpt.data.rows.reading import Row, read_rows
-from cpt.errors import BadData
+from cpt.errors import BadData, shortened
 from cpt.files import json_text, write_text
 from cpt.types import Prompt, Response
+
+log = logging.getLogger("cpt")
 
 ASKED = ("instruction", "prompt")
 GENERATORS = (("generator_1", "model_1"), ("generator_2", "model_2"))
@@ -84,7 +87,17 @@ def read_annotations(source: str | Path, model: str | None = None) -> list[Annot
     `model` is the one to take where there are several. Raises `BadData` for a preference that is
     none, for a prompt that is there twice, and where several models are and none is named.
     """
-    found = [annotation_of(row) for row in read_rows(source)]
+    found: list[Annotation] = []
+    said: set[float | None] = set()
+    for row in read_rows(source):
+        found.append(annotation_of(row))
+        said.add(row.number_of("preference"))
+    if said - {None} == {0, 1}:
+        log.warning(
+            "%s: every preference is 0 or 1, which means a draw or a loss; on a scale from 0 to 1 "
+            "add 1 to each",
+            source,
+        )
     models = dict.fromkeys(one.generators[1] for one in found)
     if model is not None and model not in models:
         there = ", ".join(sorted(name for name in models if name)) or "none by name"
@@ -100,9 +113,13 @@ def _refuse_twice(source: str | Path, found: Iterable[Annotation]) -> None:
     seen: set[str] = set()
     for one in found:
         if one.key in seen:
-            raise BadData(f"{source}: the prompt {one.key!r:.80} is there twice; leave one out.")
+            raise BadData(f"{source}: the prompt {_named(one)} is there twice; leave one out.")
         if one.key is not None:
             seen.add(one.key)
+
+
+def _named(one: Annotation) -> str:
+    return shortened(repr(one.key), 80)
 
 
 def annotation_of(row: Row) -> Annotation:
@@ -169,6 +186,8 @@ def _win(row: Row, column: str) -> float | None:
     """A preference as a win. Raises `BadData`."""
     from cpt.statistics.win_rates import win_of
 
+    if isinstance(row[column], bool):
+        raise row.bad(f"{column} is {row[column]}, not a number")
     try:
         return win_of(row.finite_of(column))
     except ValueError as error:
@@ -235,7 +254,7 @@ def merged(sets: Sequence[Sequence[Annotation]]) -> list[Annotation]:
 def _mean(same: Sequence[Annotation]) -> Annotation:
     first = same[0]
     if any(one.outputs != first.outputs or one.lengths != first.lengths for one in same):
-        raise BadData(f"the prompt {first.key!r:.80} has other answers in another file.")
+        raise BadData(f"the prompt {_named(first)} has other answers in another file.")
     return attrs.evolve(
         first,
         win=_mean_of(one.win for one in same),

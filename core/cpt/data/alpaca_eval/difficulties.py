@@ -9,7 +9,7 @@ import attrs
 
 from cpt.data.alpaca_eval.annotations import ASKED, Annotation
 from cpt.data.rows.reading import read_rows
-from cpt.errors import BadData
+from cpt.errors import BadData, shortened
 from cpt.statistics.length_control import Regularizer
 
 
@@ -40,7 +40,9 @@ class Difficulties:
         for key in (one.id, one.instruction):
             if key is not None and key in self.by_key:
                 return self.by_key[key]
-        raise BadData(f"{self.source}: no difficulty for the prompt {one.key!r:.80}.")
+        raise BadData(
+            f"{self.source}: no difficulty for the prompt {shortened(repr(one.key), 80)}."
+        )
 
 
 def read_difficulties(source: str | Path) -> Difficulties:

@@ -86,7 +86,7 @@
     return box;
   }
   function shown(pair) {
-    const facts = [pair.id, pair.tier && "tier " + pair.tier, pair.margin != null && "margin " + pair.margin,
+    const facts = [pair.id, pair.tier && "tier " + pair.tier, pair.margin != null && "margin " + Number(pair.margin.toPrecision(4)),
       pair.pairer].filter(Boolean).map((fact) => visible(String(fact))).join(", ");
     const prompt = pair.prompt.flatMap(([role, text]) =>
       [...(pair.prompt.length > 1 ? [element("h4", {}, visible(role))] : []), content(text)]);
