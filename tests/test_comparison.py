@@ -116,6 +116,18 @@ def test_another_component_is_one_line_with_what_only_it_has(tmp_path: Path) -> 
     assert plain["options"]["pairer.rungs"] == [["a", "b"], None]
 
 
+def test_long_options_that_look_alike_are_on_the_page(tmp_path: Path) -> None:
+    runs = [
+        a_run(
+            tmp_path / one, {"x/y": HIGH}, made={"pairs": {"words": f"{'a' * 50}{one}{'a' * 50}"}}
+        )
+        for one in "ab"
+    ]
+    done = run("report", *runs, "--page", tmp_path / "page.html")
+    assert "words: long, see the page" in done.stdout
+    assert f"{'a' * 50}b" in (tmp_path / "page.html").read_text()
+
+
 def test_prompts_that_only_share_a_number_are_not_compared(tmp_path: Path) -> None:
     one = a_run(tmp_path / "a", {"judged/greedy": HIGH}, prefix="row-")
     other = a_run(tmp_path / "b", {"judged/greedy": LOW}, prefix="row-", prompts="two")

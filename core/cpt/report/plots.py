@@ -33,7 +33,7 @@ RIGHT = 12.0
 """Room for half a label at the right end of an axis."""
 ROW = 22.0
 """Height of one row of `intervals`."""
-BETWEEN = 26.0
+BETWEEN = 34.0
 """Between the panels of `intervals`."""
 FEW = 12
 """Different values that have a bar each."""

@@ -28,7 +28,8 @@ def print_comparison(found: RunComparison) -> None:
         _explained(found),
     )
     for address, values in found.by_component.items():
-        echo(f"{address}: {' | '.join(_short(value) for value, _ in values)}")
+        short = [_short(value) for value, _ in values]
+        echo(f"{address}: {' | '.join(short) if len(set(short)) > 1 else 'long, see the page'}")
 
 
 def _labels(runs: Sequence[str]) -> Sequence[str]:
