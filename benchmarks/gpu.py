@@ -5,6 +5,7 @@
 
 Weights and pairs are random, so nothing is downloaded. Each part is a process of its own: one that
 fails or takes too long is recorded as such, with the steps that it logged, and the others continue.
+Each has a share of the time, and what the parts before it have left; the most telling come first.
 The output is written after every part. TMPDIR needs about 40 GB for the largest shape. Speed is
 that of a training through `cpt.training.train`, references computed before; MFU as others count it
 (`mfu`) and of what is needed (`mfu_exact`). TRL is run beside it with its best flags where it is
@@ -25,6 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import date
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,9 @@ import material
 
 from cpt.files import atomic_folder, json_text, write_text
 
-BUDGET = 470.0
-"""Seconds for all parts together; what would begin later is left out, and said so."""
+BUDGET = 460.0
+"""Seconds for all parts together, which divide them: less than eight minutes, as ending one that
+hangs takes a few as well."""
 LN_2 = 0.693147
 OPTIONAL = ("torchao", "trl", "peft", "triton")
 """Libraries without which parts fail or are left out."""
@@ -51,12 +54,20 @@ class Part:
     options: Mapping[str, Any] = attrs.field(factory=dict)
     padded: bool = False
     """Whether rows are padded, as where a model cannot be packed."""
-    seconds: float = 120.0
-    """After which it is ended."""
+    seconds: float = 60.0
+    """Its share of the budget. What the parts before it have left of theirs comes on top."""
+
+
+def deadlines(parts: Mapping[str, Part]) -> dict[str, float]:
+    """When each part is ended at the latest, in seconds from the beginning.
+
+    However long others take, a part has its own share.
+    """
+    return dict(zip(parts, accumulate(part.seconds for part in parts.values()), strict=True))
 
 
 def parts(small: bool) -> dict[str, Part]:
-    """Everything, the most telling first."""
+    """Everything, the most telling first; together no more than the budget."""
     if small:
         bf16 = {"precision": "bf16"}
         return {
@@ -69,17 +80,18 @@ def parts(small: bool) -> dict[str, Part]:
             "trl": Part(do="trl", shape="small"),
         }
     bf16 = {"precision": "bf16"}
+    compiled = {**bf16, "compile": True}
     lora = {**bf16, "weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
     return {
-        "paths": Part(do="paths", shape="135m", seconds=90),
-        "0.5b": Part(do="train", shape="500m", options=bf16, seconds=60),
-        "0.5b, padded": Part(do="train", shape="500m", options=bf16, padded=True, seconds=60),
-        "0.5b, compiled": Part(do="train", shape="500m", options={**bf16, "compile": True}),
-        "1.5b": Part(do="train", shape="1.5b", options=bf16, seconds=75),
-        "resume": Part(do="resume", shape="135m", options=FULL, seconds=60),
-        "8b, full": Part(do="train", shape="8b", options=FULL_8B, seconds=170),
-        "8b, lora": Part(do="train", shape="8b", options=lora, seconds=150),
-        "trl": Part(do="trl", shape="500m", seconds=120),
+        "paths": Part(do="paths", shape="135m", seconds=45),
+        "0.5b": Part(do="train", shape="500m", options=bf16, seconds=35),
+        "8b, full": Part(do="train", shape="8b", options=FULL_8B, seconds=110),
+        "trl": Part(do="trl", shape="500m", seconds=60),
+        "8b, lora": Part(do="train", shape="8b", options=lora, seconds=65),
+        "resume": Part(do="resume", shape="135m", options=FULL, seconds=30),
+        "1.5b": Part(do="train", shape="1.5b", options=bf16, seconds=40),
+        "0.5b, compiled": Part(do="train", shape="500m", options=compiled, seconds=45),
+        "0.5b, padded": Part(do="train", shape="500m", options=bf16, padded=True, seconds=30),
     }
 
 
@@ -91,9 +103,10 @@ def main() -> None:
     began, results = time.perf_counter(), dict[str, Any]()
     measured = {**_machine(options.device), "date": str(date.today()), "parts": results}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        for name, part in parts(options.small).items():
-            left = BUDGET - (time.perf_counter() - began)
-            results[name] = _run(name, part, options, Path(scratch), min(part.seconds, left))
+        shared = parts(options.small)
+        for name, until in deadlines(shared).items():
+            left = until - (time.perf_counter() - began)
+            results[name] = _run(name, shared[name], options, Path(scratch), left)
             print(name, json_text(results[name]), flush=True)
             measured["seconds"] = time.perf_counter() - began
             write_text(options.output, json_text(measured, indent=1) + "\n")
@@ -127,8 +140,6 @@ def _run(
     name: str, part: Part, options: argparse.Namespace, scratch: Path, seconds: float
 ) -> dict[str, Any]:
     """What a part says, or why it says nothing."""
-    if seconds < 10:
-        return {"skipped": "no time was left"}
     line = [sys.executable, __file__, "--part", name, "--scratch", str(scratch)]
     line += ["--device", options.device, *(["--small"] if options.small else [])]
     status, out, err = _ended(line, seconds)

@@ -55,10 +55,37 @@ def test_a_resumed_training_is_compared_with_an_unbroken_one(told: Any) -> None:
     assert told("resume") == {"steps": 3, "largest_difference": 0.0}
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_parts_divide_less_than_eight_minutes_among_them(gpu: ModuleType, small: bool) -> None:
+    parts = gpu.parts(small)
+    ends = gpu.deadlines(parts)
+    assert list(ends) == list(parts) and max(ends.values()) <= gpu.BUDGET < 8 * 60
+
+
+def test_what_hangs_takes_time_from_no_other_part(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, given = 0.0, dict[str, float]()
+
+    def hangs(name: str, *rest: Any) -> dict[str, Any]:
+        nonlocal now
+        given[name] = rest[-1]
+        now += rest[-1] if name != "0.5b" else 5.0
+        return {}
+
+    monkeypatch.setattr(gpu, "_run", hangs)
+    monkeypatch.setattr(gpu.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(gpu, "_machine", lambda _: {})
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--output", str(tmp_path / "gpu.json")])
+    gpu.main()
+    shares = {name: part.seconds for name, part in gpu.parts(False).items()}
+    assert given == shares | {"8b, full": shares["8b, full"] + shares["0.5b"] - 5.0}
+    assert now <= gpu.BUDGET
+
+
 def test_a_part_that_fails_is_written_down(gpu: ModuleType, tmp_path: Path) -> None:
     options = argparse.Namespace(device="cpu", small=True)
     part = gpu.Part(do="train", shape="small")
-    assert gpu._run("paths", part, options, tmp_path, 5.0) == {"skipped": "no time was left"}
     log = tmp_path / "train" / "no such part" / "metrics.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text('{"step": 1, "loss": 0.5, "tokens_per_second": 8.0}\n')

@@ -170,6 +170,26 @@ def test_nothing_is_said_of_a_checkpoint_that_is_whole(
     assert caplog.text == ""
 
 
+def test_zero_3_gets_whole_weights_as_a_model_is_tried_before_it_is_sharded(
+    tmp_path: Path,
+) -> None:
+    """accelerate says to transformers that it shards; DeepSpeed itself need not be here."""
+    from transformers.integrations import deepspeed
+
+    class Told:
+        def is_zero3(self) -> bool:
+            return True
+
+    told, folder = Told(), tiny.folder(tmp_path / "base")
+    deepspeed.set_hf_deepspeed_config(told)
+    try:
+        weights = load_model(folder).state_dict()
+    finally:
+        deepspeed.unset_hf_deepspeed_config()
+    saved = load_file(folder / "model.safetensors")
+    assert all(torch.equal(weights[name], weight) for name, weight in saved.items())
+
+
 def test_layers_that_only_look_linear_get_no_adapter() -> None:
     pytest.importorskip("peft")
     model = random_model(config_of(*FAMILIES["phimoe"]))

@@ -104,6 +104,28 @@ def test_what_is_kept_of_the_state_is_in_few_bits_but_for_small_tensors() -> Non
     assert layer.weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("kind", ["_AdamW", "AdamW8bit", "AdamW4bit", "AdamWFp8"])
+def test_a_step_by_rows_is_the_step_of_all_at_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of 96 numbers, so that a block of a quantized state is never one of them."""
+
+    def stepped(at_once: int) -> torch.Tensor:
+        monkeypatch.setattr(optimizer, "AT_ONCE", at_once)
+        weight = torch.linspace(-1, 1, 128 * 96).reshape(128, 96).requires_grad_()
+        scale = torch.tensor(1.0, requires_grad=True)
+        made = optimizer._class(kind)([weight, scale], lr=0.1)
+        for step in range(3):
+            weight.grad = torch.cos(weight.detach() + step)
+            scale.grad = torch.ones(())
+            made.step()
+        assert scale < 0.8
+        return weight.detach()
+
+    assert torch.equal(stepped(10**9), stepped(1000))
+    assert len(list(optimizer._rows(torch.empty(128, 96)))) == 16
+
+
 def test_the_random_numbers_of_a_step_disturb_no_others() -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, ClassVar
@@ -19,10 +20,10 @@ from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt.testing import LossContract, fake_batch
 from cpt.training.loss import checks
-from cpt_apo.losses import ApoHingeZero, ApoZero, ApoZeroUnpaired
+from cpt_apo.losses import ApoDown, ApoHingeZero, ApoZero, ApoZeroUnpaired
 from cpt_dpo import Dpo
 from cpt_losses.pointwise import Bco
-from cpt_slic import Sft
+from cpt_slic import Sft, Slic
 
 from . import tiny
 
@@ -31,7 +32,7 @@ BUNDLED: list[Any] = [
     *(ApoZero, ApoHingeZero, ApoZeroUnpaired),
 ]
 REGISTRY = Registry.collect(load_plugins())
-for part in (*BUNDLED, Dpo, Sft):  # whatever else offers these names here
+for part in (*BUNDLED, ApoDown, Dpo, Sft, Slic):  # whatever else offers these names here
     REGISTRY = REGISTRY.including(part)
 SPELLED = {
     "test_the_name_is_easy_to_type": "it spells the sum",
@@ -59,6 +60,15 @@ def test_it_is_the_weighted_sum() -> None:
     found = summed("0.8*dpo+0.2*bco+sft", dpo=Dpo(beta=0.3))(batch)
     expected = 0.8 * Dpo(beta=0.3)(batch) + 0.2 * Bco()(batch) + Sft()(batch)
     assert found.tolist() == pytest.approx(expected.tolist())
+
+
+def test_any_two_can_be_summed() -> None:
+    batch = fake_batch()
+    alone = {loss.name: loss()(batch) for loss in (*BUNDLED, Dpo, ApoDown, Sft, Slic)}
+    assert len(alone) > 25
+    for one, other in combinations(alone, 2):
+        found = summed(f"{one}+0.5*{other}")(batch)
+        assert torch.allclose(found, alone[one] + 0.5 * alone[other]), (one, other)
 
 
 def test_it_needs_what_its_parts_need() -> None:

@@ -7,10 +7,11 @@ the number is near either: what is lost is noise, not the step (arXiv 2010.06192
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from importlib.util import find_spec
+from math import gcd, prod
 from typing import Any
 
 import torch
@@ -24,6 +25,11 @@ LOW_BIT = {"adamw_8bit": "AdamW8bit", "adamw_4bit": "AdamW4bit", "adamw_fp8": "A
 """Names of torchao's classes."""
 ROUNDED = "_AdamW"
 """Torchao's AdamW that rounds at random and keeps all bits of its state."""
+AT_ONCE = 2**22
+"""Numbers that are changed at once where torchao's kernels are not compiled: each of their
+operations makes a tensor of its own then."""
+BLOCK = 256
+"""Numbers that share a scale in a quantized state, or a multiple of them."""
 
 
 def make_optimizer(module: nn.Module, options: Training) -> torch.optim.Optimizer:
@@ -105,6 +111,13 @@ def _class(name: str) -> Any:
     base: Any = getattr(adam, name)
 
     class Exact(base):  # type: ignore[misc]
+        def step(self, closure: None = None) -> None:
+            """As torchao does it; on a CPU some rows at a time."""
+            if any(map(_is_compiled, _trained(self))):
+                super().step(closure)
+            else:
+                _step_by_rows(self, adam.single_param_adam)
+
         def _new_buffer(self, parameter: Tensor, signed: bool) -> Tensor:
             # What is too small to be quantized would be in the format of the weights: a mean of
             # squares in bf16 does not change.
@@ -123,3 +136,51 @@ def _class(name: str) -> Any:
 
     Exact.__name__ = Exact.__qualname__ = base.__name__
     return Exact
+
+
+def _trained(optimizer: Any) -> Iterator[Tensor]:
+    for group in optimizer.param_groups:
+        yield from (parameter for parameter in group["params"] if parameter.grad is not None)
+
+
+def _is_compiled(parameter: Tensor) -> bool:
+    """Whether torchao changes it: it compiles that for accelerators, and knows of shards."""
+    return parameter.device.type != "cpu" or hasattr(parameter, "device_mesh")
+
+
+@torch.no_grad()
+def _step_by_rows(optimizer: Any, change: Callable[..., None]) -> None:
+    """A step of torchao's, whose temporary tensors are no larger than `AT_ONCE` numbers."""
+    for group in optimizer.param_groups:
+        settings = (group["lr"], *group["betas"], group["weight_decay"], group["eps"], True)
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            state = _state_of(optimizer, parameter)
+            state["step"] += 1
+            rounded = parameter.dtype == torch.bfloat16
+            moments = (state["exp_avg"], state["exp_avg_sq"])
+            for rows in _rows(parameter):
+                now, grad, *means = (one[rows] for one in (parameter, parameter.grad, *moments))
+                change(now, grad, state["step"], *means, None, *settings, rounded)
+
+
+def _state_of(optimizer: Any, parameter: Tensor) -> dict[str, Any]:
+    state: dict[str, Any] = optimizer.state[parameter]
+    if not state:
+        state["step"] = torch.tensor(0.0)
+        state["exp_avg"] = optimizer._new_buffer(parameter, True)
+        state["exp_avg_sq"] = optimizer._new_buffer(parameter, False)
+    return state
+
+
+def _rows(parameter: Tensor) -> Iterator[Any]:
+    """Rows of about `AT_ONCE` numbers, cut where blocks of a quantized state end."""
+    if not parameter.ndim:
+        return iter([...])
+    width = max(1, prod(parameter.shape[1:]))
+    whole = BLOCK // gcd(BLOCK, width)
+    some = max(1, AT_ONCE // (width * whole)) * whole
+    return (
+        slice(start, min(start + some, len(parameter))) for start in range(0, len(parameter), some)
+    )

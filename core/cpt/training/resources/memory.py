@@ -16,13 +16,13 @@ from cpt.training.forward.architecture import backbone_of, costs_of, why_not_pac
 from cpt.training.forward.flops import Work
 from cpt.training.forward.head import CHUNK, KEEP
 from cpt.training.forward.loading.model import config_of, lora_targets
-from cpt.training.optimizer.adamw import needs_torchao
+from cpt.training.optimizer.adamw import AT_ONCE, needs_torchao
 from cpt.training.options import Training
 
 STATE = {"adamw": 8.0, "adamw_8bit": 2.03, "adamw_4bit": 1.06, "adamw_fp8": 2.03}
 """Bytes of optimizer for each number that is trained."""
 STEP = {"adamw": 52.0, "adamw_8bit": 83.0, "adamw_4bit": 66.0, "adamw_fp8": 52.0}
-"""Bytes for each number of the largest matrix that torchao's step takes on a CPU, measured.
+"""Bytes for each number that torchao's step changes at once on a CPU, measured.
 
 Its kernels run there one operation after the other, each with a result in fp32 or wider.
 """
@@ -111,7 +111,7 @@ class Sketch:
     def _step(self, device: str) -> float:
         if device != "cpu" or not needs_torchao(self.options):
             return 0.0
-        return STEP[self.options.optimizer] * self.largest
+        return STEP[self.options.optimizer] * min(self.largest, AT_ONCE)
 
     def _head(self, answers: int, device: str) -> float:
         item = 4 if self.options.precision == "fp32" else 2

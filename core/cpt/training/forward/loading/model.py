@@ -53,6 +53,7 @@ def load_model(folder: Path, *, trust_remote_code: bool = False, weights: Weight
     from transformers import AutoModelForCausalLM
 
     hide_bars()
+    _forget_deepspeed()
     broken = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
     try:
         with _without_report():
@@ -68,6 +69,16 @@ def load_model(folder: Path, *, trust_remote_code: bool = False, weights: Weight
     _refuse_missing(folder, model, report["missing_keys"])
     _warn_of_another_class(folder, model)
     return model.eval()
+
+
+def _forget_deepspeed() -> None:
+    """Load all of every weight, as a model is tried before it is sharded.
+
+    accelerate tells transformers of ZeRO-3, which would then load a part in each process.
+    """
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
 
 
 @contextmanager
