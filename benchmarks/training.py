@@ -51,6 +51,7 @@ def main() -> None:
             cached=options.flags == "best",
             compile=options.compile,
             checkpointing=options.checkpointing,
+            warm_up=options.warm_up,
         )
         reports = run(task, options.trainers)
     _print(task, reports, options)
@@ -66,7 +67,8 @@ def _options() -> argparse.Namespace:
     add("--loss", choices=["dpo", "apo_zero", "apo_down"], default="dpo")
     add("--beta", type=float, default=0.1)
     add("--batch", type=int, default=4, help="pairs a step")
-    add("--steps", type=int, default=4, help="the first one is not counted")
+    add("--steps", type=int, default=4)
+    add("--warm-up", type=int, default=1, help="first steps that are not counted")
     add("--max-length", type=int, default=512)
     add("--precision", choices=["fp32", "bf16"], default="fp32")
     add("--flags", choices=["default", "eager", "best"], default="default", help="TRL's")
@@ -76,7 +78,10 @@ def _options() -> argparse.Namespace:
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--threads", type=int, default=2)
     add("--trainers", nargs=2, choices=TRAINERS, default=["cpt", "trl"], help="who is compared")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not 0 < options.warm_up < options.steps:
+        parser.error("--warm-up is at least 1, and less than --steps")
+    return options
 
 
 def _pairs(options: argparse.Namespace, model: Path) -> list[Pair]:
@@ -124,11 +129,12 @@ def _print(task: Task, reports: dict[str, list[StepReport]], options: argparse.N
         print(f"step {step}", " | ".join(columns))
     mine, other = reports.values()
     info = mine[0].info
-    share = (task.steps - 1) / task.steps
+    counted = task.steps - task.warm_up
+    share = counted / task.steps
     seconds = {name: _seconds(task, steps, name) for name, steps in reports.items()}
     forwards = 3 if task.cached else 4
     floor = forwards * share * sum(info[f"{part}_flops"] / info[part] for part in ("body", "head"))
-    count = (task.steps - 1) * task.batch
+    count = counted * task.batch
     titles = ["", "pairs/s", "tokens/s", "seconds", "reference", "floors", "MB"]
     print("{:4}{:>10}{:>10}{:>10}{:>10}{:>8}{:>8}".format(*titles))
     for name, steps in reports.items():
@@ -138,6 +144,8 @@ def _print(task: Task, reports: dict[str, list[StepReport]], options: argparse.N
         print(f"{name:4}{speed}{times}{steps[-1].peak:8.0f}")
     rates = ", ".join(f"{info[part] / 1e9:.0f} ({part})" for part in ("body", "head"))
     print(f"floor {floor:.2f} s at {rates} GFLOP/s")
+    warm = [f"{name} {_before(task, steps):.1f} s" for name, steps in reports.items()]
+    print(f"not counted, for compiling and {task.warm_up} first steps: {', '.join(warm)}")
     first, second = reports
     speed, memory = seconds[second] / seconds[first], mine[-1].peak / other[-1].peak
     print(f"{first}: {speed:.2f} times the speed of {second}, {memory:.2f} of its memory")
@@ -146,10 +154,16 @@ def _print(task: Task, reports: dict[str, list[StepReport]], options: argparse.N
 
 def _seconds(task: Task, reports: Sequence[StepReport], name: str) -> float:
     """Of all counted steps; ours with their share of the reference, where TRL's have theirs."""
-    steps = sum(report.seconds for report in reports[2:])
+    steps = sum(report.seconds for report in reports[1 + task.warm_up :])
     if name == "trl" or task.cached:
         return steps
-    return steps + reports[0].seconds * (task.steps - 1) / task.steps
+    return steps + reports[0].seconds * (task.steps - task.warm_up) / task.steps
+
+
+def _before(task: Task, reports: Sequence[StepReport]) -> float:
+    """What is left out: the reference pass that compiles, and the first steps."""
+    steps = reports[1 : 1 + task.warm_up]
+    return reports[0].info.get("compiling", 0.0) + sum(report.seconds for report in steps)
 
 
 def _compare(

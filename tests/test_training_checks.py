@@ -266,7 +266,7 @@ def test_losses_that_mix_nothing_are_tried_once(
     [
         (lambda losses: losses.tolist(), "list"),
         (lambda losses: losses[:, None], r"shape \(\d, 1\)"),
-        (lambda losses: losses.to(torch.complex64), r"shape \(\d,\)"),
+        (lambda losses: losses.to(torch.complex64), r"complex numbers of shape \(\d,\)"),
     ],
 )
 def test_a_wrong_value_of_a_loss_is_one_line(
@@ -277,6 +277,30 @@ def test_a_wrong_value_of_a_loss_is_one_line(
 
     with pytest.raises(CptError, match=rf"Loss 'odd' returned {what} for \d pairs; it must return"):
         tiny.train(tmp_path, model, PAIRS, loss=sigmoid_with(__call__=call))
+
+
+def test_a_loss_that_computes_gradients_itself_is_refused(tmp_path: Path, model: Path) -> None:
+    def call(self: Any, batch: Batch) -> Tensor:
+        losses = tiny.Sigmoid.__call__(self, batch)
+        losses.sum().backward(retain_graph=True)
+        return losses
+
+    with pytest.raises(CptError, match="'odd' computes gradients itself; it must only return"):
+        tiny.train(tmp_path, model, PAIRS, loss=sigmoid_with(__call__=call))
+
+
+def test_a_loss_that_turns_gradients_off_turns_off_none_but_its_own(
+    tmp_path: Path, model: Path
+) -> None:
+    def call(self: Any, batch: Batch) -> Tensor:
+        losses = tiny.Sigmoid.__call__(self, batch)
+        torch.set_grad_enabled(False)
+        return losses
+
+    tiny.train(tmp_path / "odd", model, PAIRS, loss=sigmoid_with(__call__=call))
+    tiny.train(tmp_path / "plain", model, PAIRS)
+    odd, plain = (tiny.read(tmp_path / name)[-1]["loss"] for name in ("odd", "plain"))
+    assert odd == plain
 
 
 # Metrics of a loss

@@ -40,7 +40,9 @@ def weighted_losses(
     batch = batch_with(flat)
     if not state.independence_tried and len(batch.ids) > 1:
         state.independence_tried = True
-        checks.refuse_mixing(plan.loss, batch_with(_moved_apart(flat)))
+        apart = _moved_apart(flat)
+        checks.refuse_mixing(plan.loss, batch_with(apart))
+        checks.refuse_own_gradient(plan.loss, apart)
     weights = pair_weights(micro_batch.pairs, plan.corpus, flat.device)
     losses = checks.losses_of(plan.loss, batch) * weights
     own = _own_metrics(state, batch)

@@ -24,7 +24,7 @@ def refuse_wrong_needs(loss: Loss) -> None:
 
 def losses_of(loss: Loss, batch: Batch) -> Tensor:
     """The loss of each pair. Shape (pairs,). Raises `CptError` for anything else."""
-    with during(f"the loss {loss.name!r} was computed"):
+    with during(f"the loss {loss.name!r} was computed"), torch.enable_grad():
         losses = loss(batch)
     if found := _not_per_pair(losses, batch):
         raise CptError(
@@ -108,6 +108,18 @@ def refuse_mixing(loss: Loss, batch: Batch) -> None:
             )
 
 
+def refuse_own_gradient(loss: Loss, logps: Tensor) -> None:
+    """Raise `CptError` if a loss that was computed from `logps` has added to their gradient.
+
+    It would count twice, and the step would be wrong without a word.
+    """
+    if logps.grad is not None:
+        raise CptError(
+            f"Loss {loss.name!r} computes gradients itself; it must only return the loss of each "
+            "pair, without calling backward()."
+        )
+
+
 def _all_of(loss: Loss, batch: Batch) -> dict[str, Tensor]:
     own = {f"metric {name!r}": values for name, values in metrics_of(loss, batch).items()}
     return {"value": losses_of(loss, batch).detach(), **own}
@@ -120,4 +132,7 @@ def _not_per_pair(values: Any, batch: Batch) -> str:
 
 
 def _named(value: Any) -> str:
-    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    kind = "complex numbers of " if value.is_complex() else ""
+    return f"{kind}shape {tuple(value.shape)}"
