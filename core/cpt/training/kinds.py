@@ -131,8 +131,8 @@ KINDS: Mapping[str, Kind] = {
     "other_script": Kind(WARNING, "the two sides are written in different scripts"),
     "broken_text": Kind(
         WARNING,
-        "the prompt or the chosen side has characters of a wrong decoding, or ones that nobody "
-        "sees",
+        "the prompt or the chosen side has characters of a wrong decoding, as HTML writes them, or "
+        "ones that nobody sees",
     ),
     "repeated": Kind(WARNING, "the same pair was there before"),
     # The tokens.

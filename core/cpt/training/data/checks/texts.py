@@ -11,16 +11,22 @@ from cpt.contrast import Contrast
 from cpt.training.data.checks.scripts import script_of
 from cpt.training.data.checks.words import (
     ABOUT_REVISION,
+    ABOUT_TALK,
+    ABOUT_TEMPLATE,
     BROKEN,
+    CODE,
     CONTROL,
     CONTROL_CHARACTER,
+    ENTITY,
     MARKERS,
+    MARKUP,
     MEDIA,
     PLACEHOLDER,
     REFUSAL,
     REVISION,
     REVISION_SIGNS,
     ROLE,
+    SPECIAL,
 )
 from cpt.training.data.findings import Finding
 from cpt.training.data.rendering.thoughts import thinks
@@ -33,9 +39,15 @@ SHORTEST_PROMPT = 12
 """Characters of a prompt that an answer does not begin with by chance."""
 SHORTEST_CUT = 60
 """Characters of an answer whose last sentence may be cut."""
+QUOTING = re.compile(
+    r"^[\s\"\u201c'*#>]*(?:(?:q|question|prompt|task)[\s*]*:[\s*]*)?", re.IGNORECASE
+)
+"""What may stand before a prompt that an answer repeats."""
 DIGITS = re.compile(r"\d+")
 BEGIN = 300
 """Characters in which an answer shows that it refuses."""
+MARKS = ".,!?;:\"'`*_\u2018\u2019\u201c\u201d\u00ab\u00bb\u200b\u200c\u200d\ufeff"
+"""What is around a word without being part of it."""
 COLUMNS_OF_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 ENDS = frozenset(".!?:;)]}>\"'`*_~|\u201d\u2019\u3002\uff01\uff1f\u2026")
 """What a whole text may end with."""
@@ -99,11 +111,19 @@ def _scored_below(texts: Texts) -> str:
 
 
 def _control_token(texts: Texts) -> str:
-    return _any_in(texts, texts.words.control)
+    return _any_in(texts, texts.words.control) or _special(texts)
+
+
+def _special(texts: Texts) -> str:
+    signs = ("<|", "[|", "<\uff5c")
+    there = (side.text for side in texts.sides if any(sign in side.text for sign in signs))
+    found = (SPECIAL.search(text) for text in there)
+    return next((match[0] for match in found if match), "")
 
 
 def _marker(texts: Texts) -> str:
-    return _any_in(texts, texts.words.markers)
+    found = _any_in(texts, texts.words.markers)
+    return "" if found.endswith(":") and ABOUT_TALK.search(texts.asked) else found
 
 
 def _any_in(texts: Texts, marks: Sequence[str]) -> str:
@@ -117,14 +137,29 @@ def _any_in(texts: Texts, marks: Sequence[str]) -> str:
 def _placeholder(texts: Texts) -> str:
     for side in texts.sides:
         found = PLACEHOLDER.search(side.text) if "{" in side.text or "**" in side.text else None
-        if found and found[0] not in texts.pair.prompt.text:
+        found = found and PLACEHOLDER.search(CODE.sub(" ", side.text))
+        if found and not _is_meant(found[0], texts.pair.prompt.text):
             return found[0]
     return ""
 
 
+def _is_meant(place: str, asked: str) -> bool:
+    """Whether a prompt has this place to be filled in, or asks for such."""
+    return place in asked or bool(ABOUT_TEMPLATE.search(asked))
+
+
 def _role(texts: Texts) -> str:
-    found = (ROLE.match(side.text) for side in texts.sides)
-    return next((match[0].strip() for match in found if match), "")
+    for side in texts.sides:
+        found = ROLE.match(side.text)
+        if found and not _is_about(found[1] or "system", texts.asked):
+            return found[0].strip()
+    return ""
+
+
+def _is_about(role: str, asked: str) -> bool:
+    """Whether a question is about such a role, or asks for a conversation."""
+    named = re.search(rf"\b{re.escape(role)}\b", asked, re.IGNORECASE)
+    return bool(named or ABOUT_TALK.search(asked))
 
 
 def _media_lost(texts: Texts) -> str:
@@ -146,7 +181,7 @@ def _near_identical(texts: Texts) -> bool:
 
 def _bare(text: str) -> list[str]:
     """Words without case and without the marks around them."""
-    bare = (word.strip(".,!?;:\"'`*_") for word in text.casefold().split())
+    bare = (word.strip(MARKS) for word in text.casefold().split())
     return [word for word in bare if word]
 
 
@@ -179,25 +214,28 @@ def _is_cut(text: str, other: str) -> bool:
     if other.startswith(text):
         return other[len(text)].isalpha() or len(text) >= SHORTEST_CUT
     line = text.rpartition("\n")[2].lstrip()
-    prose = line[:1].isalpha() and ". " in text
-    return prose and len(text) >= SHORTEST_CUT and other[-1:] in ENDS and " " in line
+    prose = line[:1].isalpha() and ". " in text and "://" not in line.rpartition(" ")[2]
+    return prose and len(line) >= SHORTEST_CUT and other[-1:] in ENDS
 
 
 def _revision_talk(texts: Texts) -> str:
     text = texts.pair.chosen.text
     if not any(sign in text or sign.capitalize() in text for sign in REVISION_SIGNS):
         return ""
-    found = REVISION.search(text)
-    if not found or ABOUT_REVISION.search(texts.pair.prompt.text):
+    if ABOUT_REVISION.search(texts.pair.prompt.text):
         return ""
-    return found[0].strip()
+    found = REVISION.search(text)
+    return found[0].strip() if found else ""
 
 
 def _prompt_in_answer(texts: Texts) -> bool:
     asked = texts.asked.strip()
     if len(asked) < SHORTEST_PROMPT:
         return False
-    begin = (side.text.lstrip() for side in texts.sides)
+    begin = (
+        QUOTING.sub("", side.text[: 2 * SHORTEST_PROMPT]) + side.text[2 * SHORTEST_PROMPT :]
+        for side in texts.sides
+    )
     return any(text.startswith(asked) and text.rstrip() != asked for text in begin)
 
 
@@ -232,7 +270,14 @@ def _other_script(texts: Texts) -> str:
 def _broken_text(texts: Texts) -> str:
     given = (texts.pair.chosen.text, *(turn.content for turn in texts.pair.prompt.messages))
     found = ((CONTROL_CHARACTER if text.isascii() else BROKEN).search(text) for text in given)
-    return next((ascii(match[0]) for match in found if match), "")
+    broken = next((ascii(match[0]) for match in found if match), "")
+    return broken or _entity(texts.pair.chosen.text, texts.asked)
+
+
+def _entity(text: str, asked: str) -> str:
+    """A character written for HTML, where neither text nor question is about markup."""
+    found = ENTITY.search(text) if "&" in text else None
+    return found[0] if found and not MARKUP.search(ENTITY.sub("", text) + asked) else ""
 
 
 def _unpaired(texts: Texts) -> bool:
