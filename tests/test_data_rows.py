@@ -16,6 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from cpt.data.rows.ids import Ids
 from cpt.data.rows.reading import read_rows
 from cpt.errors import BadData
 
@@ -154,6 +155,7 @@ def test_what_is_not_there_says_so(tmp_path: Path) -> None:
 
 FROM_THE_HUB = """
 import sys
+from cpt.data.rows.ids import Ids
 from cpt.data.rows.reading import read_rows
 from cpt.errors import BadData
 try:
@@ -221,3 +223,27 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert count == 50_000
     assert peak < 2_000_000 < path.stat().st_size
+
+
+def test_ids_are_known_whether_they_came_lately_or_long_ago() -> None:
+    names = [str(number * 7 % 101) for number in range(250)]
+    seen, known = Ids(most=10), set[str]()
+    for name in names:
+        assert (name in seen) == (name in known)
+        seen.add(name)
+        known.add(name)
+    assert "101" not in seen
+
+
+def test_ids_take_little_memory() -> None:
+    """A set of so many hashes takes 11 MB or more."""
+    seen = Ids(most=4096)
+    seen.add("numpy is loaded")
+    seen._sort()
+    tracemalloc.start()
+    for number in range(131_072):
+        seen.add(str(number))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "131071" in seen and "131072" not in seen
+    assert held < 2_000_000

@@ -290,7 +290,7 @@ READERS = {
     "right": lambda text: is_right(text, ["4", "four"]), "health": health.REFUSAL.match,
     "placeholder": words.PLACEHOLDER.search, "revision": words.REVISION.search,
     "special": words.SPECIAL.search, "quoted": lambda text: words.CODE.sub(" ", text),
-    "refusal": words.REFUSAL.match, "entity": words.ENTITY.search,
+    "entity": words.ENTITY.search,
     "role": words.ROLE.match, "media": words.MEDIA.search, "scrub": scrub, "line": one_line,
 }
 LENGTH = 30_000

@@ -14,6 +14,7 @@ from cpt.data.layouts.conversations import ANSWERS, PROMPT_COLUMNS, answers_of, 
 from cpt.data.layouts.messages import tools_of
 from cpt.data.layouts.other_tools import usual
 from cpt.data.responses import details_of, response_of
+from cpt.data.rows.ids import Ids
 from cpt.data.rows.reading import Row, read_rows
 from cpt.data.rows.writing import (
     COUNT,
@@ -98,11 +99,11 @@ def pairs_and_unusable(source: str | Path) -> Iterator[Pair | Unusable]:
 
 def rows_of_pairs(source: str | Path) -> Iterator[Row]:
     """Yield the rows of a source, each with an id of its own. Raises `BadData`."""
-    seen: set[int] = set()  # of hashes: ids themselves would fill the memory
+    seen = Ids()
     for row in read_rows(source, "pairs"):
-        if hash(name := _id(row)) in seen:
+        if (name := _id(row)) in seen:
             raise row.bad(f"the id {name!r} was used before")
-        seen.add(hash(name))
+        seen.add(name)
         yield row
 
 

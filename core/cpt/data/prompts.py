@@ -8,6 +8,7 @@ from pathlib import Path
 from cpt.data.layouts.conversations import ASKED, PROMPT_COLUMNS, prompt_messages, shared_beginning
 from cpt.data.layouts.messages import tools_of
 from cpt.data.layouts.other_tools import usual
+from cpt.data.rows.ids import Ids
 from cpt.data.rows.reading import Row, read_rows
 from cpt.data.rows.writing import (
     MESSAGES,
@@ -35,17 +36,16 @@ def read_prompts(source: str | Path, *, checked: bool = False) -> Iterator[Promp
     source. Where the source was `checked` before, ids are not compared again, and memory does not
     grow with it.
     """
-    # Hashes: the ids themselves, and where they are, would take four times the memory.
-    seen: set[int] = set()
+    seen = Ids()  # where they are would take more memory: the rare error looks it up
     for row in read_rows(source, "prompts"):
         prompt = prompt_of(row)
         if not prompt.messages:
             expected = "a column prompt, messages or instruction"
             raise row.bad(f"no prompt: {row.lacks(expected, *ASKED)}")
         if not checked:
-            if hash(prompt.id) in seen and (where := _first(source, prompt.id)) != row.where:
+            if prompt.id in seen and (where := _first(source, prompt.id)) != row.where:
                 raise row.bad(f"the id {prompt.id!r} was used before, in {where}")
-            seen.add(hash(prompt.id))
+            seen.add(prompt.id)
         yield prompt
 
 
