@@ -46,6 +46,7 @@ ORDINARY = [
         '```python\nanswer = 3\nprint(f"It is {answer}")\n```',
         "```python\nprint(3)\n```",
     ),
+    ("Make a set.", "s = {answer}", "s = set()"),
     ("Print the sum.", 'answer = 1 + 2\nprint(f"It is {answer}")', "print(3)"),
     ("Greet in JavaScript.", "console.log(`Hello ${input}`);", "console.log('x');"),
     (
@@ -100,6 +101,11 @@ def kinds(asked: str, chosen: str, rejected: str) -> set[str]:
 def test_a_fault_is_found_in_other_words(kind: str, chosen: str) -> None:
     found = kinds("Which number is a prime?", chosen, "Nine is a prime.")
     assert found - {"other_script"} == {kind}
+
+
+def test_a_leftover_of_a_reviser_is_found_whatever_was_asked() -> None:
+    asked = "Write a prompt template with a string variable."
+    assert "placeholder" in kinds(asked, "{teacher_reasoning}:\nIt lacks a name.", "Hello {name}!")
 
 
 @pytest.mark.parametrize(("asked", "chosen", "rejected"), ORDINARY)

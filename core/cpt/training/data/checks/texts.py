@@ -138,14 +138,14 @@ def _placeholder(texts: Texts) -> str:
     for side in texts.sides:
         found = PLACEHOLDER.search(side.text) if "{" in side.text or "**" in side.text else None
         found = found and PLACEHOLDER.search(CODE.sub(" ", side.text))
-        if found and not _is_meant(found[0], texts.pair.prompt.text):
+        if found and not _is_meant(found, texts.pair.prompt.text):
             return found[0]
     return ""
 
 
-def _is_meant(place: str, asked: str) -> bool:
+def _is_meant(place: re.Match[str], asked: str) -> bool:
     """Whether a prompt has this place to be filled in, or asks for such."""
-    return place in asked or bool(ABOUT_TEMPLATE.search(asked))
+    return place[0] in asked or bool(place["common"] and ABOUT_TEMPLATE.search(asked))
 
 
 def _role(texts: Texts) -> str:

@@ -24,13 +24,15 @@ MARKERS = (
 """What begins a turn in templates that have no token for it."""
 PLACEHOLDER = re.compile(
     r"\{\{?\s*(?:(?:corrected_|worsened_)?student_solution|teacher_reasoning)\s*\}\}?"
-    r"|(?<![\w$\\}])\{\{?\s*(?:\w{1,20}_)?(?:solution|reasoning|task|prompt|question|instruction"
-    r"|response|answer|completion|input|output|chosen|rejected)(?:[_ ]here)?\s*\}\}?"
+    r"|(?<![\w$\\}=(\[])(?<!= )\{\{?\s*(?P<common>(?:\w{1,20}_)?(?:solution|reasoning|task|prompt"
+    r"|question|instruction|response|answer|completion|input|output|chosen|rejected)"
+    r"(?:[_ ]here)?)\s*\}\}?"
     r"|\{corrected student solution\}"
     r"|\*\*(?:Corrected|Worsened) Student Solution:?\*\*",
     re.IGNORECASE,
 )
-"""What a template has for what is to be filled in, and the headings of CLAIR's reviser."""
+"""What a template has for what is to be filled in, and the headings of CLAIR's reviser; the word
+of a place that may be meant is `common`."""
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|(?<!\w)'[^'\n]*'", re.DOTALL)
 """Code and quotations: what stands in braces there is meant."""
 ABOUT_TEMPLATE = re.compile(
