@@ -58,6 +58,17 @@ LOADED = (
     *("cpt_judges.*", "cpt_lab.*", "cpt_ladder.*", "cpt_recorded.*", "cpt_transformers.*"),
 )
 """What commands import, which takes longer than what they do in a test."""
+DONE = """
+from cpt.plugins.manager import load_plugins
+from cpt.report.html import environment
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+load_plugins()
+get_checkpoint_conversion_mapping("llama")
+for name in environment().list_templates(filter_func="comparison.html".__ne__):
+    environment().get_template(name)
+"""
+"""What they do alike, which takes as long."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +82,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
     """A Python that has loaded what commands import."""
-    python = WarmPython(tmp_path_factory.mktemp("warm"), [*LOADED, "tests.tiny"], cwd=ROOT)
+    python = WarmPython(tmp_path_factory.mktemp("warm"), [*LOADED, "tests.tiny"], DONE, cwd=ROOT)
     yield python
     python.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from cpt import CptError, Denied, Overloaded, Prompt, Rejected, Response, Unreachable, Usage
 from cpt.asking import Asker, in_order
+from cpt.asking.dispatch import frozen_by_others
 from cpt.asking.journal.queries import status
 from cpt.asking.options import Asking
 from cpt.errors import BadData, Stopped
@@ -46,6 +48,18 @@ async def test_an_answer_is_asked_for_once(journal: Path) -> None:
     assert set(responder.book.calls.values()) == {1}
     assert first[3].text == "Answer 0 to What is 3 plus 3?"
     assert first[3].usage == Usage(input_tokens=10, output_tokens=5)
+
+
+@pytest.mark.parametrize("others", [True, False])
+async def test_what_others_have_frozen_stays_frozen(journal: Path, others: bool) -> None:
+    """The garbage collector skips what is loaded; in the end what was frozen here is let go."""
+    frozen_by_others.cache_clear()
+    gc.freeze() if others else gc.unfreeze()
+    await ask_all(journal, Acting(), prompts(1))
+    assert frozen_by_others() is others
+    assert (gc.get_freeze_count() > 0) is others
+    gc.freeze()
+    frozen_by_others.cache_clear()
 
 
 async def test_only_what_is_new_is_asked(journal: Path) -> None:

@@ -35,7 +35,7 @@ from cpt.cli import main
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 
-from .conftest import LOADED
+from .conftest import DONE, LOADED
 from .fresh import ROOT, Environment
 from .threaded import completion, served
 from .warm import WarmPython
@@ -140,7 +140,7 @@ def variables(
         "OPENAI_BASE_URL": reviser,
     }
     python = installed.folder / "bin" / "python"
-    server = WarmPython(folder, LOADED, python, cwd=folder, env=given)
+    server = WarmPython(folder, LOADED, DONE, python, cwd=folder, env=given)
     programs = folder / "bin"
     programs.mkdir()
     server.script(programs / "python")

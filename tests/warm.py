@@ -1,8 +1,9 @@
 """A Python that is warm: it has loaded the libraries, and forks for every script.
 
 A command on a tiny model takes a few seconds to load torch, and a moment for its work. `WarmPython`
-starts `python warm.py serve SOCKET MODULE...`, which pays for the start once; `python warm.py run
-SOCKET ...` is then as `python ...`, for scripts of a shell. This file needs nothing but Python.
+starts `python warm.py serve SOCKET SCRIPT MODULE...`, which pays for the start once; then
+`python warm.py run SOCKET ...` is as `python ...`, for scripts of a shell. This file needs nothing
+but Python.
 """
 
 from __future__ import annotations
@@ -80,13 +81,19 @@ class Read(Process):
 
 
 class WarmPython:
-    """A server with these modules; `NAME.*` is a package and all that is in it."""
+    """A server with these modules; `NAME.*` is a package and all that is in it. `script` is done
+    once they are loaded: what every process would do again."""
 
     def __init__(
-        self, folder: Path, modules: Sequence[str], python: str | Path = sys.executable, **how: Any
+        self,
+        folder: Path,
+        modules: Sequence[str],
+        script: str = "",
+        python: str | Path = sys.executable,
+        **how: Any,
     ) -> None:
         self.socket = str(folder / "socket")
-        line = [python, __file__, "serve", self.socket, *modules]
+        line = [python, __file__, "serve", self.socket, script, *modules]
         pipe = subprocess.PIPE
         self._server = subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, **how)
         assert self._server.stdout
@@ -110,12 +117,13 @@ class WarmPython:
         self._server.communicate()
 
 
-def serve(path: str, *modules: str) -> NoReturn:
+def serve(path: str, script: str, *modules: str) -> NoReturn:
     """Fork for whoever asks, until standard input ends."""
     sys.path[0] = os.getcwd()
     sys.modules.setdefault("torchao", None)  # type: ignore[arg-type]  # as `cpt` does
     for name in modules:
         _load(name)
+    exec(script, {})
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)

@@ -34,8 +34,8 @@ def scrub(text: str) -> str:
     Secrets are keys that were sent to a service (whole or in parts), the values of environment
     variables whose names say so, and logins in addresses.
     """
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST and SECRET_NAME.search(name):
+    for name in filter(SECRET_NAME.search, os.environ):
+        if len(value := os.environ[name]) >= SHORTEST:
             text = text.replace(value, HIDDEN)
     for parts in _keys.values():
         text = _without(text, parts)

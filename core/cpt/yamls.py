@@ -23,13 +23,26 @@ DEEPEST = 50
 def read_yaml(path: Path) -> Any:
     """What a file says. Raises `BadOptions` if it is no YAML, gives a key twice, or is too much."""
     try:
-        return yaml.load(_text(path), _Loader)
+        return _loaded(_text(path))
     except OSError as error:
         raise BadOptions(f"{path}: cannot be read ({error.strerror}).") from error
     except _Refused as error:
         raise BadOptions(f"{path}: {error.problem}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BadOptions(f"{path}: not YAML ({_why(error)}).") from error
+
+
+def yaml_text(value: Any) -> str:
+    """Plain values as YAML, with mappings in their order."""
+    return str(yaml.dump(value, Dumper=FAST_DUMPER, sort_keys=False))
+
+
+def _loaded(text: str) -> Any:
+    """What a text says; the words for what is wrong do not depend on whether libyaml is here."""
+    try:
+        return yaml.load(text, FAST_LOADER)
+    except Exception:
+        return yaml.load(text, _Loader)
 
 
 def _text(path: Path) -> str:
@@ -125,3 +138,21 @@ class _Loader(yaml.SafeLoader):
                 raise _Refused(problem=there)
             first[name] = line
         return node
+
+
+FAST_DUMPER: Any = yaml.SafeDumper
+FAST_LOADER: Any = _Loader
+if yaml.__with_libyaml__:
+    from yaml._yaml import CParser
+    from yaml.composer import Composer
+
+    class _FastLoader(CParser, _Loader):
+        """Parsed by libyaml, and composed where the checks are."""
+
+        get_single_node = Composer.get_single_node
+
+        def __init__(self, text: str) -> None:
+            CParser.__init__(self, text)
+            _Loader.__init__(self, text)
+
+    FAST_DUMPER, FAST_LOADER = yaml.CSafeDumper, _FastLoader

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 
 from cpt.asking.journal.journal import Paid
 from cpt.asking.journal.keys import Request
@@ -21,6 +22,12 @@ from cpt.errors import CptError, Denied, Overloaded, Rejected, Unreachable
 from cpt.roles import Local, Responder, Service
 from cpt.service.batch import BatchService
 from cpt.types import Outcome, Prompt, Response
+
+
+@cache
+def frozen_by_others() -> bool:
+    """Whether something was frozen before anything here was: whoever did it lets it go."""
+    return gc.get_freeze_count() > 0
 
 
 class Dispatcher:
@@ -77,7 +84,8 @@ class Dispatcher:
         self._threads.shutdown(wait=True)
         for service, _ in self._services.values():
             await service.close()
-        gc.unfreeze()
+        if not frozen_by_others():
+            gc.unfreeze()
 
     async def _ask_local(self, local: Local, prompt: Prompt, request: Request) -> Paid:
         queue = self._local_queues.get(request.identity)
@@ -108,7 +116,8 @@ class Dispatcher:
         if endpoint not in self._warm:
             # All its modules are loaded now: the garbage collector need not search them.
             self._warm.add(endpoint)
-            gc.freeze()
+            if not frozen_by_others():
+                gc.freeze()
         return await self._conclude(endpoint, service, request, response, calls)
 
     async def _conclude(

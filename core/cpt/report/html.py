@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def render(run: RunData) -> str:
     return template.render(run=run, script=script, script_digest=_digest(script))
 
 
+@cache  # with the templates that it has compiled
 def environment(*more: Callable[..., Any]) -> Environment:
     """What fills templates in: it escapes everything, and has `FILTERS` and `more` by name."""
     made = Environment(

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import yaml
 
 from cpt.config import flatten
 from cpt.errors import CptError
@@ -27,7 +26,7 @@ from cpt.run.record.code import OWN, SHOWN
 from cpt.run.record.inputs import Inputs
 from cpt.run.record.lock import LOCK, UNFINISHED, held
 from cpt.run.record.shape import fault_of
-from cpt.yamls import read_yaml
+from cpt.yamls import read_yaml, yaml_text
 
 PACKAGES = (OWN, "torch", "transformers", "accelerate", "datasets")
 """Whose versions `run.yaml` records."""
@@ -44,12 +43,7 @@ class Folder:
     @property
     def record(self) -> dict[str, Any]:
         """What `run.yaml` holds; empty for a new folder. Raises `CptError` if it is damaged."""
-        file = self.path / "run.yaml"
-        if not file.exists():
-            return {}
-        refuse_devices(self.path, "a run")
-        stat = file.stat()
-        return copy.deepcopy(_read(file, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)))
+        return copy.deepcopy(self._recorded())
 
     @property
     def options(self) -> dict[str, Any]:
@@ -58,7 +52,7 @@ class Folder:
 
     def stage(self, name: str) -> dict[str, Any]:
         """What is recorded of one stage; empty if it never began."""
-        return dict(self.record.get("stages", {}).get(name, {}))
+        return copy.deepcopy(dict(self._recorded().get("stages", {}).get(name, {})))
 
     def is_done(self, name: str) -> bool:
         return self.stage(name).get("state") == "done"
@@ -143,6 +137,15 @@ class Folder:
         else:
             (self.path / "run.yaml").unlink()
 
+    def _recorded(self) -> dict[str, Any]:
+        """As `record`, which others may change."""
+        file = self.path / "run.yaml"
+        if not file.exists():
+            return {}
+        refuse_devices(self.path, "a run")
+        stat = file.stat()
+        return _read(file, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
+
     def _refuse_foreign(self) -> None:
         there = self._others({LOCK})  # first: another command may just be making its record
         if there and not self.record:
@@ -165,7 +168,7 @@ class Folder:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         plain = json.loads(json.dumps(record, default=str))
-        write_text(self.path / "run.yaml", yaml.safe_dump(plain, sort_keys=False))
+        write_text(self.path / "run.yaml", yaml_text(plain))
 
 
 @lru_cache(maxsize=4)
