@@ -64,9 +64,11 @@ def hooks() -> str:
         "What a plugin can offer or observe. All of it is optional.",
         "",
     ]
-    for heading, name in re.findall(r"^# (.+)$|^def (cpt_\w+)", source, re.MULTILINE):
+    parts = re.findall(r"^# (.+)\n((?:#.*\n)*)|^def (cpt_\w+)", source, re.MULTILINE)
+    for heading, about, name in parts:
         if heading:
-            lines += [f"## {heading.rstrip('.')}", ""]
+            text = re.sub(r"^# ?", "", about, flags=re.MULTILINE).strip()
+            lines += [f"## {heading}", "", *([text, ""] if text else [])]
         else:
             hook = getattr(hookspecs, name)
             signature = _signature(hook)

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 hookspec = HookspecMarker("cpt")
 hookimpl = HookimplMarker("cpt")
 
-# Offers: classes that a user picks by name, as a list; or, to import each only when it is picked,
-# a mapping from names to places: {"short": "my_package.short:Short"}.
+# Offers: classes that a user picks by name
+#
+# Each is called once, when the plugin is loaded: at the beginning of every command, of `--help` and
+# the completion of words, too. It returns a list of classes; or, so that each is imported only when
+# it is picked, a mapping from names to places: `{"short": "my_package.short:Short"}`. A plugin that
+# offers what no run could use is listed as broken by `cpt plugins`, and the others work without it.
 
 
 @hookspec
@@ -61,7 +65,9 @@ def cpt_observers() -> Iterable[type[Observer]] | Mapping[str, str]:  # type: ig
     """Offer classes that observe a run and have options: `--observers NAME` picks them."""
 
 
-# Offers: what else a command line can name.
+# Offers: what else a command line can name
+#
+# Called once, as those above.
 
 
 @hookspec
@@ -69,7 +75,9 @@ def cpt_paths() -> Mapping[str, Callable[[str], Path]]:  # type: ignore[empty-bo
     """Offer path schemes.
 
     With `{"lab": make}`, `lab:REST` can be given wherever a file or a folder is expected;
-    `make(REST)` brings it to this machine if need be and returns its path.
+    `make(REST)` brings it to this machine if need be and returns its path. It is called whenever
+    such a path is read, several times in a command, and on every process of a launch: what is there
+    already must cost nothing. A `CptError` of it is shown as one line.
     """
 
 
@@ -90,7 +98,10 @@ def cpt_commands() -> Iterable[click.Command]:  # type: ignore[empty-body]
     """
 
 
-# Events: to observe, on the main process. An exception is logged once and stops nothing
+# Events: what happens in a run, to observe
+#
+# Called on the main process, one plugin after the other, while the run waits. They return nothing.
+# The first exception of a plugin is logged with its name; none stops the run.
 
 
 @hookspec

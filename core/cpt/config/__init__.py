@@ -1,6 +1,6 @@
 """The configuration of a run: its options, and the layers that their values come from."""
 
-from cpt.config.config import AFTER, BEFORE, Config, Control, training_of
+from cpt.config.config import AFTER, BEFORE, Config, ControlConfig, training_of
 from cpt.config.layers import (
     COMMANDS,
     DEFAULTS,
@@ -27,7 +27,7 @@ __all__ = [
     "DEFAULTS",
     "Addresses",
     "Config",
-    "Control",
+    "ControlConfig",
     "Layer",
     "environment",
     "flatten",

@@ -32,8 +32,8 @@ def _check_names(_: Any, field: attrs.Attribute[Any], names: Iterable[str]) -> N
 
 
 @attrs.frozen(kw_only=True)
-class Control:
-    """Something to compare the method with: another training from the same model, or none."""
+class ControlConfig:
+    """What a run is compared with: another training from the same model, or none."""
 
     pairer: Pairer | None = None
     """Makes its pairs; without one, it trains on the run's own."""
@@ -85,7 +85,7 @@ class Config:
     """Ask only the first so many of `eval_prompts`; as many as `limit` where none is given."""
     generator: Responder | None = None
     """How an evaluated model answers; its model is filled in."""
-    controls: Mapping[str, Control] = attrs.field(factory=dict, validator=_check_names)
+    controls: Mapping[str, ControlConfig] = attrs.field(factory=dict, validator=_check_names)
     """What to compare the trained model with, by name."""
     rounds: int = attrs.field(default=1, validator=and_(ge(1), le(100)))
     """Times to answer, pair, train and measure, each with the model of the round before."""

@@ -47,7 +47,7 @@ def with_interval(score: Score, decimals: int, sign: bool = False) -> str:
     Where not all are measured, also over how many: `(9 of 12 prompts)`.
     """
     measured = f" ({score.n:,} of {counted(score.of, one_of(score.unit))})" if score.missing else ""
-    return f"{_with_interval(score, decimals, sign)}{measured}"
+    return f"{at_a_glance(score, decimals, sign)}{measured}"
 
 
 def one_of(unit: str) -> str:
@@ -57,10 +57,6 @@ def one_of(unit: str) -> str:
 
 def at_a_glance(score: Score, decimals: int, sign: bool = False) -> str:
     """The same without over how many it is."""
-    return _with_interval(score, decimals, sign)
-
-
-def _with_interval(score: Score, decimals: int, sign: bool) -> str:
     value = signed(score.value, decimals, sign)
     if not (math.isfinite(score.low) and math.isfinite(score.high)):
         return f"{value} (no interval)"

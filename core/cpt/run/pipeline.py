@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from cpt.config import Config, Control, training_of
+from cpt.config import Config, ControlConfig, training_of
 from cpt.errors import CptError
 from cpt.roles import Loss
 from cpt.run import rounds
@@ -128,7 +128,7 @@ def _control_runs(run: Run) -> Iterator[tuple[Sequence[Stage], Run]]:
             yield [*_pair_stages(control_run.config), MODEL], control_run
 
 
-def _control_run(run: Run, name: str, control: Control, loss: Loss) -> Run:
+def _control_run(run: Run, name: str, control: ControlConfig, loss: Loss) -> Run:
     config = attrs.evolve(
         run.config,
         pairs=None if control.pairer else str(run.path / "pairs.parquet"),

@@ -122,9 +122,14 @@ class JudgementCounts:
         return self._cells.total()
 
     @property
-    def n(self) -> int:
+    def labelled(self) -> int:
         """Pairs with a verdict and a label."""
         return sum(count for (_, label, _), count in self._cells.items() if label is not None)
+
+    @property
+    def n(self) -> int:
+        """The same as `labelled`, under its name in JSON."""
+        return self.labelled
 
     @property
     def agreement(self) -> float | None:
@@ -141,7 +146,7 @@ class JudgementCounts:
     def agreement_interval(self) -> tuple[float, float] | None:
         """The 95% interval of `agreement` (Wilson, 1927)."""
         share = self.agreement
-        return None if share is None else wilson(share, self.n)
+        return None if share is None else wilson(share, self.labelled)
 
     @property
     def kappa(self) -> float | None:
@@ -149,7 +154,7 @@ class JudgementCounts:
 
         None where chance alone agrees always: both sides say one thing only.
         """
-        agreement, n = self.agreement, self.n
+        agreement = self.agreement
         if agreement is None:
             return None
         verdicts, labels = Counter[int](), Counter[int]()
@@ -157,7 +162,8 @@ class JudgementCounts:
             if label is not None:
                 verdicts[verdict] += count
                 labels[label] += count
-        chance = sum(verdicts[one] * labels[one] for one in (WIN, TIE, LOSS)) / n**2
+        both = sum(verdicts[outcome] * labels[outcome] for outcome in (WIN, TIE, LOSS))
+        chance = both / self.labelled**2
         return None if chance > 1 - CLOSE else (agreement - chance) / (1 - chance)
 
     @property
@@ -207,7 +213,7 @@ class JudgementCounts:
             for (verdict, label, longer), count in self._cells.items()
             if label is not None and holds(verdict, label, longer)
         )
-        return held / self.n if self.n else None
+        return held / self.labelled if self.labelled else None
 
 
 def _lengths(one: Response, other: Response) -> tuple[int, int]:

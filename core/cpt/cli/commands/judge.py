@@ -98,7 +98,7 @@ def _plain(found: Validation, unusable: Mapping[str, int]) -> dict[str, Any]:
 
 def _lines(found: Validation, unusable: Mapping[str, int]) -> Iterator[str]:
     counts = found.counts
-    yield f"judged {counts.judged} pairs, {counts.n} of them with a label"
+    yield f"judged {counts.judged} pairs, {counts.labelled} of them with a label"
     yield from _against_labels(counts)
     yield from _biases(counts)
     if counts.unparsed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,10 @@ def print_summary(folder: Folder, as_json: bool) -> None:
 def _lines(folder: Folder, summaries: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines of a summary, each with its label."""
     yield from ((name, summed_up(summary)) for name, summary in summaries.items())
-    with as_written(folder.path / OUTCOMES):
-        yield from (("no pair", line) for line in _prompts_without_pairs(folder))
-        yield from (("dropped", line) for line in _names_of_dropped(folder))
+    outcomes = folder.path / OUTCOMES
+    with as_written(outcomes):
+        yield from (("no pair", line) for line in _prompts_without_pairs(outcomes))
+        yield from (("dropped", line) for line in _names_of_dropped(outcomes))
     yield from (("measured", line) for line in _incomplete_scores(folder))
     yield from (("paid", line) for line in bill_lines(folder.path / "journal.sqlite"))
 
@@ -101,30 +102,39 @@ def _charges(journal: Path) -> list[Charge]:
     return [charge for charge in charges if charge.dollars or charge.unpriced]
 
 
-def _prompts_without_pairs(folder: Folder) -> Iterator[str]:
+def _prompts_without_pairs(file: Path) -> Iterator[str]:
     """Prompts without a pair, by reason, a few of each by name."""
-    by_reason: dict[str, list[str]] = defaultdict(list)
-    details: dict[str, str] = {}
-    for outcome in read_lines(folder.path / OUTCOMES):
-        if not (outcome["pairs"] or outcome["dropped"]):
-            by_reason[outcome["outcome"]].append(outcome["prompt_id"])
-            details[outcome["outcome"]] = details.get(outcome["outcome"]) or outcome["detail"]
-    for reason, prompts in by_reason.items():
-        why = _for_one(details[reason])
-        yield f"{reason}: {first_of(prompts)}{why} (all in {folder.path / OUTCOMES})"
+    return _by_reason(
+        file,
+        (
+            (outcome["outcome"], outcome["prompt_id"], outcome["detail"])
+            for outcome in read_lines(file)
+            if not (outcome["pairs"] or outcome["dropped"])
+        ),
+    )
 
 
-def _names_of_dropped(folder: Folder) -> Iterator[str]:
+def _names_of_dropped(file: Path) -> Iterator[str]:
     """Pairs that were left out, by reason, a few of each by their name or their prompt's."""
-    by_reason: dict[str, list[str]] = defaultdict(list)
+    return _by_reason(
+        file,
+        (
+            (pair["reason"], pair["pair"] or outcome["prompt_id"], pair["detail"])
+            for outcome in read_lines(file)
+            for pair in outcome["dropped"]
+        ),
+    )
+
+
+def _by_reason(file: Path, found: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """A line for each reason, of what has a reason, a name and a detail."""
+    names: dict[str, list[str]] = defaultdict(list)
     details: dict[str, str] = {}
-    for outcome in read_lines(folder.path / OUTCOMES):
-        for pair in outcome["dropped"]:
-            by_reason[pair["reason"]].append(pair["pair"] or outcome["prompt_id"])
-            details[pair["reason"]] = details.get(pair["reason"]) or pair["detail"]
-    for reason, names in by_reason.items():
-        why = _for_one(details[reason])
-        yield f"{reason}: {first_of(names)}{why} (all in {folder.path / OUTCOMES})"
+    for reason, name, detail in found:
+        names[reason].append(name)
+        details[reason] = details.get(reason) or detail
+    for reason, named in names.items():
+        yield f"{reason}: {first_of(named)}{_for_one(details[reason])} (all in {file})"
 
 
 def _for_one(detail: str) -> str:

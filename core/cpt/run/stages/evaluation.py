@@ -13,7 +13,7 @@ import attrs
 
 from cpt import paths
 from cpt.asking.stats import Stats
-from cpt.config import AFTER, BEFORE, Control
+from cpt.config import AFTER, BEFORE, ControlConfig
 from cpt.data import read_prompts
 from cpt.errors import CptError, Stopped, during
 from cpt.likelihood import Reading, log_probabilities
@@ -217,7 +217,7 @@ def models_of(run: Run) -> Iterator[tuple[str, Responder]]:
         yield name, speaking_of(run, trained if control.loss else paths.resolve(base), control)
 
 
-def speaking_of(run: Run, model: str, control: Control | None = None) -> Responder:
+def speaking_of(run: Run, model: str, control: ControlConfig | None = None) -> Responder:
     generator: Responder = require_option(run, "generator")
     changed: dict[str, Any] = {"model": model}
     if control and control.temperature is not None:
