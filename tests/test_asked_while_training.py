@@ -190,7 +190,7 @@ def test_a_budget_holds_while_training_too(folder: Path, cpt_cli: Any) -> None:
     )
     stopped = cpt_cli(*line, "--prices", "prices.yaml", "--budget", "0.5")
     assert stopped.exit_code == 1, stopped.output
-    assert "requests of the evaluation were not sent" in stopped.output
+    assert "requests were not sent" in stopped.output
     assert not (folder / "run/model").exists()
 
 

@@ -102,6 +102,20 @@ async def test_what_the_journal_has_is_neither_asked_nor_guessed(tmp_path: Path)
     assert (estimate.known, estimate.requests, estimate.output_tokens) == (1, 1, 20)
 
 
+async def test_a_model_that_is_not_made_yet_is_counted_as_one_that_is_there(tmp_path: Path) -> None:
+    """The journal has no answers of it, and no two such models share one."""
+    journal, (prompt,) = tmp_path / "j.sqlite", prompts("a")
+    async with Asker(journal) as ask:
+        await ask(Talker("gpt-4.1"), prompt)
+    with DryRun(journal) as dry:
+        dry.unmade = {"trained": "gpt-4.1", "control": "gpt-4.1"}
+        models = ("gpt-4.1", "trained", "control", "trained")
+        said = [(await dry(Talker(model), prompt)).text for model in models]
+    estimate = dry.estimates["talker:gpt-4.1"]
+    assert (estimate.known, estimate.requests, estimate.output_tokens) == (1, 2, 40)
+    assert said[1] == said[3] and len({*said}) == 3
+
+
 def test_a_model_in_a_folder_has_its_tokens_counted(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 

@@ -15,7 +15,7 @@ from cpt.asking.journal import keys
 from cpt.asking.journal.journal import Journal, Paid
 from cpt.asking.journal.keys import Request
 from cpt.asking.keeper import Keeper
-from cpt.asking.money.budget import Budget, CostFunction
+from cpt.asking.money.budget import Budget, CostFunction, used_up
 from cpt.asking.money.prices import Prices
 from cpt.asking.options import Asking
 from cpt.asking.progress import Progress
@@ -133,6 +133,11 @@ class Asker:
         outcomes = self._options.again
         again = outcomes and kept and kept.response.outcome in outcomes
         return None if again and request.key not in self._asked else kept
+
+    def stop_if_over_budget(self, folder: Path) -> None:
+        """Raise `Stopped` if a run in this folder has not asked something for want of money."""
+        if over := self.stats.outcomes[Outcome.OVER_BUDGET]:
+            raise used_up(folder, f"and {over} requests were not sent")
 
     def advance(self, items: int = 1) -> None:
         """Count so many of the `total` as done, for the progress line."""

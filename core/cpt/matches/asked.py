@@ -10,7 +10,6 @@ from cpt.asking import Asker
 from cpt.asking.options import Asking
 from cpt.asking.stats import Stats
 from cpt.data import Annotation
-from cpt.errors import Stopped
 from cpt.matches.advice import chosen_against_own
 from cpt.matches.answers import Answers
 from cpt.matches.orders import judged
@@ -35,7 +34,7 @@ async def _annotate(
         found = await asyncio.gather(
             *(judged(judge, one.prompt, one.baseline, one.model, ask) for one in answers)
         )
-    _stop_over_budget(ask, journal)
+    ask.stop_if_over_budget(journal.parent)
     return list(found), ask.stats.unfinished
 
 
@@ -56,14 +55,5 @@ async def _annotate_own(
         found = await asyncio.gather(
             *(chosen_against_own(pair, student, judge, ask) for pair in pairs)
         )
-    _stop_over_budget(ask, journal)
+    ask.stop_if_over_budget(journal.parent)
     return list(found), ask.stats
-
-
-def _stop_over_budget(ask: Asker, journal: Path) -> None:
-    """Raise `Stopped` if anything was not asked for want of money."""
-    if over := ask.stats.outcomes["over_budget"]:
-        raise Stopped(
-            f"{journal.parent}: the budget is used up and {over} requests were not sent. Every "
-            "answer is kept: the same command with a larger --budget continues."
-        )

@@ -12,9 +12,10 @@ from typing import Any
 import attrs
 
 from cpt.asking import Asker, in_order
+from cpt.asking.money.budget import used_up
 from cpt.asking.options import Asking
 from cpt.data import Annotation
-from cpt.errors import NoPair, Stopped
+from cpt.errors import NoPair
 from cpt.files import writing_lines
 from cpt.matches.labelled import Labelled
 from cpt.roles import Ask, Judge
@@ -104,10 +105,7 @@ async def _validate(
         with writing_lines(output / JUDGEMENTS) as write:
             await _judge_all(judge, labelled, ask, asking.under_way, found, write)
             if over := found.reasons["over_budget"]:
-                raise Stopped(
-                    f"{output}: the budget is used up with {over} pairs left. Every answer is "
-                    "kept: the same command with a larger --budget continues."
-                )
+                raise used_up(output, f"with {over} pairs left")
     found.asked = ask.stats.plain()
     return found
 

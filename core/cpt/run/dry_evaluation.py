@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from cpt import paths
-from cpt.config import BEFORE
+from cpt.asking.money.estimates import DryRun
 from cpt.errors import CptError, NoPair
-from cpt.roles import Ask, Evaluation, Local, Responder
+from cpt.roles import Evaluation, Responder
 from cpt.roles.evaluator import labelled
 from cpt.run.stage import Run, require_option
 from cpt.run.stages.evaluation import models_of, needs, prompts_of, returned, speaking_of
@@ -20,15 +19,15 @@ from cpt.run.stages.holdout import pairs_to_measure
 from cpt.types import Missing, Pair, PairLogps
 
 
-async def ask_of_all(run: Run, ask: Ask) -> None:
+async def ask_of_all(run: Run, ask: DryRun) -> None:
     """Ask for all that the evaluation of the run's models would ask for."""
     if run.config.evaluators:
-        await _evaluate(run, list(_models(run)), ask)
+        await _evaluate(run, [model for _, model in models_of(run)], ask)
 
 
-async def ask_of_one(run: Run, who: str, ask: Ask) -> None:
-    """The same for one model of a training that is not made yet."""
-    await _evaluate(run, [_not_made(_base(run), who)], ask)
+async def ask_of_one(run: Run, name: str, ask: DryRun) -> None:
+    """The same for one model of a training that is not made yet, whatever it is called."""
+    await _evaluate(run, [speaking_of(run, str(run.path / name))], ask)
 
 
 def not_counted(run: Run) -> list[str]:
@@ -36,8 +35,10 @@ def not_counted(run: Run) -> list[str]:
     return [name for name, one in labelled(run.config.evaluators) if one.for_dry_run() is None]
 
 
-async def _evaluate(run: Run, models: Sequence[Responder], ask: Ask) -> None:
-    base = _base(run)
+async def _evaluate(run: Run, models: Sequence[Responder], ask: DryRun) -> None:
+    base = speaking_of(run, paths.resolve(require_option(run, "model")))
+    missing = (model.model or "" for model in models if model.model != base.model)
+    ask.unmade |= {name: base.model or "" for name in missing if not Path(name).exists()}
     reference = run.config.train.reference or base.model or ""
     prompts, pairs = list(prompts_of(run)), _pairs(run)
     whole = Evaluation(
@@ -50,35 +51,11 @@ async def _evaluate(run: Run, models: Sequence[Responder], ask: Ask) -> None:
                     await returned(dry, attrs.evolve(whole, model=model), ask)
 
 
-def _base(run: Run) -> Responder:
-    return speaking_of(run, paths.resolve(require_option(run, "model")))
-
-
 def _pairs(run: Run) -> list[Pair]:
     """Those to measure on, as far as they are there."""
     with suppress(CptError):
         return pairs_to_measure(run) if needs(run, "pairs") else []
     return []
-
-
-def _models(run: Run) -> Iterator[Responder]:
-    for who, model in models_of(run):
-        there = who == BEFORE or Path(model.model or "").exists()
-        yield model if there else _not_made(model.with_options(model=_base(run).model), who)
-
-
-def _not_made(base: Responder, who: str) -> Responder:
-    """One that is like its base, but whose answers no journal has."""
-    if not isinstance(base, Local):
-        return base
-    kind = type(base)
-
-    def identity(self: Any) -> Mapping[str, Any]:
-        return {**kind.identity.__get__(self), "not_made": who}
-
-    made = type(kind.__name__, (kind,), {"identity": property(identity)})
-    fields = (field for field in attrs.fields(kind) if field.init)
-    return made(**{field.alias: getattr(base, field.name) for field in fields})  # type: ignore[no-any-return]
 
 
 def _unknown(pairs: Sequence[Pair], model: str) -> Mapping[str, PairLogps | Missing]:

@@ -102,7 +102,7 @@ async def _measure(run: Run, steps: int, ask: DryRun) -> None:
     times = -(-steps // (run.config.train.evaluators_every or steps or 1))
     for number in range(min(times, 2)):
         before = dict(ask.estimates)
-        await ask_of_one(as_asked(run), f"measurement {number}", ask)
+        await ask_of_one(as_asked(run), f"measurement-{number}", ask)
     if times > 2:
         ask.repeat(before, times - 2)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from cpt.asking.journal.keys import Request
-from cpt.errors import CptError
+from cpt.errors import CptError, Stopped
 from cpt.roles import Responder
 from cpt.types import Usage
 
@@ -20,6 +21,14 @@ SEEN = 20
 """Answers after which their length is the measure for others."""
 LONGER = 1.5
 """How many times the longest answer so far the next may be."""
+
+
+def used_up(folder: Path, left: str) -> Stopped:
+    """The error of a run whose budget is used up; `left` says what was not asked."""
+    return Stopped(
+        f"{folder}: the budget is used up {left}. Every answer is kept: the same command with a "
+        "larger --budget continues."
+    )
 
 
 class CostFunction(Protocol):

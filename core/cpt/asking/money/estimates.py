@@ -85,6 +85,12 @@ class DryRun:
     ) -> None:
         self.estimates: dict[str, Estimate] = {}
         """By the responder's name and author."""
+        self.unmade: dict[str, str] = {}
+        """Models that are not there yet, each with the one that it is counted as.
+
+        A responder whose `model` is one of them is taken for one with the other model, but for an
+        answer in the journal: that is another model's.
+        """
         self._prices = prices or Prices.load()
         self._batch = batch
         self._again = again
@@ -96,10 +102,14 @@ class DryRun:
 
     async def __call__(self, responder: Responder, prompt: Prompt, sample: int = 0) -> Response:
         """The kept answer, or a stand-in that was counted."""
+        asked, responder = responder, self._counted_as(responder)
         if isinstance(responder, Local) and not responder.journaled:
             requests = [(prompt, sample)]
             return checked_responses(responder, requests, responder.answer_all(requests))[0]
-        request = keys.request(responder, prompt, sample)
+        identity = keys.canonical(responder.identity)
+        if asked is not responder:
+            identity += f" of {asked.model}"
+        request = keys.request(responder, prompt, sample, identity)
         if found := self._find(request):
             self._add(responder, Estimate(known=1))
             return found.response
@@ -127,6 +137,11 @@ class DryRun:
 
     def __exit__(self, *error: Any) -> bool | None:
         return self._opened.__exit__(*error)
+
+    def _counted_as(self, responder: Responder) -> Responder:
+        """The responder itself, or one with a model that is there."""
+        base = self.unmade.get(responder.model or "")
+        return responder if base is None else responder.with_options(model=base)
 
     def _find(self, request: keys.Request) -> Paid | None:
         found = find(self._journal, request) if self._journal else None

@@ -15,7 +15,7 @@ from cpt import paths
 from cpt.asking.stats import Stats
 from cpt.config import AFTER, BEFORE, ControlConfig
 from cpt.data import read_prompts
-from cpt.errors import CptError, Stopped, during
+from cpt.errors import CptError, during
 from cpt.likelihood import Reading, log_probabilities
 from cpt.roles import Ask, Evaluation, Evaluator, Responder, RunEvaluator
 from cpt.roles.evaluator import Material, is_among, labelled
@@ -76,7 +76,7 @@ def while_training(run: Run) -> Callable[[Path], Mapping[str, float]] | None:
                     run.config.evaluators, attrs.evolve(evaluation, model=model), ask
                 )
             finally:
-                _stop_over_budget(run, ask.stats)
+                ask.stop_if_over_budget(run.path)
 
     return lambda folder: {name: score.value for name, score in asyncio.run(scores(folder)).items()}
 
@@ -121,19 +121,10 @@ async def _evaluate(
                 evaluation = attrs.evolve(whole, model=model)
                 scores[who] = await measure(run.config.evaluators, evaluation, ask)
         except CptError:
-            _stop_over_budget(run, ask.stats)
+            ask.stop_if_over_budget(run.path)
             raise
-        _stop_over_budget(run, ask.stats)
+        ask.stop_if_over_budget(run.path)
     return scores, ask.stats
-
-
-def _stop_over_budget(run: Run, stats: Stats) -> None:
-    """Raise `Stopped` if anything was not asked for want of money."""
-    if over := stats.outcomes["over_budget"]:
-        raise Stopped(
-            f"{run.path}: the budget is used up and {over} requests of the evaluation were not "
-            "sent. Every answer is kept: the same command with a larger --budget continues."
-        )
 
 
 def _evaluation(run: Run, prompts: Sequence[Prompt], pairs: Sequence[Pair]) -> Evaluation:

@@ -10,9 +10,10 @@ from itertools import islice
 import attrs
 
 from cpt.asking import in_order
+from cpt.asking.money.budget import used_up
 from cpt.asking.stats import Stats
 from cpt.data import Unusable, pairs_and_unusable, read_prompts, write_prompts, writing_pairs
-from cpt.errors import CptError, NoPair, Stopped, during
+from cpt.errors import CptError, NoPair, during
 from cpt.roles import Ask, Pairer
 from cpt.roles.returns import call, checked_pairs
 from cpt.run.asker import asker
@@ -126,11 +127,8 @@ async def _make_pairs(run: Run, pairer: Pairer) -> Summary:
             over = recorder.made.outcomes["over_budget"]
             recorder.finish(sift=not over)
         if over:
-            raise Stopped(
-                f"{run.path}: the budget is used up with {over} of "
-                f"{recorder.made.outcomes.total()} prompts left. Every answer is kept: the same "
-                "command with a larger --budget continues."
-            )
+            total = recorder.made.outcomes.total()
+            raise used_up(run.path, f"with {over} of {total} prompts left")
         if not recorder.made.pairs:
             raise CptError(f"{run.path}: no prompt gave a pair ({recorder.made.why_none}).")
         if recorder.emptied:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cpt import paths
 from cpt.config import options
-from cpt.errors import BadData, CptError, Stopped, during
+from cpt.errors import BadData, CptError, during
 from cpt.files import ODD, json_text, read_json, write_text
 from cpt.roles import Choice, Loss, LossChoice
 from cpt.roles.weighted_sum import WeightedSum
@@ -66,9 +66,5 @@ async def _choose(run: Run, loss: LossChoice, pairs: Sequence[Pair]) -> Choice:
     async with asker(run, "model") as ask:
         with during(f"the loss {loss.name!r} took one of several"):
             choice = await loss.choose(pairs, student, ask)
-        if over := ask.stats.outcomes["over_budget"]:
-            raise Stopped(
-                f"{run.path}: the budget is used up and {over} requests were not sent. Every "
-                "answer is kept: the same command with a larger --budget continues."
-            )
+        ask.stop_if_over_budget(run.path)
     return choice
