@@ -27,7 +27,8 @@ from cpt.data.pairs import (
 )
 from cpt.data.prompts import NUMBERED, prompt_of, read_prompts, write_prompts
 from cpt.data.responses import read_responses, write_responses
-from cpt.data.rows.reading import Row, read_rows, refuse_to_replace
+from cpt.data.rows.reading import read_rows, refuse_to_replace
+from cpt.data.rows.row import Row
 from cpt.data.rows.subset import write_subset
 
 __all__ = [

@@ -14,7 +14,8 @@ from cpt import paths
 from cpt.data.layouts.other_tools import usual
 from cpt.data.pairs import labels_of
 from cpt.data.prompts import NUMBERED, prompt_of
-from cpt.data.rows.reading import Row, read_rows
+from cpt.data.rows.reading import read_rows
+from cpt.data.rows.row import Row
 from cpt.errors import NoPair
 from cpt.types import Message, Prompt
 

@@ -15,7 +15,8 @@ from cpt.data.layouts.messages import tools_of
 from cpt.data.layouts.other_tools import usual
 from cpt.data.responses import details_of, response_of
 from cpt.data.rows.ids import Ids
-from cpt.data.rows.reading import Row, read_rows
+from cpt.data.rows.reading import read_rows
+from cpt.data.rows.row import Row
 from cpt.data.rows.writing import (
     COUNT,
     MESSAGES,

@@ -11,7 +11,8 @@ import attrs
 from cpt.data.layouts.messages import message_of, text_of
 from cpt.data.layouts.other_tools import usual
 from cpt.data.prompts import prompt_of
-from cpt.data.rows.reading import Row, read_rows
+from cpt.data.rows.reading import read_rows
+from cpt.data.rows.row import Row
 from cpt.data.rows.writing import MESSAGES, TEXT, packed, plain_messages, write_rows
 from cpt.types import Outcome, Prompt, Response, Usage
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpt.data.pairs import pair_or_unusable
-from cpt.data.rows.reading import Row
+from cpt.data.rows.row import Row
 from cpt.errors import BadData
 from cpt.types import Pair
 from cpt.types.stored import Stored

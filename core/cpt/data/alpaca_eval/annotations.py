@@ -13,7 +13,8 @@ from typing import Any
 import attrs
 
 from cpt.data.prompts import NUMBERED
-from cpt.data.rows.reading import Row, read_rows
+from cpt.data.rows.reading import read_rows
+from cpt.data.rows.row import Row
 from cpt.errors import BadData, shortened
 from cpt.files import json_text, write_text
 from cpt.types import Prompt, Response

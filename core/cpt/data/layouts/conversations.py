@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any
 
 from cpt.data.layouts.messages import message_of, text_of
-from cpt.data.rows.reading import Row
+from cpt.data.rows.row import Row
 from cpt.errors import NoPair
 from cpt.types import Message
 

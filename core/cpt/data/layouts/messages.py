@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from cpt.data.rows.reading import Row
+from cpt.data.rows.row import Row
 from cpt.files import from_json
 from cpt.types import Message, ToolCall
 

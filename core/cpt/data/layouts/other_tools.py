@@ -9,7 +9,7 @@ import attrs
 
 from cpt.data.layouts.annotated import argilla
 from cpt.data.layouts.messages import refuse_media
-from cpt.data.rows.reading import Row
+from cpt.data.rows.row import Row
 from cpt.files import Refused, from_json
 
 Values = dict[str, Any]

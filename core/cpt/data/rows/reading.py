@@ -12,10 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, AnyStr, cast
 
-import attrs
-
 from cpt import paths
-from cpt.errors import BadData, Media, first_line, shortened
+from cpt.data.rows.row import Row, short
+from cpt.errors import BadData, first_line
 from cpt.files import DEEPEST, Refused, from_json
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -24,86 +23,6 @@ LONGEST_ROW = 16 * 2**20
 """Bytes of one line, or characters of one cell."""
 LARGEST_LIST = 256 * 2**20
 """Bytes of a file that is one JSON list, which is read whole."""
-
-
-@attrs.frozen
-class Row:
-    """One row of a source."""
-
-    values: Mapping[str, Any]
-    where: str
-    """Its file and line, for a person to look at."""
-    number: int = 0
-    """Its place in the whole source; the first is 1."""
-
-    def __getitem__(self, column: str) -> Any:
-        """The value of a column; None if it is empty or not there."""
-        value = self.values.get(column)
-        return None if value == "" else value
-
-    def first(self, *columns: str) -> Any:
-        """The value of the first of these columns that has one."""
-        return next((self[name] for name in columns if self[name] is not None), None)
-
-    def number_of(self, *columns: str) -> float | None:
-        """The first of these columns that has a value, as a number; NaN is no value."""
-        value = self.first(*columns)
-        try:
-            number = None if value is None else float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise self.bad(f"{columns[0]} is {_short(value)}, not a number") from None
-        return None if number is None or number != number else number
-
-    def finite_of(self, *columns: str) -> float | None:
-        """The same, where infinity is no number either."""
-        number = self.number_of(*columns)
-        if number is not None and abs(number) == float("inf"):
-            raise self.bad(f"{columns[0]} must be a finite number, got {number}")
-        return number
-
-    def whole_of(self, column: str) -> int | None:
-        """The same of a column that counts. Raises `BadData` if it is not a whole number."""
-        number = self.number_of(column)
-        if number is not None and (number % 1 or abs(number) >= 2**63):  # nor is infinity whole
-            raise self.bad(f"{column} is {_short(self[column])}, not a whole number of 64 bits")
-        return None if number is None else int(number)
-
-    def info(self, *used: str) -> dict[str, Any]:
-        """The columns not in `used`, those inside a mapping called `info` among them."""
-        inner = self._mapping("info")
-        others = used if inner is None else (*used, "info")
-        rest = {name: value for name, value in self.values.items() if name not in others}
-        return {name: value for name, value in rest.items() if value is not None} | (inner or {})
-
-    def unpacked(self, column: str) -> dict[str, Any]:
-        """What a column says that holds a mapping, or one as JSON; empty for anything else."""
-        return self._mapping(column) or {}
-
-    def _mapping(self, column: str) -> dict[str, Any] | None:
-        """A mapping, or one as JSON; None for anything else."""
-        value = self[column]
-        if isinstance(value, str) and value.startswith("{"):
-            try:
-                value = from_json(value)
-            except Refused as error:
-                raise self.bad(f"{column}: {error}") from None
-            except ValueError:
-                return None
-        return dict(value) if isinstance(value, Mapping) else None
-
-    def lacks(self, expected: str, *columns: str) -> str:
-        """Why none of these columns has a value: one is empty, or none is what was expected."""
-        empty = next((name for name in columns if name in self.values), None)
-        there = ", ".join(self.values) or "none"
-        return f"its {empty} is empty" if empty else f"expected {expected}, found {there}"
-
-    def media(self, why: str) -> Media:
-        """The error to raise if this row holds what is no text."""
-        return Media(f"{self.where}: {why}; leave this row out.")
-
-    def bad(self, why: str) -> BadData:
-        """The error to raise if this row is wrong."""
-        return BadData(f"{self.where}: {why}.")
 
 
 def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
@@ -118,7 +37,7 @@ def read_rows(source: str | Path, table: str = "") -> Iterator[Row]:
         raise BadData(f"{source}: holds no rows.")
     for number, (values, where) in enumerate(chain([first], found), start=1):
         if not isinstance(values, dict):
-            raise BadData(f"{where}: expected an object with named columns, got {_short(values)}.")
+            raise BadData(f"{where}: expected an object with named columns, got {short(values)}.")
         yield Row(values, where, number)
 
 
@@ -243,7 +162,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[Any, str]]:
         try:
             names = reader.fieldnames or ()
             if twice := [name for name in names if names.count(name) > 1]:
-                raise BadData(f"{path}: the column {_short(twice[0])} is there twice.")
+                raise BadData(f"{path}: the column {short(twice[0])} is there twice.")
             for values in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in values or None in values.values():
@@ -311,7 +230,3 @@ READERS: Mapping[str, Callable[[Path], Iterator[tuple[Any, str]]]] = {
     ".csv": _csv_rows,
     ".parquet": _parquet_rows,
 }
-
-
-def _short(value: Any) -> str:
-    return shortened(repr(value), 60)
