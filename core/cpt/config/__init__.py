@@ -1,23 +1,20 @@
 """The configuration of a run: its options, and the layers that their values come from."""
 
+from cpt.config.addresses import Addresses, flatten, over, unflatten
 from cpt.config.config import AFTER, BEFORE, Config, ControlConfig, training_of
 from cpt.config.layers import (
     COMMANDS,
     DEFAULTS,
-    Addresses,
     Layer,
     environment,
-    flatten,
     merge,
     of_run,
-    over,
     preparse,
     presets,
     read,
     resolve,
     settled,
     stack,
-    unflatten,
 )
 
 __all__ = [
