@@ -23,13 +23,13 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from cpt import Batch, CptError, Loss, hookspecs
 from cpt.training import loop, objective, step
+from cpt.training.accelerator import _count_for_deepspeed
 from cpt.training.data.corpus import corpus_of
 from cpt.training.data.packing import Layout
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.loading.model import compile_layers
 from cpt.training.options import Training
 from cpt.training.reference.scoring import _by_prompt
-from cpt.training.state import _count_for_deepspeed
 
 from . import tiny
 from .training_process import Trainings
@@ -646,7 +646,7 @@ def test_layers_are_compiled_as_a_whole_and_nothing_else_is() -> None:
 
 
 def test_layers_of_padded_rows_are_not_compiled(caplog: pytest.LogCaptureFixture) -> None:
-    from cpt.training.state import _compile
+    from cpt.training.module import _compile
 
     made = tiny.model()
     _compile(made, compact=True)

@@ -100,15 +100,16 @@ def _computed(corpus: Corpus, folder: Path, reading: Reading) -> Sequence[Answer
 
 
 def _score(sequences: Sequence[Any], folder: Path, reading: Reading) -> list[AnswerLogps]:
+    from cpt.training.accelerator import make_accelerator, micro_tokens_of
     from cpt.training.forward.loading.model import load_model
     from cpt.training.forward.logps import SequenceLogps
     from cpt.training.reference.scoring import Scorer
-    from cpt.training.state import MICRO_TOKENS, make_accelerator
 
-    accelerator = make_accelerator(_training(reading))
+    options = _training(reading)
+    accelerator = make_accelerator(options)
     model = load_model(folder, trust_remote_code=reading.trust_remote_code)
     module = SequenceLogps(model.to(accelerator.device))
-    max_tokens = reading.max_tokens or MICRO_TOKENS.get(accelerator.device.type, 8192)
+    max_tokens = micro_tokens_of(options, accelerator.device.type)
     scorer = Scorer(accelerator=accelerator, module=module, max_tokens=max_tokens)
     return scorer.score(sequences, sequences[0])
 
@@ -124,4 +125,6 @@ def _training(reading: Reading) -> Any:
 
     names = ("max_length", "truncate", "chat_template_kwargs", "precision", "device")
     same = {name: getattr(reading, name) for name in names}
-    return Training(**same, trust_remote_code=reading.trust_remote_code)
+    return Training(
+        **same, micro_tokens=reading.max_tokens, trust_remote_code=reading.trust_remote_code
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +15,10 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from cpt.errors import CptError
-from cpt.files import from_json, json_text, write_text
 from cpt.models import suited_threads
 from cpt.roles import Loss, Scheduler
+from cpt.training.accelerator import is_sharded, make_accelerator
+from cpt.training.finish import finish, read_summary
 from cpt.training.forward.cpu import count_parameters
 from cpt.training.loss import metrics
 from cpt.training.monitoring.asked import Evaluate, refuse_unaskable
@@ -29,13 +29,14 @@ from cpt.training.objective import mismatched_logps, router_loss, weighted_losse
 from cpt.training.optimizer.adamw import set_rate, stepping
 from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
-from cpt.training.output.export import Trained, collect, export, how_to_store
 from cpt.training.phases import begin_phase, is_due, resume_phase
-from cpt.training.plan import Plan, day_of, make_plan, write_plan
+from cpt.training.plan import Plan, make_plan
+from cpt.training.plan_files import day_of, write_plan
 from cpt.training.reference.scoring import max_over_processes
+from cpt.training.reference_logps import Report
 from cpt.training.resources.exhausted import memory_errors
 from cpt.training.resources.fitting import fitted
-from cpt.training.state import Cut, Report, State, begin, make_accelerator, save
+from cpt.training.state import Cut, State, begin, save
 from cpt.training.step import (
     MicroBatch,
     group_by_prompt,
@@ -43,8 +44,6 @@ from cpt.training.step import (
     split_between_processes,
 )
 from cpt.types import Pair
-
-log = logging.getLogger(__name__)
 
 Notify = Callable[..., None]
 
@@ -78,7 +77,7 @@ def train(
     of a launch calls this.
     """
     if (output / "model").exists():
-        return _read_summary(output)
+        return read_summary(output)
     measured, day = held_out if options.eval_every else (), day_of(output)
     plan = make_plan(pairs, model, scheduler, loss, options, seed, held_out=measured, day=day)
     return _train(plan, output, evaluate, notify)
@@ -88,7 +87,7 @@ def _train(
     plan: Plan, output: Path, evaluate: Evaluate | None, notify: Notify
 ) -> Mapping[str, Any]:
     accelerator = make_accelerator(plan.options)
-    if accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
+    if not is_sharded(accelerator):
         plan = fitted(plan, accelerator.device.type)
     if accelerator.is_main_process:
         write_plan(plan, output)
@@ -107,7 +106,7 @@ def _train(
         watch = Watch(state, output, evaluate)
         with interruptible() as interrupt:
             _steps(state, output, watch, report, interrupt, computed)
-    return _finish(state, output, watch)
+    return finish(state, output, watch)
 
 
 def _steps(
@@ -158,8 +157,8 @@ def _step(state: State) -> float:
         state.ahead = _cut(state, state.done + 1)  # while an accelerator is still computing
     norm = float(clipped)
     _refuse_non_finite(state, computed, norm)
-    sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
-    seed = (plan.seed, state.done, accelerator.process_index if sharded else 0)
+    process = accelerator.process_index if is_sharded(accelerator) else 0
+    seed = (plan.seed, state.done, process)
     with stepping(plan.options, accelerator.device, seed):
         state.optimizer.step()
     state.optimizer.zero_grad()
@@ -272,53 +271,3 @@ def _log(
     if state.accelerator.is_main_process:
         metrics.append(output / "metrics.jsonl", line)
     return line
-
-
-def _finish(state: State, output: Path, watch: Watch) -> Mapping[str, Any]:
-    """Write `training.json`, then the model. Every process calls this."""
-    accelerator = state.accelerator
-    accelerator.wait_for_everyone()  # until the last line is written
-    best = watch.take_best()
-    trained = collect(accelerator, state.wrapped_module, state.plan, output)
-    if accelerator.is_main_process:
-        _write(state, trained, output, best)
-        watch.clear()
-    accelerator.wait_for_everyone()
-    accelerator.free_memory()
-    return _read_summary(output)
-
-
-def _write(state: State, trained: Trained, output: Path, best: Mapping[str, Any]) -> None:
-    """`best` is what is said of an exported step that was chosen."""
-    plan, lines = state.plan, metrics.read(output / "metrics.jsonl")
-    step = best["best"]["step"] if best else lines[-1]["step"]
-    last = next(line for line in reversed(lines) if line["step"] == step)
-    how = how_to_store(plan, trained)
-    summary = {
-        "pairs": plan.diagnosis.kept,
-        "dropped": plan.diagnosis.dropped,
-        "noted": plan.diagnosis.noted,
-        "steps": state.done,
-        **best,
-        "weights": how.plain(),
-        "metrics": last,
-    }
-    write_text(output / "training.json", json_text(summary, indent=1))
-    export(plan, trained, how, output / "model", metrics=last)
-    if how.rounded_to:
-        log.warning("%s", how.sentence)
-
-
-def _read_summary(output: Path) -> Mapping[str, Any]:
-    """The summary of a training that is done. Raises `CptError` if it is missing or damaged."""
-    path = output / "training.json"
-    try:
-        summary = from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        summary = None
-    if not isinstance(summary, dict):
-        raise CptError(
-            f"{path}: missing or damaged, though {output / 'model'} is there; put it back, or move "
-            "the model away: the training then continues from its last checkpoint."
-        )
-    return summary

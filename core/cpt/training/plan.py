@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import attrs
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cpt.errors import CptError
-from cpt.files import as_written, atomic, from_json, json_text, write_text
 from cpt.models import code_mark, folder_of, weights_digest
 from cpt.models.folders import refuse_classifier
 from cpt.roles import Loss, Phase, Scheduler
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.endings import read_to_the_end
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
+from cpt.training.digest import digest_of, hash_of, json_of, listed, one_json
 from cpt.training.encoder import PairEncoder
 from cpt.training.forward.loading.formats import refuse_without_nf4
 from cpt.training.loss.checks import refuse_wrong_needs
@@ -32,7 +27,6 @@ from cpt.training.options import Training
 from cpt.training.order import order_of, phases_of
 from cpt.types import Pair
 
-DOCTOR = "doctor.json"
 THROUGH_DATA = frozenset(
     {"epochs", "batch_size", "max_length", "max_prompt_length", "truncate", "reference"}
     | {"chat_template_kwargs"}
@@ -46,13 +40,6 @@ ONLY_IF_GIVEN = frozenset(
     | {"router_aux_loss"}
 )
 """Options without which a training is what it was before there were these."""
-
-
-ORDER = pa.schema(
-    {"step": pa.int32(), "pair": pa.string(), "tier": pa.int32(), "margin": pa.float64()}
-)
-ROWS = 2**16
-"""Rows of the order that are written together."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -89,7 +76,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """A digest of all that decides what is trained: another digest is another training."""
-        return digest_of(self)
+        return _digest(self)
 
 
 def make_plan(
@@ -214,7 +201,7 @@ def _mismatched(
     return mismatch(corpus, order, encoder.options.max_length)
 
 
-def digest_of(plan: Plan) -> str:
+def _digest(plan: Plan) -> str:
     """A digest of the models, the loss, the options, the sequences, their order and the pairs.
 
     Of a pair all that a loss sees (`PairFacts`), and its weight.
@@ -225,90 +212,27 @@ def digest_of(plan: Plan) -> str:
     models = dict.fromkeys([plan.folder, plan.reference])
     trust = {"trust_remote_code": plan.options.trust_remote_code}
     parts: dict[str, Iterable[bytes]] = {
-        "models": _json([weights_digest(folder) + code_mark(folder, **trust) for folder in models]),
-        "loss": _json({"name": plan.loss.name, **attrs.asdict(plan.loss)}),
-        "options": _json(attrs.asdict(plan.options, filter=_decides)),
-        "seed": _json(plan.seed),
-        "sequences": _json(_hash([corpus.sequences.digests.tobytes()])),
-        "sides": _json(_hash([corpus.chosen.tobytes(), corpus.rejected.tobytes()])),
-        "order": _listed(map(_one_json, plan.order)),
-        "pairs": _listed(corpus.facts.texts()),
-        "weights": _listed(map(_one_json, corpus.weights.tolist())),
+        "models": json_of(
+            [weights_digest(folder) + code_mark(folder, **trust) for folder in models]
+        ),
+        "loss": json_of({"name": plan.loss.name, **attrs.asdict(plan.loss)}),
+        "options": json_of(attrs.asdict(plan.options, filter=_decides)),
+        "seed": json_of(plan.seed),
+        "sequences": json_of(hash_of([corpus.sequences.digests.tobytes()])),
+        "sides": json_of(hash_of([corpus.chosen.tobytes(), corpus.rejected.tobytes()])),
+        "order": listed(map(one_json, plan.order)),
+        "pairs": listed(corpus.facts.texts()),
+        "weights": listed(map(one_json, corpus.weights.tolist())),
     }
     if plan.phases:
-        parts["scheduler"] = _json({"name": plan.scheduler.name, **attrs.asdict(plan.scheduler)})
+        parts["scheduler"] = json_of({"name": plan.scheduler.name, **attrs.asdict(plan.scheduler)})
     if plan.held_out:
         measured = plan.held_out.corpus
         sides = [measured.chosen.tobytes(), measured.rejected.tobytes()]
-        parts["held_out"] = _json([_hash([measured.sequences.digests.tobytes()]), _hash(sides)])
-    return _hash(_mapped(parts))
-
-
-def _mapped(parts: Mapping[str, Iterable[bytes]]) -> Iterator[bytes]:
-    """A mapping as one JSON text, piece by piece: the whole would not fit in memory."""
-    for number, name in enumerate(sorted(parts)):
-        yield f'{", " if number else "{"}"{name}": '.encode()
-        yield from parts[name]
-    yield b"}"
-
-
-def _listed(texts: Iterable[bytes]) -> Iterator[bytes]:
-    """A list as JSON, of the texts of what is in it."""
-    yield b"["
-    for number, text in enumerate(texts):
-        yield b", " + text if number else text
-    yield b"]"
-
-
-def _json(value: Any) -> list[bytes]:
-    return [_one_json(value)]
-
-
-def _one_json(value: Any) -> bytes:
-    return json.dumps(value, default=str, sort_keys=True).encode()
-
-
-def write_plan(plan: Plan, output: Path) -> None:
-    """`order.parquet`, if it is decided; `doctor.json`: what was wrong."""
-    if not plan.phases:
-        write_order(plan, plan.order, output)
-    write_text(output / DOCTOR, json_text(plan.diagnosis.plain(), indent=1))
-
-
-def write_order(
-    plan: Plan,
-    order: Sequence[Sequence[int]],
-    output: Path,
-    scores: Sequence[Sequence[float | None]] = (),
-) -> None:
-    """`order.parquet`: which pair is trained on at which step.
-
-    `scores`, if there are any, are those that a step was ordered by, for each pair of the corpus.
-    """
-    schema = ORDER.append(pa.field("score", pa.float64())) if scores else ORDER
-    rows = _rows_of(plan, order, scores)
-    with atomic(output / "order.parquet") as temporary, pq.ParquetWriter(temporary, schema) as file:
-        while some := list(islice(rows, ROWS)):
-            file.write_table(pa.Table.from_pylist(some, schema))
-
-
-def _rows_of(
-    plan: Plan, order: Sequence[Sequence[int]], scores: Sequence[Sequence[float | None]]
-) -> Iterator[dict[str, Any]]:
-    """A row for each pair of each step."""
-    for step, batch in enumerate(order):
-        for index in batch:
-            facts = plan.corpus.facts[index]
-            row = {"step": step + 1, "pair": facts.id, "tier": facts.tier, "margin": facts.margin}
-            yield row | ({"score": scores[step][index]} if scores else {})
-
-
-def day_of(output: Path) -> date | None:
-    """The day that chat templates were given when the training in a folder began, if it did."""
-    if not (output / DOCTOR).exists():
-        return None
-    with as_written(output / DOCTOR):
-        return date.fromisoformat(from_json((output / DOCTOR).read_text())["day"])
+        parts["held_out"] = json_of(
+            [hash_of([measured.sequences.digests.tobytes()]), hash_of(sides)]
+        )
+    return digest_of(parts)
 
 
 def _decides(field: attrs.Attribute[Any], value: Any) -> bool:
@@ -317,10 +241,3 @@ def _decides(field: attrs.Attribute[Any], value: Any) -> bool:
     if field.name in ONLY_IF_GIVEN and value is None:
         return False
     return bool(field.metadata.get("identity", True)) and field.name not in elsewhere
-
-
-def _hash(parts: Iterable[bytes]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()

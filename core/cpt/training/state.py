@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
-import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
-from numpy.typing import NDArray
 
-from cpt.errors import CptError
-from cpt.training.data.columns.blocks import ABSENT
 from cpt.training.data.packing import Layout
 from cpt.training.forward.flops import Work, peak_of
-from cpt.training.forward.loading.model import compile_layers, load_model, made_trainable
-from cpt.training.forward.logps import SequenceLogps
-from cpt.training.forward.scores import SequenceScores
 from cpt.training.loss import metrics
 from cpt.training.loss.carried import Carried
+from cpt.training.module import trained_module
 from cpt.training.optimizer.adamw import make_optimizer
-from cpt.training.options import Training
 from cpt.training.output import checkpoint
-from cpt.training.output.sharded import shard_checkpoints
 from cpt.training.plan import Plan
-from cpt.training.reference.scoring import References, Scorer, references
-from cpt.training.reference.store import Store, open_store, store_digest
+from cpt.training.reference.scoring import References, Scorer
+from cpt.training.reference_logps import (
+    Report,
+    both_references,
+    references_of_another,
+    scorer_of,
+)
 from cpt.training.step import MicroBatch, PromptGroup
-
-log = logging.getLogger(__name__)
-
-Report = Callable[[int, int], None]
 
 Cut = tuple[Sequence[PromptGroup], Sequence[MicroBatch]]
 """The groups of a step, and the micro-batches of one process."""
-MICRO_TOKENS = {"cpu": 2048}
-"""Tokens that keep a device busy, by its type; 8192 for others."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -92,39 +79,6 @@ class State:
         return self.done == self.reference_step
 
 
-def make_accelerator(options: Training) -> Accelerator:
-    """The accelerator: it places models on devices and lets processes communicate."""
-    if not torch.distributed.is_initialized():
-        # Trainings in one process, one after the other, may differ in device and precision.
-        PartialState._reset_state()
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(
-        cpu=options.device == "cpu",
-        mixed_precision="no" if options.precision == "fp32" else options.precision,
-    )
-    shard_checkpoints(accelerator)
-    if accelerator.distributed_type == "DEEPSPEED":
-        _count_for_deepspeed(accelerator, options)
-    return accelerator
-
-
-def _count_for_deepspeed(accelerator: Accelerator, options: Training) -> None:
-    """Tell DeepSpeed what it reads from a data loader, of which there is none here.
-
-    It clips gradients itself. Micro-batches are of any number of pairs, so it must not divide by
-    their number: the loop says which is the last of a step, and weighs each by its pairs.
-    """
-    config = accelerator.state.deepspeed_plugin.deepspeed_config
-    config["train_micro_batch_size_per_gpu"] = 1
-    config["gradient_accumulation_steps"] = 1
-    config["gradient_clipping"] = options.max_grad_norm
-
-
-def micro_tokens_of(options: Training, device: str) -> int:
-    """Most tokens in a micro-batch on a type of device."""
-    return options.micro_tokens or MICRO_TOKENS.get(device, 8192)
-
-
 def begin(
     plan: Plan, accelerator: Accelerator, output: Path, report: Report = lambda *_: None
 ) -> State:
@@ -138,14 +92,14 @@ def begin(
     reference_is_start = plan.reference == plan.folder
     values = held_out = None
     if needed and not reference_is_start:
-        values, held_out = _references_of_another(plan, accelerator, output, report)
-    module = _module(plan, accelerator)
-    scorer = _scorer(plan, accelerator, module)
+        values, held_out = references_of_another(plan, accelerator, output, report)
+    module = trained_module(plan, accelerator)
+    scorer = scorer_of(plan, accelerator, module)
     wrapped, optimizer = accelerator.prepare(module, make_optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
     if needed and reference_is_start:
         with getattr(module.model, "disable_adapter", nullcontext)():
-            values, held_out = _both_references(plan, scorer, output, report)
+            values, held_out = both_references(plan, scorer, output, report)
     state = State(
         plan=plan,
         accelerator=accelerator,
@@ -189,126 +143,3 @@ def _resume(state: State, folder: Path, values: Mapping[str, Any]) -> None:
     state.carried.values = values.get("carried", {})
     state.watched = [(step, value) for step, value in values.get("watched", ())]
     state.scores = values.get("scores", [])
-
-
-def _module(plan: Plan, accelerator: Accelerator) -> SequenceLogps:
-    model = _loaded(plan.folder, plan.options)
-    sharded = accelerator.distributed_type in ("FSDP", "DEEPSPEED")
-    # One device may not hold a sharded model; a quantized one is where it belongs.
-    if not (sharded or plan.options.weights == "nf4"):
-        model.to(accelerator.device)
-    if sharded and "score" in plan.loss.needs:
-        raise CptError(
-            f"The loss {plan.loss.name!r} cannot train a sharded model; use DDP or one process."
-        )
-    kind = SequenceScores if "score" in plan.loss.needs else SequenceLogps
-    module = kind(made_trainable(model, plan.options))
-    if plan.options.router_aux_loss is not None:
-        module.record_routing()
-    _mention_rows_alone(module, plan, sharded=sharded)
-    if plan.options.compile:
-        _compile(model, compact=module.layout.compact)
-    return module
-
-
-def _compile(model: Any, *, compact: bool) -> None:
-    """Compile the layers, unless `compact` lays their rows out again between all their parts.
-
-    The pieces in between took 300 s to compile for two tiny layers, and were no faster.
-    """
-    if compact:
-        log.warning(
-            "train.compile: left out, as the rows of this model are padded: its layers would be "
-            "compiled in many small pieces, which takes minutes and saves nothing."
-        )
-    else:
-        compile_layers(model)
-
-
-def _loaded(folder: Path, options: Training) -> Any:
-    return load_model(folder, trust_remote_code=options.trust_remote_code, weights=options.weights)
-
-
-def _mention_rows_alone(module: SequenceLogps, plan: Plan, *, sharded: bool) -> None:
-    """Say how many rows cannot share a call; raise `CptError` if the model is sharded."""
-    longest = module.layout.longest
-    if longest is None:
-        return
-    lengths = plan.corpus.sequences.input_lengths
-    alone = int((lengths > longest).sum())
-    if alone and sharded:
-        raise CptError(
-            f"{plan.folder}: {alone} of {len(lengths)} answers must be computed one at a time, "
-            "which a sharded model cannot do; train it without sharding"
-            + (f", or set train.max_length to {longest}." if longest else ".")
-        )
-    if alone and longest:
-        log.warning(
-            "%d of %d answers have more than %d tokens with their prompts: what this model "
-            "computes then depends on the longest row of a call, so each is computed alone.",
-            alone,
-            len(lengths),
-            longest,
-        )
-
-
-def _references_of_another(
-    plan: Plan, accelerator: Accelerator, output: Path, report: Report
-) -> tuple[References, References | None]:
-    model = _loaded(plan.reference, plan.options)
-    module = SequenceLogps(model.to(accelerator.device))
-    return _both_references(plan, _scorer(plan, accelerator, module), output, report)
-
-
-def _both_references(
-    plan: Plan, scorer: Scorer, output: Path, report: Report
-) -> tuple[References, References | None]:
-    """Of the pairs that are trained on, and of those that are held out."""
-    held_out = _references(plan.held_out, scorer, output, report) if plan.held_out else None
-    return _references(plan, scorer, output, report), held_out
-
-
-def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> References:
-    """Of all sequences that are read, from the store of the reference model or into it."""
-    device = scorer.accelerator.device.type
-    digest = store_digest(
-        plan.reference,
-        _computed_in(plan.options),
-        device,
-        trust_remote_code=plan.options.trust_remote_code,
-    )
-    return references_of(plan, plan.order, scorer, open_store(output, digest), report)
-
-
-def references_of(
-    plan: Plan, batches: Sequence[Sequence[int]], scorer: Scorer, store: Store, report: Report
-) -> References:
-    """Of all sequences that are read in some batches, or whenever pairs are measured."""
-    return references(plan.corpus.sequences, _read_in(plan, batches), scorer, store, report)
-
-
-def _read_in(plan: Plan, batches: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """Indices of those sequences, in ascending order."""
-    corpus, both = plan.corpus, "rejected" in plan.loss.needs
-    measured = any(phase.score for phase in plan.phases)
-    pairs = np.arange(len(corpus.pairs)) if measured else _distinct(batches)
-    sides = [side[pairs] for side in (corpus.chosen, *([corpus.rejected] if both else []))]
-    found = np.unique(np.concatenate([*sides, _distinct(plan.mismatched)]))
-    there: NDArray[np.int64] = found[found != ABSENT]
-    return there
-
-
-def _distinct(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.fromiter(chain.from_iterable(lists), dtype=np.int64)
-    return np.unique(found)
-
-
-def _computed_in(options: Training) -> str:
-    """What decides the values of a model, besides its weights on the disk."""
-    held = "" if options.weights == "fp32" else f" of {options.weights}"
-    return f"{options.precision}{held}"
-
-
-def _scorer(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:
-    max_tokens = micro_tokens_of(plan.options, accelerator.device.type)
-    return Scorer(accelerator=accelerator, module=module, max_tokens=max_tokens)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cpt.files import atomic_folder
 from cpt.models import derived
+from cpt.training.accelerator import is_sharded
 from cpt.training.data.tokens import special_ids
 from cpt.training.forward.loading.model import load_model, made_trainable, saved_dtype
 from cpt.training.forward.scores import SequenceScores, classifier_of
@@ -61,7 +62,7 @@ def gathered(accelerator: Any, prepared: Any) -> Mapping[str, Tensor] | None:
 
     Every process calls this.
     """
-    if accelerator.distributed_type not in ("FSDP", "DEEPSPEED"):
+    if not is_sharded(accelerator):
         return None
     weights: Mapping[str, Tensor] = accelerator.get_state_dict(prepared) or {}
     return {name.removeprefix("model."): weight for name, weight in weights.items()}

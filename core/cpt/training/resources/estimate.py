@@ -10,12 +10,12 @@ import attrs
 import torch
 
 from cpt.models import device_of
+from cpt.training.accelerator import micro_tokens_of
 from cpt.training.data.packing import Layout
 from cpt.training.forward.flops import named_peak
 from cpt.training.options import Training
 from cpt.training.plan import Plan
 from cpt.training.resources.memory import Footprint, Sketch, sketch
-from cpt.training.state import micro_tokens_of
 from cpt.training.step import MicroBatch, group_by_prompt, micro_batches
 
 DEVICES = {"24 GB": 24e9, "40 GB": 40e9, "80 GB": 80e9, "141 GB": 141e9}
