@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 import cpt
 from cpt.data import read_pairs
 from cpt.run.stages.holdout import number_of, split
+from cpt.statistics import wilson
 from cpt.testing import EvaluatorContract, Scripted, fake_pairs
 from cpt_preferences.accuracy import PreferenceAccuracy
-from cpt_preferences.intervals import proportion, wilson
+from cpt_preferences.intervals import proportion
 from cpt_preferences.rewards import Reward
 
 from . import tiny

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import attrs
 from attrs.validators import ge
@@ -23,7 +23,7 @@ class BradleyTerry(cpt.Loss):
     """
 
     name = "bradley_terry"
-    needs: ClassVar[frozenset[cpt.roles.Need]] = frozenset({"rejected", "score"})
+    needs = frozenset({"rejected", "score"})
     margin: float = attrs.field(default=0.0, validator=ge(0.0))
     """Gap of scores asked for by each unit of `Pair.margin`; an unknown margin asks for 0."""
     centre: float = attrs.field(default=0.0, validator=ge(0.0))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf, sqrt
 
 import cpt
+from cpt.statistics import wilson
 from cpt_preferences.rewards import Reward
 
 Z = 1.96
@@ -49,14 +50,6 @@ def proportion(
         size = middle * (1 - middle) / error**2 if error else float(_prompts(rewards))
         low, high = wilson(middle, min(size, float(len(rewards))))
     return cpt.Score(value=middle, low=low, high=high, each=each, missing=missing or {})
-
-
-def wilson(share: float, size: float) -> tuple[float, float]:
-    """Wilson's score interval of a share of `size` draws."""
-    weight = Z**2 / size
-    middle = (share + weight / 2) / (1 + weight)
-    half = Z * sqrt(share * (1 - share) / size + weight / (4 * size)) / (1 + weight)
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def standard_error(rewards: Sequence[Reward], value: Value) -> float | None:

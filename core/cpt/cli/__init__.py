@@ -48,7 +48,6 @@ DISK = {
 """Errors of the disk, wherever they happen, that are the user's to fix."""
 FIX = "choose another folder, or fix its permissions or free space"
 
-
 SPINNING = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
 """Variables that say how OpenMP's threads wait."""
 

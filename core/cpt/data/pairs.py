@@ -62,7 +62,6 @@ NO_ANSWER = Message("assistant", "")
 """What unpaired data has on its other side."""
 USED = {*COLUMNS, *PROMPT_COLUMNS, *OTHERS, *sum(OTHERS.values(), ()), *RATIONALE} - {"info"}
 
-
 LONGEST_LABEL = 200
 """Characters of a text that pairs are distinguished by."""
 

@@ -39,8 +39,8 @@ def bootstrap(
     return interval_of(means, level)
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95% interval of a share of n draws, from 0 to 1 (Wilson 1927).
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """The 95% interval of a share of n draws, from 0 to 1 (Wilson 1927); n may be effective.
 
     Also of a mean of n values from 0 to 1, which vary no more than ones and zeros: it is then too
     wide rather than too narrow, and never without width.

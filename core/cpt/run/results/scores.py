@@ -22,7 +22,6 @@ LONGEST = 200
 Scores = dict[str, dict[str, Score]]
 """By what was measured (`before`, `after`, a control), then by the name of the score."""
 
-
 PROMPTS = "prompts"
 """The unit of a score that names no other."""
 ROUND = "round_"
