@@ -21,6 +21,7 @@ from cpt.run.stage import Run, Summary, require_option
 from cpt.run.stages.card import write_card
 from cpt.run.stages.outcomes import KEPT, Dropped, Made, PromptOutcome, listed
 from cpt.run.stages.recording import Recorder, recording
+from cpt.training.data.checks.texts import dropped_for
 from cpt.types import Pair, Prompt
 
 PAIRS = "pairs.parquet"
@@ -47,24 +48,11 @@ def _kept_and_dropped(made: Sequence[Pair | NoPair]) -> tuple[list[Pair], tuple[
     for pair in made:
         if isinstance(pair, NoPair):
             dropped.append(Dropped("", pair.reason, pair.detail))
-        elif fault := fault_of(pair):
+        elif fault := dropped_for(pair):
             dropped.append(Dropped(pair.id, fault))
         else:
             kept.append(pair)
     return kept, tuple(dropped)
-
-
-def fault_of(pair: Pair) -> str:
-    """Why a pair cannot teach anything, or nothing."""
-    if not all(answer.says_something for answer in pair.answers):
-        return "empty"
-    if pair.label is not None:
-        return ""
-    chosen, rejected = (
-        attrs.evolve(side.message, content=side.text.strip())
-        for side in (pair.chosen, pair.rejected)
-    )
-    return "identical" if chosen == rejected else ""
 
 
 def _with_own_ids(made: Iterable[Pair | NoPair]) -> Iterator[Pair | NoPair]:
@@ -106,7 +94,7 @@ def made_of(found: Pair | Unusable) -> Made:
     """A given pair, or why it is none, as an outcome of its prompt."""
     if isinstance(found, Unusable):
         return _dropped("", Dropped(found.id, found.reason, found.detail))
-    if fault := fault_of(found):
+    if fault := dropped_for(found):
         return _dropped(found.prompt.id, Dropped(found.id, fault))
     return Made((found,), PromptOutcome(found.prompt.id, KEPT, 1))
 
