@@ -68,6 +68,12 @@ def schema_of(**fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def not_answered(said: cpt.Response) -> cpt.Missing:
+    """Why a judge said nothing that could be read, as its request ended."""
+    why = said.detail or said.finish_reason or said.outcome
+    return cpt.Missing(said.outcome.value, f"the judge {said.author}: {why}", said.text)
+
+
 async def first_read(
     forms: Sequence[Form[Found]], prompt_id: str, ask: cpt.Ask, tries: int = 1
 ) -> Reading[Found]:

@@ -9,7 +9,7 @@ import attrs
 from attrs.validators import ge
 
 import cpt
-from cpt_judges.forms import Form, FormName, first_read, schema_of, with_json
+from cpt_judges.forms import Form, FormName, first_read, not_answered, schema_of, with_json
 from cpt_judges.templates import fill, joined, load
 
 QUESTION = """\
@@ -139,8 +139,7 @@ class Llm(cpt.Judge):
     def _read(self, said: cpt.Response) -> float | cpt.Missing:
         """The score in the judge's words, or why there is none."""
         if said.outcome != "answered":
-            why = said.detail or said.finish_reason or said.outcome
-            return cpt.Missing(said.outcome.value, f"the judge {said.author}: {why}", said.text)
+            return not_answered(said)
         from cpt_judges.reading import read_criteria, read_score  # slow to compile
 
         if not self.criteria:

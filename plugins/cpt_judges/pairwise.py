@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
 from typing import Literal
@@ -21,6 +20,7 @@ from cpt_judges.forms import (
     with_json,
     with_logprobs,
 )
+from cpt_judges.preferences import GRADES, Preference, reader
 from cpt_judges.templates import fill, joined, load
 
 QUESTION = """\
@@ -56,7 +56,6 @@ ENDINGS: Mapping[FormName, str] = {
 SCHEMA = schema_of(
     reasons={"type": "string"}, verdict={"type": "string", "enum": ["A", "B", "tie"]}
 )
-GRADES = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 GRADED: Mapping[FormName, str] = {
     "json": (
         "\nFirst answer what was asked yourself, in short. Then compare both answers with yours, "
@@ -76,10 +75,6 @@ GRADED_SCHEMA = schema_of(
     reasons={"type": "string"},
     verdict={"type": "string", "enum": list(GRADES)},
 )
-LABELS = ("A", "B")
-IN_BRACKETS = re.compile(r"\[\[\s*([AB]\s*(?:>>|>|=|<|<<)\s*[AB])\s*\]\]")
-LEAST_MASS = 0.5
-"""Less probability on both labels together is no verdict: the judge wants to say something else."""
 
 
 @attrs.frozen
@@ -182,81 +177,11 @@ class Pairwise(cpt.Judge):
         for name, responder in in_form.items():
             if responder and self.form in ("auto", name):
                 request = fill(joined(question, endings[name]), texts)
-                yield Form(name, responder, request, _reader(name, graded))
+                yield Form(name, responder, request, reader(name, graded))
 
     def _question(self) -> str:
         """What is asked, less how to reply. Raises `CptError`."""
         return load(self.template, QUESTION, PLACES)
-
-
-@attrs.frozen
-class Preference:
-    """Which of two answers is better."""
-
-    first_wins: float | None
-    weight: float | None = None
-    """How often it counts, of verdicts in grades."""
-
-
-def _reader(form: FormName, graded: bool) -> Callable[[cpt.Response], Preference | cpt.Missing]:
-    if graded:
-        return _read_grade
-    return _read_mass if form == "logprobs" else _read_words
-
-
-def _read_grade(said: cpt.Response) -> Preference | cpt.Missing:
-    """The last of the five grades in the judge's words, or in its JSON."""
-    from cpt.statistics import grade_values
-
-    if said.outcome != "answered":
-        return _no_words(said)
-    text = said.without_thought.text
-    found = IN_BRACKETS.findall(text) or _verdicts_in_json(text)
-    try:
-        values = grade_values(found[-1], model_is_a=True)
-    except (IndexError, ValueError):
-        detail = f"none of {', '.join(GRADES)} can be read in what {said.author} wrote"
-        return cpt.Missing("unread", detail, said.text)
-    return Preference(values[0], float(len(values)))
-
-
-def _verdicts_in_json(text: str) -> list[str]:
-    from cpt_judges.verdicts import json_objects
-
-    verdicts = (found.get("verdict") for found in json_objects(text))
-    return [verdict for verdict in verdicts if isinstance(verdict, str)]
-
-
-def _read_mass(said: cpt.Response) -> Preference | cpt.Missing:
-    """The share of the label of the first answer, of the probability of both."""
-    from cpt_judges.verdicts import read_logprobs
-
-    places = said.info.get("top_logprobs") or [[]]
-    mass = read_logprobs(places[0], LABELS)
-    if mass and mass.total >= LEAST_MASS:
-        return Preference(mass.first)
-    total = mass.total if mass else 0.0
-    if said.outcome == "rejected":
-        return _no_words(said)
-    return cpt.Missing("unread", f"A and B have a probability of {total:.2g} together", said.text)
-
-
-def _read_words(said: cpt.Response) -> Preference | cpt.Missing:
-    """The verdict in the judge's words."""
-    if said.outcome != "answered":
-        return _no_words(said)
-    from cpt_judges.verdicts import read_verdict  # its expressions are slow to compile
-
-    found = read_verdict(said.text, LABELS)
-    if found is None:
-        detail = f"no verdict for A or B can be read in what {said.author} wrote"
-        return cpt.Missing("unread", detail, said.text)
-    return Preference(found)
-
-
-def _no_words(said: cpt.Response) -> cpt.Missing:
-    why = said.detail or said.finish_reason or said.outcome
-    return cpt.Missing(said.outcome.value, f"the judge {said.author}: {why}", said.text)
 
 
 def _verdict(
