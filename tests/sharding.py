@@ -8,7 +8,8 @@ from typing import Any
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from cpt.training import loop, state
+from cpt.training import accelerator as accelerators
+from cpt.training import loop
 from cpt.training.output.sharded import shard_checkpoints
 
 FSDP2 = {
@@ -24,7 +25,7 @@ FSDP2 = {
 def shard() -> None:
     """Let trainings in this process, one of several, shard their model."""
     os.environ |= FSDP2
-    make = state.make_accelerator
+    make = accelerators.make_accelerator
 
     def sharded(options: Any) -> Any:
         if PartialState._shared_state:  # of the training, where a model is measured beside it
