@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from random import Random
 from statistics import median
-from typing import Any
 
 import attrs
 from attrs.validators import and_, ge, le, optional
@@ -20,7 +19,7 @@ NONE = "none"
 SAMPLE = 20_000
 """Prompts that clusters are found from; every pair then goes to the nearest."""
 AT_ONCE = 1024
-SEED = and_(ge(0), le(2**32 - 1))
+"""Prompts whose clusters are found together."""
 
 
 @attrs.frozen
@@ -38,8 +37,8 @@ class Balance(cpt.Filter):
     """Pairs that a group may keep; without it as many as the group in the middle has."""
     clusters: int = attrs.field(default=10, validator=ge(2))
     """How many clusters there are."""
-    seed: int = attrs.field(default=0, validator=SEED)
-    """What is drawn from."""
+    seed: int = attrs.field(default=0, validator=and_(ge(0), le(2**32 - 1)))
+    """Another seed leaves out other pairs."""
 
     def check(self) -> None:
         if self.by is None:
@@ -64,16 +63,9 @@ class Balance(cpt.Filter):
             return
         names: dict[str, str] = {}
         for pair in pairs:
-            name = f"{self.by} {_value(pair, self.by)!r}" if _has(pair, self.by) else NONE
+            value = texts.noted(pair, self.by)
+            name = NONE if value is None else f"{self.by} {value!r}"
             yield names.setdefault(name, name)
-
-
-def _has(pair: cpt.Pair, column: str) -> bool:
-    return _value(pair, column) is not None
-
-
-def _value(pair: cpt.Pair, column: str) -> Any:
-    return pair.info.get(column, pair.prompt.info.get(column))
 
 
 def _gone(groups: Sequence[str], most: int, seed: int) -> set[int]:

@@ -61,9 +61,11 @@ class Index:
     sizes: list[int] = attrs.field(factory=list)
     """Different n-grams of each prompt."""
     holders: dict[bytes, list[int]] = attrs.field(factory=dict)
+    """Places in `names` of the prompts that have an n-gram."""
 
     @classmethod
     def of(cls, sources: Sequence[str], n: int) -> Index:
+        """Of the prompts of all sources. Raises `CptError` for one that cannot be read."""
         from cpt.data import read_prompts
 
         index = cls(n)
@@ -73,6 +75,7 @@ class Index:
         return index
 
     def add(self, name: str, text: str) -> None:
+        """Take in one prompt, under the name that a reason tells."""
         grams = set(texts.ngrams(texts.words(text), self.n))
         for gram in grams:
             self.holders.setdefault(gram, []).append(len(self.names))

@@ -10,6 +10,7 @@ import attrs
 from attrs.validators import ge, gt
 
 import cpt
+from cpt_filters import texts
 from cpt_filters.likelihoods import gap_of, logps_of
 
 if TYPE_CHECKING:
@@ -123,14 +124,12 @@ class Difficulty(cpt.Filter):
     def _of_texts(self, pair: cpt.Pair) -> float | cpt.Missing:
         if pair.label is not None:
             return cpt.Missing("one_answer", "there is no other answer to compare it with")
-        number = self._column(pair) if self.by == "column" else MEASURES[self.by](pair)
+        by_column = self.by == "column"
+        number = texts.noted(pair, self.column) if by_column else MEASURES[self.by](pair)
         if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < inf:
             what = self.column or self.by
             return cpt.Missing(f"no_{self.by}", f"the pair has no number for {what}")
         return number
-
-    def _column(self, pair: cpt.Pair) -> Any:
-        return pair.info.get(self.column, pair.prompt.info.get(self.column))
 
 
 def _apart(pair: cpt.Pair) -> float:

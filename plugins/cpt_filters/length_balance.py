@@ -36,7 +36,7 @@ class LengthBalance(Measured):
     means: float | None = attrs.field(default=None, validator=optional(ge(0)))
     """How much longer the chosen answers may be on average, in the unit; the longest go first."""
     seed: int = attrs.field(default=0, validator=and_(ge(0), le(2**32 - 1)))
-    """What is drawn from."""
+    """Another seed leaves out other pairs."""
 
     def filter(self, pairs: Iterable[cpt.Pair]) -> Iterator[cpt.Pair | cpt.Drop]:
         count = self.counter()

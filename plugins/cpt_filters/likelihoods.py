@@ -26,7 +26,7 @@ def logps_of(
 
 
 def gap_of(policy: Known, reference: Known | None = None) -> float | cpt.Missing:
-    """The log-ratio of the chosen answer less that of the rejected; `Missing` if one is.
+    """The log-ratio of the chosen answer less that of the rejected, in nats; `Missing` if one is.
 
     Without a reference, of the log-probabilities themselves.
     """
@@ -36,5 +36,4 @@ def gap_of(policy: Known, reference: Known | None = None) -> float | cpt.Missing
     assert isinstance(policy, cpt.PairLogps)
     if not isinstance(reference, cpt.PairLogps):
         return policy.chosen - policy.rejected
-    ratios = (policy.chosen - reference.chosen, policy.rejected - reference.rejected)
-    return ratios[0] - ratios[1]
+    return (policy.chosen - reference.chosen) - (policy.rejected - reference.rejected)

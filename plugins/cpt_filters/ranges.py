@@ -23,11 +23,11 @@ class ScoreRange(cpt.Filter):
     chosen_min: float | None = None
     """The lowest score of a chosen answer."""
     chosen_max: float | None = None
-    """Its highest."""
+    """The highest score of a chosen answer."""
     rejected_min: float | None = None
     """The lowest score of a rejected answer."""
     rejected_max: float | None = None
-    """Its highest."""
+    """The highest score of a rejected answer."""
 
     def check(self) -> None:
         _refuse(self.name, self._ranges())
@@ -53,7 +53,7 @@ class MarginRange(cpt.Filter):
     min: float | None = None
     """The smallest margin, in the pairer's unit."""
     max: float | None = None
-    """The largest."""
+    """The largest margin, in the pairer's unit."""
 
     def check(self) -> None:
         _refuse(self.name, {"": (self.min, self.max)})
@@ -78,19 +78,14 @@ def _drop(values: Mapping[str, float | None], ranges: Mapping[str, Range]) -> cp
     return None
 
 
-def _refuse(filter: str, ranges: Mapping[str, Range]) -> None:
+def _refuse(name: str, ranges: Mapping[str, Range]) -> None:
     """Raise `CptError` if there is no limit, or a range holds nothing."""
     if all(limit is None for limits in ranges.values() for limit in limits):
-        flag = f"--filters.{_any(ranges)}"
-        raise cpt.CptError(f"filters: {filter} has no limit; give one, as in {flag}.")
-    for name, (low, high) in ranges.items():
+        flag = "-".join(filter(None, (next(iter(ranges)), "min")))
+        raise cpt.CptError(f"filters: {name} has no limit; give one, as in --filters.{flag} 1.")
+    for side, (low, high) in ranges.items():
         if any(limit is not None and isnan(limit) for limit in (low, high)):
-            raise cpt.CptError(f"filters: {filter}: {f'{name} nan'.strip()} is no limit.")
+            raise cpt.CptError(f"filters: {name}: {f'{side} nan'.strip()} is no limit.")
         if low is not None and high is not None and low > high:
-            what = f"{name} {low:g} to {high:g}".strip()
-            raise cpt.CptError(f"filters: {filter}: {what} holds nothing.")
-
-
-def _any(ranges: Mapping[str, Range]) -> str:
-    name = next(iter(ranges))
-    return f"{name}-min 1" if name else "min 1"
+            what = f"{side} {low:g} to {high:g}".strip()
+            raise cpt.CptError(f"filters: {name}: {what} holds nothing.")

@@ -14,6 +14,7 @@ import cpt
 from cpt_filters.phrases import PHRASES
 
 CURLED = "\N{RIGHT SINGLE QUOTATION MARK}"
+"""The apostrophe that typesetters and some models write."""
 
 
 @attrs.frozen
@@ -41,18 +42,15 @@ class Refusals(cpt.Filter):
 
     def _phrase(self, text: str, rule: re.Pattern[str]) -> str:
         """The phrase that refuses, if there is one."""
-        begin = " ".join(
-            text[: self.within].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split()
-        )
+        begin = " ".join(text[: self.within].replace(CURLED, "'").split())
         found = rule.search(begin)
         return found.group() if found else ""
 
     def _drop(self, chosen: str, rejected: str) -> cpt.Drop | None:
-        goes = {
-            "chosen": chosen,
-            "rejected": rejected,
-            "either": chosen or rejected,
-            "both": chosen and rejected,
-        }[self.sides]
-        side = "chosen" if goes and goes == chosen else "rejected"
-        return cpt.Drop(side, f"{goes!r}") if goes else None
+        if self.sides == "both":
+            return cpt.Drop("both", f"{chosen!r}") if chosen and rejected else None
+        if chosen and self.sides != "rejected":
+            return cpt.Drop("chosen", f"{chosen!r}")
+        if rejected and self.sides != "chosen":
+            return cpt.Drop("rejected", f"{rejected!r}")
+        return None

@@ -1,4 +1,4 @@
-"""The texts of a pair, and the words in them."""
+"""The texts of a pair, the words in them, and what is noted of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]
 def asked(prompt: cpt.Prompt) -> str:
     """What the user said: a system message is often the same for all prompts."""
     return "\n".join(turn.content for turn in prompt.messages if turn.role == "user")
+
+
+def noted(pair: cpt.Pair, column: str) -> Any:
+    """What a column of the pair's metadata says, or else of its prompt's; None without one."""
+    return pair.info.get(column, pair.prompt.info.get(column))
 
 
 def words(text: str) -> list[str]:

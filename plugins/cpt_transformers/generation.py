@@ -25,6 +25,10 @@ from cpt_transformers.sampling import key, sampler
 if TYPE_CHECKING:
     from cpt_transformers.responder import Transformers
 
+IN_MEMORY: dict[tuple[str, str, str, str, bool], Loaded] = {}
+"""The models that were read, the one that was asked last at the end."""
+MOST_IN_MEMORY = 4
+
 
 @attrs.frozen
 class Request:
@@ -222,8 +226,3 @@ def _read(folder: str, device: str, dtype: str, trust_remote_code: bool) -> Load
     # What it suggests for sampling would otherwise be used wherever we ask for nothing.
     model.generation_config = GenerationConfig()
     return Loaded(model.to(device).eval(), tokenizer, frozenset(ends))
-
-
-IN_MEMORY: dict[tuple[str, str, str, str, bool], Loaded] = {}
-"""The models that were read, the one that was asked last at the end."""
-MOST_IN_MEMORY = 4

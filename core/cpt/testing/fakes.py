@@ -70,7 +70,8 @@ def fake_batch(
 ) -> Batch:
     """A batch that holds just what is named in `needs`, its policy side wanting gradients.
 
-    Responses differ in length; `known=False` leaves tiers, margins and scores unknown.
+    Responses differ in length, from 1 to `seq_len` tokens; log-probabilities of a token are from -2
+    to 0 nats. `known=False` leaves tiers, margins and scores unknown.
     """
     import torch
 

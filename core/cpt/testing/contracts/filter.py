@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 
@@ -121,8 +121,4 @@ def _numbered(pair: Pair, copy: int) -> Pair:
 
 def _alive() -> int:
     """How many pairs there are in memory."""
-    return _count(type(thing) is Pair for thing in gc.get_objects())
-
-
-def _count(found: Iterable[bool]) -> int:
-    return sum(found)
+    return sum(type(thing) is Pair for thing in gc.get_objects())

@@ -107,8 +107,8 @@ class LossContract(ComponentContract[Loss]):
         if "rejected" in self.component.needs:
             sides.append(batch.rejected)
         leaves = [_seen(side) for side in sides]
-        found = torch.autograd.grad(self.component(batch).sum(), leaves, allow_unused=True)
-        chosen, *rest = found
+        losses = self.component(batch)
+        chosen, *rest = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         return chosen, rest[0] if rest else None
 
 
