@@ -117,6 +117,7 @@ def _money(stats: Stats) -> str:
 
 
 def clock(seconds: float) -> str:
+    """Seconds as `H:MM:SS`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"

@@ -55,6 +55,7 @@ def _one_of(_: cattrs.Converter, value: Any, kind: Any) -> Any:
 
 
 def mapping_of(value: Any) -> Mapping[str, Any]:
+    """The value, if it is options by name. Raises `ValueError`."""
     if not isinstance(value, Mapping):
         raise ValueError(f"expected options by name, got {value!r}")
     return value

@@ -58,8 +58,10 @@ def echo_lines(text: str) -> None:
 
 
 def make_warnings_printable() -> None:
-    """Let what is logged, and nobody else prints, be printed as `echo` prints lines; without keys,
-    which the error of a plugin may hold."""
+    """Let what is logged, and nobody else prints, be printed as `echo` prints lines.
+
+    It is without keys, which the error of a plugin may hold.
+    """
     import logging  # slow to import
 
     from cpt.secrets import scrub

@@ -82,6 +82,7 @@ def while_training(run: Run) -> Callable[[Path], Mapping[str, float]] | None:
 
 
 def needs(run: Run, material: Material) -> bool:
+    """Whether an evaluator of the run can measure on this, whether or not it must."""
     return any(material in evaluator.needs for evaluator in run.config.evaluators)
 
 
@@ -100,6 +101,7 @@ def _warn_of_trained(run: Run, pairs: Sequence[Pair]) -> None:
 
 
 def prompts_of(run: Run) -> Iterator[Prompt]:
+    """The prompts to measure on, one by one; none if no evaluator asks for them."""
     if not needs(run, "prompts"):
         return iter(())
     if run.config.eval_prompts is None and not _must_have(run, "prompts"):
@@ -179,6 +181,7 @@ def meanings_of(evaluators: Sequence[Evaluator], scores: Scores) -> Meanings:
 
 
 async def returned(evaluator: Evaluator, evaluation: Evaluation, ask: Ask) -> Any:
+    """What an evaluator returns, unchecked: a plugin's may be anything."""
     if isinstance(evaluator, RunEvaluator):
         return await call(evaluator, evaluator.measure, evaluation, ask)
     model, prompts = evaluation.model, evaluation.prompts
@@ -209,6 +212,7 @@ def models_of(run: Run) -> Iterator[tuple[str, Responder]]:
 
 
 def speaking_of(run: Run, model: str, control: ControlConfig | None = None) -> Responder:
+    """The generator with this model in it, at the temperature of the control if it has one."""
     generator: Responder = require_option(run, "generator")
     changed: dict[str, Any] = {"model": model}
     if control and control.temperature is not None:

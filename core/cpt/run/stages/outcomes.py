@@ -63,6 +63,7 @@ class Counts:
 
     @property
     def why_none(self) -> str:
+        """Why there is no pair: every outcome, and a detail of one."""
         first = f"; for example: {self.first}" if self.first else ""
         return f"{listed(self.outcomes)}{first}" if self.outcomes else "no prompt"
 
@@ -75,4 +76,5 @@ class Counts:
 
 
 def listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "it is empty"
+    """Reasons as an error tells them: `3 too_long, 1 no_answer`."""
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items())

@@ -82,7 +82,7 @@ def import_pairs(run: Run) -> Summary:
                 recorder.add(made_of(found))
             recorder.finish()
         if not recorder.made.pairs:
-            why = listed(recorder.made.dropped)
+            why = listed(recorder.made.dropped) or "it is empty"
             raise CptError(f"--pairs {source}: no usable pair ({why}).")
         if recorder.emptied:
             raise CptError(f"--pairs {source}: {recorder.emptied}.")
