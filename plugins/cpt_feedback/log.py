@@ -39,9 +39,9 @@ def shown_in(row: Row) -> Shown:
         raise row.bad(f"no answer: {expected}; found {', '.join(row.values) or 'none'}")
     edited, regenerated = _text(row, "edited"), _text(row, "regenerated")
     return Shown(
-        answer=_by(author, answer),
-        edited=_by(str(row["editor"] or "user"), edited) if edited else None,
-        regenerated=_by(author, regenerated) if regenerated else None,
+        answer=_response(author, answer),
+        edited=_response(str(row["editor"] or "user"), edited) if edited else None,
+        regenerated=_response(author, regenerated) if regenerated else None,
         thumbs=_thumbs(row),
     )
 
@@ -61,7 +61,7 @@ def _text(row: Row, *columns: str) -> str | None:
     return text
 
 
-def _by(author: str, text: str) -> cpt.Response:
+def _response(author: str, text: str) -> cpt.Response:
     return cpt.Response(prompt_id="", text=text, author=author)
 
 

@@ -37,7 +37,7 @@ class Ensemble(cpt.Judge):
         verdicts = await gather(*(judge.judge(prompt, responses, ask) for judge in self.judges))
         places = range(len(responses))
         known = [_known(verdicts, place, self._needed) for place in places]
-        scores = _majority(verdicts, known) if self.rule == "majority" else _mean(verdicts, known)
+        scores = _majority(verdicts, known) if self.rule == "majority" else _means(verdicts, known)
         said = [judge.name for judge in self.judges]
         return cpt.Verdict(
             scores=tuple(scores),
@@ -86,7 +86,7 @@ def _vote(verdict: cpt.Verdict, one: int, other: int) -> float | None:
 def _majority(verdicts: Sequence[cpt.Verdict], known: Sequence[bool]) -> list[float | None]:
     """The mean share of votes of each answer against every other."""
     if len(known) == 1:
-        return _mean(verdicts, known)
+        return _means(verdicts, known)
     shares: list[list[float]] = [[] for _ in known]
     for one, other in combinations(range(len(known)), 2):
         votes = [vote for verdict in verdicts if (vote := _vote(verdict, one, other)) is not None]
@@ -96,7 +96,7 @@ def _majority(verdicts: Sequence[cpt.Verdict], known: Sequence[bool]) -> list[fl
     return [fmean(share) if share else None for share in shares]
 
 
-def _mean(verdicts: Sequence[cpt.Verdict], known: Sequence[bool]) -> list[float | None]:
+def _means(verdicts: Sequence[cpt.Verdict], known: Sequence[bool]) -> list[float | None]:
     found = [[verdict.scores[place] for verdict in verdicts] for place in range(len(known))]
     return [
         fmean(score for score in scores if score is not None) if enough else None

@@ -62,7 +62,7 @@ class Human(Selecting):
         found = found_in(row, self.criterion)
         if found is None:
             raise cpt.NoPair("no_preference", f"{row.where}: {_lacks(row)}")
-        scored = [_of(prompt, one) for one in found.scored]
+        scored = [_answering(prompt, one) for one in found.scored]
         if found.layout == "one_answer" and self.source:
             alone += scored
             return []
@@ -132,7 +132,7 @@ def _own_row(prompt: cpt.Prompt) -> Row:
     return Row(values, f"prompt {prompt.id!r}")
 
 
-def _of(prompt: cpt.Prompt, one: Scored) -> Scored:
+def _answering(prompt: cpt.Prompt, one: Scored) -> Scored:
     return attrs.evolve(one, answer=attrs.evolve(one.answer, prompt_id=prompt.id))
 
 

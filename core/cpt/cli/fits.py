@@ -146,14 +146,14 @@ def _wrong_options(cls: type[Component], registry: Registry) -> Iterator[str]:
     try:
         for field in options.fields(cls):
             if field.default is not attrs.NOTHING:
-                _take(made, cls, field)
+                _refuse_misfit(made, cls, field)
         if not any(field.default is attrs.NOTHING for field in options.fields(cls)):
             options.build(cls, {}, registry)
     except CptError as error:
         yield f"{cls.role} {cls.name}: {error}"
 
 
-def _take(made: Any, cls: type[Component], field: attrs.Attribute[Any]) -> None:
+def _refuse_misfit(made: Any, cls: type[Component], field: attrs.Attribute[Any]) -> None:
     """Raise `BadOptions` if the default of a field is not of its type."""
     value = options.default(field)
     try:

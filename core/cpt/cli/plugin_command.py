@@ -41,7 +41,7 @@ def _read_file(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     """Put the options in a file under those of the environment."""
     if path is not None:
         given = _defaults(ctx, ctx.command, config.read(Path(path)))
-        ctx.default_map = _over(given, ctx.default_map or {})
+        ctx.default_map = _merged(given, ctx.default_map or {})
 
 
 def _defaults(ctx: click.Context, command: click.Command, layer: Layer) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def _spelled(address: str) -> str:
     return address.replace("-", "_")
 
 
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Both trees in one; `above` wins."""
     inner = {
-        name: _over(below[name], value)
+        name: _merged(below[name], value)
         for name, value in above.items()
         if isinstance(value, Mapping) and name in below
     }

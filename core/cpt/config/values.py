@@ -128,12 +128,12 @@ def take_values(made: cattrs.Converter) -> None:
     for plain, read in PLAIN.items():
         made.register_structure_hook(plain, partial(_read, read))
     for generic, convert in GENERIC.items():
-        made.register_structure_hook_func(partial(_is, generic), partial(convert, made))
+        made.register_structure_hook_func(partial(_is_generic, generic), partial(convert, made))
 
 
 def _read(read: Callable[[Any], Any], value: Any, _: Any) -> Any:
     return read(value)
 
 
-def _is(generic: Any, kind: Any) -> bool:
+def _is_generic(generic: Any, kind: Any) -> bool:
     return get_origin(kind) is generic

@@ -114,8 +114,8 @@ def figures(annotations: Sequence[Annotation], control: Control | None = None) -
         weighted_interval=_weighted_interval(graded) if graded else None,
         length_only=by_length[0] if by_length else None,
         longer_preferred=by_length[1] if by_length else None,
-        shown_first=_mean([one.shown_first for one in annotations]),
-        shown_second=_mean([one.shown_second for one in annotations]),
+        shown_first=_percent([one.shown_first for one in annotations]),
+        shown_second=_percent([one.shown_second for one in annotations]),
     )
 
 
@@ -188,6 +188,6 @@ def _weighted_interval(graded: Sequence[Annotation]) -> Interval | None:
     )
 
 
-def _mean(wins: Sequence[float | None]) -> float | None:
+def _percent(wins: Sequence[float | None]) -> float | None:
     known = [win for win in wins if win is not None]
     return 100 * sum(known) / len(known) if known else None

@@ -122,7 +122,7 @@ def _training_sentences(curves: TrainingCurves) -> Iterator[str]:
         yield from _without_reference(curves)
         return
     for name, ratio in ratios.items():
-        yield f"The log-probability of the {name} answers {_by(ratio)}."
+        yield f"The log-probability of the {name} answers {_in_words(ratio)}."
     if len(ratios) == 2:
         yield _both_sides(ratios["chosen"], ratios["rejected"])
     yield from _falling(ratios)
@@ -154,7 +154,7 @@ def _without_reference(curves: TrainingCurves) -> Iterator[str]:
         )
 
 
-def _by(ratio: float) -> str:
+def _in_words(ratio: float) -> str:
     """`rose by 1.20 nats (3.32 times as likely)`."""
     if not ratio:
         return "did not change"

@@ -38,7 +38,7 @@ async def call(component: Any, method: Callable[..., Any], *arguments: Any) -> A
 @contextmanager
 def naming(component: Any) -> Iterator[None]:
     """Give a `WrongReturn` from within the component's name."""
-    who = _who(component)
+    who = _named(component)
     try:
         yield
     except WrongReturn as error:
@@ -69,7 +69,7 @@ def checked_responses(
         raise _wrong(responder, returned, must)
     if len(returned) != len(requests):
         counts = f"{len(returned)} responses to {len(requests)} requests"
-        raise WrongReturn(f"{_who(responder)} returned {counts}; {must}.")
+        raise WrongReturn(f"{_named(responder)} returned {counts}; {must}.")
     return [
         checked_response(responder, prompt, response, must)
         for (prompt, _), response in zip(requests, returned, strict=True)
@@ -111,7 +111,7 @@ class Decisions:
         decision = next(self.yielded, END)
         if decision is END:
             counts = f"{self.count} decisions and no more, at pair {pair.id!r}"
-            raise WrongReturn(f"{_who(self.filter)} returned {counts}; {DECISIONS}.")
+            raise WrongReturn(f"{_named(self.filter)} returned {counts}; {DECISIONS}.")
         self.count += 1
         return _checked_decision(self.filter, pair, decision)
 
@@ -165,7 +165,7 @@ def checked_judge(judge: Callable[..., Any]) -> Callable[..., Any]:
             raise _wrong(self, returned, "it must return a Verdict", f" for prompt {prompt.id!r}")
         if len(returned.scores) != len(responses):
             raise WrongReturn(
-                f"{_who(self)} returned {len(returned.scores)} scores for {len(responses)} "
+                f"{_named(self)} returned {len(returned.scores)} scores for {len(responses)} "
                 f"responses of prompt {prompt.id!r}; it must return one for each."
             )
         return returned
@@ -180,12 +180,12 @@ def _shown_to(judge: Any, response: Any) -> Any:
     return response if whole else response.without_thought
 
 
-def _who(component: Any) -> str:
+def _named(component: Any) -> str:
     return f"the {component.role} {component.name!r}"
 
 
 def _wrong(component: Any, value: Any, must: str, where: str = "") -> WrongReturn:
-    return WrongReturn(f"{_who(component)} returned {_shown(value)}{where}; {must}.")
+    return WrongReturn(f"{_named(component)} returned {_shown(value)}{where}; {must}.")
 
 
 def _shown(value: Any) -> str:

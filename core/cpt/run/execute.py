@@ -63,7 +63,7 @@ def _do_all(
     run.events("cpt_run_started", options=run.folder.options)
     try:
         for stage in stages:
-            _do(stage, run, _with_new_content(stage, run, inputs))
+            _run_stage(stage, run, _with_new_content(stage, run, inputs))
         scores = read_scores(run.path / "scores.json") if measures else {}
     except BaseException as error:
         run.events("cpt_run_ended", scores={}, error=error)
@@ -71,7 +71,7 @@ def _do_all(
     run.events("cpt_run_ended", scores=scores, error=None)
 
 
-def _do(stage: Stage, run: Run, inputs: Inputs) -> None:
+def _run_stage(stage: Stage, run: Run, inputs: Inputs) -> None:
     if not run.redo:
         run.folder.check_unchanged(stage.name, inputs, stage.leftovers)
     if _is_current(stage, run, inputs):
@@ -80,13 +80,13 @@ def _do(stage: Stage, run: Run, inputs: Inputs) -> None:
         run.folder.undo(stage.name, stage.outputs)
     run.folder.begin(stage.name, inputs)
     began = time.perf_counter()
-    summary = _work(stage, run, inputs)
+    summary = _work_on(stage, run, inputs)
     seconds = time.perf_counter() - began
     run.folder.finish(stage.name, seconds, summary)
     run.events("cpt_stage_ended", stage=stage.name, seconds=seconds, summary=summary)
 
 
-def _work(stage: Stage, run: Run, inputs: Inputs) -> Summary:
+def _work_on(stage: Stage, run: Run, inputs: Inputs) -> Summary:
     try:
         summary = stage.work(run)
         _refuse_changed(stage, run, inputs)

@@ -53,7 +53,9 @@ def round_run(run: Run, number: int) -> Run:
 def conclude(run: Run) -> Summary:
     """Write `scores.json`: the model before the first round and after each of them."""
     count = run.config.rounds
-    found = {number: read_scores(path_of(run.path, number) / "scores.json") for number in _all(run)}
+    found = {
+        number: read_scores(path_of(run.path, number) / "scores.json") for number in _numbers(run)
+    }
     between = {f"{ROUND}{number}": found[number].get(AFTER, {}) for number in range(1, count)}
     scores: Scores = {
         BEFORE: found[1].get(BEFORE, {}),
@@ -67,7 +69,7 @@ def conclude(run: Run) -> Summary:
     return {"rounds": count, "model": str(path_of(run.path, count) / "model")}
 
 
-def _all(run: Run) -> range:
+def _numbers(run: Run) -> range:
     return range(1, run.config.rounds + 1)
 
 

@@ -95,11 +95,11 @@ def why(journal: Path, responder: Responder, prompt: Prompt, sample: int = 0) ->
     with schema.reading(journal) as connection:
         if answer := connection.execute(ANSWER, (request.key,)).fetchone():
             outcome, when, author = answer
-            return f"It is there: {outcome} by {author}, {_at(when)}."
+            return f"It is there: {outcome} by {author}, {_local_time(when)}."
         if asked := connection.execute(REQUEST, (request.key,)).fetchone():
             when, failure = asked
             end = f"given up ({failure})" if failure else "in flight when the run ended"
-            return f"It was asked {_at(when)} and {end}: the next run asks it again."
+            return f"It was asked {_local_time(when)} and {end}: the next run asks it again."
         return _nearest(connection, request)
 
 
@@ -135,7 +135,7 @@ def _around(text: str, place: int) -> str:
     return text[max(0, place - 20) : place + 40]
 
 
-def _at(when: Any) -> str:
+def _local_time(when: Any) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
 
 

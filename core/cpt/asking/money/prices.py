@@ -72,7 +72,7 @@ class Prices:
         """The bundled table, the user's own lines over it. Raises `CptError` if those are bad."""
         with as_file(files("cpt.asking.money").joinpath("prices.yaml")) as bundled:
             table = _table(read_yaml(bundled))
-        own = {} if path is None else _own(path)
+        own = {} if path is None else _own_prices(path)
         hosts = {*table, *own}
         return cls({host: {**table.get(host, {}), **own.get(host, {})} for host in hosts})
 
@@ -99,7 +99,7 @@ class Prices:
         return price.cost(usage, batch=batch) if price and reported else None
 
 
-def _own(path: Path) -> dict[str, dict[str, Price]]:
+def _own_prices(path: Path) -> dict[str, dict[str, Price]]:
     try:
         return _table(read_yaml(path) or {})
     except _BadPrice as bad:

@@ -39,10 +39,10 @@ def report(runs: Sequence[Path], output: Path | None, page: Path, as_json: bool)
     if len(given) > 1:
         _side_by_side(given, page, as_json)
     else:
-        _one(given[0], as_json)
+        _write_again(given[0], as_json)
 
 
-def _one(path: Path, as_json: bool) -> None:
+def _write_again(path: Path, as_json: bool) -> None:
     from cpt.run.record.folder import Folder
 
     folder = Folder(path)

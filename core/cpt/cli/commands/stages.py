@@ -35,7 +35,7 @@ def pipeline_command(
     """
     return PipelineCommand(
         name,
-        callback=click.pass_context(partial(_do, stages, dry[1] if dry else None)),
+        callback=click.pass_context(partial(_run_command, stages, dry[1] if dry else None)),
         help=summary,
         shows=frozenset(shows.split()),
         params=[
@@ -50,7 +50,7 @@ def pipeline_command(
     )
 
 
-def _do(
+def _run_command(
     stages: Callable[[Run], None],
     print_dry: Callable[[Run, bool], None] | None,
     ctx: click.Context,

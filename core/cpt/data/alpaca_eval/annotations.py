@@ -249,10 +249,10 @@ def merged(sets: Sequence[Sequence[Annotation]]) -> list[Annotation]:
         if one.key is None:
             raise BadData("annotations without an id and without what was asked cannot be merged.")
         by_key.setdefault(one.key, []).append(one)
-    return [_mean(same) for same in by_key.values()]
+    return [_averaged(same) for same in by_key.values()]
 
 
-def _mean(same: Sequence[Annotation]) -> Annotation:
+def _averaged(same: Sequence[Annotation]) -> Annotation:
     first = same[0]
     if any(one.outputs != first.outputs or one.lengths != first.lengths for one in same):
         raise BadData(f"the prompt {_named(first)} has other answers in another file.")

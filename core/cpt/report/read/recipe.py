@@ -90,17 +90,17 @@ def _digests(made: Mapping[str, Any], stages: Mapping[str, Any]) -> Iterator[tup
     for stage in stages.values():
         found |= stage.get("content", {})
     for address, digest in found.items():
-        yield address, _at(made, address), str(digest)
+        yield address, _option_at(made, address), str(digest)
 
 
-def _at(options: Any, address: str) -> str:
+def _option_at(options: Any, address: str) -> str:
     """The value of the option at an address, `""` if there is none."""
     step, _, rest = address.partition(".")
     if isinstance(options, list) and step.isdigit():
         options = dict(enumerate(options)).get(int(step))
     else:
         options = options.get(step) if isinstance(options, Mapping) else None
-    return _at(options, rest) if rest else str(options or "")
+    return _option_at(options, rest) if rest else str(options or "")
 
 
 def _code(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ AT_ONCE = 1024
 
 
 @attrs.define(eq=False)
-class _Each(Meter):
+class _LastValues(Meter):
     """Keeps the values of the last micro-batch by pair, where a meter keeps sums."""
 
     last: Mapping[str, Tensor] = attrs.field(factory=dict)
@@ -41,7 +41,7 @@ def measure_each(state: State, metric: str, pairs: int) -> list[float]:
     Nothing of `state` changes. Raises `CptError` for a metric that there is not, or a value that
     is not finite.
     """
-    meter = _Each()
+    meter = _LastValues()
     watched: Any = attrs.evolve(
         state,
         wrapped_module=Frozen(state.scorer),
@@ -58,13 +58,13 @@ def measure_each(state: State, metric: str, pairs: int) -> list[float]:
             micro_batch = filler if extra else local[number]
             weighted_losses(watched, micro_batch, None, is_filler=extra)
             if not extra:
-                found[list(micro_batch.pairs)] = _of(meter.last, metric, state)
+                found[list(micro_batch.pairs)] = _metric_of(meter.last, metric, state)
     scores: list[float] = accelerator.reduce(found).tolist()
     _refuse_non_finite(scores, metric, state)
     return scores
 
 
-def _of(values: Mapping[str, Tensor], metric: str, state: State) -> Tensor:
+def _metric_of(values: Mapping[str, Tensor], metric: str, state: State) -> Tensor:
     if metric not in values:
         raise CptError(
             f"The scheduler {state.plan.scheduler.name!r} orders by {metric!r}, which the loss "
