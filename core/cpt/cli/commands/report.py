@@ -44,10 +44,9 @@ def report(runs: Sequence[Path], output: Path | None, page: Path, as_json: bool)
 
 def _write_again(path: Path, as_json: bool) -> None:
     from cpt.run.record.folder import Folder
+    from cpt.run.results.read import open_run
 
-    folder = Folder(path)
-    if not folder.record:
-        raise CptError(f"{path}: there is no run in this folder.")
+    folder = Folder(open_run(path).path)
     with folder.held("`cpt report`"):
         conclude(folder, as_json)
 

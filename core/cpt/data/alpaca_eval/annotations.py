@@ -247,7 +247,10 @@ def merged(sets: Sequence[Sequence[Annotation]]) -> list[Annotation]:
     by_key: dict[str, list[Annotation]] = {}
     for one in (one for judged in sets for one in judged):
         if one.key is None:
-            raise BadData("annotations without an id and without what was asked cannot be merged.")
+            raise BadData(
+                "annotations without an id and without what was asked cannot be merged; give each "
+                "a column id or instruction."
+            )
         by_key.setdefault(one.key, []).append(one)
     return [_averaged(same) for same in by_key.values()]
 
@@ -255,7 +258,10 @@ def merged(sets: Sequence[Sequence[Annotation]]) -> list[Annotation]:
 def _averaged(same: Sequence[Annotation]) -> Annotation:
     first = same[0]
     if any(one.outputs != first.outputs or one.lengths != first.lengths for one in same):
-        raise BadData(f"the prompt {_named(first)} has other answers in another file.")
+        raise BadData(
+            f"the prompt {_named(first)} has other answers in another file; merge judges of the "
+            "same answers only."
+        )
     return attrs.evolve(
         first,
         win=_mean_of(one.win for one in same),

@@ -23,7 +23,7 @@ def open_run(path: str | Path) -> RunReader:
     """Open the folder of a run for reading. Raises `CptError` if no run is there."""
     reader = RunReader(Path(path))
     if not Folder(reader.path).record:
-        raise CptError(f"{path}: there is no run in this folder.")
+        raise CptError(f"{path}: there is no run in this folder; name the --output of one.")
     return reader
 
 

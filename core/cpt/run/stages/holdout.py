@@ -95,7 +95,7 @@ def pairs_to_measure(run: Run) -> list[Pair]:
 def _given(source: str) -> list[Pair]:
     pairs = read_pairs(source)
     if not pairs:
-        raise CptError(f"--eval-pairs {source}: no usable pair.")
+        raise CptError(f"--eval-pairs {source}: no usable pair; `cpt doctor {source}` says why.")
     return pairs
 
 

@@ -144,7 +144,9 @@ def _found_layout(model: Any, score: Score) -> Layout:
         layout = Layout(longest=0)
         if (wrong := differs(layout)) is None:
             return _warned(model, layout, f"its results change when rows are padded{worse}")
-    raise CptError(f"{_name(model)}: one row at a time gives other results too{wrong}.")
+    raise CptError(
+        f"{_name(model)}: one row at a time gives other results too{wrong}; it cannot be trained."
+    )
 
 
 def _warned(model: Any, layout: Layout, reason: str) -> Layout:
