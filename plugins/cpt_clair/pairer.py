@@ -37,7 +37,10 @@ class Clair(cpt.Pairer):
 
     def check(self) -> None:
         if absent := missing(self._template()):
-            raise cpt.CptError(f"{self.template}: the template lacks {', '.join(absent)}.")
+            raise cpt.CptError(
+                f"{self.template}: the template lacks {', '.join(absent)}; write each where its "
+                "text belongs."
+            )
 
     async def pair(self, prompt: cpt.Prompt, ask: cpt.Ask) -> Sequence[cpt.Pair]:
         answer = (await ask(self.student, prompt)).expect()

@@ -77,7 +77,7 @@ class Difficulty(cpt.Filter):
         }
         for option, is_needed in needed.items():
             if is_needed and not getattr(self, option):
-                raise cpt.CptError(f"difficulty by {self.by}: give {option} as well.")
+                raise cpt.CptError(f"filters: difficulty by {self.by}: give {option} as well.")
         for model in self._models():
             folder_of(model)
 

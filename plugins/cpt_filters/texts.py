@@ -52,5 +52,6 @@ def optional(module: str) -> Any:
     except ImportError as error:
         library = module.partition(".")[0]
         raise cpt.CptError(
-            f"{library} is not installed; pip install 'contrastive-post-training[filters]'"
+            f"filters: {library} is not installed; "
+            "`pip install 'contrastive-post-training[filters]'`."
         ) from error

@@ -52,7 +52,9 @@ class WinRate(cpt.RunEvaluator):
         if self.opponent is not None:
             self.opponent.check()
         if (self.difficulty is None) != (self.regularizer is None):
-            raise cpt.CptError(f"{self.name}: difficulty and regularizer are given together.")
+            raise cpt.CptError(
+                f"{self.name}: difficulty and regularizer are given together; leave one out."
+            )
         self._controls()
 
     def for_dry_run(self) -> cpt.Evaluator:
