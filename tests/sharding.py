@@ -38,4 +38,5 @@ def shard() -> None:
         assert accelerator.is_fsdp2
         return accelerator
 
-    vars(loop)["make_accelerator"] = vars(state)["make_accelerator"] = sharded
+    for module in (loop, accelerators):
+        vars(module)["make_accelerator"] = sharded
