@@ -22,7 +22,7 @@ import site
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -246,4 +246,5 @@ def run(path: str, *words: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    {"serve": serve, "run": run}[sys.argv[1]](*sys.argv[2:])
+    commands: Mapping[str, Callable[..., NoReturn]] = {"serve": serve, "run": run}
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import attrs
 
 from cpt.contrast import Contrast
+from cpt.training.data.checks.cuts import cut_side
 from cpt.training.data.checks.scripts import script_of
 from cpt.training.data.checks.words import (
     ABOUT_REVISION,
@@ -37,8 +38,6 @@ NEAR = 1 / 50
 """Share of characters that differ, below which two sides say the same."""
 SHORTEST_PROMPT = 12
 """Characters of a prompt that an answer does not begin with by chance."""
-SHORTEST_CUT = 60
-"""Characters of an answer whose last sentence may be cut."""
 QUOTING = re.compile(
     r"^[\s\"\u201c'*#>]*(?:(?:q|question|prompt|task)[\s*]*:[\s*]*)?", re.IGNORECASE
 )
@@ -49,8 +48,6 @@ BEGIN = 300
 MARKS = ".,!?;:\"'`*_\u2018\u2019\u201c\u201d\u00ab\u00bb\u200b\u200c\u200d\ufeff"
 """What is around a word without being part of it."""
 COLUMNS_OF_MEDIA = ("image", "images", "video", "videos", "audio", "audios")
-ENDS = frozenset(".!?:;)]}>\"'`*_~|\u201d\u2019\u3002\uff01\uff1f\u2026")
-"""What a whole text may end with."""
 
 
 @attrs.frozen
@@ -200,22 +197,7 @@ def _cut_off(texts: Texts) -> bool:
 
 
 def _cut_short(texts: Texts) -> str:
-    chosen, rejected = (side.text.rstrip() for side in texts.sides)
-    cut = (_is_cut(chosen, rejected), _is_cut(rejected, chosen))
-    return ("chosen" if cut[0] else "rejected") if cut[0] != cut[1] else ""
-
-
-def _is_cut(text: str, other: str) -> bool:
-    """Whether a text ends too early, seen beside the other one."""
-    if text.count("```") % 2:
-        return True
-    if not text or text[-1] in ENDS or not text[-1].isascii():
-        return False
-    if other.startswith(text):
-        return other[len(text)].isalpha() or len(text) >= SHORTEST_CUT
-    line = text.rpartition("\n")[2].lstrip()
-    prose = line[:1].isalpha() and ". " in text and "://" not in line.rpartition(" ")[2]
-    return prose and len(line) >= SHORTEST_CUT and other[-1:] in ENDS
+    return cut_side(texts.pair.chosen.text, texts.pair.rejected.text)
 
 
 def _revision_talk(texts: Texts) -> str:
