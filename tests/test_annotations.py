@@ -203,6 +203,11 @@ def test_difficulties_are_found_by_id_or_text_and_by_place_only_if_all_are_there
     assert by_text.of(asked[1:2]) == [7]
 
 
+def test_a_prompt_has_one_difficulty(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match="the prompt 'a' has another difficulty above"):
+        read_difficulties(hard(tmp_path, id="aba", instruction_difficulty=[1, 2, 3]))
+
+
 def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="instruction_difficulty"):
         read_difficulties(hard(tmp_path, id=[1], hardness=[2]))

@@ -711,6 +711,14 @@ def test_one_thing_changed_in_the_findings_is_one_line(
     assert "attrs" not in result.stderr and "Attribute(" not in result.stderr
 
 
+def test_a_finding_about_all_pairs_has_no_first_one(run: Path) -> None:
+    found = json.loads((run / "doctor.json").read_text())
+    found |= {"counts": {"length_tells": 3}, "findings": []}
+    (run / "doctor.json").write_text(json.dumps(found))
+    words = page_of(run).words
+    assert "3 pairs length_tells" in " ".join(words.split()) and "the first is" not in words
+
+
 def test_a_record_of_another_shape_is_one_line(run: Path, cpt_cli: Any) -> None:
     for content in (*ODD, *DEEPER):
         (run / "run.yaml").write_text(f"{content}\n")

@@ -57,7 +57,11 @@ def read_difficulties(source: str | Path) -> Difficulties:
         if value is None:
             raise row.bad(row.lacks("a column instruction_difficulty", "instruction_difficulty"))
         in_order.append(value)
-        keys |= {str(row[name]): value for name in ("id", *ASKED) if row[name] is not None}
+        for name in (str(row[column]) for column in ("id", *ASKED) if row[column] is not None):
+            if keys.setdefault(name, value) != value:
+                raise row.bad(
+                    f"the prompt {shortened(repr(name), 80)} has another difficulty above"
+                )
     return Difficulties(str(source), keys, in_order)
 
 
