@@ -39,6 +39,8 @@ class Form:
     seeds: tuple[int, ...]
     lab: str
     """What `lab:` becomes: another size, or a lab of each `{seed}`."""
+    larger: str
+    """The same for steps with a larger model."""
     limit: int
     """Prompts that pairs are made of."""
     eval_limit: int
@@ -75,7 +77,8 @@ def read_plan() -> Plan:
 
 def configuration(step: Mapping[str, Any], form: Form, seed: int) -> dict[str, Any]:
     """The configuration of a step for one seed."""
-    config: dict[str, Any] = seeded(yaml.safe_load((HERE / step["config"]).read_text()), form, seed)
+    lab = form.larger if step.get("larger") else form.lab
+    config: dict[str, Any] = seeded(yaml.safe_load((HERE / step["config"]).read_text()), lab, seed)
     if "prompts" in config:
         config["limit"] = form.limit
     if "eval_prompts" in config:
@@ -83,16 +86,16 @@ def configuration(step: Mapping[str, Any], form: Form, seed: int) -> dict[str, A
     return config | {key: step[key] for key in ("pairs",) if key in step}
 
 
-def seeded(value: Any, form: Form, seed: int) -> Any:
-    """The same value, with this seed in all that draws and this form's lab."""
+def seeded(value: Any, lab: str, seed: int) -> Any:
+    """The same value, with this seed in all that draws and this lab."""
     if isinstance(value, list):
-        return [seeded(one, form, seed) for one in value]
+        return [seeded(one, lab, seed) for one in value]
     if isinstance(value, dict):
-        value = {key: seeded(one, form, seed) for key, one in value.items()}
+        value = {key: seeded(one, lab, seed) for key, one in value.items()}
         draws = "seed" in value or value.get("name") in ("transformers", "lab_reviser")
         return value | ({"seed": seed} if draws else {})
     if isinstance(value, str) and value.startswith("lab:"):
-        return form.lab.format(seed=seed) + value.removeprefix("lab:")
+        return lab.format(seed=seed) + value.removeprefix("lab:")
     return value
 
 
@@ -110,46 +113,59 @@ class Desk:
         note = self.folder / f"{name}.done"
         if note.exists() and json.loads(note.read_text())["asked"] == asked:
             return
-        began = time.time()
+        began, own = time.time(), time.thread_time()
         print(f"seed {self.seed}: {name}", file=sys.stderr, flush=True)
-        (self._cut if "cut" in step else self._call)(name, step)
-        done = {"asked": asked, "began": began, "seconds": time.time() - began}
+        cpu = (self._cut if "cut" in step else self._call)(name, step)
+        cpu += time.thread_time() - own
+        done = {"asked": asked, "began": began, "seconds": time.time() - began, "cpu": cpu}
         note.write_text(json.dumps(done))
 
     def _config(self, step: Mapping[str, Any]) -> dict[str, Any]:
         return configuration(step, self.form, self.seed) if "config" in step else {}
 
-    def _call(self, name: str, step: Mapping[str, Any]) -> None:
-        """Run `cpt`: with a configuration into a folder with a log beside it, or for a JSON."""
-        if "config" in step:
-            (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(self._config(step)))
-            self._run(name, ".log", step["command"], "--config", f"{name}.yaml", "--redo")
-        else:
-            self._run(name, ".json", step["command"], *step["arguments"], "--json")
+    def _call(self, name: str, step: Mapping[str, Any]) -> float:
+        """Run `cpt`: with a configuration into a folder with a log beside it, or for a JSON.
 
-    def _run(self, name: str, suffix: str, *arguments: str) -> None:
+        Returns its CPU seconds.
+        """
+        if "config" not in step:
+            return self._run(name, ".json", step["command"], *step["arguments"], "--json")
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(self._config(step)))
+        return self._run(name, ".log", step["command"], "--config", f"{name}.yaml", "--redo")
+
+    def _run(self, name: str, suffix: str, *arguments: str) -> float:
         where = [] if arguments[0] == "doctor" else ["--output", name]
         with (self.folder / f"{name}{suffix}").open("w") as output:
-            subprocess.run(
+            return cpu_of(
                 [sys.executable, "-m", "cpt", *arguments, *where],
                 cwd=self.folder,
                 env={"OMP_NUM_THREADS": "1", **os.environ},
                 stdout=output,
                 stderr=None if suffix == ".json" else subprocess.STDOUT,
-                check=True,
             )
 
-    def _cut(self, name: str, step: Mapping[str, Any]) -> None:
-        """The same number of pairs of each of several sets: the first ones."""
+    def _cut(self, name: str, step: Mapping[str, Any]) -> float:
+        """The same number of pairs of each of several sets: the first ones, or a share of them."""
         from pyarrow import parquet
 
         tables = {
             one: parquet.read_table(self.folder / one / "pairs.parquet") for one in step["cut"]
         }
-        count = min(map(len, tables.values()))
+        count = int(min(map(len, tables.values())) * step.get("share", 1))
         (self.folder / name).mkdir(exist_ok=True)
         for one, table in tables.items():
             parquet.write_table(table.slice(0, count), self.folder / name / f"{one}.parquet")
+        return 0.0
+
+
+def cpu_of(command: list[str], **options: Any) -> float:
+    """Run a command; the CPU seconds of it and of its children. Raises `CalledProcessError`."""
+    with subprocess.Popen(command, **options) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return usage.ru_utime + usage.ru_stime
 
 
 def run_seed(plan: Plan, form: Form, seed: int, claims: Iterable[str], root: Path) -> None:

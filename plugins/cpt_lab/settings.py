@@ -46,18 +46,19 @@ class Settings:
 SIZES = {
     "": Settings(),
     "tiny": Settings(prompts=60, hidden=32, layers=1, pretraining=1_200, tuning=120),
+    "large": Settings(hidden=96, layers=3, heads=6),
 }
 
 
 def parse(rest: str) -> tuple[Settings, str]:
-    """The settings and the name in `[tiny/][seed=N/]NAME`. Raises `CptError`."""
-    name = rest
-    size, _, name = name.partition("/") if name.startswith("tiny/") else ("", "", name)
+    """The settings and the name in `[tiny/|large/][seed=N/]NAME`. Raises `CptError`."""
+    first, _, inner = rest.partition("/")
+    size, name = (first, inner) if first in SIZES and inner else ("", rest)
     seed, _, name = name.partition("/") if name.startswith("seed=") else ("seed=0", "", name)
     number = seed.removeprefix("seed=")
     if name not in (*PROMPTS, *MODELS) or not number.isdigit():
         known = ", ".join((*PROMPTS, *MODELS))
-        raise CptError(f"lab:{rest}: the lab has {known}; tiny/ and seed=N/ may come first.")
+        raise CptError(f"lab:{rest}: the lab has {known}; tiny/ or large/ and seed=N/ may come first.")
     return attrs.evolve(SIZES[size], seed=int(number)), name
 
 
