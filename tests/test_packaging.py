@@ -46,6 +46,19 @@ def test_the_wheel_holds_core_and_plugins_with_their_data_and_no_more(wheel: Pat
     assert in_wheel(wheel) == shipped("core") | shipped("plugins")
 
 
+def test_the_description_is_the_readme_without_links_that_lead_nowhere(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = archive.read(name).decode()
+    assert "Description-Content-Type: text/markdown" in metadata
+    described = metadata.partition("\n\n")[2]
+    assert re.findall(r"\]\((?!https?://)[^)]*\)", described) == []
+    assert "Documentation: tutorials, how-to guides" in described and "[report" not in described
+    readme = (ROOT / "README.md").read_text()
+    fenced = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+    assert fenced.findall(described) == fenced.findall(readme) != []
+
+
 def test_every_package_is_typed(wheel: Path) -> None:
     assert {f"{name}/py.typed" for name in ["cpt", *PLUGINS]} <= in_wheel(wheel)
 
@@ -56,7 +69,7 @@ def test_the_sdist_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
         archive.extractall(tmp_path, filter="data")
     unpacked = tmp_path / sdist.name.removesuffix(".tar.gz")
     assert {path.name for path in unpacked.iterdir()} <= {
-        *("core", "plugins", "pyproject.toml", "PKG-INFO", ".gitignore"),
+        *("core", "plugins", "pyproject.toml", "hatch_build.py", "PKG-INFO", ".gitignore"),
         *("README.md", "LICENSE", "CHANGELOG.md"),
     }
     assert in_wheel(build("wheel", tmp_path / "again", unpacked)) == in_wheel(wheel)

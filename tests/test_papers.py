@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -61,6 +62,36 @@ def test_a_seed_is_everywhere_and_has_its_lab(papers: Any) -> None:
     assert made["seed"] == made["generator"]["seed"] == made["pairer"]["responder"]["seed"] == 3
     assert made["model"] == made["pairer"]["responder"]["model"] == "lab:seed=3/policy"
     assert (made["limit"], made["eval_limit"]) == (2000, 1000)
+
+
+def test_a_larger_model_has_a_lab_of_its_own(papers: Any) -> None:
+    run = papers("run")
+    plan = run.read_plan()
+    step, form = plan.steps["scale_larger"], plan.forms["whole"]
+    assert run.configuration(step, form, 3)["model"] == "lab:large/seed=3/policy"
+    assert run.configuration(step, form, 3)["pairs"] == "larger"
+
+
+def test_a_share_of_a_set_is_its_first_pairs(papers: Any, tmp_path: Path) -> None:
+    from pyarrow import parquet, table
+
+    run = papers("run")
+    (tmp_path / "strong_weak").mkdir()
+    parquet.write_table(table({"id": list("abcdefgh")}), tmp_path / "strong_weak/pairs.parquet")
+    plan = run.read_plan()
+    run.Desk(tmp_path, plan.forms["quick"], 0).do("quarter", plan.steps["quarter"])
+    left = parquet.read_table(tmp_path / "quarter" / "strong_weak.parquet")
+    assert left.column("id").to_pylist() == ["a", "b"]
+    assert json.loads((tmp_path / "quarter.done").read_text())["cpu"] > 0
+
+
+def test_the_cpu_time_of_a_command_is_that_of_its_children_too(papers: Any) -> None:
+    cpu_of = papers("run").cpu_of
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}])"
+    assert 0.3 <= cpu_of([sys.executable, "-S", "-c", child]) < 20
+    with pytest.raises(subprocess.CalledProcessError):
+        cpu_of([sys.executable, "-S", "-c", "raise SystemExit(3)"])
 
 
 def test_an_estimate_is_a_mean_with_students_interval(papers: Any) -> None:
@@ -125,7 +156,8 @@ def test_the_page_has_what_is_done_and_names_what_is_not(papers: Any, tmp_path: 
         for step in ("clair", "on_policy", "off_policy", "stronger"):
             found = {"pairs": 90 + seed, "contrast": {"jaccard": jaccard + (step == "clair") / 10}}
             (folder / f"doctor_{step}.json").write_text(json.dumps(found))
-            (folder / f"doctor_{step}.done").write_text('{"began": 0, "seconds": 60}')
+            note = {"began": 0, "seconds": 60} | ({"cpu": 90} if seed else {})
+            (folder / f"doctor_{step}.done").write_text(json.dumps(note))
     page.write_page(plan, plan.forms["quick"], tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     head, gaps, contrast = text.split("## ")
@@ -138,5 +170,6 @@ def test_the_page_has_what_is_done_and_names_what_is_not(papers: Any, tmp_path: 
     assert f"| CLAIR | 0.700 ± 1.271 | {DASH} | {DASH} | {DASH} | 90 to 91 | 2 |" in contrast
     assert f"| CLAIR {MINUS} on-policy judge | 0.100 ± 0.000 |" in contrast
     assert "`python examples/papers/run.py --quick`" in text and "8 steps" in text
+    assert "In CPU time 4 of them, for which it was noted, took 6 minutes." in text
     assert (tmp_path / "contrast.svg").read_text().startswith("<svg")
     assert not (tmp_path / "gaps.svg").exists()

@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 import cpt
+from cpt import roles
 from cpt.testing import (
     ComponentContract,
     EvaluatorContract,
@@ -636,6 +637,7 @@ def test_what_every_component_promises_is_checked(one: cpt.Component, promise: s
 
 
 def test_every_role_has_five_bugs_and_every_promise_of_a_role_one() -> None:
+    assert {*ROLES, "observer"} == {*roles.ROLES}
     assert all(sum(map(len, BUGS[role].values())) >= 5 for role in ROLES) and len(WATCHED) >= 5
     caught = {f"test_{promise}" for by_promise in BUGS.values() for promise in by_promise}
     caught |= {f"test_{promise}" for _, _, promise in OWN.values()}
