@@ -161,9 +161,9 @@ def test_the_page_has_what_is_done_and_names_what_is_not(papers: Any, tmp_path: 
     page.write_page(plan, plan.forms["quick"], tmp_path, tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     head, gaps, contrast = text.split("## ")
-    assert "| SFT, SLiC and DPO on pairs of three gaps | arXiv 2310.02263 | 0 | Not run |" in head
+    assert "| SFT, SLiC and DPO on pairs of three gaps | Not run | arXiv 2310.02263 | 0 |" in head
     assert (
-        "| How far apart the two sides are | arXiv 2408.06266 | 2 | The lab bears the claim out |"
+        "| How far apart the two sides are | The lab bears the claim out | arXiv 2408.06266 | 2 |"
         in head
     )
     assert "**Not run.**" in gaps and "| seeds |" not in gaps

@@ -25,7 +25,10 @@ svg { font: 11px system-ui, sans-serif; }
 .curve { fill: none; stroke-width: 1.8; } .curve.first { stroke: #0072b2; }
 .curve.second { stroke: #c04d00; stroke-dasharray: 5 3; }
 .mark.first { fill: #0072b2; } .mark.second { fill: #c04d00; }
-@media (prefers-color-scheme: dark) { .label { fill: #a3abb5; } }
+@media (prefers-color-scheme: dark) {
+  .label { fill: #a3abb5; } .interval, .dot, .curve.first { stroke: #56b4e9; }
+  .dot, .mark.first { fill: #56b4e9; } .curve.second { stroke: #e69f00; } .mark.second { fill: #e69f00; }
+}
 """
 HEAD = """\
 # What the lab says about the papers
@@ -69,8 +72,8 @@ def _summary(plan: Plan, gathered: Mapping[str, Rows]) -> str:
     for name, claim in plan.claims.items():
         found, _, counts = _verdict(claim, gathered[name]).rstrip(".").partition(": ")
         seeds = min(map(len, gathered[name].values()))
-        lines[claim["title"]] = [f"arXiv {claim['source']}", seeds, found, counts]
-    return table("claim", ["of", "seeds", "in the lab", "differences"], lines)
+        lines[claim["title"]] = [found, f"arXiv {claim['source']}", seeds, counts]
+    return table("claim", ["in the lab", "of", "seeds", "differences"], lines)
 
 
 def gather(claim: Mapping[str, Any], form: Form, root: Path) -> Rows:
