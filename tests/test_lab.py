@@ -46,6 +46,22 @@ def asked(name: str) -> set[str]:
     return {prompt.text for prompt in read_prompts(make(name))}
 
 
+def test_a_size_and_a_seed_may_come_before_a_name() -> None:
+    large, name = parse("large/seed=2/care/weak")
+    assert (large.hidden, large.layers, large.seed, name) == (96, 3, 2, "care/weak")
+    assert large.folder != parse("seed=2/care/weak")[0].folder
+    for wrong in (
+        "large/",
+        "large",
+        "huge/test",
+        "seed=x/test",
+        "seed=1/large/test",
+        "tiny/tiny/test",
+    ):
+        with pytest.raises(cpt.CptError, match="the lab has train, dev"):
+            parse(wrong)
+
+
 def test_the_sets_have_no_prompt_in_common() -> None:
     sets = [asked(name) for name in PROMPTS]
     assert [len(texts) for texts in sets] == [2000, 2000, 2000]

@@ -27,7 +27,8 @@ svg { font: 11px system-ui, sans-serif; }
 .mark.first { fill: #0072b2; } .mark.second { fill: #c04d00; }
 @media (prefers-color-scheme: dark) {
   .label { fill: #a3abb5; } .interval, .dot, .curve.first { stroke: #56b4e9; }
-  .dot, .mark.first { fill: #56b4e9; } .curve.second { stroke: #e69f00; } .mark.second { fill: #e69f00; }
+  .dot, .mark.first { fill: #56b4e9; }
+  .curve.second { stroke: #e69f00; } .mark.second { fill: #e69f00; }
 }
 """
 HEAD = """\

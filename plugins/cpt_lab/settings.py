@@ -58,7 +58,9 @@ def parse(rest: str) -> tuple[Settings, str]:
     number = seed.removeprefix("seed=")
     if name not in (*PROMPTS, *MODELS) or not number.isdigit():
         known = ", ".join((*PROMPTS, *MODELS))
-        raise CptError(f"lab:{rest}: the lab has {known}; tiny/ or large/ and seed=N/ may come first.")
+        raise CptError(
+            f"lab:{rest}: the lab has {known}; tiny/ or large/ and seed=N/ may come first."
+        )
     return attrs.evolve(SIZES[size], seed=int(number)), name
 
 
