@@ -179,6 +179,16 @@ def test_torchao_takes_more_than_its_state_where_it_is_not_compiled(eight: Path)
     assert fused.footprint(64, 16, "cpu").step == 0.0
 
 
+def test_a_cpu_keeps_memory_free_between_tensors(tmp_path: Path) -> None:
+    shares: dict[Any, float] = {"fp32": 0.1, "bf16": 0.6}
+    folder = tiny.folder(tmp_path / "base")
+    for precision, share in shares.items():
+        made = sketch(folder, Training(precision=precision))
+        here, there = (made.footprint(512, 64, device) for device in ("cpu", "cuda"))
+        assert here.gaps == pytest.approx(share * (here.activations + here.head))
+        assert there.gaps == 0.0 < there.total
+
+
 def test_what_is_open_is_set_where_it_fits_only_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
