@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cpt_checks.grading import read_grade
 from cpt_checks.instructions import generated
 from cpt_checks.reading import is_right, read_letter
 from cpt_checks.scored_qa import ScoredQa
+from cpt_checks.shares import share
 from cpt_checks.verifiable import Checked, Verifiable, _by_instruction, _problem
 
 pytest.importorskip("if_verifiable")
@@ -94,6 +96,13 @@ def test_the_interval_of_instructions_covers_although_those_of_a_prompt_go_toget
         score = _by_instruction(checked, "strict", {})
         covered += score.low <= 0.5 <= score.high
     assert 930 <= covered <= 970
+
+
+def test_few_right_answers_prove_little() -> None:
+    few = share({str(number): 1.0 for number in range(3)})
+    assert (few.value, few.high) == (1.0, 1.0)
+    assert few.low == pytest.approx(0.4385, abs=1e-3)  # Wilson for 3 of 3
+    assert not math.isfinite(share({"a": 1.0}).low)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from attrs.validators import ge
 import cpt
 from cpt_checks.questions import Question, read_questions
 from cpt_checks.reading import is_right, read_letter
+from cpt_checks.shares import share
 
 
 @attrs.frozen(kw_only=True)
@@ -157,7 +158,7 @@ def _score(found: Found, value: Callable[[Grade], float | None]) -> cpt.Score | 
             each[name] = known
         elif one.why:
             missing[name] = one.why
-    return cpt.Score.mean(each, missing) if each else None
+    return share(each, missing) if each else None
 
 
 def _by_benchmark(
@@ -174,7 +175,5 @@ def _by_benchmark(
     if len(names) < 2:
         return {}
     return {
-        f"accuracy/{'_'.join(name.split())}": cpt.Score.mean(part)
-        for name, part in parts.items()
-        if part
+        f"accuracy/{'_'.join(name.split())}": share(part) for name, part in parts.items() if part
     }

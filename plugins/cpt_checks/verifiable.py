@@ -10,6 +10,7 @@ import attrs
 from attrs.validators import ge
 
 import cpt
+from cpt_checks.shares import share
 
 PACKAGE = (
     "verifiable needs if-verifiable, which is not installed: "
@@ -78,8 +79,8 @@ class Verifiable(cpt.Evaluator):
             why = next((f"{one.reason}: {one.detail}" for one in missing.values()), "there is none")
             raise cpt.CptError(f"the evaluator {self.name!r}: no prompt can be checked ({why}).")
         return {
-            "prompt_strict": cpt.Score.mean(_all_followed(known, "strict"), missing),
-            "prompt_loose": cpt.Score.mean(_all_followed(known, "loose"), missing),
+            "prompt_strict": share(_all_followed(known, "strict"), missing),
+            "prompt_loose": share(_all_followed(known, "loose"), missing),
             "instruction_strict": _by_instruction(known, "strict", missing),
             "instruction_loose": _by_instruction(known, "loose", missing),
         }
@@ -167,11 +168,13 @@ def _by_instruction(
 ) -> cpt.Score:
     """The share of all instructions; its error is that of a ratio over prompts."""
     total = sum(one.count for one in known.values())
-    share = sum(getattr(one, how) for one in known.values()) / total
+    middle = sum(getattr(one, how) for one in known.values()) / total
     each = {name: getattr(one, how) / one.count for name, one in known.items()}
     count = len(known)
-    if count < 2:
-        return cpt.Score.mean(each, missing)
-    squares = sum((getattr(one, how) - share * one.count) ** 2 for one in known.values())
+    if count < 2 or middle in (0, 1):
+        return share(each, missing)
+    squares = sum((getattr(one, how) - middle * one.count) ** 2 for one in known.values())
     half = 1.96 * sqrt(count / (count - 1) * squares) / total
-    return cpt.Score(value=share, low=share - half, high=share + half, each=each, missing=missing)
+    return cpt.Score(
+        value=middle, low=middle - half, high=middle + half, each=each, missing=missing
+    )
