@@ -28,8 +28,7 @@ def print_comparison(found: RunComparison) -> None:
         _explained(found),
     )
     for address, values in found.by_component.items():
-        short = [_short(value) for value, _ in values]
-        echo(f"{address}: {' | '.join(short) if len(set(short)) > 1 else 'long, see the page'}")
+        echo(f"{address}: {_side_by_side([_text(value) for value, _ in values])}")
 
 
 def _labels(runs: Sequence[str]) -> Sequence[str]:
@@ -53,8 +52,14 @@ def _explained(found: RunComparison) -> str:
     )
 
 
-def _short(value: Any) -> str:
+def _side_by_side(texts: Sequence[str]) -> str:
+    """The values of the runs, if what differs is in the part that is shown."""
+    short = [shortened(text, LONGEST_VALUE) for text in texts]
+    alike = len(set(short)) == 1 and max(map(len, texts)) > LONGEST_VALUE
+    return "long, see the page" if alike else " | ".join(short)
+
+
+def _text(value: Any) -> str:
     if value is None:
         return "-"
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return shortened(text, LONGEST_VALUE)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
