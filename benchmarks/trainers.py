@@ -104,12 +104,12 @@ def ours(task: Task, end: Connection) -> None:
 
     torch.set_num_threads(task.threads)
     os.environ["CPT_CACHE"] = str(task.output / "cache")
-    from cpt.training import state, train
+    from cpt.training import reference_logps, train
     from cpt.training.options import Training
 
     clock = Clock(task, end)
     rates = _matrix_rates(task, clock)
-    compute = state.references
+    compute = reference_logps.references
 
     def timed(sequences: Any, indices: Any, scorer: Any, *rest: Any) -> Any:
         before = clock.now()
@@ -122,7 +122,7 @@ def ours(task: Task, end: Connection) -> None:
         clock.report(clock.now() - begun, info=info)
         return values
 
-    state.references = timed
+    reference_logps.references = timed
 
     def notify(event: str, /, **facts: Any) -> None:
         if event == "cpt_metrics_logged":

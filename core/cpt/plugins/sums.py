@@ -46,6 +46,7 @@ def _weight(text: str, name: str) -> float:
 @cache
 def _made(name: str, terms: tuple[tuple[float, type[Loss]], ...]) -> type[WeightedSum]:
     """One class for one sum, so that two mentions of it are the same component."""
+    _refuse_scores(name, [part for _, part in terms])
     weights: dict[str, float] = {}
     fields: dict[str, Any] = {}
     for weight, part in terms:
@@ -62,6 +63,17 @@ def _made(name: str, terms: tuple[tuple[float, type[Loss]], ...]) -> type[Weight
         frozen=True,
         slots=True,
     )
+
+
+def _refuse_scores(name: str, parts: list[type[Loss]]) -> None:
+    """Raise `CptError` where one part is about scores, and another about log-probabilities."""
+    scored = [part.name for part in parts if "score" in part.needs]
+    if 0 < len(scored) < len(parts):
+        others = [part.name for part in parts if part.name not in scored]
+        raise CptError(
+            f"{name!r}: {', '.join(scored)} trains a reward model and {', '.join(others)} a "
+            "language model, so they have no sum."
+        )
 
 
 def _body(name: str, weights: Mapping[str, float], parts: list[type[Loss]]) -> dict[str, Any]:
