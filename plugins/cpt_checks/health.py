@@ -86,7 +86,12 @@ def _divergence(evaluation: cpt.Evaluation, said: Sequence[cpt.Response]) -> dic
         theirs = reference[name]
         if isinstance(ours, cpt.PairLogps) and isinstance(theirs, cpt.PairLogps):
             each[name] = ours.chosen - theirs.chosen
-    return {"kl": cpt.Score.mean(each)} if each else {}
+    unended = {
+        answer.prompt_id: cpt.Missing(answer.outcome.value, "the answer did not end by itself")
+        for answer in said
+        if answer.outcome != "answered"
+    }
+    return {"kl": cpt.Score.mean(each, unended)} if each else {}
 
 
 def repetition(text: str) -> float:
