@@ -457,6 +457,18 @@ def flags(tmp_path: Path, *rows: dict[str, Any]) -> Flags:
     return Flags(str(tmp_path / "flags.jsonl"))
 
 
+def test_what_nobody_flagged_is_left_out_where_that_is_asked(tmp_path: Path) -> None:
+    pairs = fake_pairs(3)
+    filter = flags(
+        tmp_path,
+        {"pair_id": pairs[0].id, "flag": "keep"},
+        {"pair_id": pairs[2].id, "flag": "swap"},
+    )
+    kept, none, swapped = attrs.evolve(filter, flagged_only=True).filter(pairs)
+    assert (kept, none) == (pairs[0], cpt.Drop("unflagged"))
+    assert isinstance(swapped, cpt.Pair) and swapped.chosen == pairs[2].rejected
+
+
 def test_flags_of_pairs_that_are_not_there_are_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

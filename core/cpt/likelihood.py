@@ -45,8 +45,9 @@ def log_probabilities(
     They are computed as training computes them, so the difference of two models is the log-ratio
     that a loss sees; values of the same weights are kept in the cache of this machine, and two
     folders with the same weights give equal values to the last bit. A pair that training would
-    drop has the reason instead. `model` is a folder, a path scheme or a hub id. Raises `CptError`
-    if there is no such model.
+    drop has the reason instead. All pairs and their values are in memory: for more than fit, call
+    it with some thousands at a time, as filters do. `model` is a folder, a path scheme or a hub id.
+    Raises `CptError` if there is no such model.
     """
     from cpt.training.data.checks.checkup import Checkup
     from cpt.training.encoder import PairEncoder

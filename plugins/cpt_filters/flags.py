@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cpt.data import Row
 
 DROP, SWAP, KEEP = "drop", "swap", "keep"
+UNFLAGGED = "unflagged"
 WORDS = (DROP, SWAP, KEEP)
 
 
@@ -29,22 +30,24 @@ class Flags(cpt.Filter):
     """Does what people flagged: leaves a pair out, exchanges its sides, or keeps it.
 
     The report of a run exports such a file: rows with `pair_id`, `flag` (`drop`, `swap` or `keep`)
-    and `note`. The last flag of a pair counts; pairs without one are kept.
+    and `note`. The last flag of a pair counts; pairs without one are kept, unless `flagged_only`.
     """
 
     name = "flags"
     file: str = attrs.field(metadata=cpt.PATH)
     """The flags: JSON Lines, a list in JSON, CSV or Parquet."""
+    flagged_only: bool = False
+    """Leave out pairs that nobody flagged: what stays are labels of people, to judge a judge by."""
 
     def check(self) -> None:
         self._flags()
 
     def filter(self, pairs: Iterable[cpt.Pair]) -> Iterator[cpt.Pair | cpt.Drop]:
         flags = self._flags()
-        unmet = set(flags)
+        unmet, without = set(flags), Flag(UNFLAGGED if self.flagged_only else KEEP)
         for pair in pairs:
             unmet.discard(pair.id)
-            yield _decided(pair, flags.get(pair.id, Flag(KEEP)))
+            yield _decided(pair, flags.get(pair.id, without))
         if unmet:
             _warn(self.file, len(unmet), len(flags), min(unmet))
 
@@ -76,6 +79,8 @@ def _flag(row: Row) -> tuple[str, Flag]:
 def _decided(pair: cpt.Pair, flag: Flag) -> cpt.Pair | cpt.Drop:
     if flag.word == DROP:
         return cpt.Drop("flagged", " ".join(flag.note.split()))
+    if flag.word == UNFLAGGED:
+        return cpt.Drop(UNFLAGGED)
     return _swapped(pair, flag.note) if flag.word == SWAP else pair
 
 
