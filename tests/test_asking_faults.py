@@ -66,7 +66,7 @@ async def test_every_request_is_answered_once_through_all_faults(
 async def test_what_is_journaled_is_never_asked_again_however_often_it_is_killed(
     tmp_path: Path,
 ) -> None:
-    count, kills = 200, 5
+    count, kills = 200, 3
     rng = random.Random(0)
     settled: dict[str, int] = {}
     with faulty(faults=FAULTS, retry_after=0.1, latency=0.05) as server:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +28,7 @@ from .asked import Acting, prompt
 from .commands import Commands
 from .scripted import Reply, serving
 from .scripted import Server as FakeServer
+from .warm import WarmPython
 
 KEY = "marked-key-4f9c1d7e-do-not-show"
 TEXT = "It is four."
@@ -63,7 +62,7 @@ async def server() -> AsyncIterator[FakeServer]:
         yield made
 
 
-async def run(folder: Path, kind: str, url: str) -> bytes:
+async def run(warm: WarmPython, folder: Path, kind: str, url: str) -> str:
     """`cpt pair` with two rungs of a service, and all that it said, the SDKs at their loudest."""
     folder.mkdir()
     prompts = folder / "prompts.jsonl"
@@ -75,24 +74,32 @@ async def run(folder: Path, kind: str, url: str) -> bytes:
     rungs = [{**rung, "model": model} for model in ("strong", "weak")]
     options = {"prompts": str(prompts), "pairer": {"name": "ladder", "rungs": rungs}}
     (folder / "run.yaml").write_text(yaml.safe_dump(options))
-    line = ["-m", "cpt", "pair", "--json", "--config", str(folder / "run.yaml")]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *line, "--output", str(folder / "out"),
-        env={**os.environ, "MY_ACCESS": KEY, "OPENAI_LOG": "debug", "ANTHROPIC_LOG": "debug"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
+    line = ["pair", "--json", "--config", folder / "run.yaml", "--output", folder / "out"]
+    loud = {"OPENAI_LOG": "debug", "ANTHROPIC_LOG": "debug"}
+    status, said = await command(warm, folder, *line, **loud)
     # Two rungs that say the same give no pair, and neither does a service that says nothing.
-    assert process.returncode == 2, said.decode()
+    assert status == 2, said
     assert (folder / "out" / "journal.sqlite").is_file()
-    assert b"never retrieved" not in said and b"Unclosed" not in said, said.decode()
+    assert "never retrieved" not in said and "Unclosed" not in said, said
     return said
 
 
-def places_with_the_key(folder: Path, said: bytes) -> list[str]:
+async def command(
+    warm: WarmPython, folder: Path, *line: object, **variables: str
+) -> tuple[int, str]:
+    """The exit status of `cpt LINE` with the key, and all that it said."""
+    env = {"MY_ACCESS": KEY, **variables}
+    ended = await asyncio.to_thread(warm.run, "-m", "cpt", *line, cwd=folder, env=env)
+    return ended.status, ended.out + ended.err
+
+
+def places_with_the_key(folder: Path, said: str | bytes) -> list[str]:
     """Where the key can be read, in any file of the folder or on the screen."""
     found = [str(path) for path in folder.rglob("*") if path.is_file() and seen(path.read_bytes())]
-    return [*found, *(["the screen"] if seen(said) else [])]
+    return [
+        *found,
+        *(["the screen"] if seen(said if isinstance(said, bytes) else said.encode()) else []),
+    ]
 
 
 def seen(data: bytes) -> bool:
@@ -106,10 +113,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 async def test_the_key_is_nowhere_after_success_and_trouble(
-    server: FakeServer, tmp_path: Path, kind: str
+    warm: WarmPython, server: FakeServer, tmp_path: Path, kind: str
 ) -> None:
     server.reply, server.replies = Reply(ANSWERS[kind]), TROUBLES
-    said = await run(tmp_path / "run", kind, server.url)
+    said = await run(warm, tmp_path / "run", kind, server.url)
     assert {word for word in TROUBLES for _, body, _ in server.asked if word in str(body)} == set(
         TROUBLES
     )
@@ -118,11 +125,11 @@ async def test_the_key_is_nowhere_after_success_and_trouble(
 
 
 async def test_the_key_is_nowhere_after_it_was_refused(
-    server: FakeServer, tmp_path: Path, kind: str
+    warm: WarmPython, server: FakeServer, tmp_path: Path, kind: str
 ) -> None:
     server.reply = Reply(ECHO, 401)
-    said = await run(tmp_path / "run", kind, server.url)
-    assert b"HTTP 401: Bearer *** was refused" in said
+    said = await run(warm, tmp_path / "run", kind, server.url)
+    assert "HTTP 401: Bearer *** was refused" in said
     assert places_with_the_key(tmp_path / "run", said) == []
     assert len(server.asked) < 20, "a refused key was tried on"
 
@@ -141,7 +148,7 @@ async def test_no_error_of_any_responder_says_what_a_variable_keeps_secret(
         async with Asker(journal, progress=False) as ask:
             said = await ask(responder, prompt(1))
             assert "Bearer *** was refused" in said.detail
-    assert places_with_the_key(tmp_path, b"") == []
+    assert places_with_the_key(tmp_path, "") == []
     assert b"Bearer ***" in journal.read_bytes() or isinstance(error, Denied)
 
 
@@ -162,8 +169,10 @@ def test_an_address_with_a_password_is_refused_without_saying_it(responder: Any)
     assert KEY not in refused.value.message
 
 
-async def test_the_key_is_nowhere_if_nobody_is_there(tmp_path: Path, kind: str) -> None:
-    said = await run(tmp_path / "run", kind, "http://127.0.0.1:9")
+async def test_the_key_is_nowhere_if_nobody_is_there(
+    warm: WarmPython, tmp_path: Path, kind: str
+) -> None:
+    said = await run(warm, tmp_path / "run", kind, "http://127.0.0.1:9")
     assert b"Cannot connect" in (tmp_path / "run" / "out" / "journal.sqlite").read_bytes()
     assert places_with_the_key(tmp_path / "run", said) == []
 
@@ -188,7 +197,7 @@ def test_no_cut_leaves_a_part_of_a_key(status: int, shape: str) -> None:
 
 
 async def test_no_part_of_a_key_is_in_any_file_wherever_its_message_was_cut(
-    server: FakeServer, tmp_path: Path, kind: str
+    warm: WarmPython, server: FakeServer, tmp_path: Path, kind: str
 ) -> None:
     pads = range(LONGEST - len(KEY) - 40, LONGEST, 3)
     server.replies = {
@@ -200,16 +209,11 @@ async def test_no_part_of_a_key_is_in_any_file_wherever_its_message_was_cut(
     words = ["fine", *server.replies]
     prompts.write_text("".join(f'{{"id": "{word}", "prompt": "{word}"}}\n' for word in words))
     url = server.url if kind == "anthropic" else f"{server.url}/v1"
-    line = ["-m", "cpt", "respond", "--prompts", str(prompts), "--responder", f"{kind}:m"]
+    line = ["respond", "--prompts", prompts, "--responder", f"{kind}:m"]
     options = {"base-url": url, "api-key-env": "MY_ACCESS", "attempts": "1", "concurrency": "1"}
     flags = [part for name, value in options.items() for part in (f"--responder.{name}", value)]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *line, *flags, "--output", str(tmp_path / "out"),
-        env={**os.environ, "MY_ACCESS": KEY},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert b"Traceback" not in said, said.decode()
+    _, said = await command(warm, tmp_path, *line, *flags, "--output", tmp_path / "out")
+    assert "Traceback" not in said, said
     assert places_with_the_key(tmp_path / "out", said) == []
 
 
@@ -224,7 +228,7 @@ async def test_an_answer_and_its_finish_reason_do_not_say_the_key(
     async with Asker(tmp_path / "journal.sqlite", progress=False) as ask:
         answer = await ask(responder, prompt(1))
     assert answer.text == "It is ***."
-    assert places_with_the_key(tmp_path, b"") == []
+    assert places_with_the_key(tmp_path, "") == []
 
 
 LONG = "x" * 180 + KEY
@@ -319,7 +323,7 @@ def test_a_fault_of_the_program_is_told_without_the_key(commands: Commands, tmp_
     assert ended.status == 1
     assert "Traceback" in ended.err and ", in fail\n" in ended.err
     assert ended.err.endswith("RuntimeError: no answer from https://***@host/\\x1b[31m\n")
-    assert places_with_the_key(tmp_path, ended.err.encode()) == []
+    assert places_with_the_key(tmp_path, ended.err) == []
 
 
 def test_ordinary_words_stay() -> None:
