@@ -71,7 +71,7 @@ def parts(small: bool) -> dict[str, Part]:
     if small:
         bf16 = {"precision": "bf16"}
         return {
-            "paths": Part(do="paths", shape="small"),
+            "paths": Part(do="paths", shape="small", seconds=100),
             "first step, packed": Part(do="train", shape="small", options=bf16),
             "first step, padded": Part(do="train", shape="small", options=bf16, padded=True),
             "low-bit": Part(do="train", shape="small", options=FULL),
@@ -83,14 +83,14 @@ def parts(small: bool) -> dict[str, Part]:
     compiled = {**bf16, "compile": True}
     lora = {**bf16, "weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
     return {
-        "paths": Part(do="paths", shape="135m", seconds=45),
+        "paths": Part(do="paths", shape="135m", seconds=60),
         "0.5b": Part(do="train", shape="500m", options=bf16, seconds=35),
-        "8b, full": Part(do="train", shape="8b", options=FULL_8B, seconds=110),
-        "trl": Part(do="trl", shape="500m", seconds=60),
+        "8b, full": Part(do="train", shape="8b", options=FULL_8B, seconds=105),
+        "trl": Part(do="trl", shape="500m", seconds=55),
         "8b, lora": Part(do="train", shape="8b", options=lora, seconds=65),
         "resume": Part(do="resume", shape="135m", options=FULL, seconds=30),
         "1.5b": Part(do="train", shape="1.5b", options=bf16, seconds=40),
-        "0.5b, compiled": Part(do="train", shape="500m", options=compiled, seconds=45),
+        "0.5b, compiled": Part(do="train", shape="500m", options=compiled, seconds=40),
         "0.5b, padded": Part(do="train", shape="500m", options=bf16, padded=True, seconds=30),
     }
 
