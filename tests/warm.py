@@ -23,6 +23,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -75,9 +76,10 @@ class Read(Process):
 
     def end(self) -> Ended:
         """Wait for it; what has not been read of its output."""
-        with self.out, self.err:
-            out, err = self.out.read(), self.err.read()
-        return Ended(self.wait(), out, err)
+        with self.out, self.err, ThreadPoolExecutor(1) as beside:
+            err = beside.submit(self.err.read)  # a full pipe would stop the process
+            out = self.out.read()
+        return Ended(self.wait(), out, err.result())
 
 
 class WarmPython:
