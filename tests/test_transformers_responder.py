@@ -18,6 +18,7 @@ from transformers import GenerationConfig, RobertaConfig, RobertaForCausalLM
 from cpt import CptError, Message, Prompt, Response
 from cpt.models import batches, digest_of, name_of
 from cpt.testing import ResponderContract, fake_prompts
+from cpt_transformers import generation
 from cpt_transformers.responder import Transformers
 from cpt_transformers.sampling import Noise, gumbel, key, sampler
 
@@ -235,6 +236,20 @@ def test_a_model_trained_anew_is_another(tmp_path: Path) -> None:
     folder(path, seed=5)
     assert responder.identity != before
     assert texts(responder.answer_all(VARIED)) != said
+
+
+@pytest.mark.parametrize(("large", "kept"), [(0, 1), (1 << 30, 2)])
+def test_a_large_model_is_let_go_when_another_is_read(
+    large: int, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "LARGE", large)
+    monkeypatch.setattr(generation, "IN_MEMORY", {})
+    for seed in (1, 2):
+        path = folder(tmp_path / str(seed), seed=seed)
+        Transformers(model=str(path), max_tokens=1, device="cpu").answer_all(
+            [(prompt, 0) for prompt in fake_prompts(1)]
+        )
+    assert len(generation.IN_MEMORY) == kept
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "chat_template.jinja"])

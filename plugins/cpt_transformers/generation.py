@@ -191,14 +191,17 @@ def _left_padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Te
 def load(folder: str, digest: str, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
     """The model in a folder, loaded once for each digest of it. Raises `CptError`.
 
-    What a folder held before is let go: as it is trained, a model is another one each time.
+    What a folder held before is let go: as it is trained, a model is another one each time. So is
+    a large model when another one is read.
     """
     wanted = (folder, digest, device, dtype, trust_remote_code)
     if found := IN_MEMORY.pop(wanted, None):
         IN_MEMORY[wanted] = found
         return found
-    for known in [known for known in IN_MEMORY if known[0] == folder and known[1] != digest]:
-        del IN_MEMORY[known]
+    for known, loaded in list(IN_MEMORY.items()):
+        anew = known[0] == folder and known[1] != digest
+        if anew or loaded.model.get_memory_footprint() > LARGE:
+            del IN_MEMORY[known]
     while len(IN_MEMORY) >= MOST_IN_MEMORY:
         del IN_MEMORY[next(iter(IN_MEMORY))]
     IN_MEMORY[wanted] = _read(folder, device, dtype, trust_remote_code)
@@ -226,3 +229,7 @@ def _read(folder: str, device: str, dtype: str, trust_remote_code: bool) -> Load
     # What it suggests for sampling would otherwise be used wherever we ask for nothing.
     model.generation_config = GenerationConfig()
     return Loaded(model.to(device).eval(), tokenizer, frozenset(ends))
+
+
+LARGE = 2 << 30
+"""Bytes of weights: two such models at once may be more than a GPU holds."""
