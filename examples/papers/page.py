@@ -193,11 +193,8 @@ def _when(notes: list[Mapping[str, float]]) -> str:
     if not notes:
         return "Nothing is done yet."
     began = datetime.fromtimestamp(min(note["began"] for note in notes), UTC)
-    minutes = sum(note["seconds"] for note in notes) / 60
     cpu = [note["cpu"] / 60 for note in notes if "cpu" in note]
-    of_these = "they" if len(cpu) == len(notes) else f"{len(cpu)} of them, for which it was noted,"
-    return (
-        f"Begun on {began:%Y-%m-%d at %H:%M} UTC; {len(notes)} steps, which took {minutes:.0f} "
-        "minutes one after the other, whatever else the machine did."
-        + (f" In CPU time {of_these} took {sum(cpu):.0f} minutes." if cpu else "")
-    )
+    said = f"Begun on {began:%Y-%m-%d at %H:%M} UTC; {len(notes)} steps"
+    if len(cpu) == len(notes):
+        return f"{said}, {sum(cpu):.0f} minutes of CPU time."
+    return f"{said}; CPU time of {len(cpu)} of them {sum(cpu):.0f} minutes, of the rest not noted."
