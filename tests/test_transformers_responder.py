@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -239,16 +241,29 @@ def test_a_model_trained_anew_is_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("large", "kept"), [(0, 1), (1 << 30, 2)])
-def test_a_large_model_is_let_go_when_another_is_read(
+def test_a_large_model_is_let_go_before_another_is_read(
     large: int, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    models: list[weakref.ref[object]] = []
+    alive: list[int] = []
+    read = generation._read
+
+    def reading(folder: str, device: str, dtype: str, trust_remote_code: bool) -> object:
+        gc.collect()
+        alive.append(sum(model() is not None for model in models))
+        loaded = read(folder, device, dtype, trust_remote_code)
+        models.append(weakref.ref(loaded.model))
+        return loaded
+
     monkeypatch.setattr(generation, "LARGE", large)
     monkeypatch.setattr(generation, "IN_MEMORY", {})
+    monkeypatch.setattr(generation, "_read", reading)
     for seed in (1, 2):
         path = folder(tmp_path / str(seed), seed=seed)
         Transformers(model=str(path), max_tokens=1, device="cpu").answer_all(
             [(prompt, 0) for prompt in fake_prompts(1)]
         )
+    assert alive == [0, kept - 1]
     assert len(generation.IN_MEMORY) == kept
 
 

@@ -25,9 +25,13 @@ from cpt_transformers.sampling import key, sampler
 if TYPE_CHECKING:
     from cpt_transformers.responder import Transformers
 
-IN_MEMORY: dict[tuple[str, str, str, str, bool], Loaded] = {}
+Known = tuple[str, str, str, str, bool]
+"""What a model was read from, and how: the arguments of `load`."""
+IN_MEMORY: dict[Known, Loaded] = {}
 """The models that were read, the one that was asked last at the end."""
 MOST_IN_MEMORY = 4
+LARGE = 2 << 30
+"""Bytes of weights: two such models at once may be more than a GPU holds."""
 
 
 @attrs.frozen
@@ -198,14 +202,19 @@ def load(folder: str, digest: str, device: str, dtype: str, trust_remote_code: b
     if found := IN_MEMORY.pop(wanted, None):
         IN_MEMORY[wanted] = found
         return found
-    for known, loaded in list(IN_MEMORY.items()):
-        anew = known[0] == folder and known[1] != digest
-        if anew or loaded.model.get_memory_footprint() > LARGE:
-            del IN_MEMORY[known]
+    # No name here may hold a model that is let go: it would stay until the other one is read.
+    for known in [known for known in IN_MEMORY if _gives_way(known, folder, digest)]:
+        del IN_MEMORY[known]
     while len(IN_MEMORY) >= MOST_IN_MEMORY:
         del IN_MEMORY[next(iter(IN_MEMORY))]
     IN_MEMORY[wanted] = _read(folder, device, dtype, trust_remote_code)
     return IN_MEMORY[wanted]
+
+
+def _gives_way(known: Known, folder: str, digest: str) -> bool:
+    """Whether a model is let go for another: the same folder's as it was, or a large one."""
+    anew = known[0] == folder and known[1] != digest
+    return anew or IN_MEMORY[known].model.get_memory_footprint() > LARGE
 
 
 def _read(folder: str, device: str, dtype: str, trust_remote_code: bool) -> Loaded:
@@ -229,7 +238,3 @@ def _read(folder: str, device: str, dtype: str, trust_remote_code: bool) -> Load
     # What it suggests for sampling would otherwise be used wherever we ask for nothing.
     model.generation_config = GenerationConfig()
     return Loaded(model.to(device).eval(), tokenizer, frozenset(ends))
-
-
-LARGE = 2 << 30
-"""Bytes of weights: two such models at once may be more than a GPU holds."""
