@@ -88,6 +88,12 @@ ORDINARY = [
     ("Escape it for HTML.", "Write &amp;lt; and &lt;", "Use <."),
     ("How do F# pipes look?", "let x = [1; 2] |> List.map f <| 3", "Like |>."),
     ("How do I say no?", "I'm sorry, but I am busy on Friday.", "No."),
+    ("What makes you smile?", "I can't help but smile at puppies.", "Puppies."),
+    ("What makes you smile?", "I can't help smiling at puppies.", "Puppies."),
+    ("What is love?", "Love is something I can't put into words.", "A feeling."),
+    ("Make it formal: give it", "Here is the revised text: please hand it over.", "Hand over."),
+    ("Write a play with HAL.", "AI: I am afraid.\nDave: Why?", "HAL sings."),
+    ("How is one task read?", "Ask for https://example.org/{task}/view then.", "Ask for it."),
 ]
 
 
@@ -111,3 +117,30 @@ def test_a_leftover_of_a_reviser_is_found_whatever_was_asked() -> None:
 @pytest.mark.parametrize(("asked", "chosen", "rejected"), ORDINARY)
 def test_an_ordinary_text_has_no_fault(asked: str, chosen: str, rejected: str) -> None:
     assert kinds(asked, chosen, rejected) == set()
+
+
+LOOKING = "I shall first look up how cold it is in the town that you live in"
+
+
+def answer(text: str, city: str = "", thought: str = "") -> list[dict[str, object]]:
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": city}}
+    turn = {"role": "assistant", "content": text, "reasoning_content": thought}
+    return [turn | ({"tool_calls": [call]} if city else {})]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected"),
+    [
+        (answer("Let me look", '{"city": "Bern"}'), answer("Let me look", '{"city": "Rome"}')),
+        (answer(LOOKING, '{"city": "Bern"}'), answer(f"{LOOKING} and read", '{"city": "Bern"}')),
+        (answer("It is cold", thought="It snows."), answer("It is cold", thought="Ice is cold.")),
+    ],
+)
+def test_answers_with_the_same_begin_differ_in_their_calls_or_thoughts(
+    chosen: list[dict[str, object]], rejected: list[dict[str, object]]
+) -> None:
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+    row = {"prompt": "Is it cold?", "chosen": chosen, "rejected": rejected, "tools": tools}
+    pair = pair_of({"id": "p"} | row, "here")
+    found = found_in(pair, contrast(pair.chosen.text, pair.rejected.text), Words())
+    assert [finding.problem for finding in found] == []

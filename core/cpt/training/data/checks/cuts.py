@@ -20,7 +20,7 @@ def _is_cut(text: str, other: str) -> bool:
     """Whether a text ends too early, seen beside the other one."""
     if text.count("```") % 2:
         return True
-    if not text or text[-1] in ENDS or not text[-1].isascii():
+    if not text or text == other or text[-1] in ENDS or not text[-1].isascii():
         return False
     if other.startswith(text):
         return other[len(text)].isalpha() or len(text) >= SHORTEST_CUT

@@ -89,8 +89,14 @@ def dropped_for(pair: Pair) -> str:
     chosen, rejected = (side.text.strip() for side in (pair.chosen, pair.rejected))
     if chosen != rejected:
         return ""
-    others = ((side.reasoning_content, side.tool_calls) for side in (pair.chosen, pair.rejected))
-    return "identical" if next(others) == next(others) else ""
+    return "" if _differ_beside_text(pair) else "identical"
+
+
+def _differ_beside_text(pair: Pair) -> bool:
+    """Whether the thoughts of the sides differ, or their calls of tools."""
+    sides = (pair.chosen, pair.rejected)
+    one, other = ((side.reasoning_content, side.tool_calls) for side in sides)
+    return one != other
 
 
 def found_in(pair: Pair, contrast: Contrast, words: Words) -> Iterator[Finding]:
@@ -170,7 +176,7 @@ def _media_lost(texts: Texts) -> str:
 def _near_identical(texts: Texts) -> bool:
     chosen, rejected = (side.text for side in texts.sides)
     distance = texts.contrast.levenshtein_normalised
-    if texts.pair.chosen.tool_calls != texts.pair.rejected.tool_calls or distance > 1 / 2:
+    if distance > 1 / 2 or _differ_beside_text(texts.pair):
         return False
     typo = distance < NEAR and DIGITS.findall(chosen) == DIGITS.findall(rejected)
     return typo or _bare(chosen) == _bare(rejected)
@@ -197,6 +203,8 @@ def _cut_off(texts: Texts) -> bool:
 
 
 def _cut_short(texts: Texts) -> str:
+    if any(side.tool_calls for side in texts.sides):
+        return ""  # what leads to a call may end as it likes
     return cut_side(texts.pair.chosen.text, texts.pair.rejected.text)
 
 

@@ -24,7 +24,7 @@ MARKERS = (
 """What begins a turn in templates that have no token for it."""
 PLACEHOLDER = re.compile(
     r"\{\{?\s*(?:(?:corrected_|worsened_)?student_solution|teacher_reasoning)\s*\}\}?"
-    r"|(?<![\w$\\}=(\[])(?<!= )\{\{?\s*(?P<common>(?:\w{1,20}_)?(?:solution|reasoning|task|prompt"
+    r"|(?<![\w$\\}=(\[/])(?<!= )\{\{?\s*(?P<common>(?:\w{1,20}_)?(?:solution|reasoning|task|prompt"
     r"|question|instruction|response|answer|completion|input|output|chosen|rejected)"
     r"(?:[_ ]here)?)\s*\}\}?"
     r"|\{corrected student solution\}"
@@ -61,7 +61,8 @@ REVISION_SIGNS = (
 """One of them is in every text that `REVISION` finds something in."""
 ABOUT_REVISION = re.compile(
     r"revis|correct|improv|rewrit|edit|modif|student|version|proofread|fix|grammar|exam|teach"
-    r"|better|feedback|answer|respon",
+    r"|better|feedback|answer|respon|rephras|paraphras|reword|shorten|simplif|polish|formal"
+    r"|concise|draft",
     re.IGNORECASE,
 )
 """In a prompt: words for what may well be answered with a revision."""
@@ -73,11 +74,12 @@ REFUSAL = re.compile(
     rf"{SORRY}[^.!?\n]{{0,60}}?\b"
     r"(?:i (?:cannot|can ?not|can'?t|am (?:not able|unable)|won'?t|will not|must decline)"
     r"|i'?m (?:not able|unable)) (?:to )?"
-    r"(?:\w+ )?(?:assist|help|provide|comply|fulfil|answer|create|generate|write|do that|"
-    r"discuss|engage|support|continue|share|give|offer|produce|complete)"
+    r"(?:\w+ )?(?:assist|help(?! but\b| \w+ing\b)|provide|comply|fulfil|answer|create|generate"
+    r"|write|do that|discuss|engage|support|continue|share|give|offer|produce|complete)"
     rf"|{SORRY}[^.!?\n]{{0,40}}?\b"
     r"(?:i (?:must|have to|need to) (?:\w+ )?(?:decline|refuse)|not something (?:that )?i can"
-    r"|something (?:that )?i can(?:'?t|not)|i (?:do not|don'?t) feel comfortable"
+    r"|something (?:that )?i can(?:'?t|not) (?:do|assist|help|provide|discuss|support|create|write)"
+    r"|i (?:do not|don'?t) feel comfortable"
     r"|(?:inappropriate|unethical) for me to)"
     r"|^\W*(?:(?:es )?tut mir leid.{0,60}\bnicht (?:\w+ )?(?:weiter)?helfen"
     r"|(?:je suis )?désolée?.{0,40}\bne peux pas.{0,10}\b(?:aider|répondre|fournir)"
@@ -97,7 +99,9 @@ ROLE = re.compile(
 )
 """How an answer begins that repeats the name of a role."""
 ABOUT_TALK = re.compile(
-    r"dialog|convers|chat|transcript|script|role.?play|interview|debate|scene|skit", re.IGNORECASE
+    r"dialog|convers|chat|transcript|script|role.?play|interview|debate|scene|skit"
+    r"|\bplay\b|drama|\bjoke|\bsketch|\bstory",
+    re.IGNORECASE,
 )
 """In a prompt: words for what may well be answered with the turns of a conversation."""
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#39|#x27);")
