@@ -52,6 +52,30 @@ class TestHealth(EvaluatorContract):
         }
 
 
+OUTCOMES = ("answered", "cut_off", "refused", "failed", "answered")
+"""Of the answers to five prompts; the last is too long for a log-probability."""
+
+
+async def test_an_answer_without_a_divergence_is_named() -> None:
+    prompts = fake_prompts(5)
+    ends = {prompt.id: end for prompt, end in zip(prompts, OUTCOMES, strict=True)}
+
+    async def ask(responder: cpt.Responder, prompt: cpt.Prompt, sample: int = 0) -> cpt.Response:
+        return cpt.Response(prompt_id=prompt.id, text="Yes.", author="a", outcome=ends[prompt.id])
+
+    def some(pairs: Any, model: str) -> dict[str, cpt.PairLogps | cpt.Missing]:
+        return logps_of(pairs, model) | {prompts[4].id: cpt.Missing("too_long")}
+
+    model = Speaker(says=("Yes.",))
+    evaluation = cpt.Evaluation(
+        model=model, base=model, reference="base", prompts=prompts, logps_of=some
+    )
+    kl = (await Health().measure(evaluation, ask))["kl"]
+    reasons = {prompt.id: kl.missing[prompt.id].reason for prompt in prompts[1:]}
+    assert list(reasons.values()) == ["cut_off", "refused", "failed", "too_long"]
+    assert (kl.n, kl.of, kl.value) == (1, 5, 3.0)
+
+
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [

@@ -184,6 +184,16 @@ def test_a_budget_that_ends_goes_on_with_a_larger_one(pairs: Path, tmp_path: Pat
         assert (done.exit_code, json.loads(done.stdout)["n"]) == (0, 4)
 
 
+def test_a_folder_without_judgements_takes_other_pairs(pairs: Path, tmp_path: Path) -> None:
+    prices, other = tmp_path / "prices.yaml", tmp_path / "other.jsonl"
+    prices.write_text('"*":\n  j: {input: 1000, output: 1000}\n')
+    other.write_text(pairs.read_text().splitlines()[0])
+    with served() as server:
+        line = (*asking(server), "--asking.prices", prices, "--budget", "0.02")
+        assert run(pairs, *line, "--output", tmp_path / "out").exit_code == 1
+    assert printed(other, "--judge", "likes", "--output", tmp_path / "out")["n"] == 1
+
+
 def test_two_published_judges_agree_as_published(
     published: Callable[[str], Path], tmp_path: Path
 ) -> None:

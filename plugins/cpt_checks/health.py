@@ -10,6 +10,7 @@ import attrs
 
 import cpt
 
+Known = cpt.PairLogps | cpt.Missing
 WORDS = 4
 """Words in a row that count as repeated if they were there before."""
 REFUSAL = re.compile(
@@ -61,10 +62,12 @@ class Health(cpt.RunEvaluator):
             name: cpt.Score.mean({one.prompt_id: float(of(one)) for one in final}, missing)
             for name, of in MEASURES.items()
         }
-        return found | await to_thread(_divergence, evaluation, final)
+        return found | await to_thread(_divergence, evaluation, final, missing)
 
 
-def _divergence(evaluation: cpt.Evaluation, said: Sequence[cpt.Response]) -> dict[str, cpt.Score]:
+def _divergence(
+    evaluation: cpt.Evaluation, said: Sequence[cpt.Response], missing: Mapping[str, cpt.Missing]
+) -> dict[str, cpt.Score]:
     """The score `kl`, of the answers that ended by themselves; none without weights."""
     prompts = {prompt.id: prompt for prompt in evaluation.prompts}
     pairs = [
@@ -81,17 +84,24 @@ def _divergence(evaluation: cpt.Evaluation, said: Sequence[cpt.Response]) -> dic
         return {}
     policy = evaluation.logps_of(pairs, evaluation.model.model)
     reference = evaluation.logps_of(pairs, evaluation.reference)
-    each: dict[str, float] = {}
-    for name, ours in policy.items():
-        theirs = reference[name]
-        if isinstance(ours, cpt.PairLogps) and isinstance(theirs, cpt.PairLogps):
-            each[name] = ours.chosen - theirs.chosen
+    each = {name: _log_ratio(ours, reference[name]) for name, ours in policy.items()}
+    known = {name: ratio for name, ratio in each.items() if not isinstance(ratio, cpt.Missing)}
+    unknown = {name: why for name, why in each.items() if isinstance(why, cpt.Missing)}
     unended = {
-        answer.prompt_id: cpt.Missing(answer.outcome.value, "the answer did not end by itself")
+        answer.prompt_id: cpt.Missing(answer.outcome.value, "no answer that ended by itself")
         for answer in said
         if answer.outcome != "answered"
     }
-    return {"kl": cpt.Score.mean(each, unended)} if each else {}
+    return {"kl": cpt.Score.mean(known, {**missing, **unended, **unknown})} if known else {}
+
+
+def _log_ratio(policy: Known, reference: Known) -> float | cpt.Missing:
+    """That of an answer, in nats; `Missing` if either log-probability is."""
+    if isinstance(policy, cpt.Missing):
+        return policy
+    if isinstance(reference, cpt.Missing):
+        return reference
+    return policy.chosen - reference.chosen
 
 
 def repetition(text: str) -> float:

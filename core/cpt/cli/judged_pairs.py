@@ -17,12 +17,13 @@ REDO = click.Option(["--redo"], is_flag=True, help="Judge here, where other pair
 def claim(folder: Path, source: str, redo: bool) -> None:
     """Say in a folder which pairs are judged there.
 
-    Raises `CptError` if others were and nobody asked to `redo` it.
+    Raises `CptError` if there are judgements of others and nobody asked to `redo` it.
     """
+    from cpt.matches.validation import JUDGEMENTS
     from cpt.run.record.inputs import source_digest
 
     now = {"pairs": source, "digest": source_digest(source, "pairs")}
-    before = read_json(folder / RECORD)
+    before = read_json(folder / RECORD) if (folder / JUDGEMENTS).exists() else None
     if before is not None and not redo and not _is_same(before, now):
         raise CptError(
             f"{folder}: holds judgements of other pairs ({_name(before)}). Choose another "
