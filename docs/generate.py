@@ -31,6 +31,8 @@ from cpt import (
     types,
 )
 from cpt.config import Config, options
+from cpt.config.config import ControlConfig
+from cpt.config.layers import DEFAULTS
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.offers import plural
 from cpt.plugins.registry import Registry
@@ -50,6 +52,8 @@ PUBLIC = (
     testing,
 )
 """The modules that plugins may import, bundled ones as well as yours."""
+CLASS_VARIABLE = re.compile(r"ClassVar\[(.+)\]$")
+OPTIONS = "| option | type | default | meaning |"
 BY = "*Written by `docs/generate.py` from the code itself.*"
 
 
@@ -103,14 +107,26 @@ def run_options() -> str:
         "Each has one address: `train.epochs` is the flag `--train.epochs`, the key `epochs` under",
         "`train` in a file, and `CPT_TRAIN__EPOCHS` in the environment.",
         "",
-        *_table(Config, ""),
+        "`loss: NAME` picks a component; its own options are in [Components](components.md).",
+        "",
+        *_rows(OPTIONS, _run_options()),
     ]
     for field in options.fields(Config):
         kind = options.without_none(field.type)
         if attrs.has(kind) and kind not in ROLES.values():
             lines += [f"## {field.name}", "", _doc(kind), "", *_table(kind, f"{field.name}.")]
             lines += _shortened(kind, field.name)
-    return "\n".join(lines)
+    lines += ["## controls.NAME", "", _doc(ControlConfig), ""]
+    return "\n".join([*lines, *_table(ControlConfig, "controls.NAME.")])
+
+
+def _run_options() -> Iterator[tuple[str, ...]]:
+    """Those that are no part of another, such as `train`, with what a run has that names none."""
+    for row in options.schema(Config):
+        name = row["name"]
+        if "." not in name:
+            known = {"required": False, "default": DEFAULTS[name]} if name in DEFAULTS else {}
+            yield _option({**row, **known}, "")
 
 
 def _shortened(cls: type[Any], under: str) -> Iterator[str]:
@@ -177,6 +193,16 @@ def _module(module: ModuleType) -> Iterator[str]:
             yield from (_doc(thing), "", *_members(thing))
         elif callable(thing):
             yield from (f"```python\n{_signature(thing)}\n```", "", _doc(thing), "")
+        else:
+            yield from (_below(module, name), "")
+
+
+def _below(module: ModuleType, name: str) -> str:
+    """The string under a constant, wherever in the package of the module it is."""
+    pattern = re.compile(rf'^{name}\b.*?^"""(.+?)"""$', re.MULTILINE | re.DOTALL)
+    sources = Path(str(module.__file__)).parent.rglob("*.py")
+    found = next(filter(None, (pattern.search(source.read_text()) for source in sources)))
+    return inspect.cleandoc(found[1])
 
 
 def kit() -> str:
@@ -297,6 +323,7 @@ def _promises(cls: type[Any]) -> Iterator[str]:
 def _members(cls: type[Any]) -> Iterator[str]:
     if attrs.has(cls) and not issubclass(cls, cpt.Component):
         yield from _rows("| field | type | meaning |", _record(cls))
+    yield from _rows("| set on the class | type | meaning |", _class_variables(cls))
     if issubclass(cls, Enum):
         yield from _rows("| | |", _words(cls))
     for name, member in vars(cls).items():
@@ -309,8 +336,16 @@ def _members(cls: type[Any]) -> Iterator[str]:
 def _record(cls: type[Any]) -> Iterator[tuple[str, ...]]:
     """The public fields of a record, their types as written."""
     for name, kind in inspect.get_annotations(cls).items():
-        if not name.startswith("_"):
+        if not name.startswith("_") and not CLASS_VARIABLE.match(kind):
             yield f"`{name}`", f"`{kind}`", options.descriptions(cls).get(name, "")
+
+
+def _class_variables(cls: type[Any]) -> Iterator[tuple[str, ...]]:
+    """What a subclass says by an assignment in its body, with the string under each."""
+    for name, kind in inspect.get_annotations(cls).items():
+        said = CLASS_VARIABLE.match(str(kind))
+        if said and (text := options.descriptions(cls).get(name)):
+            yield f"`{name}`", f"`{said[1]}`", text
 
 
 def _words(cls: type[Enum]) -> Iterator[tuple[str, ...]]:
@@ -327,10 +362,7 @@ def _is_public(name: str, function: Callable[..., Any]) -> bool:
 
 def _table(cls: type[Any], under: str) -> Iterator[str]:
     """The options of a class, one a row."""
-    return _rows(
-        "| option | type | default | meaning |",
-        (_option(row, under) for row in options.schema(cls)),
-    )
+    return _rows(OPTIONS, (_option(row, under) for row in options.schema(cls)))
 
 
 def _option(row: Mapping[str, Any], under: str) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 class Refused(ValueError):
-    """JSON that other tools or our own could not work with: too deep, half a character."""
+    """JSON that other tools, or cpt itself, could not work with: too deep, half a character."""
 
 
 def from_json(text: str) -> Any:

@@ -66,8 +66,8 @@ class SelfPaced(cpt.PhasedScheduler):
 class Selective(cpt.PhasedScheduler):
     """The easiest pairs by held-out loss, after a random part that teaches what is easy.
 
-    The model trains on a random share of the pairs, then measures the others, which it has never
-    seen, then with the easiest of these, from easy to hard. Selective DPO (arXiv 2502.09650)
+    The model trains on a random share of the pairs, measures the others, which it has never seen,
+    and trains on the easiest of these, from easy to hard. Selective DPO (arXiv 2502.09650)
     has models of its own measure the loss, each trained on another half; with such losses in a
     column, take `sorted`.
     """

@@ -42,11 +42,11 @@ class Difficulty(cpt.Filter):
     A pair that the measure says nothing of is dropped.
 
     `jaccard` and `levenshtein`: the share of words, or of characters, that the sides do not share
-    (arXiv 2408.06266, section 2). `length_ratio`: |log| of it. `score_gap`: of the chosen score
-    over the rejected one. `reference_gap`: log π_ref(y_w) - log π_ref(y_l). `reward_gap`: beta ·
-    [log π(y_w)/π_ref(y_w) - log π(y_l)/π_ref(y_l)] under a checkpoint. `loss`: DPO's, the negative
-    logarithm of the sigmoid of that; of a checkpoint that never saw the pair it is the held-out
-    loss of Selective DPO (arXiv 2502.09650). The margin is then the negative of it.
+    (arXiv 2408.06266, section 2). `length_ratio`: |log| of the ratio of lengths. `score_gap`: the
+    chosen score less the rejected one. `reference_gap`: log π_ref(y_w) - log π_ref(y_l).
+    `reward_gap`: beta · [log π(y_w)/π_ref(y_w) - log π(y_l)/π_ref(y_l)] under a checkpoint. `loss`:
+    DPO's, the negative logarithm of the sigmoid of that; of a checkpoint that never saw the pair it
+    is the held-out loss of Selective DPO (arXiv 2502.09650). The margin is then the negative of it.
     """
 
     name = "difficulty"

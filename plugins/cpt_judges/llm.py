@@ -67,7 +67,7 @@ class Llm(cpt.Judge):
     tries: int = attrs.field(default=1, validator=ge(1))
     """Most times that it is asked about one answer, until a score can be read."""
     template: str = attrs.field(default="", metadata=cpt.PATH)
-    """A file with a rubric in the place of ours, with the places {task} and {answer} ({scale} and
+    """A file with another rubric, with the places {task} and {answer} ({scale} and
     {criteria} if you like); how to write the score is added below it."""
     criteria: Mapping[str, float] = attrs.field(factory=dict, hash=False, validator=_is_weighted)
     """What is scored, each with its weight: `{"correct": 2, "clear": 1}`. The score is the weighted

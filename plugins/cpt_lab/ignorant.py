@@ -13,9 +13,8 @@ import cpt
 class Ignorant(cpt.Local):
     """Answer every prompt with the same words.
 
-    Below a single rung of a ladder, it lets every answer of that rung be chosen: two models would
-    now and then say the same, which makes no pair, so that a loss that reads the chosen side alone
-    would learn from a selection.
+    It is the lower rung of a ladder with one real model: every answer of that model is then chosen.
+    With a real model as the lower rung, both would now and then say the same, which makes no pair.
     """
 
     name = "lab_ignorant"

@@ -51,7 +51,7 @@ class Evaluator(Component):
 
     role = "evaluator"
     needs: ClassVar[frozenset[Material]] = frozenset({"prompts"})
-    """What it measures on; nothing else must be given."""
+    """What it measures on: `prompts`, `pairs` or both; see `must_have`."""
     unit: ClassVar[str] = ""
     """What it has values for, in the plural; without it `prompts`, or `pairs` if it needs those."""
     quality: ClassVar[tuple[str, ...]] = ()

@@ -31,6 +31,8 @@ class Loss(Component):
     needs: ClassVar[frozenset[Need]] = frozenset({"rejected", "reference"})
     """What is computed beside the chosen side; a loss pays for nothing that it does not name.
 
+    `rejected`: the other side; `reference`: log-probabilities under the reference; `tokens`: both
+    token by token; `mismatched`: answers to other prompts, for a divergence; `score`: see below.
     With `score` a reward model is trained instead of a language model: `Logps.score` is what it
     gives an answer, and there is neither reference nor log-probability.
     """
@@ -40,10 +42,9 @@ class Loss(Component):
     `Logps.present` then says which side there is; what is not there must count for nothing.
     """
     suits: ClassVar[Standing | None] = None
-    """Which chosen answers it is made for: those better, or worse, than what the model says itself.
+    """Which chosen answers it is made for: `better` or `worse` than what the model says itself.
 
-    `cpt advise` names it where it finds such. None is a loss that nobody should be sent to for that
-    reason alone.
+    `cpt advise` names it where it finds such; None is never named.
     """
 
     @abstractmethod
