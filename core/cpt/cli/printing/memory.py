@@ -41,7 +41,7 @@ def print_training(
 
 def _lines(estimate: TrainingEstimate) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{_count(estimate.parameters)}, {_count(estimate.trained)} of them trained"
-    yield "steps", f"{estimate.steps:,} of {estimate.pairs:,} pairs, {estimate.tokens:,} tokens"
+    yield "steps", f"{estimate.steps:,}, over {estimate.pairs:,} pairs, {estimate.tokens:,} tokens"
     yield (
         "work",
         f"{estimate.flops:.3g} FLOPs: {_hours(estimate.hours)} on one {estimate.device} "
@@ -75,4 +75,6 @@ def _bytes(number: float) -> str:
 
 
 def _hours(hours: float) -> str:
+    if hours < 1 / 600:
+        return "less than 0.1 min"
     return f"{hours:.2g} h" if hours >= 1 else f"{60 * hours:.2g} min"
