@@ -30,8 +30,10 @@ from typing import Any
 import attrs
 import pytest
 
+import cpt
 from cpt import hookspecs
 from cpt.cli import main
+from cpt.config import options
 from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 
@@ -282,6 +284,19 @@ def test_the_readme_names_every_component_that_is_included() -> None:
     names = [name for _, name in Registry.collect(load_plugins()).components]
     assert len(names) > 15
     assert [name for name in names if f"`{name}`" not in text and "lab_" not in name] == []
+
+
+def test_the_run_folder_page_names_every_option_that_is_a_path() -> None:
+    page = (ROOT / "docs" / "reference" / "run-folder.md").read_text()
+    registry = Registry.collect(load_plugins())
+    marked = {
+        f"`{name}.{field.name}`"
+        for role, name in registry.components
+        for field in options.fields(registry[role, name])
+        if field.metadata.items() >= cpt.PATH.items()
+    }
+    assert len(marked) > 10
+    assert [each for each in sorted(marked) if each not in page] == []
 
 
 def test_the_design_page_has_the_layers_of_core() -> None:
