@@ -64,8 +64,8 @@ def same(lines: Any, others: Any, rel: float = 1e-4) -> None:
         assert measured(line) == pytest.approx(measured(other), rel=rel, abs=1e-5)
 
 
-def weights_of(folder: Path) -> dict[str, Tensor]:
-    with safe_open(folder / "model.safetensors", framework="pt") as content:
+def weights_of(folder: Path, file: str = "model.safetensors") -> dict[str, Tensor]:
+    with safe_open(folder / file, framework="pt") as content:
         return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
 
 
@@ -178,6 +178,24 @@ def test_a_sharded_model_learns_the_same_and_its_checkpoint_is_taken_up(
     found = weights_of(tmp_path / "two" / "model")
     for name, weight in weights_of(tmp_path / "one" / "model").items():
         torch.testing.assert_close(found[name], weight, rtol=0, atol=2e-4)
+
+
+def test_a_sharded_adapter_is_measured_written_and_merged_as_a_whole_one(
+    tmp_path: Path, model: Path, trainings: Trainings
+) -> None:
+    asked = {"pairs": 2, "batch_size": 3, "loss": "cpt_dpo:Dpo", "lora_rank": 2}
+    two = {**asked, "processes": 2, "sharded": True, "evaluators_every": 3}
+    assert trainings(model, tmp_path / "one", **asked) == [0]
+    assert trainings(model, tmp_path / "two", **two) == [0, 0]
+    for place in (("model",), ("adapter", "adapter_model.safetensors")):
+        expected, found = (
+            weights_of(tmp_path / run / place[0], *place[1:]) for run in ("one", "two")
+        )
+        assert found.keys() == expected.keys()
+        for name, weight in expected.items():
+            torch.testing.assert_close(found[name], weight, rtol=0, atol=2e-4)
+    last = tiny.chosen_logps(tmp_path / "two" / "model")["anything/chosen"]
+    assert tiny.read(tmp_path / "two")[-1]["eval/anything/chosen"] == pytest.approx(last)
 
 
 def test_a_sharded_training_goes_on_in_one_process_and_back(

@@ -44,14 +44,16 @@ def collect(accelerator: Any, prepared: Any, plan: Plan, output: Path) -> Traine
     weights = gathered(accelerator, prepared)
     module = accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
     model = module.model
+    if weights is not None and not accelerator.is_main_process:
+        return Trained(model, weights)  # a part, of which nothing is made
     if hasattr(model, "merge_and_unload"):
+        if weights or plan.options.weights != "fp32":
+            model = _upon_fp32(model, plan, weights)
         if accelerator.is_main_process:
             with atomic_folder(output / "adapter") as folder:
                 model.save_pretrained(folder)
-        if plan.options.weights != "fp32":
-            model = _upon_fp32(model, plan)
         derived.untie(model)
-        model = model.merge_and_unload()
+        model, weights = model.merge_and_unload(), None
     if isinstance(module, SequenceScores):
         return Trained(classifier_of(model, module.score), None)
     return Trained(model, weights)
@@ -68,13 +70,16 @@ def gathered(accelerator: Any, prepared: Any) -> Mapping[str, Tensor] | None:
     return {name.removeprefix("model."): weight for name, weight in weights.items()}
 
 
-def _upon_fp32(adapted: Any, plan: Plan) -> Any:
-    """The same adapter around the base's own weights, on the CPU."""
+def _upon_fp32(adapted: Any, plan: Plan, sharded: Mapping[str, Tensor] | None) -> Any:
+    """The same adapter around the base's own weights, on the CPU.
+
+    `sharded` are all weights, where this process holds a part of them.
+    """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     base = load_model(plan.folder, trust_remote_code=plan.options.trust_remote_code)
     model = made_trainable(base, attrs.evolve(plan.options, gradient_checkpointing=False))
-    set_peft_model_state_dict(model, get_peft_model_state_dict(adapted))
+    set_peft_model_state_dict(model, get_peft_model_state_dict(adapted, sharded))
     return model
 
 
@@ -85,7 +90,7 @@ def copy_of(module: Any, plan: Plan, sharded: Mapping[str, Tensor] | None = None
     """
     model = module.model
     if hasattr(model, "merge_and_unload"):
-        copied = _upon_fp32(model, plan)
+        copied = _upon_fp32(model, plan, sharded)
         derived.untie(copied)
         return Trained(copied.merge_and_unload(), None)
     copied = load_model(plan.folder, trust_remote_code=plan.options.trust_remote_code)
