@@ -224,7 +224,7 @@ ROOT = Path(__file__).parents[1]
 REASONS = {
     "NoPair": (
         "Why a prompt gives no pair",
-        "Counted by `cpt pair`, one by one in `outcomes.jsonl`; `layout` is counted by `cpt export`.",
+        "Counted by `cpt pair`, one by one in `outcomes.jsonl`; `layout` by `cpt export`.",
     ),
     "Drop": ("Why a filter drops a pair", "Counted under the filter's name."),
     "Missing": ("Why something has no value", "A score of a judge, a value of an evaluator."),
