@@ -54,9 +54,8 @@ def _judge(
             echo(line)
         echo(f"in {folder / JUDGEMENTS}")
     if left := found.asked["unfinished"]:
-        rejected = found.example if found.reasons.keys() == {"rejected"} else ""
-        rejected = rejected if not found.counts.judged else ""
-        echo(f"cpt: {left_to_ask(left, rejected)}", err=True)
+        all_rejected = found.reasons.keys() == {"rejected"} and not found.counts.judged
+        echo(f"cpt: {left_to_ask(left, found.example if all_rejected else '')}", err=True)
         sys.exit(UNJUDGED)
     if not found.counts.judged:
         raise CptError(

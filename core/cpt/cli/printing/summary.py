@@ -127,7 +127,7 @@ def _names_of_dropped(file: Path) -> Iterator[str]:
 
 
 def _by_reason(file: Path, found: Iterable[tuple[str, str, str]]) -> Iterator[str]:
-    """A line for each reason, of what has a reason, a name and a detail."""
+    """One line for each reason, with a few names and one detail; `found` has all three."""
     names: dict[str, list[str]] = defaultdict(list)
     details: dict[str, str] = {}
     for reason, name, detail in found:

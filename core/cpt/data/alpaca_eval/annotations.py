@@ -14,8 +14,8 @@ import attrs
 
 from cpt.data.prompts import NUMBERED
 from cpt.data.rows.reading import read_rows
-from cpt.data.rows.row import Row
-from cpt.errors import BadData, shortened
+from cpt.data.rows.row import Row, short
+from cpt.errors import BadData
 from cpt.files import json_text, write_text
 from cpt.types import Prompt, Response
 
@@ -114,13 +114,11 @@ def _refuse_twice(source: str | Path, found: Iterable[Annotation]) -> None:
     seen: set[str] = set()
     for one in found:
         if one.key in seen:
-            raise BadData(f"{source}: the prompt {_named(one)} is there twice; leave one out.")
+            raise BadData(
+                f"{source}: the prompt {short(one.key, 80)} is there twice; leave one out."
+            )
         if one.key is not None:
             seen.add(one.key)
-
-
-def _named(one: Annotation) -> str:
-    return shortened(repr(one.key), 80)
 
 
 def annotation_of(row: Row) -> Annotation:
@@ -259,8 +257,8 @@ def _averaged(same: Sequence[Annotation]) -> Annotation:
     first = same[0]
     if any(one.outputs != first.outputs or one.lengths != first.lengths for one in same):
         raise BadData(
-            f"the prompt {_named(first)} has other answers in another file; merge judges of the "
-            "same answers only."
+            f"the prompt {short(first.key, 80)} has other answers in another file; merge judges of "
+            "the same answers only."
         )
     return attrs.evolve(
         first,

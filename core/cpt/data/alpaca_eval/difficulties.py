@@ -9,7 +9,8 @@ import attrs
 
 from cpt.data.alpaca_eval.annotations import ASKED, Annotation
 from cpt.data.rows.reading import read_rows
-from cpt.errors import BadData, shortened
+from cpt.data.rows.row import short
+from cpt.errors import BadData
 from cpt.statistics.length_control import Regularizer
 
 
@@ -40,9 +41,7 @@ class Difficulties:
         for key in (one.id, one.instruction):
             if key is not None and key in self.by_key:
                 return self.by_key[key]
-        raise BadData(
-            f"{self.source}: no difficulty for the prompt {shortened(repr(one.key), 80)}."
-        )
+        raise BadData(f"{self.source}: no difficulty for the prompt {short(one.key, 80)}.")
 
 
 def read_difficulties(source: str | Path) -> Difficulties:
@@ -59,9 +58,7 @@ def read_difficulties(source: str | Path) -> Difficulties:
         in_order.append(value)
         for name in (str(row[column]) for column in ("id", *ASKED) if row[column] is not None):
             if keys.setdefault(name, value) != value:
-                raise row.bad(
-                    f"the prompt {shortened(repr(name), 80)} has another difficulty above"
-                )
+                raise row.bad(f"the prompt {short(name, 80)} has another difficulty above")
     return Difficulties(str(source), keys, in_order)
 
 

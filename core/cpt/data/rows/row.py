@@ -11,9 +11,9 @@ from cpt.errors import BadData, Media, shortened
 from cpt.files import Refused, from_json
 
 
-def short(value: Any) -> str:
+def short(value: Any, most: int = 60) -> str:
     """A value as an error shows it."""
-    return shortened(repr(value), 60)
+    return shortened(repr(value), most)
 
 
 @attrs.frozen
