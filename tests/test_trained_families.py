@@ -16,19 +16,10 @@ from cpt.training.data.prepare import prepare
 from cpt.training.options import Training
 
 from . import tiny
-from .families import FAMILIES, config_of, plain, random_model
+from .families import plain, saved
 
 PAIRS = tiny.pairs(4)
 LORA = {"lora_rank": 2}
-
-
-def folder(path: Path, family: str) -> Path:
-    kind, own = FAMILIES[family]
-    ids = len(tiny.tokenizer())
-    sizes = {"vocab_size": ids, "max_position_embeddings": 256, "pad_token_id": 2}
-    random_model(config_of(kind, {**own, **sizes})).save_pretrained(path)
-    tiny.tokenizer().save_pretrained(path)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -44,7 +35,7 @@ def test_what_is_exported_is_what_transformers_reads(
     family: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CPT_CACHE", str(tmp_path / "cache"))
-    base = folder(tmp_path / "base", family)
+    base = saved(tmp_path / "base", family)
     tiny.train(tmp_path / "run", base, PAIRS, **options)
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(metrics[0])["loss"] == pytest.approx(0.693147, abs=1e-5)

@@ -12,7 +12,7 @@ from torch import Tensor
 from cpt.roles import Loss
 from cpt.training.data.columns.blocks import ABSENT
 from cpt.training.data.corpus import Corpus
-from cpt.training.data.inputs import ModelInputs
+from cpt.training.data.inputs import ModelInputs, copied
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.types import Batch, Logps, TokenLogps
 
@@ -134,7 +134,7 @@ def batch_of(
     unpaired = loss.unpaired and corpus.is_unpaired
 
     def side(numbers: Sequence[int]) -> Logps:
-        found = torch.tensor(numbers, device=device)
+        found = copied(numbers, device)
         if not unpaired:
             return logps.select(found)
         return logps.select(found.clamp(min=0)).where(found != ABSENT)
@@ -145,7 +145,7 @@ def batch_of(
         prompt_infos=tuple(fact.prompt_info for fact in facts),
         chosen=side(micro_batch.chosen),
         rejected=side(micro_batch.rejected) if "rejected" in loss.needs else None,
-        tier=torch.tensor([fact.tier for fact in facts], device=device),
+        tier=copied([fact.tier for fact in facts], device),
         margin=_values((fact.margin for fact in facts), device),
         chosen_score=_values((fact.chosen_score for fact in facts), device),
         rejected_score=_values((fact.rejected_score for fact in facts), device),
@@ -164,7 +164,7 @@ def _logps(inputs: ModelInputs, flat: Tensor, reference: Tensor | None, loss: Lo
     """Log-probabilities of each sequence of a micro-batch."""
     return Logps(
         policy=inputs.sums(flat),
-        length=torch.tensor(inputs.lengths, device=flat.device),
+        length=copied(inputs.lengths, flat.device),
         reference=None if reference is None else inputs.sums(reference),
         tokens=_token_logps(inputs, flat, reference) if "tokens" in loss.needs else None,
         scored="score" in loss.needs,
@@ -179,4 +179,4 @@ def _token_logps(inputs: ModelInputs, flat: Tensor, reference: Tensor | None) ->
 
 def _values(values: Iterable[float | None], device: torch.device) -> Tensor:
     filled = [float("nan") if value is None else float(value) for value in values]
-    return torch.tensor(filled, device=device, dtype=torch.float32)
+    return copied(filled, device, torch.float32)

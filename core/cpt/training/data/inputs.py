@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+
+def copied(
+    values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Numbers as a tensor on a device, without waiting for what it is still computing."""
+    return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 
 @attrs.frozen
@@ -107,5 +114,5 @@ class ModelInputs:
     def padded(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Each answer in a row of its own, and a mask of it. Both of shape (sequences, seq_len)."""
         answers = pad_sequence(list(torch.split(flat, list(self.lengths))), batch_first=True)
-        lengths = torch.tensor(self.lengths, device=flat.device)
+        lengths = copied(self.lengths, flat.device)
         return answers, torch.arange(answers.shape[1], device=flat.device) < lengths[:, None]

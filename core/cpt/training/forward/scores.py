@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cpt.errors import CptError
-from cpt.training.data.inputs import ModelInputs
+from cpt.training.data.inputs import ModelInputs, copied
 from cpt.training.forward.architecture import backbone_of
 from cpt.training.forward.logps import SequenceLogps
 
@@ -32,7 +32,7 @@ class SequenceScores(SequenceLogps):
         """The score at the last token of each answer, 0 at the others. Shape (answer tokens,)."""
         if "score" not in self._modules:
             return super()._call(inputs, kwargs)
-        ends = torch.tensor(inputs.lengths, device=inputs.targets.device).cumsum(0) - 1
+        ends = copied(inputs.lengths, inputs.targets.device).cumsum(0) - 1
         hidden = self._hidden(inputs, kwargs)[inputs.logits_indices[ends]]
         zeros = torch.zeros(len(inputs.targets), device=hidden.device)
         return zeros.index_put((ends,), self.score(hidden)[:, 0].float())

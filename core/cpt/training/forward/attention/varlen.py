@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cpt.training.data.inputs import Segment
+from cpt.training.data.inputs import Segment, copied
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -48,7 +48,7 @@ class Varlen:
         return cls(
             cu_seqlens_q=_offsets(lengths, device),
             cu_seqlens_k=_offsets([len(indices) for indices in keys], device),
-            gather=torch.tensor([*chain(*keys)], device=device) if prefixes else None,
+            gather=copied([*chain(*keys)], device) if prefixes else None,
             max_seqlen_q=max(lengths),
             max_seqlen_k=max(len(indices) for indices in keys),
         )
@@ -103,4 +103,4 @@ def _tokens(segments: Sequence[Segment], starts: Sequence[int], number: int | No
 
 
 def _offsets(lengths: Sequence[int], device: torch.device) -> Tensor:
-    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    return copied([0, *accumulate(lengths)], device, torch.int32)
