@@ -65,6 +65,7 @@ def test_options_of_what_was_not_named_are_hidden_but_taken(cpt_cli):
     [
         (["--los", "dpo"], "No such option '--los'"),
         (["--loss", "dpoo"], "No loss is called 'dpoo'. Did you mean 'dpo'?"),
+        (["--loss", "sigmoid"], "No loss is called 'sigmoid'. It is 'dpo' here."),
         (["--loss", "dpo", "--loss.bta", "1"], "No such option '--loss.bta'"),
         (["--loss.beta", "hot"], "'hot' is not a valid float"),
         (["--loss", "dpo", "--loss.beta", "-1"], "loss.beta: must be > 0.0: -1.0"),

@@ -136,6 +136,7 @@ def test_later_layers_win(registry):
         ({"los": "dpo"}, r"los: no such option\. Did you mean 'loss'\?"),
         ({"loss": "dpoo"}, r"loss: No loss is called 'dpoo'\. Did you mean 'dpo'\?"),
         ({"loss.beta": "hot"}, r"loss\.beta: expected a number, got 'hot'"),
+        ({"loss.beta": "inf"}, r"loss\.beta: expected a number, got 'inf'"),
         ({"train": 3}, r"train: expected options by name, got 3 \(from a\.yaml\)"),
         ({"limit": [1]}, r"limit: expected a whole number, got \[1\]"),
         ({"limit": float("inf")}, r"limit: expected a whole number, got inf"),

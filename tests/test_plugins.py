@@ -688,6 +688,16 @@ def cpt_losses(): return [Broken]
 """
 
 
+def test_a_component_that_ends_the_process_is_told_with_its_name(commands, tmp_path):
+    trainable(tmp_path)
+    leaving = BUGGY.replace("return batch.nothing", "raise SystemExit(0)")
+    (tmp_path / "mine.py").write_text(leaving)
+    line = ["train", "--pairs", "pairs.jsonl", "--model", "model", "--loss", "broken"]
+    ended = commands.one("-p", "mine.py", *line, "--output", "run", cwd=tmp_path)
+    assert ended.status == 2
+    assert "sys.exit(0) was called while the loss 'broken' was computed" in ended.err
+
+
 @pytest.mark.parametrize(
     ("line", "note"),
     [

@@ -148,6 +148,10 @@ def during(what: str) -> Iterator[None]:
         yield
     except (CptError, NoPair):
         raise
+    except SystemExit as error:
+        raise CptError(
+            f"sys.exit({error.code!r}) was called while {what}; raise an error there instead."
+        ) from error
     except Exception as error:
         error.add_note(f"This happened while {what}.")
         raise

@@ -23,6 +23,7 @@ class Dpo(cpt.Loss):
     """
 
     name = "dpo"
+    known_as = ("sigmoid",)
     beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the gap counts: a larger one keeps the model nearer to the reference."""
     label_smoothing: float = attrs.field(default=0.0, validator=and_(ge(0.0), lt(0.5)))

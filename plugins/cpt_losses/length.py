@@ -23,6 +23,7 @@ class DpoNorm(Paired):
     """
 
     name = "dpo_norm"
+    known_as = ("sigmoid_norm",)
     beta: float = attrs.field(default=5.0, validator=gt(0.0))
     """How sharply the gap counts; it is per token, so much larger than for `dpo`."""
 

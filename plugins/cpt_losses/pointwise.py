@@ -25,6 +25,7 @@ class Kto(cpt.Loss):
     """
 
     name = "kto"
+    known_as = ("kto_pair",)
     needs = frozenset({"rejected", "reference", "mismatched"})
     unpaired = True
     beta: float = attrs.field(default=0.1, validator=gt(0.0))
@@ -62,6 +63,7 @@ class Bco(cpt.Loss):
     """
 
     name = "bco"
+    known_as = ("bco_pair",)
     unpaired = True
     beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the log-ratio counts: a larger one keeps the model nearer to the reference."""
@@ -100,6 +102,7 @@ class Nca(cpt.Loss):
     """
 
     name = "nca"
+    known_as = ("nca_pair",)
     beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """How sharply the log-ratio counts: a larger one keeps the model nearer to the reference."""
 

@@ -51,6 +51,7 @@ class Exo(Paired):
     """
 
     name = "exo"
+    known_as = ("exo_pair",)
     label_smoothing: float = attrs.field(default=1e-3, validator=and_(gt(0.0), lt(0.5)))
     """How likely the rejected answer is to be the better one (e), above 0."""
 

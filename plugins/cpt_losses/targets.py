@@ -45,6 +45,7 @@ class Sppo(cpt.Loss):
     """
 
     name = "sppo"
+    known_as = ("sppo_hard",)
     beta: float = attrs.field(default=0.1, validator=gt(0.0))
     """1 / eta of the paper, which has 0.001."""
     probability: Literal["scores", "hard"] = "scores"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import isfinite, nan
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
@@ -27,18 +28,19 @@ def _boolean(value: Any) -> bool:
 
 def _integer(value: Any) -> int:
     number = _number(value, "a whole number")
-    if number % 1:  # neither is the rest of infinity 0
+    if number % 1:
         raise ValueError(f"expected a whole number, got {value!r}")
     return int(number) if isinstance(value, str) and not value.isdigit() else int(value)
 
 
 def _number(value: Any, what: str = "a number") -> float:
     try:
-        if not isinstance(value, bool):
-            return float(value)
+        number = nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(f"expected {what}, got {value!r}")
+        number = nan
+    if not isfinite(number):
+        raise ValueError(f"expected {what}, got {value!r}")
+    return number
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import attrs
 
@@ -65,15 +66,24 @@ class Registry:
 
     def _no_such(self, role: str, name: str) -> str:
         names = self.names(role)
-        message = f"No {role} is called {name!r}.{nearest(name, names)}"
+        meant = self._known_as(role, name) or nearest(name, names)
+        message = f"No {role} is called {name!r}.{meant}"
         message += f" There are: {', '.join(names) or 'none'}."
         if blocked := self.plugins.blocked:
             message += f" A blocked plugin may offer it: {', '.join(blocked)}."
-        elif not nearest(name, names):
+        elif not meant:
             message += " If a plugin of yours has it, add -p FILE.py or -p MODULE."
         for plugin in self.plugins.broken:
             message += f" (Plugin {plugin.name!r} did not load: {plugin.why}.)"
         return message
+
+    def _known_as(self, role: str, name: str) -> str:
+        """` It is 'NAME' here.` where a component says that others call it so, or nothing."""
+        for own in self.names(role):
+            with suppress(CptError):  # one that cannot be loaded, or of several plugins
+                if name in self[role, own].known_as:
+                    return f" It is {own!r} here."
+        return ""
 
 
 def _loaded(deferred: Deferred, what: str) -> type[Component]:

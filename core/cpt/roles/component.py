@@ -28,6 +28,8 @@ class Component(ABC):
 
     role: ClassVar[str]
     name: ClassVar[str]
+    known_as: ClassVar[tuple[str, ...]] = ()
+    """Its names in other tools: who asks for one of them is told the `name`."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
