@@ -89,7 +89,7 @@ FULL = {
     "prompts": ("cpt.run.stages.pairing.write_prompts", 0),
     "journal": ("cpt.asking.journal.clean_close.take", 0),
     "pairs": ("cpt.run.stages.pairing.pair_one", 0),
-    "doctor.json": ("cpt.training.plan_files.write_plan", 0),
+    "doctor.json": ("cpt.training.planning.files.write_plan", 0),
     "references": ("cpt.training.reference.scoring.references", 0),
     "metrics": ("cpt.training.loss.metrics.append", 0),
     "checkpoint": ("cpt.training.output.checkpoint.save", 0),

@@ -17,7 +17,7 @@ from cpt.training.forward.flops import Work, named_peak
 from cpt.training.forward.loading.model import load_model, made_trainable
 from cpt.training.optimizer.adamw import AT_ONCE
 from cpt.training.options import Training
-from cpt.training.plan import make_plan
+from cpt.training.planning.plan import make_plan
 from cpt.training.resources import estimate, exhausted, fitting
 from cpt.training.resources.memory import sketch
 
@@ -145,7 +145,7 @@ def test_a_dry_run_keeps_its_pairs_on_the_disk(
     def told(pairs: Any, *_: Any) -> None:
         raise CptError(f"{len(pairs)} in {type(pairs).__name__}")
 
-    monkeypatch.setattr("cpt.training.plan.make_plan", told)
+    monkeypatch.setattr("cpt.training.planning.plan.make_plan", told)
     row = {"prompt": "One?", "chosen": "yes", "rejected": "no"}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
     line = ["--pairs", "pairs.jsonl", "--model", "m", "--loss", "dpo", "--output", "run"]

@@ -26,7 +26,7 @@ from cpt.training.data.corpus import Corpus
 from cpt.training.data.findings import Diagnosis
 from cpt.training.data.tokens import encode
 from cpt.training.options import Training
-from cpt.training.plan import Plan, _decides, make_plan
+from cpt.training.planning.plan import Plan, _decides, make_plan
 from cpt.types.batch import PairFacts
 
 from . import tiny

@@ -18,7 +18,7 @@ from cpt.cli.printing.output import in_short
 from cpt.testing import fake_batch, fake_pairs
 from cpt.training.loss import checks
 from cpt.training.options import Training
-from cpt.training.order import order_of
+from cpt.training.planning.order import order_of
 
 from . import tiny
 from .training_process import Trainings

@@ -37,7 +37,7 @@ from cpt.training.data.inputs import ModelInputs
 from cpt.training.forward.attention import packed, varlen
 from cpt.training.loss import metrics
 from cpt.training.options import Training
-from cpt.training.plan import make_plan
+from cpt.training.planning.plan import make_plan
 from cpt.training.state import Cut, State, begin
 from cpt_losses.reward import BradleyTerry
 

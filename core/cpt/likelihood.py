@@ -50,8 +50,8 @@ def log_probabilities(
     Raises `CptError` if there is no such model.
     """
     from cpt.training.data.checks.checkup import Checkup
-    from cpt.training.encoder import PairEncoder
     from cpt.training.forward.cpu import count_parameters
+    from cpt.training.planning.encoder import PairEncoder
 
     reading, folder = reading or Reading(), folder_of(model)
     checkup = Checkup(left_out=[])

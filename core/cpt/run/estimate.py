@@ -31,7 +31,7 @@ from cpt.run.stages.training import as_asked
 from cpt.types import Pair, Prompt, Response
 
 if TYPE_CHECKING:  # slow to import
-    from cpt.training.plan import Plan
+    from cpt.training.planning.plan import Plan
     from cpt.training.resources.estimate import TrainingEstimate
 
 
@@ -138,7 +138,7 @@ def estimate_training(run: Run) -> TrainingEstimate:
 
 
 def _plan(run: Run, pairs: Sequence[Pair]) -> Plan:
-    from cpt.training.plan import make_plan
+    from cpt.training.planning.plan import make_plan
 
     model = Path(paths.resolve(require_option(run, "model")))
     config = run.config

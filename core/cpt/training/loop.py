@@ -30,8 +30,8 @@ from cpt.training.optimizer.adamw import set_rate, stepping
 from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
 from cpt.training.phases import begin_phase, is_due, resume_phase
-from cpt.training.plan import Plan, make_plan
-from cpt.training.plan_files import day_of, write_plan
+from cpt.training.planning.files import day_of, write_plan
+from cpt.training.planning.plan import Plan, make_plan
 from cpt.training.reference.scoring import max_over_processes
 from cpt.training.reference_logps import Report
 from cpt.training.resources.exhausted import memory_errors

@@ -14,7 +14,7 @@ from cpt.training.forward.loading.model import compile_layers, load_model, made_
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.forward.scores import SequenceScores
 from cpt.training.options import Training
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 
 log = logging.getLogger(__name__)
 

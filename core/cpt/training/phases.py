@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cpt.errors import CptError
 from cpt.training.monitoring.measuring import measure_each
-from cpt.training.order import order_of
-from cpt.training.plan import Plan
-from cpt.training.plan_files import write_order
+from cpt.training.planning.files import write_order
+from cpt.training.planning.order import order_of
+from cpt.training.planning.plan import Plan
 from cpt.training.reference.scoring import References
 from cpt.training.reference.store import Store
 from cpt.training.reference_logps import Report, references_of

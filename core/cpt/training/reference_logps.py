@@ -15,7 +15,7 @@ from cpt.training.data.columns.blocks import ABSENT
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.module import loaded
 from cpt.training.options import Training
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
 from cpt.training.reference.store import Store, open_store, store_digest
 

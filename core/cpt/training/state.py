@@ -17,7 +17,7 @@ from cpt.training.loss.carried import Carried
 from cpt.training.module import trained_module
 from cpt.training.optimizer.adamw import make_optimizer
 from cpt.training.output import checkpoint
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 from cpt.training.reference.scoring import References, Scorer
 from cpt.training.reference_logps import (
     Report,

@@ -20,7 +20,7 @@ def sides_of(
 ) -> dict[str, list[dict[str, Any]]]:
     """The tokens of both sides of a pair. Raises `CptError` if it cannot be trained on."""
     from cpt.models import folder_of
-    from cpt.training.encoder import PairEncoder
+    from cpt.training.planning.encoder import PairEncoder
 
     encoder = PairEncoder.of(folder_of(model), options)
     corpus, found = encoder.prepare([_pair_called(source, name)])

@@ -67,7 +67,7 @@ class Examiner:
 
     @cached_property
     def _as_tokens(self) -> Examination:
-        from cpt.training.encoder import PairEncoder
+        from cpt.training.planning.encoder import PairEncoder
 
         assert self.model is not None
         return PairEncoder.of(self.model, self.train).examination(self.day)

@@ -13,7 +13,7 @@ from cpt.training.data.inputs import ModelInputs
 from cpt.training.loss import metrics
 from cpt.training.loss.carried import Carried
 from cpt.training.objective import mismatched_logps, weighted_losses
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 from cpt.training.reference.scoring import Scorer, max_over_processes
 from cpt.training.state import State
 from cpt.training.step import MicroBatch, group_by_prompt, micro_batches, split_between_processes

@@ -15,7 +15,7 @@ from cpt.models import hub
 from cpt.roles import Component, Loss
 from cpt.roles.evaluator import labelled
 from cpt.training.output.rounding import WeightFormat
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 
 PACKAGES = ("contrastive-post-training", "torch", "transformers", "accelerate")
 MOST_NAMED = 10

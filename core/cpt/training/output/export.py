@@ -19,7 +19,7 @@ from cpt.training.forward.scores import SequenceScores, classifier_of
 from cpt.training.output.card import model_card
 from cpt.training.output.rounding import WeightFormat, may_round, weight_format
 from cpt.training.output.whole import whole
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 
 
 @attrs.frozen(eq=False)

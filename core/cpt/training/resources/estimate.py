@@ -14,7 +14,7 @@ from cpt.training.accelerator import micro_tokens_of
 from cpt.training.data.packing import Layout
 from cpt.training.forward.flops import named_peak
 from cpt.training.options import Training
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 from cpt.training.resources.memory import Footprint, Sketch, sketch
 from cpt.training.step import MicroBatch, group_by_prompt, micro_batches
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from cpt.errors import CptError
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 
 ALLOCATORS = ("DefaultCPUAllocator", "can't allocate memory", "out of memory")
 """What the message of an error holds that means it, if its class does not say so."""

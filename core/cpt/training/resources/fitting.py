@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from cpt.training.forward.cpu import count_parameters
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 from cpt.training.resources.estimate import FREE, Counted, capacity, flags
 
 log = logging.getLogger("cpt")

@@ -17,14 +17,14 @@ from cpt.roles import Loss, Phase, Scheduler
 from cpt.training.data.corpus import Corpus, mismatch
 from cpt.training.data.endings import read_to_the_end
 from cpt.training.data.findings import Diagnosis, refuse_errors, refuse_none_left
-from cpt.training.digest import digest_of, hash_of, json_of, listed, one_json
-from cpt.training.encoder import PairEncoder
 from cpt.training.forward.loading.formats import refuse_without_nf4
 from cpt.training.loss.checks import refuse_wrong_needs
 from cpt.training.optimizer.adamw import refuse_without_torchao
 from cpt.training.optimizer.schedule import factor
 from cpt.training.options import Training
-from cpt.training.order import order_of, phases_of
+from cpt.training.planning.digest import digest_of, hash_of, json_of, listed, one_json
+from cpt.training.planning.encoder import PairEncoder
+from cpt.training.planning.order import order_of, phases_of
 from cpt.types import Pair
 
 THROUGH_DATA = frozenset(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cpt.files import as_written, atomic, from_json, json_text, write_text
-from cpt.training.plan import Plan
+from cpt.training.planning.plan import Plan
 
 DOCTOR = "doctor.json"
 ORDER = pa.schema(
