@@ -130,7 +130,7 @@ def test_sums_and_padding(lengths: list[int]) -> None:
 def test_a_micro_batch_moves_whole() -> None:
     for layout in LAYOUTS.values():
         (inputs,) = model_inputs([[TokenSequence([1], [2, 3])]], 99, layout)
-        moved = inputs.to("meta")
+        moved = inputs.to(torch.device("meta"))
         tensors = [moved.input_ids, moved.position_ids, moved.logits_indices, moved.targets]
         assert all(tensor.is_meta for tensor in tensors)
         assert moved.attention_mask is None or moved.attention_mask.is_meta

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from cpt.training.accelerator import _count_for_deepspeed
 from cpt.training.data.corpus import corpus_of
 from cpt.training.data.packing import Layout
 from cpt.training.data.sequences import TokenSequence
-from cpt.training.forward.loading.model import compile_layers
+from cpt.training.forward.loading.model import checkpoint_activations, compile_layers
 from cpt.training.options import Training
 from cpt.training.reference.scoring import _by_prompt
 
@@ -661,6 +662,21 @@ def test_layers_are_compiled_as_a_whole_and_nothing_else_is() -> None:
     compile_layers(made)
     compiled = [module for module in made.modules() if module._compiled_call_impl is not None]
     assert compiled == list(made.model.layers)
+
+
+def test_layers_that_are_computed_twice_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    made = tiny.model()
+    checkpoint_activations(made)
+    compile_layers(made)
+    torch._dynamo.reset()
+    counters.clear()
+    ids = torch.arange(12)[None]
+    made(input_ids=ids, use_cache=False).logits.sum().backward()
+    assert counters["stats"]["unique_graphs"] > 0
+    assert all(weight.grad is not None for weight in made.parameters())
 
 
 def test_layers_of_padded_rows_are_not_compiled(caplog: pytest.LogCaptureFixture) -> None:

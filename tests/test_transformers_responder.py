@@ -7,6 +7,7 @@ import shutil
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig, RobertaConfig, RobertaForCausalLM
 
+import cpt_transformers
 from cpt import CptError, Message, Prompt, Response
 from cpt.models import batches, digest_of, name_of
 from cpt.testing import ResponderContract, fake_prompts
@@ -265,6 +267,27 @@ def test_a_large_model_is_let_go_before_another_is_read(
         )
     assert alive == [0, kept - 1]
     assert len(generation.IN_MEMORY) == kept
+
+
+@pytest.mark.parametrize(("large", "kept"), [(0, 0), (1 << 30, 1)])
+def test_a_large_model_is_let_go_when_a_stage_or_a_measurement_ends(
+    large: int, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "LARGE", large)
+    path = folder(tmp_path / "model")
+    ended = (
+        cpt_transformers.cpt_stage_ended,
+        partial(cpt_transformers.cpt_metrics_logged, {"step": 2, "eval/judged/greedy": 0.5}),
+    )
+    for end in ended:
+        monkeypatch.setattr(generation, "IN_MEMORY", {})
+        Transformers(model=str(path), max_tokens=1, device="cpu").answer_all(
+            [(prompt, 0) for prompt in fake_prompts(1)]
+        )
+        cpt_transformers.cpt_metrics_logged({"step": 1, "loss": 0.5})
+        assert len(generation.IN_MEMORY) == 1
+        end()
+        assert len(generation.IN_MEMORY) == kept
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "chat_template.jinja"])

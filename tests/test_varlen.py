@@ -32,7 +32,7 @@ def defined(
     *,
     scale: float | None,
     window_size: tuple[int, int],
-    enable_gqa: bool,
+    enable_gqa: bool | None = None,
 ) -> Tensor:
     """Variable-length attention, causal where queries and keys both end."""
     assert query.shape[-1] == key.shape[-1] == value.shape[-1]
@@ -53,7 +53,7 @@ def defined(
         if window_size[0] >= 0:
             seen &= there >= here - window_size[0]
         done = functional.scaled_dot_product_attention(
-            q[None], k[None], v[None], attn_mask=seen, scale=scale, enable_gqa=enable_gqa
+            q[None], k[None], v[None], attn_mask=seen, scale=scale, enable_gqa=True
         )
         attended.append(done[0].transpose(0, 1))
     return torch.cat(attended)
@@ -76,9 +76,10 @@ def packed(draw: st.DrawFn) -> tuple[Segment, ...]:
     segments=packed(),
     window=st.none() | st.integers(1, 12),
     value_width=st.sampled_from([8, 6]),
+    asks=st.booleans(),
 )
 def test_it_is_given_the_same_as_the_other_kernels(
-    segments: tuple[Segment, ...], window: int | None, value_width: int
+    segments: tuple[Segment, ...], window: int | None, value_width: int, asks: bool
 ) -> None:
     time = sum(segment.length for segment in segments)
     query, key = (torch.randn(1, heads, time, 8) for heads in (4, 2))
@@ -90,6 +91,7 @@ def test_it_is_given_the_same_as_the_other_kernels(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(varlen, "varlen_attn", defined, raising=False)  # torch before 2.10
         patch.setattr(varlen, "usable", lambda *_: True)
+        patch.setattr(varlen, "ASKS_FOR_GQA", asks)
         found, _ = packed_attention(
             *arguments,
             sliding_window=window,
@@ -101,10 +103,10 @@ def test_it_is_given_the_same_as_the_other_kernels(
 def test_the_kernel_that_is_called_has_these_arguments() -> None:
     kernel = pytest.importorskip("torch.nn.attention.varlen", reason="torch before 2.10")
     names = signature(kernel.varlen_attn).parameters
-    assert varlen.AVAILABLE is ("enable_gqa" in names)
+    assert varlen.AVAILABLE is ({"scale", "window_size"} <= names.keys())
+    assert varlen.ASKS_FOR_GQA is ("enable_gqa" in names)
     if varlen.AVAILABLE:
         assert list(names)[: len(POSITIONAL)] == POSITIONAL
-        assert {"scale", "window_size", "enable_gqa"} <= names.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Judges, and an evaluator that asks one."""
 
+import sys
+
 import cpt
 
 
@@ -19,3 +21,9 @@ def cpt_judges() -> dict[str, str]:
 @cpt.hookimpl
 def cpt_evaluators() -> dict[str, str]:
     return {"judged": "cpt_judges.judged:Judged"}
+
+
+@cpt.hookimpl
+def cpt_stage_ended() -> None:
+    if reward_model := sys.modules.get("cpt_judges.reward_model"):
+        reward_model.let_go()  # the next stage may train

@@ -243,6 +243,14 @@ class Loaded:
         return int(config.pad_token_id)
 
 
+def let_go() -> None:
+    """Free the memory of the models that were asked."""
+    import torch
+
+    _load.cache_clear()
+    torch.cuda.empty_cache()  # nothing without CUDA
+
+
 @lru_cache(maxsize=2)
 def _load(folder: str, weights: str, device: str, dtype: Dtype, trust_remote_code: bool) -> Loaded:
     """The model in a folder, as long as it is the one with these weights. Raises `CptError`."""

@@ -31,7 +31,7 @@ IN_MEMORY: dict[Known, Loaded] = {}
 """The models that were read, the one that was asked last at the end."""
 MOST_IN_MEMORY = 4
 LARGE = 2 << 30
-"""Bytes of weights: two such models at once may be more than a GPU holds."""
+"""Bytes of weights that are let go before something else may need the memory."""
 
 
 @attrs.frozen
@@ -65,6 +65,11 @@ class Loaded:
     tokenizer: Any
     ends: frozenset[int]
     """Tokens that end an answer."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether two such models may be more than a GPU holds."""
+        return int(self.model.get_memory_footprint()) > LARGE
 
     def answer(
         self,
@@ -211,10 +216,17 @@ def load(folder: str, digest: str, device: str, dtype: str, trust_remote_code: b
     return IN_MEMORY[wanted]
 
 
+def let_go() -> None:
+    """Free the memory of large models; whoever asks one again waits until it is read."""
+    for known in [known for known, found in IN_MEMORY.items() if found.is_large]:
+        del IN_MEMORY[known]
+    torch.cuda.empty_cache()  # nothing without CUDA
+
+
 def _gives_way(known: Known, folder: str, digest: str) -> bool:
     """Whether a model is let go for another: the same folder's as it was, or a large one."""
     anew = known[0] == folder and known[1] != digest
-    return anew or IN_MEMORY[known].model.get_memory_footprint() > LARGE
+    return anew or IN_MEMORY[known].is_large
 
 
 def _read(folder: str, device: str, dtype: str, trust_remote_code: bool) -> Loaded:

@@ -21,7 +21,7 @@ def make_accelerator(options: Training) -> Accelerator:
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=options.device == "cpu",
-        mixed_precision="no" if options.precision == "fp32" else options.precision,
+        mixed_precision="no" if options.precision == "fp32" else "bf16",
     )
     shard_checkpoints(accelerator)
     if accelerator.distributed_type == "DEEPSPEED":

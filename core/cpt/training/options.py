@@ -31,7 +31,7 @@ LrSchedule = Literal[
     "constant_with_warmup",
     "warmup_stable_decay",
 ]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp8"]
 Weights = Literal["fp32", "bf16", "nf4"]
 Optimizer = Literal["adamw", "adamw_8bit", "adamw_4bit", "adamw_fp8"]
 ExportDtype = Literal["auto", "base", "fp32", "bf16", "fp16"]
@@ -88,7 +88,7 @@ class Training:
     chat_template_kwargs: Mapping[str, Any] = attrs.field(factory=dict)
     """What the chat template is given beside the messages, such as `enable_thinking: false`."""
     precision: Precision = "fp32"
-    """What matrices are multiplied in; weights and optimizer are in formats of their own."""
+    """What matrices are multiplied in; `fp8` (torchao) those of layers, and the rest in bf16."""
     weights: Weights = attrs.field(default="fp32")
     """Format of the weights; `bf16` is rounded at random, `nf4` (QLoRA) is of frozen ones."""
     optimizer: Optimizer = "adamw"
@@ -144,12 +144,15 @@ class Training:
 
     @weights.validator
     def _computable(self, _: attrs.Attribute[Any], value: Weights) -> None:
-        if value != "fp32" and self.precision != "bf16":
-            raise ValueError(
-                f"'weights' must be fp32 with precision {self.precision}; {value} needs bf16"
-            )
+        if value != "fp32" and self.precision == "fp32":
+            raise ValueError(f"'weights' must be fp32 with precision fp32; {value} needs bf16")
         if value == "nf4" and not self.lora_rank:
             raise ValueError("'weights' must not be nf4 without lora_rank: they are frozen")
+
+    @lora_rank.validator
+    def _trains_what_is_multiplied(self, _: attrs.Attribute[Any], value: int) -> None:
+        if value and self.precision == "fp8":
+            raise ValueError("'lora_rank' must be 0 with precision fp8, which is for all weights")
 
     @dora.validator
     def _has_adapters(self, _: attrs.Attribute[Any], value: bool) -> None:

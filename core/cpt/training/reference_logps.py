@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cpt.training.accelerator import micro_tokens_of
 from cpt.training.data.columns.blocks import ABSENT
 from cpt.training.forward.logps import SequenceLogps
-from cpt.training.module import loaded
+from cpt.training.module import in_precision, loaded
 from cpt.training.options import Training
 from cpt.training.planning.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
@@ -29,6 +29,7 @@ def references_of_another(
     """As `both_references`, for a reference that is not the model training starts from."""
     model = loaded(plan.reference, plan.options)
     module = SequenceLogps(model.to(accelerator.device))
+    in_precision(module, plan.options, accelerator.device)
     return both_references(plan, scorer_of(plan, accelerator, module), output, report)
 
 

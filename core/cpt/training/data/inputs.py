@@ -13,8 +13,15 @@ from torch.nn.utils.rnn import pad_sequence
 def copied(
     values: Sequence[float], device: torch.device, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Numbers as a tensor on a device, without waiting for what it is still computing."""
-    return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+    """Numbers as a tensor on a device: see `moved`."""
+    return moved(torch.tensor(values, dtype=dtype), device)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what that is still computing."""
+    # From elsewhere CUDA copies only small ones at once, and waits before the others.
+    source = tensor.pin_memory() if device.type == "cuda" else tensor
+    return source.to(device, non_blocking=True)
 
 
 @attrs.frozen
@@ -70,19 +77,14 @@ class ModelInputs:
             return len(self.kept)
         return self.size if self.attention_mask is None else int(self.attention_mask.sum())
 
-    def to(self, device: torch.device | str) -> ModelInputs:
+    def to(self, device: torch.device) -> ModelInputs:
         """The same on another device."""
-        mask = self.attention_mask
-        return attrs.evolve(
-            self,
-            input_ids=self.input_ids.to(device, non_blocking=True),
-            position_ids=self.position_ids.to(device, non_blocking=True),
-            logits_indices=self.logits_indices.to(device, non_blocking=True),
-            targets=self.targets.to(device, non_blocking=True),
-            attention_mask=None if mask is None else mask.to(device, non_blocking=True),
-            kept=None if self.kept is None else self.kept.to(device, non_blocking=True),
-            places=None if self.places is None else self.places.to(device, non_blocking=True),
-        )
+        tensors = {
+            field.name: moved(value, device)
+            for field in attrs.fields(type(self))
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return attrs.evolve(self, **tensors)  # type: ignore[arg-type]
 
     def rows(self) -> Iterator[ModelInputs]:
         """Each padded row by itself, as plain text is read: unpadded, with its last token."""

@@ -69,7 +69,7 @@ class Work:
 
 def peak_of(device: torch.device, precision: str) -> float | None:
     """FLOP/s that a device could do in bf16; None where it is not known."""
-    if device.type != "cuda" or precision != "bf16":
+    if device.type != "cuda" or precision == "fp32":
         return None
     return named_peak(torch.cuda.get_device_name(device))
 

@@ -64,14 +64,19 @@ def needs_torchao(options: Training) -> bool:
 
 
 def refuse_without_torchao(options: Training) -> None:
-    """Raise `CptError` where the optimizer is missing."""
-    if not needs_torchao(options):
+    """Raise `CptError` where what the options ask of torchao is missing."""
+    asked = {
+        f"optimizer {options.optimizer}": options.optimizer != "adamw",
+        "weights bf16": needs_torchao(options),
+        "precision fp8": options.precision == "fp8",
+    }
+    if not any(asked.values()):
         return
     torchao.need()
     if find_spec(torchao.NAME) is None:
-        asked = f"optimizer {options.optimizer}" if options.optimizer != "adamw" else "weights bf16"
+        what = next(option for option, is_so in asked.items() if is_so)
         raise CptError(
-            f"train.{asked}: torchao is not installed; "
+            f"train.{what}: torchao is not installed; "
             "`pip install 'contrastive-post-training[low-bit]'`."
         )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpt.training.data.columns.table import Digests, Sequences
-from cpt.training.data.inputs import ModelInputs
+from cpt.training.data.inputs import ModelInputs, moved
 from cpt.training.data.packing import Layout, model_inputs, token_count
 from cpt.training.data.sequences import TokenSequence
 from cpt.training.forward.agreement import is_alone
@@ -55,7 +55,7 @@ class References:
     def flat(self, indices: Iterable[int], device: torch.device) -> Tensor:
         """Those of some sequences, one after the other. Shape (answer tokens,)."""
         values = np.concatenate([self._at(index) for index in indices])
-        return torch.from_numpy(values).to(device, non_blocking=True)
+        return moved(torch.from_numpy(values), device)
 
     def sum(self, index: int) -> float:
         """That of a whole answer."""

@@ -284,7 +284,7 @@ def _kept(model: Any, length: int, options: Training) -> float:
         return tensor
 
     ids = torch.zeros(1, length, dtype=torch.long)
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16")
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=options.precision != "fp32")
     with torch.autograd.graph.saved_tensors_hooks(keep, _same), autocast:
         body: Any = backbone_of(model) or model
         body(input_ids=ids, use_cache=False)

@@ -138,6 +138,9 @@ def _attend(
         if dtype == torch.bfloat16 or mask is not None:
             q, k, v = (tensor.to(dtype) for tensor in (query, key, value))
             return blockwise_attention(q, k, v, extras.scale(query), window)
+    if not query.is_cpu:
+        # With fewer heads of keys, kernels for fp32 and for masks are only the slowest.
+        key, value = _repeated(query, key, value)
     return functional.scaled_dot_product_attention(
         query,
         key,
@@ -154,8 +157,7 @@ def _explicit(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, extras: Extras
 ) -> Tensor:
     """Attention with scores that no fused kernel has: squashed ones, or with sinks."""
-    repeat = query.shape[1] // key.shape[1]
-    key, value = (tensor.repeat_interleave(repeat, dim=1) for tensor in (key, value))
+    key, value = _repeated(query, key, value)
     scores = _scores(query, key, extras)
     if mask is None:
         mask = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
@@ -166,6 +168,14 @@ def _explicit(
         scores = torch.cat([scores, sinks], dim=3)
     weights = scores.softmax(-1)[..., : key.shape[2]]
     return functional.dropout(weights.to(value.dtype), extras.dropout) @ value
+
+
+def _repeated(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values for each head of the queries. Shapes (1, heads, seq_len, head_dim)."""
+    repeat = query.shape[1] // key.shape[1]
+    if repeat == 1:
+        return key, value
+    return key.repeat_interleave(repeat, dim=1), value.repeat_interleave(repeat, dim=1)
 
 
 def _scores(query: Tensor, key: Tensor, extras: Extras) -> Tensor:

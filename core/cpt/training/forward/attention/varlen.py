@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from inspect import signature
 from itertools import accumulate, chain
+from typing import Any
 
 import attrs
 import torch
@@ -16,9 +17,12 @@ from cpt.training.data.inputs import Segment, copied
 try:
     from torch.nn.attention.varlen import varlen_attn
 
-    AVAILABLE = "enable_gqa" in signature(varlen_attn).parameters
+    TAKES = frozenset(signature(varlen_attn).parameters)
 except ImportError:  # torch before 2.10
-    AVAILABLE = False
+    TAKES = frozenset()
+AVAILABLE = {"scale", "window_size"} <= TAKES
+ASKS_FOR_GQA = "enable_gqa" in TAKES
+"""Whether it has to be told that keys have fewer heads; before, it took them as they are."""
 
 
 @attrs.frozen(eq=False)
@@ -61,6 +65,7 @@ class Varlen:
         Values may be narrower than keys: the kernel has one head_dim, so they are padded with 0.
         """
         dtype, value_dim = _dtype(query), value.shape[-1]
+        asked: Any = {"enable_gqa": query.shape[1] != key.shape[1]} if ASKS_FOR_GQA else {}
         value = functional.pad(value, (0, key.shape[-1] - value_dim))
         queries, keys, values = (
             tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value)
@@ -77,7 +82,7 @@ class Varlen:
             self.max_seqlen_k,
             scale=scale,
             window_size=(-1 if window is None else window - 1, 0),
-            enable_gqa=query.shape[1] != key.shape[1],
+            **asked,
         )
         return attended[..., :value_dim].transpose(0, 1)[None]
 

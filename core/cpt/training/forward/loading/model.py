@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,12 @@ def compile_layers(model: Any) -> None:
     layers = set(model._no_split_modules or ())
     for module in model.modules():
         if type(module).__name__ in layers:
-            module.compile(dynamic=True)
+            twice = getattr(module, "_gradient_checkpointing_func", None)
+            # What is computed twice is compiled inside of that, which no compiler looks through.
+            if isinstance(twice, _Twice):
+                module._gradient_checkpointing_func = attrs.evolve(twice, compiled=True)
+            else:
+                module.compile(dynamic=True)
 
 
 def checkpoint_activations(model: Any) -> None:
@@ -145,10 +151,13 @@ class _Twice:
     """Computes a layer without dropout, and again when its gradient is wanted."""
 
     layer: torch.nn.Module
+    compiled: bool = False
 
     def __call__(self, compute: Any, *inputs: Any) -> Any:
         from torch.utils.checkpoint import checkpoint
 
+        if self.compiled:
+            compute = partial(_compiled(compute.func), *compute.args, **compute.keywords)
         # What is being computed, which the backward pass comes too late to know.
         context = copy_context()
 
@@ -160,6 +169,11 @@ class _Twice:
                 self.layer.training = True
 
         return checkpoint(computed, *inputs, use_reentrant=False)
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=True)
 
 
 def _with_lora(model: Any, options: Training) -> Any:
