@@ -55,6 +55,8 @@ class ModelInputs:
     """Ids of the answer tokens. Shape (answer tokens,)."""
     segments: tuple[Segment, ...] = ()
     """How packed inputs are divided; empty if they are padded."""
+    bounded: bool = False
+    """Recurrent layers are to be told where segments begin, none of which has a prefix."""
     attention_mask: Tensor | None = None
     """True where padded inputs have a token; None if they are packed. Shape (batch, seq_len)."""
     kept: Tensor | None = None

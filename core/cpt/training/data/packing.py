@@ -25,6 +25,8 @@ class Layout:
     """Sequences may be packed end to end; else each is padded to the longest."""
     shared: bool = False
     """Several answers may follow one prompt."""
+    bounded: bool = False
+    """Recurrent layers are told where packed sequences begin, and keep them apart."""
     compact: bool = False
     """Padded rows may leave out padding, and repeated prompts, where single tokens are computed."""
     longest: int | None = None
@@ -163,6 +165,7 @@ def _packed(members: tuple[int, ...], groups: Sequence[Group], layout: Layout) -
         position_ids=_tensor([piece.positions for piece in pieces])[None],
         logits_indices=_tensor(logits_indices),
         segments=tuple(piece.segment for piece in pieces),
+        bounded=layout.bounded,
     )
 
 

@@ -10,8 +10,11 @@ from cpt.training.data.packing import Layout
 SEGMENT_FLOPS = 2e7
 """FLOPs that could be done in the time that one more segment takes a layer, measured on a CPU."""
 
-KNOWN_LAYERS = {"attention", "full_attention", "sliding_attention"}
+KNOWN_LAYERS = {"attention", "full_attention", "sliding_attention", "mlp", "moe"}
 """Kinds of layer in which only attention joins tokens, in ways that `attention` knows."""
+
+RECURRENT_LAYERS = {"conv", "linear_attention", "mamba"}
+"""Kinds of layer that join tokens by a state or a short convolution."""
 
 
 def backbone_of(model: Any) -> Any | None:
@@ -31,6 +34,13 @@ def why_not_packed(model: Any) -> str | None:
     if not model._can_set_attn_implementation():
         return "its attention cannot be replaced"
     return None
+
+
+def is_recurrent(model: Any) -> bool:
+    """Whether recurrent layers join its tokens, which kernels may keep apart, and attention."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    known = kinds <= KNOWN_LAYERS | RECURRENT_LAYERS
+    return known and bool(model._is_stateful or kinds & RECURRENT_LAYERS)
 
 
 def longest_together(model: Any) -> int | None:

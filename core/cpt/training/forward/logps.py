@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cpt.training.data.inputs import ModelInputs
 from cpt.training.forward.architecture import backbone_of, fresh_positions, longest_together
+from cpt.training.forward.attention.boundaries import boundaries
 from cpt.training.forward.attention.packed import PackedSequence, computing
 from cpt.training.forward.compact import Compact, compacting
 from cpt.training.forward.cpu import keep_freed_memory
@@ -70,7 +71,8 @@ class SequenceLogps(nn.Module):
             # A mask of four dimensions is passed on unchanged: none is built, and none is used.
             ignored = torch.empty(1, 1, 1, 1, device=inputs.input_ids.device)
             arguments = {"attention_mask": ignored, "position_ids": inputs.position_ids}
-            return self._call(inputs, {**arguments, "cpt_packed": packed})
+            bounds = boundaries(inputs) if inputs.bounded else {}
+            return self._call(inputs, {**arguments, **bounds, "cpt_packed": packed})
 
     def _call(self, inputs: ModelInputs, kwargs: dict[str, Any]) -> Tensor:
         if self._head is None:

@@ -27,6 +27,7 @@ from cpt.training.forward.agreement import agreed
 from cpt.training.forward.architecture import (
     backbone_of,
     costs_of,
+    is_recurrent,
     longest_together,
     why_not_packed,
 )
@@ -61,9 +62,10 @@ def find_head(model: Any) -> Head | None:
 def find_layout(model: Any, score: Score) -> Layout:
     """The best layout in which `score` gives the log-probabilities of sequences one by one.
 
-    Gives the model an attention that can be packed, if it is. Anything but packing with shared
-    prompts is a warning. Raises `CptError` for a model whose log-probabilities mean nothing: one
-    that looks ahead, or gives other results each time.
+    Gives the model an attention that can be packed, if it is. What cannot be packed, or share
+    prompts, is a warning; recurrent layers are packed without sharing. Raises `CptError` for a
+    model whose log-probabilities mean nothing: one that looks ahead, or gives other results each
+    time.
     """
     layout: Layout = agreed(lambda: _found_layout(model, score))
     if layout.packed:
@@ -108,9 +110,8 @@ def _heads(model: Any) -> Iterator[Head]:
 
 def _found_layout(model: Any, score: Score) -> Layout:
     longest = longest_together(model)
-    reason = why_not_packed(model)
     if _is_meta(model):
-        if reason is None and _is_proven(model):
+        if why_not_packed(model) is None and _is_proven(model):
             return attrs.evolve(costs_of(model), longest=longest)
         return _warned(model, Layout(longest=0), "its weights are not here to try more")
     with trial.quiet(model), trial.narrow_windows(model):
@@ -121,19 +122,10 @@ def _found_layout(model: Any, score: Score) -> Layout:
         def differs(layout: Layout) -> str | None:
             return trial.differs(model, score, layout, sequences, wanted)
 
-        if reason is None:
-            layout = attrs.evolve(costs_of(model), longest=longest)
-            with _packable(model):
-                if differs(layout) is None:
-                    return layout
-                layout = attrs.evolve(layout, shared=False)
-                if (reason := differs(layout)) is None:
-                    log.warning(
-                        "%s: answers cannot share a prompt, so each is computed with its own.",
-                        _name(model),
-                    )
-                    return layout
-            reason = f"its results change when they are packed{reason}"
+        found = _packed_layout(model, longest, differs)
+        if isinstance(found, Layout):
+            return found if found.shared or found.bounded else _unshared(model, found)
+        reason = found
         layout = Layout(compact=True, longest=longest)
         with _compact(model):
             if differs(layout) is None:
@@ -147,6 +139,32 @@ def _found_layout(model: Any, score: Score) -> Layout:
     raise CptError(
         f"{_name(model)}: one row at a time gives other results too{wrong}; it cannot be trained."
     )
+
+
+def _packed_layout(
+    model: Any, longest: int | None, differs: Callable[[Layout], str | None]
+) -> Layout | str:
+    """The best layout that packs, or why there is none."""
+    reason = why_not_packed(model)
+    if reason and not is_recurrent(model):
+        return reason
+    best = Layout(packed=True, bounded=True) if reason else costs_of(model)
+    best = attrs.evolve(best, longest=longest)
+    why: str | None = ""
+    with _packable(model):
+        for layout in (best, attrs.evolve(best, shared=False))[: 1 + best.shared]:
+            if (why := differs(layout)) is None:
+                return layout
+    if reason:
+        return f"{reason}{why if 'packed sequences' in str(why) else ''}"  # it names a package
+    return f"its results change when they are packed{why}"
+
+
+def _unshared(model: Any, layout: Layout) -> Layout:
+    log.warning(
+        "%s: answers cannot share a prompt, so each is computed with its own.", _name(model)
+    )
+    return layout
 
 
 def _warned(model: Any, layout: Layout, reason: str) -> Layout:
