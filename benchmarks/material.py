@@ -146,13 +146,11 @@ def invented(count: int, seed: int = 0, words: int = 200) -> list[Pair]:
     return [pair for number, row in enumerate(rows) for pair in _pairs(str(number), row, ())]
 
 
-def make_model(name: str, folder: Path, *, device: str = "cpu", half: bool = False) -> None:
-    """A model of random weights with tied embeddings, in fp32 or bf16."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+def config(name: str) -> Any:
+    """The configuration of a shape, with tied embeddings."""
+    from transformers import Qwen3Config
 
-    torch.manual_seed(0)
-    config = Qwen3Config(
+    return Qwen3Config(
         **MODELS[name],
         tie_word_embeddings=True,
         max_position_embeddings=8192,
@@ -160,9 +158,22 @@ def make_model(name: str, folder: Path, *, device: str = "cpu", half: bool = Fal
         eos_token_id=1,
         bos_token_id=None,
     )
+
+
+def random_model(name: str, *, device: str = "cpu", half: bool = False) -> Any:
+    """A model of random weights, in fp32 or bf16: the same ones whenever it is made there."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if half else torch.float32
     with torch.device(device):
-        model = Qwen3ForCausalLM(config)
-    (model.bfloat16() if half else model).save_pretrained(folder)
+        return AutoModelForCausalLM.from_config(config(name), dtype=dtype)
+
+
+def make_model(name: str, folder: Path, *, device: str = "cpu") -> None:
+    """Write a model of random weights in fp32."""
+    random_model(name, device=device).save_pretrained(folder)
 
 
 def fitting(pairs: Sequence[Pair], folder: Path, longest: int) -> list[Pair]:

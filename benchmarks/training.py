@@ -87,7 +87,7 @@ def _options() -> argparse.Namespace:
 def _pairs(options: argparse.Namespace, model: Path) -> list[Pair]:
     """As many pairs as the steps need, none too long; the model and its tokenizer beside."""
     pairs = material.read(options.pairs, options.authors)
-    material.make_model(options.model, model)
+    material.make_model(options.model, model, device=options.device)
     vocabulary = min(material.MODELS[options.model]["vocab_size"], 50_000)
     material.make_tokenizer(pairs, vocabulary, model)
     if options.prompt_words:
@@ -114,10 +114,19 @@ def run(task: Task, names: Sequence[str]) -> dict[str, list[StepReport]]:
         for name, end in ends.items():
             if reports[name]:
                 end.send("continue")
-            reports[name].append(end.recv())
+            reports[name].append(_received(name, end))
     for child in children:
         child.kill()
     return reports
+
+
+def _received(name: str, end: Connection) -> StepReport:
+    """The next report of a trainer, which tells by itself why there is none."""
+    try:
+        report: StepReport = end.recv()
+    except EOFError:
+        raise SystemExit(f"training.py: {name} has ended early; why stands above") from None
+    return report
 
 
 def _print(task: Task, reports: dict[str, list[StepReport]], options: argparse.Namespace) -> None:

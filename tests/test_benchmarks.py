@@ -37,7 +37,8 @@ RUNS = {
     "zoo.py llama": "1 types: {'exact': 1}",
 }
 """Command lines, and what they print among other things."""
-ELSEWHERE = {"bare.py", "gpu.py", "grader.py", "material.py", "trainers.py"}
+GPU = {"gpu.py", "gpu_exact.py", "gpu_parts.py", "gpu_speed.py"}
+ELSEWHERE = {"bare.py", "grader.py", "material.py", "trainers.py"} | GPU
 """In the runs of others, and in `test_gpu_benchmark.py`."""
 
 

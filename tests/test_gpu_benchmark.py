@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+import cpt
+from cpt.files import json_text
+
 from .fresh import ROOT
+
+PATHS = ("padded", "packed", "packed, prompts shared")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +29,7 @@ def gpu() -> Iterator[ModuleType]:
         import gpu  # type: ignore[import-not-found]
 
         yield gpu
-    for name in ("gpu", "material", "trainers"):
+    for name in ("gpu", "gpu_exact", "gpu_parts", "gpu_speed", "material", "trainers"):
         sys.modules.pop(name, None)
 
 
@@ -31,28 +37,81 @@ def gpu() -> Iterator[ModuleType]:
 def told(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("CPT_CACHE", str(tmp_path / "cache"))
 
-    def tell(name: str) -> dict[str, Any]:
+    def tell(name: str) -> list[dict[str, Any]]:
         options = argparse.Namespace(part=name, scratch=tmp_path, device="cpu", small=True)
-        return dict(gpu._do(options))
+        said: list[str] = []
+        gpu.do(options, lambda found: said.append(json_text(found)))
+        return [json.loads(line) for line in said]
 
     return tell
 
 
 def test_every_path_is_compared_with_the_plain_one(told: Any) -> None:
-    paths = told("paths")
-    assert set(paths) == {"padded", "packed", "packed, prompts shared"}
-    assert all(path["logps"] < 0.01 and path["gradient"] < 0.02 for path in paths.values())
+    said = told("paths")
+    assert [list(found)[2:] for found in said] == [list(PATHS)[:count] for count in range(4)]
+    assert said[-1]["layout"]["packed"] and isinstance(said[-1]["varlen"], bool)
+    paths = [said[-1][name] for name in PATHS]
+    assert all(path["logps"] < 0.01 and path["gradient"] < 0.02 for path in paths)
 
 
 @pytest.mark.parametrize("part", ["first step, packed", "first step, padded", "lora"])
 def test_a_training_begins_at_ln_2_and_its_speed_is_told(told: Any, part: str) -> None:
-    found = told(part)
-    assert found["first_loss_is_ln_2"] and found["tokens_per_second"] > 0
+    *_, found = said = told(part)
+    assert found["first_loss_is_ln_2"] and found["tokens_per_second"] > 0 and found["memory"] > 1e8
     assert (found["padding"] > 0) is (part == "first step, padded")
+    assert [found["steps"] for found in said] == [1, 2, 3]
 
 
 def test_a_resumed_training_is_compared_with_an_unbroken_one(told: Any) -> None:
-    assert told("resume") == {"steps": 3, "largest_difference": 0.0}
+    same = {"loss": 0.0, "weight": 0.0}
+    resumed = {"steps": 3, "resumed_at_step": 3, "resumed": same, "twice": same}
+    assert told("resume") == [{"deterministic": True} | resumed]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_kernel_without_a_deterministic_form_is_told(
+    gpu: ModuleType, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[str] = []
+
+    def resumed(part: Any, place: Any, folder: Path) -> dict[str, Any]:
+        runs.append(folder.name)
+        if torch.are_deterministic_algorithms_enabled():
+            raise RuntimeError("no deterministic form")
+        return {"steps": 3}
+
+    monkeypatch.setattr(gpu.gpu_exact, "_resumed", resumed)
+    why = {"deterministic": False, "why": "no deterministic form"}
+    assert told("resume") == [why | {"steps": 3}]
+    assert runs == ["exact", "usual"]
+
+
+def test_waits_for_the_device_are_counted_by_line_of_ours(gpu: ModuleType) -> None:
+    def wait() -> None:
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+
+    ours = compile("wait()", str(Path(cpt.__file__).parent / "training" / "step.py"), "exec")
+    with pytest.warns(match="another") as others, gpu.gpu_speed.waits_by_line() as found:
+        for _ in range(2):
+            exec(ours, {"wait": wait})
+        wait()
+        warnings.warn("another", stacklevel=1)
+    assert found == {"training/step.py:1 <module>": 2, "elsewhere": 1}
+    assert len(others) == 1
+
+
+def test_one_step_is_watched_without_its_line_of_the_log(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", seen.append)
+    for step in range(1, 5):
+        for event in ("cpt_step_ended", "cpt_metrics_logged"):
+            seen.append(f"{event} {step}")
+            gpu.gpu_speed._switch_watch(event, step)
+    begun, ended = seen.index("warn"), seen.index("default")
+    assert seen[begun - 1 : begun] == ["cpt_metrics_logged 2"]
+    assert seen[begun + 1 : ended] == ["cpt_step_ended 3"] and len(seen) == 10
 
 
 @pytest.mark.parametrize("small", [True, False])
@@ -84,15 +143,43 @@ def test_what_hangs_takes_time_from_no_other_part(
 
 
 def test_a_part_that_fails_is_written_down(gpu: ModuleType, tmp_path: Path) -> None:
-    options = argparse.Namespace(device="cpu", small=True)
+    options = argparse.Namespace(device="cpu", small=True, scratch=tmp_path)
     part = gpu.Part(do="train", shape="small")
-    log = tmp_path / "train" / "no such part" / "metrics.jsonl"
-    log.parent.mkdir(parents=True)
-    log.write_text('{"step": 1, "loss": 0.5, "tokens_per_second": 8.0}\n')
-    found = gpu._run("no such part", part, options, tmp_path, 100.0)
-    assert found["failed"] == "exit status 1"
+    found = gpu._run("no such part", part, options, 100.0)
+    assert found["failed"] == "exit status 1" and found["shape"] == "small"
     assert found["said"][-1] == "KeyError: 'no such part'"
-    assert (found["steps"], found["tokens_per_second"]) == (1, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "why"), [(None, "not done after 9 s"), (-11, "exit status -11")]
+)
+def test_what_a_part_told_before_it_ended_is_kept(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, status: int | None, why: str
+) -> None:
+    out = '{"padded": 1}\n{"padded": 1, "packed": 2}\n3\n{"padded": 1, "pa'
+    monkeypatch.setattr(gpu, "_ended", lambda *_: (status, out, "a\nb\n"))
+    options = argparse.Namespace(device="cpu", small=True, scratch=Path("none"))
+    part = gpu.Part(do="paths", shape="small")
+    asked = {"shape": "small", "options": {}}
+    told = {"padded": 1, "packed": 2, "failed": why, "said": ["a", "b"]}
+    assert gpu._run("paths", part, options, 9.0) == asked | told
+
+
+def test_a_missing_library_costs_its_own_parts_alone(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu, "_ended", lambda *_: (0, '{"steps": 3}', ""))
+    options = argparse.Namespace(device="cuda", small=False, scratch=Path("none"))
+    found = {name: gpu._run(name, part, options, 9.0) for name, part in gpu.parts(False).items()}
+    left_out = {name: part["left_out"] for name, part in found.items() if "left_out" in part}
+    assert left_out == {
+        "8b, full": "not installed: torchao, triton",
+        "trl": "not installed: trl",
+        "8b, lora": "not installed: peft",
+        "0.5b, compiled": "not installed: triton",
+    }
+    assert found["resume"] == {"shape": "135m", "options": {"precision": "bf16"}, "steps": 3}
 
 
 def test_a_part_that_hangs_is_ended_with_all_that_it_started(
