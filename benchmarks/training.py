@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -109,14 +109,20 @@ def run(task: Task, names: Sequence[str]) -> dict[str, list[StepReport]]:
         children.append(context.Process(target=TRAINERS[name], args=(own, there), daemon=True))
         children[-1].start()
         there.close()
-    reports: dict[str, list[StepReport]] = {name: [] for name in names}
-    for _ in range(1 + task.steps):
+    try:
+        return _in_turn(task.steps, ends)
+    finally:
+        for child in children:
+            child.kill()
+
+
+def _in_turn(steps: int, ends: Mapping[str, Connection]) -> dict[str, list[StepReport]]:
+    reports: dict[str, list[StepReport]] = {name: [] for name in ends}
+    for _ in range(1 + steps):
         for name, end in ends.items():
             if reports[name]:
                 end.send("continue")
             reports[name].append(_received(name, end))
-    for child in children:
-        child.kill()
     return reports
 
 
