@@ -57,6 +57,7 @@ OPTIONAL = ("torchao", "trl", "peft", "triton")
 LAST_LINES = 12
 """Of what a part that failed said to its standard error."""
 BF16 = {"precision": "bf16"}
+FLOAT8 = {"precision": "fp8"}
 FULL = {**BF16, "weights": "bf16", "optimizer": "adamw_8bit"}
 LORA_8B = {**BF16, "weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
 
@@ -70,26 +71,27 @@ def parts(small: bool) -> dict[str, Part]:
             "first step, packed": Part(do="train", shape="small", options=BF16),
             "first step, padded": Part(do="train", shape="small", options=BF16, padded=True),
             "low-bit": Part(do="train", shape="small", options=FULL, needs=("torchao",)),
+            "float8": Part(do="train", shape="small", options=FLOAT8, needs=("torchao",)),
             "lora": Part(
                 do="train", shape="small", options={**BF16, "lora_rank": 4}, needs=("peft",)
             ),
-            "resume": Part(do="resume", shape="small", options=resumed, seconds=90),
+            "resume": Part(do="resume", shape="small", options=resumed, seconds=100),
             "trl": Part(do="trl", shape="small", needs=("trl",)),
         }
-    compiled, full_8b = {**BF16, "compile": True}, {**FULL, "gradient_checkpointing": True}
-    low_bit = ("torchao", "triton")
+    full_8b = {**FULL, "gradient_checkpointing": True}
+    compiled, float8 = {**BF16, "compile": True}, {**FLOAT8, "compile": True}
+    low_bit, jit = ("torchao", "triton"), ("triton",)
     return {
         "paths": Part(do="paths", shape="135m", seconds=60),
         "0.5b": Part(do="train", shape="500m", options=BF16, seconds=30),
         "8b, full": Part(do="train", shape="8b", options=full_8b, needs=low_bit, seconds=80),
         "trl": Part(do="trl", shape="500m", needs=("trl",), seconds=55),
-        "8b, lora": Part(do="train", shape="8b", options=LORA_8B, needs=("peft",), seconds=50),
+        "8b, lora": Part(do="train", shape="8b", options=LORA_8B, needs=("peft",), seconds=45),
         "resume": Part(do="resume", shape="135m", options=resumed, seconds=60),
         "1.5b": Part(do="train", shape="1.5b", options=BF16, seconds=30),
-        "0.5b, compiled": Part(
-            do="train", shape="500m", options=compiled, needs=("triton",), seconds=40
-        ),
-        "0.5b, padded": Part(do="train", shape="500m", options=BF16, padded=True, seconds=25),
+        "1.5b, compiled": Part(do="train", shape="1.5b", options=compiled, needs=jit, seconds=40),
+        "1.5b, float8": Part(do="train", shape="1.5b", options=float8, needs=low_bit, seconds=40),
+        "0.5b, padded": Part(do="train", shape="500m", options=BF16, padded=True, seconds=20),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,29 +19,49 @@ def paths(part: Part, place: Place, tell: Tell) -> None:
     """Log-probabilities and gradients of each path in bf16, against padded rows in fp32."""
     from cpt.training.data.packing import Layout
     from cpt.training.forward.attention import varlen
-    from cpt.training.forward.loading.model import compile_layers, load_model
+    from cpt.training.forward.loading.model import load_model
     from cpt.training.forward.logps import SequenceLogps
 
     model = folder_of(part, place, weights=True)
     module = SequenceLogps(load_model(model).to(place.device))
-    shared, groups = module.layout, _groups(part, place, model)
-    found: dict[str, Any] = {"varlen": varlen.AVAILABLE, "layout": attrs.asdict(shared)}
+    groups, layout = _groups(part, place, model), module.layout
+    found: dict[str, Any] = {"varlen": varlen.AVAILABLE, "layout": attrs.asdict(layout)}
     tell(found)
     exact = _computed(module, groups, Layout(), place, half=False)
-    layouts = {
-        "padded": Layout(),
-        "packed": attrs.evolve(shared, shared=False),
-        "packed, prompts shared": shared,
-        **({"packed, compiled": shared} if place.device == "cuda" else {}),
-    }
-    for name, layout in layouts.items():
+    for path in _every_path(module, place):
         try:
-            if name == "packed, compiled":
-                compile_layers(module.causal)
-            found[name] = _compared(_computed(module, groups, layout, place), exact)
+            path.change()
+            found[path.name] = _compared(_computed(module, groups, path.layout, place), exact)
         except Exception as error:  # the other paths are worth their figures
-            found[name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
+            found[path.name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
         tell(found)
+
+
+@attrs.frozen
+class _Path:
+    name: str
+    layout: Any
+    change: Callable[[], object] = attrs.field(default=lambda: None)
+    """What is done to the module before, and stays for the paths behind."""
+
+
+def _every_path(module: Any, place: Place) -> Iterator[_Path]:
+    import torch
+
+    from cpt.training.data.packing import Layout
+    from cpt.training.forward.loading.formats import multiply_in_float8
+    from cpt.training.forward.loading.model import compile_layers
+
+    causal, device = module.causal, torch.device(place.device)
+    yield _Path("padded", Layout())
+    yield _Path("packed", attrs.evolve(module.layout, shared=False))
+    yield _Path("packed, prompts shared", module.layout)
+    if place.device == "cuda":
+        yield _Path("packed, compiled", module.layout, partial(compile_layers, causal))
+    if find_spec("torchao"):
+        head = causal.get_output_embeddings()
+        float8 = partial(multiply_in_float8, causal, head, device)
+        yield _Path("packed, float8", module.layout, float8)
 
 
 def _groups(part: Part, place: Place, model: Path) -> list[Any]:
@@ -66,7 +88,7 @@ def _computed(
     by_group: dict[int, Any] = {}
     for inputs in model_inputs(groups, 4096, layout):
         with torch.autocast(place.device, torch.bfloat16, enabled=half):
-            flat = module(inputs.to(place.device))
+            flat = module(inputs.to(torch.device(place.device)))
         flat.sum().backward()
         pieces = iter(torch.split(flat.detach().float(), list(inputs.lengths)))
         for group in inputs.groups:

@@ -27,7 +27,7 @@ class Part:
     """Whether rows are padded, as where a model cannot be packed."""
     needs: tuple[str, ...] = ()
     """Libraries without which it is left out."""
-    seconds: float = 60.0
+    seconds: float = 50.0
     """Its share of the budget. What the parts before it have left of theirs comes on top."""
 
 
