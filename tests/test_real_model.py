@@ -21,6 +21,7 @@ from cpt.plugins.manager import load_plugins
 from cpt.plugins.registry import Registry
 from cpt_judges.verifiable import Verifiable
 
+from . import tiny
 from .fresh import ROOT
 
 EXAMPLE = ROOT / "examples" / "real-model"
@@ -191,3 +192,18 @@ def tiny_gguf(path: Path) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def test_how_ready_a_model_is_to_end_is_the_probability_of_its_end(tmp_path: Path) -> None:
+    mean_end = runpy.run_path(str(EXAMPLE / "endings.py"))["mean_end"]
+    folder = tiny.folder(tmp_path / "model")
+    pairs = tiny.pairs(2)
+    found = mean_end(folder, [pair.chosen for pair in pairs], pairs)
+    tokenizer, model = tiny.tokenizer(), tiny.model().eval()
+    ends = []
+    for pair in pairs:
+        said = f"<|im_start|>user\n{pair.prompt.text}<|im_end|>\n<|im_start|>assistant\n"
+        ids = tokenizer(said + pair.chosen.text, return_tensors="pt").input_ids
+        logps = model(input_ids=ids).logits[0, -1].log_softmax(-1)
+        ends.append(float(logps[tokenizer.eos_token_id]))
+    assert found == pytest.approx(sum(ends) / 2, abs=1e-4)
