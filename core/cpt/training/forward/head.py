@@ -22,8 +22,8 @@ CHUNK = {"cpu": 2**27, "cuda": 2**30}
 """Bytes of fp32 logits that exist at once, by device."""
 BLOCK = {"cpu": 2**22}
 """Bytes of fp32 logits that are looked at again and again, by device: about what a cache holds."""
-KEEP = 2**30
-"""Bytes of probabilities that one call may keep for its backward pass."""
+KEEP = {"cpu": 2**30, "cuda": 2**31}
+"""Bytes of probabilities that one call may keep for its backward pass, by device."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -55,6 +55,11 @@ def token_logps(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
         hidden, linear.weight, linear.bias, targets, head, torch.is_grad_enabled()
     )
     return result
+
+
+def kept_at_most(device: str) -> int:
+    """Bytes of probabilities that are kept on a type of device."""
+    return KEEP.get(device, KEEP["cuda"])
 
 
 def chunks(tokens: int, vocabulary: int, device: torch.device) -> list[slice]:
@@ -153,7 +158,9 @@ class _Call:
 
     def buffer(self) -> Tensor:
         """Memory for probabilities of the first tokens: as many whole chunks as `KEEP` allows."""
-        limit = KEEP // (len(self.weight) * self.weight.element_size())
+        limit = kept_at_most(self.weight.device.type) // (
+            len(self.weight) * self.weight.element_size()
+        )
         tokens = max((chunk.stop for chunk in self.chunks if chunk.stop <= limit), default=0)
         return self.weight.new_empty(tokens, len(self.weight))
 

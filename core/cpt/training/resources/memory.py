@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cpt.training.data.packing import Layout
 from cpt.training.forward.architecture import backbone_of, costs_of, why_not_packed
 from cpt.training.forward.flops import Work
-from cpt.training.forward.head import CHUNK, KEEP
+from cpt.training.forward.head import CHUNK, kept_at_most
 from cpt.training.forward.loading.model import config_of, lora_targets
 from cpt.training.optimizer.adamw import AT_ONCE, needs_torchao
 from cpt.training.options import Training
@@ -132,7 +132,7 @@ class Sketch:
         cast = chunk * item / 4 if item < 4 else 0
         if not self.head_trained:
             return chunk + cast
-        kept = min(KEEP, answers * self.vocabulary * item)
+        kept = min(kept_at_most(device), answers * self.vocabulary * item)
         return max(chunk + cast + kept, kept + 2 * 4 * self.vocabulary * self.width)
 
 

@@ -66,7 +66,8 @@ class Varlen:
         """
         dtype, value_dim = _dtype(query), value.shape[-1]
         asked: Any = {"enable_gqa": query.shape[1] != key.shape[1]} if ASKS_FOR_GQA else {}
-        value = functional.pad(value, (0, key.shape[-1] - value_dim))
+        if value_dim < key.shape[-1]:
+            value = functional.pad(value, (0, key.shape[-1] - value_dim))
         queries, keys, values = (
             tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value)
         )

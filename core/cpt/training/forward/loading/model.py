@@ -168,7 +168,8 @@ class _Twice:
             finally:
                 self.layer.training = True
 
-        return checkpoint(computed, *inputs, use_reentrant=False)
+        # Without dropout there are no random numbers to draw again.
+        return checkpoint(computed, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 @cache
