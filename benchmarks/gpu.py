@@ -3,12 +3,14 @@
     python benchmarks/gpu.py --output gpu.json
     python benchmarks/gpu.py --device cpu --small --output dry.json    # the same on any machine
 
-Weights and pairs are random, so nothing is downloaded. On a machine without a network, what is
-missing is installed from wheels that were made on another one, and this folder is copied to it:
+Weights and pairs are random, so nothing is downloaded. For a machine without a network, which has
+torch and transformers, the rest is fetched on another one and copied there with this folder:
 
-    pip wheel --no-deps --wheel-dir wheels .
-    pip download --no-deps --dest wheels torchao peft trl
+    pip wheel --no-deps -w wheels .
+    pip download --no-deps -d wheels accelerate attrs click pluggy pyarrow rapidfuzz peft torchao
     pip install --no-index --no-deps wheels/*.whl
+
+(or each wheel is unpacked, `python -m zipfile -e FILE.whl site`, and run with PYTHONPATH=site).
 
 Each part (`gpu_exact.py`, `gpu_speed.py`) is a process of its own: one that fails or takes too long
 is recorded as such, with the last that it told, and the others continue; one whose libraries are
@@ -16,7 +18,7 @@ missing is left out. Each has a share of the time, and what the parts before it 
 telling come first. The output is written after every part. TMPDIR needs about 8 GB. Speed is that
 of a training through `cpt.training.train`, references computed before; MFU as others count it
 (`mfu`) and of what is needed (`mfu_exact`); `waits` counts by line where one step waits for the
-device. TRL is run beside it with its best flags.
+device. TRL is run beside it with its best flags, if it is there with what it needs.
 """
 
 from __future__ import annotations
@@ -52,47 +54,65 @@ WORK: Mapping[str, Callable[[Part, Place, Tell], None]] = {
 BUDGET = 460.0
 """Seconds for all parts together, which divide them: less than eight minutes, as ending one that
 hangs takes a few as well."""
-OPTIONAL = ("torchao", "trl", "peft", "triton")
-"""Libraries without which parts are left out, or do less."""
 LAST_LINES = 12
 """Of what a part that failed said to its standard error."""
-BF16 = {"precision": "bf16"}
-FLOAT8 = {"precision": "fp8"}
-FULL = {**BF16, "weights": "bf16", "optimizer": "adamw_8bit"}
-LORA_8B = {**BF16, "weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
+TRL, LOW_BIT, JIT = ("trl", "datasets"), ("torchao", "triton"), ("triton",)
+"""Libraries that parts need."""
+FULL = {"weights": "bf16", "optimizer": "adamw_8bit"}
+LORA_8B = {"weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
 
 
 def parts(small: bool) -> dict[str, Part]:
     """Everything, the most telling first; together no more than the budget."""
-    resumed = FULL if find_spec("torchao") else BF16
-    if small:
-        return {
-            "paths": Part(do="paths", shape="small"),
-            "first step, packed": Part(do="train", shape="small", options=BF16),
-            "first step, padded": Part(do="train", shape="small", options=BF16, padded=True),
-            "low-bit": Part(do="train", shape="small", options=FULL, needs=("torchao",)),
-            "float8": Part(do="train", shape="small", options=FLOAT8, needs=("torchao",)),
-            "lora": Part(
-                do="train", shape="small", options={**BF16, "lora_rank": 4}, needs=("peft",)
-            ),
-            "resume": Part(do="resume", shape="small", options=resumed, seconds=100),
-            "trl": Part(do="trl", shape="small", needs=("trl",)),
-        }
-    full_8b = {**FULL, "gradient_checkpointing": True}
-    compiled, float8 = {**BF16, "compile": True}, {**FLOAT8, "compile": True}
-    low_bit, jit = ("torchao", "triton"), ("triton",)
+    return _small() if small else _large()
+
+
+def _large() -> dict[str, Part]:
     return {
-        "paths": Part(do="paths", shape="135m", seconds=60),
-        "0.5b": Part(do="train", shape="500m", options=BF16, seconds=30),
-        "8b, full": Part(do="train", shape="8b", options=full_8b, needs=low_bit, seconds=80),
-        "trl": Part(do="trl", shape="500m", needs=("trl",), seconds=55),
-        "8b, lora": Part(do="train", shape="8b", options=LORA_8B, needs=("peft",), seconds=45),
-        "resume": Part(do="resume", shape="135m", options=resumed, seconds=60),
-        "1.5b": Part(do="train", shape="1.5b", options=BF16, seconds=30),
-        "1.5b, compiled": Part(do="train", shape="1.5b", options=compiled, needs=jit, seconds=40),
-        "1.5b, float8": Part(do="train", shape="1.5b", options=float8, needs=low_bit, seconds=40),
-        "0.5b, padded": Part(do="train", shape="500m", options=BF16, padded=True, seconds=20),
+        "paths": Part(do="paths", shape="135m", seconds=65),
+        "0.5b": _training("500m", seconds=30),
+        "8b, full": _training("8b", LOW_BIT, seconds=80, gradient_checkpointing=True, **FULL),
+        "trl": Part(do="trl", shape="500m", needs=TRL, seconds=50),
+        "8b, lora": _training("8b", ("peft",), seconds=45, **LORA_8B),
+        "resume": _resume("135m", seconds=60),
+        "1.5b": _training("1.5b", seconds=30),
+        "1.5b, compiled": _training("1.5b", JIT, seconds=40, compile=True),
+        "1.5b, float8": _training("1.5b", LOW_BIT, seconds=40, compile=True, precision="fp8"),
+        "0.5b, padded": _training("500m", padded=True, seconds=20),
     }
+
+
+def _small() -> dict[str, Part]:
+    return {
+        "paths": Part(do="paths", shape="small"),
+        "first step, packed": _training("small"),
+        "first step, padded": _training("small", padded=True),
+        "low-bit": _training("small", ("torchao",), **FULL),
+        "float8": _training("small", ("torchao",), precision="fp8"),
+        "lora": _training("small", ("peft",), lora_rank=4),
+        "resume": _resume("small", seconds=100),
+        "trl": Part(do="trl", shape="small", needs=TRL),
+    }
+
+
+def _training(
+    shape: str,
+    needs: tuple[str, ...] = (),
+    *,
+    padded: bool = False,
+    seconds: float = 50,
+    **options: Any,
+) -> Part:
+    options = {"precision": "bf16", **options}
+    return Part(
+        do="train", shape=shape, needs=needs, padded=padded, seconds=seconds, options=options
+    )
+
+
+def _resume(shape: str, *, seconds: float) -> Part:
+    """With a low-bit optimizer, or without one where that is not installed."""
+    options = {"precision": "bf16", **(FULL if find_spec("torchao") else {})}
+    return Part(do="resume", shape=shape, options=options, seconds=seconds)
 
 
 def deadlines(parts: Mapping[str, Part]) -> dict[str, float]:
@@ -156,7 +176,7 @@ def _machine(kind: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if kind == "cuda" else "cpu",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "missing": [name for name in OPTIONAL if find_spec(name) is None],
+        "missing": [name for name in (*TRL, *LOW_BIT, "peft") if find_spec(name) is None],
     }
 
 

@@ -185,7 +185,7 @@ def test_a_missing_library_costs_its_own_parts_alone(
     left_out = {name: part["left_out"] for name, part in found.items() if "left_out" in part}
     assert left_out == {
         "8b, full": "not installed: torchao, triton",
-        "trl": "not installed: trl",
+        "trl": "not installed: trl, datasets",
         "8b, lora": "not installed: peft",
         "1.5b, compiled": "not installed: triton",
         "1.5b, float8": "not installed: torchao, triton",
