@@ -58,8 +58,8 @@ LAST_LINES = 12
 """Of what a part that failed said to its standard error."""
 TRL, LOW_BIT, JIT = ("trl", "datasets"), ("torchao", "triton"), ("triton",)
 """Libraries that parts need."""
-FULL = {"weights": "bf16", "optimizer": "adamw_8bit"}
-LORA_8B = {"weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
+FULL: Mapping[str, Any] = {"weights": "bf16", "optimizer": "adamw_8bit"}
+LORA_8B: Mapping[str, Any] = {"weights": "bf16", "lora_rank": 16, "gradient_checkpointing": True}
 
 
 def parts(small: bool) -> dict[str, Part]:
