@@ -192,9 +192,10 @@ def _notes(root: Path, seeds: Iterable[int]) -> Iterator[Mapping[str, float]]:
 def _when(notes: list[Mapping[str, float]]) -> str:
     if not notes:
         return "Nothing is done yet."
-    began = datetime.fromtimestamp(min(note["began"] for note in notes), UTC)
-    cpu = [note["cpu"] / 60 for note in notes if "cpu" in note]
-    said = f"Begun on {began:%Y-%m-%d at %H:%M} UTC; {len(notes)} steps"
-    if len(cpu) == len(notes):
-        return f"{said}, {sum(cpu):.0f} minutes of CPU time."
-    return f"{said}; CPU time of {len(cpu)} of them {sum(cpu):.0f} minutes, of the rest not noted."
+    began = min(note["began"] for note in notes)
+    clock = max(note["began"] + note["seconds"] for note in notes) - began
+    cpu = sum(note["cpu"] for note in notes)
+    return (
+        f"Begun on {datetime.fromtimestamp(began, UTC):%Y-%m-%d at %H:%M} UTC; {len(notes)} steps, "
+        f"{cpu / 60:.0f} minutes of CPU time, {clock / 60:.0f} minutes from the first to the last."
+    )
