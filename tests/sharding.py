@@ -6,37 +6,34 @@ import os
 from typing import Any
 
 from accelerate.state import PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-
-from cpt.training import accelerator as accelerators
-from cpt.training import loop
-from cpt.training.output.sharded import shard_checkpoints
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import FSDPModule
 
 FSDP2 = {
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
     "FSDP_RESHARD_AFTER_FORWARD": "true",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+    "FSDP_OFFLOAD_PARAMS": "false",
 }
-"""What `accelerate launch` makes of `examples/accelerate/fsdp2.yaml`."""
+"""What `accelerate launch` makes of `examples/accelerate/fsdp2.yaml`, as far as FSDP2 reads it."""
 
 
 def shard() -> None:
     """Let trainings in this process, one of several, shard their model."""
     os.environ |= FSDP2
-    make = accelerators.make_accelerator
+    begin = PartialState.__init__
 
-    def sharded(options: Any) -> Any:
-        if PartialState._shared_state:  # of the training, where a model is measured beside it
-            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_CPU
-        accelerator = make(options)
-        PartialState._shared_state["distributed_type"] = DistributedType.FSDP
-        accelerator.state.distributed_type = DistributedType.FSDP
-        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
-        shard_checkpoints(accelerator)
-        assert accelerator.is_fsdp2
-        return accelerator
+    def as_with_gpus(self: Any, *args: Any, **kwargs: Any) -> None:
+        begun = bool(PartialState._shared_state)
+        begin(self, *args, **kwargs)
+        if not begun:  # afterwards it is what accelerate makes of it
+            self.distributed_type = DistributedType.MULTI_GPU
 
-    for module in (loop, accelerators):
-        vars(module)["make_accelerator"] = sharded
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("a process would keep whole gradients")
+
+    PartialState.__init__ = as_with_gpus
+    FSDPModule.set_requires_gradient_sync = refused

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from accelerate.commands.config.config_args import ClusterConfig
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 
 from .fresh import ROOT
+from .sharding import FSDP2
 
 FOLDER = ROOT / "examples" / "accelerate"
 PAGE = ROOT / "docs" / "how-to" / "several-gpus.md"
@@ -48,6 +50,13 @@ def test_accelerate_reads_it_as_it_is_meant(name: str) -> None:
     assert given.keys() <= known.keys()  # each is a flag of `accelerate launch`
     setattr(args, flag, True)
     _validate_launch_command(args)
+
+
+def test_sharding_is_tried_as_the_launcher_asks_for_it() -> None:
+    line = ["--config_file", str(FOLDER / "fsdp2.yaml"), "--num_processes", "2", "-m", "cpt"]
+    args, *_ = _validate_launch_command(launch_command_parser().parse_args(line))
+    made = prepare_multi_gpu_env(args)
+    assert made.items() >= FSDP2.items()
 
 
 def test_the_folder_is_in_the_list_of_examples() -> None:

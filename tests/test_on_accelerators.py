@@ -32,9 +32,8 @@ def test_nothing_waits_for_the_device_within_a_step(seen: dict[str, Any]) -> Non
 
 
 def test_every_weight_gets_its_gradient(seen: dict[str, Any]) -> None:
-    # A reward model has no use for the head of its language model.
     left = {name: step["trained"] - step["gradients"] for name, step in seen.items()}
-    assert left == {name: int(name == "reward model") for name in seen}
+    assert not any(left.values()), left
 
 
 def test_packed_rows_are_one_call_of_flash_attention_in_each_layer(seen: dict[str, Any]) -> None:

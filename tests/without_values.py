@@ -147,6 +147,7 @@ def there(state: State, module: nn.Module) -> State:
         device=DEVICE,
         num_processes=1,
         process_index=0,
+        distributed_type="NO",
         autocast=nullcontext,
         no_sync=lambda _: nullcontext(),
         backward=lambda objective: objective.backward(),

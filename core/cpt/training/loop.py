@@ -129,12 +129,15 @@ def _steps(
         started = time.perf_counter()
         norm = _step(state)
         state.done += 1
+        logs = state.done % options.log_every == 0 or state.done == steps
+        if logs and state.accelerator.device.type == "cuda":
+            torch.cuda.synchronize()  # the optimizer's time is this step's, too
         state.meter.count(steps=1, grad_norms=norm, seconds=time.perf_counter() - started)
         report("cpt_step_ended", step=state.done, steps=steps)
         if contention:
             contention.look()
         measured = watch.measure_if_due()
-        if measured or state.done % options.log_every == 0 or state.done == steps:
+        if measured or logs:
             line = _log(state, output, time.perf_counter() - began, measured)
             report("cpt_metrics_logged", step=state.done, steps=steps, metrics=line)
         stop = bool(max_over_processes(state.accelerator, interrupt.asked))
@@ -183,12 +186,13 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     filler = micro_batches(repeated, plan.corpus, state.max_tokens, state.layout)
     read = _tokens_read(state, local)
     computed = []
+    parts = is_sharded(accelerator)  # without syncing each process would keep whole gradients
     for number in range(count):
         is_filler = number >= len(local)
         micro_batch = filler[0] if is_filler else local[number]
         last = number == count - 1
         accelerator.sync_gradients = last  # at the last one DeepSpeed takes its step
-        with nullcontext() if last else accelerator.no_sync(state.wrapped_module):
+        with nullcontext() if last or parts else accelerator.no_sync(state.wrapped_module):
             losses = weighted_losses(state, micro_batch, mismatched, is_filler=is_filler)
             # Processes average their gradients; the mean is over the pairs of all of them.
             share = 0.0 if is_filler else accelerator.num_processes / len(batch)

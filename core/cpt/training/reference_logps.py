@@ -10,11 +10,10 @@ import numpy as np
 from accelerate import Accelerator
 from numpy.typing import NDArray
 
-from cpt.training.accelerator import micro_tokens_of
+from cpt.training.accelerator import is_sharded, micro_tokens_of
 from cpt.training.data.columns.blocks import ABSENT
 from cpt.training.forward.logps import SequenceLogps
 from cpt.training.module import in_precision, loaded
-from cpt.training.options import Training
 from cpt.training.planning.plan import Plan
 from cpt.training.reference.scoring import References, Scorer, references
 from cpt.training.reference.store import Store, open_store, store_digest
@@ -46,7 +45,7 @@ def _references(plan: Plan, scorer: Scorer, output: Path, report: Report) -> Ref
     device = scorer.accelerator.device.type
     digest = store_digest(
         plan.reference,
-        _computed_in(plan.options),
+        _computed_in(plan, scorer.accelerator),
         device,
         trust_remote_code=plan.options.trust_remote_code,
     )
@@ -76,10 +75,13 @@ def _distinct(lists: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     return np.unique(found)
 
 
-def _computed_in(options: Training) -> str:
+def _computed_in(plan: Plan, accelerator: Accelerator) -> str:
     """What decides the values of a model, besides its weights on the disk."""
+    options = plan.options
     held = "" if options.weights == "fp32" else f" of {options.weights}"
-    return f"{options.precision}{held}"
+    # What is gathered from its parts in bf16 is not cast back between its layers.
+    parts = is_sharded(accelerator) and plan.reference == plan.folder
+    return f"{options.precision}{held}" + (" in parts" * (parts and options.precision != "fp32"))
 
 
 def scorer_of(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:

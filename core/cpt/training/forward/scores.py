@@ -27,6 +27,7 @@ class SequenceScores(SequenceLogps):
         (_, weight) = head_of(classifier, self.causal)
         self.score = nn.Linear(weight.shape[1], 1, bias=False, device=self.causal.device)
         nn.init.zeros_(self.score.weight)
+        _freeze_head(self.causal)
 
     def _call(self, inputs: ModelInputs, kwargs: dict[str, Any]) -> Tensor:
         """The score at the last token of each answer, 0 at the others. Shape (answer tokens,)."""
@@ -36,6 +37,17 @@ class SequenceScores(SequenceLogps):
         hidden = self._hidden(inputs, kwargs)[inputs.logits_indices[ends]]
         zeros = torch.zeros(len(inputs.targets), device=hidden.device)
         return zeros.index_put((ends,), self.score(hidden)[:, 0].float())
+
+
+def _freeze_head(causal: Any) -> None:
+    """Leave out the model's own head, which nothing is computed with, unless it is the embeddings.
+
+    DDP would wait for its gradient.
+    """
+    embedded = {id(weight) for weight in causal.get_input_embeddings().parameters()}
+    head = causal.get_output_embeddings()
+    for weight in () if head is None else head.parameters():
+        weight.requires_grad_(weight.requires_grad and id(weight) in embedded)
 
 
 def empty_classifier(causal: Any) -> Any:

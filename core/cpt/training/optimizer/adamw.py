@@ -85,7 +85,7 @@ def set_rate(optimizer: Any, rate: float) -> None:
     """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"] = torch.tensor(rate)  # accelerate moved the first one to the device
         else:
             group["lr"] = rate
 
@@ -137,7 +137,7 @@ def _class(name: str) -> Any:
             for number, parameter in zip(numbers, parameters, strict=True):
                 for key, value in state_dict["state"].get(number, {}).items():
                     kept = value.to(parameter.device) if key != "step" else value
-                    self.state[parameter][key] = kept.clone() if key == "step" else kept
+                    self.state[parameter][key] = kept.cpu().clone() if key == "step" else kept
 
     Exact.__name__ = Exact.__qualname__ = base.__name__
     return Exact
