@@ -36,4 +36,4 @@ def shard() -> None:
         raise AssertionError("a process would keep whole gradients")
 
     PartialState.__init__ = as_with_gpus
-    FSDPModule.set_requires_gradient_sync = refused
+    FSDPModule.set_requires_gradient_sync = refused  # type: ignore[method-assign]
