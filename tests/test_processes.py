@@ -16,6 +16,7 @@ from cpt.errors import CptError
 from cpt.training.accelerator import _keep_log_probabilities, make_accelerator
 from cpt.training.optimizer.adamw import make_optimizer, set_rate
 from cpt.training.options import Training
+from cpt.training.output.export import _once
 from cpt.types import Batch
 from cpt_dpo import Dpo
 
@@ -81,6 +82,12 @@ def test_others_wait_for_hours_while_one_evaluates_and_gradients_are_there_once(
     accelerator = make_accelerator(Training(device="cpu"))
     assert accelerator.init_handler.timeout >= timedelta(hours=12)
     assert accelerator.ddp_handler.gradient_as_bucket_view
+
+
+def test_tied_weights_of_which_deepspeed_gives_copies_are_exported_once() -> None:
+    model = tiny.model(tie_word_embeddings=True)
+    copies = {name: weight.clone() for name, weight in model.state_dict().items()}
+    assert copies.keys() - _once(model, copies).keys() == {"lm_head.weight"}
 
 
 def test_the_learning_rate_stays_on_the_cpu() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cpt.files import atomic_folder
 from cpt.models import derived
@@ -67,7 +67,32 @@ def gathered(accelerator: Any, prepared: Any) -> Mapping[str, Tensor] | None:
     if not is_sharded(accelerator):
         return None
     weights: Mapping[str, Tensor] = accelerator.get_state_dict(prepared) or {}
+    if accelerator.distributed_type == "DEEPSPEED":
+        weights = _once(prepared.module, {**weights, **_unrounded(accelerator, prepared.module)})
     return {name.removeprefix("model."): weight for name, weight in weights.items()}
+
+
+def _unrounded(accelerator: Any, module: nn.Module) -> dict[str, Tensor]:
+    """What DeepSpeed trains in fp32 and multiplies with in bf16, on the main process.
+
+    Every process calls this.
+    """
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    kept = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            weight = safe_get_full_fp32_param(parameter)  # of all processes: none may leave it out
+            if accelerator.is_main_process:
+                kept[name] = weight.cpu()
+    return kept
+
+
+def _once(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tied weights under their first name alone: DeepSpeed gives a copy for each."""
+    first = {name for name, _ in module.named_parameters()}
+    names = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    return {name: weight for name, weight in weights.items() if name not in names - first}
 
 
 def _upon_fp32(adapted: Any, plan: Plan, sharded: Mapping[str, Tensor] | None) -> Any:
