@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import attrs
@@ -77,12 +78,12 @@ def _unrounded(accelerator: Any, module: nn.Module) -> dict[str, Tensor]:
 
     Every process calls this.
     """
-    from deepspeed.utils import safe_get_full_fp32_param
-
+    # Of a library that whoever launches with it has installed, and nobody else.
+    whole_of = resolve_name("deepspeed.utils:safe_get_full_fp32_param")
     kept = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
-            weight = safe_get_full_fp32_param(parameter)  # of all processes: none may leave it out
+            weight = whole_of(parameter)  # of all processes: none may leave it out
             if accelerator.is_main_process:
                 kept[name] = weight.cpu()
     return kept
