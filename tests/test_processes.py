@@ -61,6 +61,16 @@ def test_a_sharded_model_in_bf16_gives_log_probabilities_in_fp32(
     assert not kept(tmp_path / "one") & kept(tmp_path / "two")  # they round in other places
 
 
+def test_a_sharded_adapter_in_bf16_is_trained_behind_its_references(
+    tmp_path: Path, trainings: Trainings
+) -> None:
+    model = tiny.folder(tmp_path / "base", seed=1)  # whose references are in no cache
+    asked: dict[str, Any] = {"pairs": 2, "batch_size": 4, "precision": "bf16", "lora_rank": 2}
+    run = tmp_path / "run"
+    assert trainings(model, run, processes=2, sharded=True, loss="cpt_dpo:Dpo", **asked) == [0, 0]
+    assert losses(run)[0] == pytest.approx(math.log(2), abs=1e-6)
+
+
 def test_two_processes_train_a_reward_model_whose_head_is_no_embedding(
     tmp_path: Path, trainings: Trainings
 ) -> None:

@@ -8,7 +8,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, KwargsHandler
-from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from cpt.errors import CptError
 from cpt.training.options import Training
@@ -55,6 +54,8 @@ def _keep_log_probabilities(accelerator: Accelerator, options: Training) -> None
     accelerate would round the log-probability of each token to bf16, and gradients where they are
     added up. Raises `CptError` for trained weights in bf16, which it holds in fp32 unasked.
     """
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
     if options.precision == "fp32":
         return
     if options.weights == "bf16" and not options.lora_rank:

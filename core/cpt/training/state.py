@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from cpt.training.data.packing import Layout
 from cpt.training.forward.flops import Work, peak_of
+from cpt.training.forward.logps import SequenceLogps
 from cpt.training.loss import metrics
 from cpt.training.loss.carried import Carried
 from cpt.training.module import trained_module
@@ -98,7 +99,7 @@ def begin(
     wrapped, optimizer = accelerator.prepare(module, make_optimizer(module, plan.options))
     accelerator.register_save_state_pre_hook(checkpoint.leave_out_frozen)
     if needed and reference_is_start:
-        with getattr(module.model, "disable_adapter", nullcontext)():
+        with _without_adapter(module):
             values, held_out = both_references(plan, scorer, output, report)
     state = State(
         plan=plan,
@@ -120,6 +121,16 @@ def begin(
     if accelerator.is_main_process:
         metrics.keep_until(output / "metrics.jsonl", state.done)
     return state
+
+
+@contextmanager
+def _without_adapter(module: SequenceLogps) -> Iterator[None]:
+    """Compute as the model under an adapter, if there is one."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    with getattr(module.model, "disable_adapter", nullcontext)():
+        for parameter in trained:  # FSDP2 looks at its first call what is trained
+            parameter.requires_grad_(True)
+        yield
 
 
 def save(state: State, output: Path) -> Path:
