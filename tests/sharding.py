@@ -7,7 +7,7 @@ from typing import Any
 
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule
 
 FSDP2 = {
     "ACCELERATE_USE_FSDP": "true",
@@ -23,7 +23,8 @@ FSDP2 = {
 
 def shard() -> None:
     """Let trainings in this process, one of several, shard their model."""
-    os.environ |= FSDP2
+    for name, value in FSDP2.items():
+        os.environ.setdefault(name, value)
     begin = PartialState.__init__
 
     def as_with_gpus(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -36,4 +37,5 @@ def shard() -> None:
         raise AssertionError("a process would keep whole gradients")
 
     PartialState.__init__ = as_with_gpus
+    CPUOffloadPolicy.__init__.__defaults__ = (False,)  # memory is pinned for accelerators alone
     FSDPModule.set_requires_gradient_sync = refused  # type: ignore[method-assign]

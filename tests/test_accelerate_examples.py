@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "how-to" / "several-gpus.md"
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ddp": ("MULTI_GPU", "multi_gpu", {}),
     "fsdp2": ("FSDP", "use_fsdp", {"fsdp_version": 2, "fsdp_offload_params": False}),
+    "fsdp2-offload": ("FSDP", "use_fsdp", {"fsdp_version": 2, "fsdp_offload_params": True}),
     "zero2": ("DEEPSPEED", "use_deepspeed", {"zero_stage": 2}),
     "zero3-offload": (
         "DEEPSPEED",

@@ -61,6 +61,17 @@ def test_a_sharded_model_in_bf16_gives_log_probabilities_in_fp32(
     assert not kept(tmp_path / "one") & kept(tmp_path / "two")  # they round in other places
 
 
+def test_what_is_offloaded_trains_as_one_process_does(
+    tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.folder(tmp_path / "base")
+    asked: dict[str, Any] = {"pairs": 8, "batch_size": 9, "micro_tokens": 150}
+    assert trainings(model, tmp_path / "one", **asked) == [0]
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
+    assert trainings(model, tmp_path / "two", processes=2, sharded=True, **asked) == [0, 0]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
 def test_a_sharded_adapter_in_bf16_is_trained_behind_its_references(
     tmp_path: Path, trainings: Trainings
 ) -> None:
