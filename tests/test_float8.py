@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from cpt.training.options import Training
 from . import tiny
 from .families import model_of
 
-pytest.importorskip("torchao.float8", reason="torchao is not installed")
+pytestmark = pytest.mark.skipif(find_spec("torchao") is None, reason="torchao is not installed")
 
 PAIRS = [*tiny.pairs(11), *tiny.ladder(2)]
 CPU = torch.device("cpu")
