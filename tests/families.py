@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
 
 from cpt.training.data.sequences import TokenSequence
-
-from . import tiny
 
 VOCABULARY, WIDTH, POSITIONS, WINDOW = 97, 32, 128, 12
 
@@ -157,16 +154,6 @@ def config_of(kind: str, own: Mapping[str, Any]) -> Any:
     known = made().to_dict()
     sizes = {name: size for name, size in SIZES.items() if known.get(name) is not None}
     return made(**{**sizes, **copy.deepcopy(dict(own))})
-
-
-def saved(path: Path, family: str) -> Path:
-    """A model with the tokenizer of `tiny` on disk."""
-    kind, own = FAMILIES[family]
-    words = tiny.tokenizer()
-    sizes = {"vocab_size": len(words), "max_position_embeddings": 256, "pad_token_id": 2}
-    random_model(config_of(kind, {**own, **sizes})).save_pretrained(path)
-    words.save_pretrained(path)
-    return path
 
 
 @functools.cache

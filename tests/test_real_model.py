@@ -205,5 +205,5 @@ def test_how_ready_a_model_is_to_end_is_the_probability_of_its_end(tmp_path: Pat
         said = f"<|im_start|>user\n{pair.prompt.text}<|im_end|>\n<|im_start|>assistant\n"
         ids = tokenizer(said + pair.chosen.text, return_tensors="pt").input_ids
         logps = model(input_ids=ids).logits[0, -1].log_softmax(-1)
-        ends.append(float(logps[tokenizer.eos_token_id]))
+        ends.append(float(logps[tokenizer.eos_token_id].detach()))
     assert found == pytest.approx(sum(ends) / 2, abs=1e-4)

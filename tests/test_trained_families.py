@@ -16,7 +16,7 @@ from cpt.training.data.prepare import prepare
 from cpt.training.options import Training
 
 from . import tiny
-from .families import plain, saved
+from .families import plain
 
 PAIRS = tiny.pairs(4)
 LORA = {"lora_rank": 2}
@@ -35,7 +35,7 @@ def test_what_is_exported_is_what_transformers_reads(
     family: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CPT_CACHE", str(tmp_path / "cache"))
-    base = saved(tmp_path / "base", family)
+    base = tiny.of_family(tmp_path / "base", family)
     tiny.train(tmp_path / "run", base, PAIRS, **options)
     metrics = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(metrics[0])["loss"] == pytest.approx(0.693147, abs=1e-5)

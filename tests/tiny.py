@@ -19,6 +19,8 @@ from cpt import Batch, Evaluator, Loss, Message, Pair, Prompt, Response, Schedul
 from cpt.training.loss import metrics
 from cpt.training.options import Training
 
+from .families import FAMILIES, config_of, random_model
+
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -75,6 +77,16 @@ def folder(path: Path, seed: int = 0, **config: Any) -> Path:
     """A model and its tokenizer on disk."""
     model(seed, **config).save_pretrained(path)
     tokenizer().save_pretrained(path)
+    return path
+
+
+def of_family(path: Path, family: str) -> Path:
+    """A model of one of `families` with this tokenizer on disk."""
+    kind, own = FAMILIES[family]
+    words = tokenizer()
+    sizes = {"vocab_size": len(words), "max_position_embeddings": 256, "pad_token_id": 2}
+    random_model(config_of(kind, {**own, **sizes})).save_pretrained(path)
+    words.save_pretrained(path)
     return path
 
 

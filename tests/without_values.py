@@ -28,7 +28,6 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests import tiny
-from tests.families import saved
 
 from cpt import Loss
 from cpt.training import loop
@@ -183,7 +182,7 @@ def main(names: Sequence[str], output: Path) -> None:
     seen = {}
     for name in names or CASES:
         family, loss, options = CASES[name]
-        folder = saved(output / name / "model", family)
+        folder = tiny.of_family(output / name / "model", family)
         seen[name] = step_of(loss, folder, output / name / "run", **options)
     print(json.dumps(seen))
 
