@@ -13,7 +13,7 @@ torch and transformers, the rest is fetched on another one and copied there with
 (or each wheel is unpacked, `python -m zipfile -e FILE.whl site`, and run with PYTHONPATH=site).
 
 Each part (`gpu_exact.py`, `gpu_speed.py`) is a process of its own: one that fails or takes too long
-is recorded as such, with the last that it told, and the others continue; one whose libraries are
+is recorded as such, with its last report, and the others continue; one whose libraries are
 missing is left out. Each has a share of the time, and what the parts before it have left; the most
 telling come first. The output is written after every part. TMPDIR needs about 8 GB. Speed is that
 of a training through `cpt.training.train`, references computed before; MFU as others count it
@@ -41,11 +41,11 @@ from typing import Any
 
 import gpu_exact
 import gpu_speed
-from gpu_parts import Part, Place, Tell
+from gpu_parts import Part, Place, Report
 
 from cpt.files import json_text, write_text
 
-WORK: Mapping[str, Callable[[Part, Place, Tell], None]] = {
+WORK: Mapping[str, Callable[[Part, Place, Report], None]] = {
     "paths": gpu_exact.paths,
     "resume": gpu_exact.resume,
     "train": gpu_speed.train,
@@ -152,11 +152,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def do(options: argparse.Namespace, tell: Tell) -> None:
+def do(options: argparse.Namespace, report: Report) -> None:
     """Run a part in this process."""
     os.environ["CPT_CACHE"] = str(options.scratch / "cache")
     part = parts(options.small)[options.part]
-    WORK[part.do](part, _place(options), tell)
+    WORK[part.do](part, _place(options), report)
 
 
 def _place(options: argparse.Namespace) -> Place:
@@ -181,7 +181,7 @@ def _machine(kind: str) -> dict[str, Any]:
 
 
 def _run(name: str, part: Part, options: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    """What a part told last; where it failed or was left out, also why."""
+    """What a part reported last; where it failed or was left out, also why."""
     asked = {"shape": part.shape, "options": part.options}
     missing = [needed for needed in part.needs if find_spec(needed) is None]
     if missing:
@@ -189,20 +189,20 @@ def _run(name: str, part: Part, options: argparse.Namespace, seconds: float) -> 
     line = [sys.executable, __file__, "--part", name, "--scratch", str(options.scratch)]
     line += ["--device", options.device, *(["--small"] if options.small else [])]
     status, out, err = _ended(line, seconds)
-    told = {**asked, **_last_told(out)}
+    found = {**asked, **_last_report(out)}
     if status == 0:
-        return told
+        return found
     why = f"not done after {seconds:.0f} s" if status is None else f"exit status {status}"
-    return {**told, "failed": why, "said": err.strip().splitlines()[-LAST_LINES:]}
+    return {**found, "failed": why, "said": err.strip().splitlines()[-LAST_LINES:]}
 
 
-def _last_told(out: str) -> dict[str, Any]:
+def _last_report(out: str) -> dict[str, Any]:
     """The last whole object in what a part printed; empty if there is none."""
     for line in reversed(out.splitlines()):
         with suppress(ValueError):
-            told = json.loads(line)
-            if isinstance(told, dict):
-                return told
+            found = json.loads(line)
+            if isinstance(found, dict):
+                return found
     return {}
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from unittest.mock import patch
 
 import attrs
-from gpu_parts import Part, Place, Tell, folder_of, log_of, trained, vocabulary_of
+from gpu_parts import Part, Place, Report, folder_of, log_of, trained, vocabulary_of
 
 
-def paths(part: Part, place: Place, tell: Tell) -> None:
+def paths(part: Part, place: Place, report: Report) -> None:
     """Log-probabilities and gradients of each path in bf16, against padded rows in fp32."""
     from cpt.training.data.packing import Layout
     from cpt.training.forward.attention import varlen
@@ -26,7 +26,7 @@ def paths(part: Part, place: Place, tell: Tell) -> None:
     module = SequenceLogps(load_model(model).to(place.device))
     groups, layout = _groups(part, place, model), module.layout
     found: dict[str, Any] = {"varlen": varlen.AVAILABLE, "layout": attrs.asdict(layout)}
-    tell(found)
+    report(found)
     exact = _computed(module, groups, Layout(), place, half=False)
     for path in _every_path(module, place):
         try:
@@ -34,7 +34,7 @@ def paths(part: Part, place: Place, tell: Tell) -> None:
             found[path.name] = _compared(_computed(module, groups, path.layout, place), exact)
         except Exception as error:  # the other paths are worth their figures
             found[path.name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
-        tell(found)
+        report(found)
 
 
 @attrs.frozen
@@ -106,17 +106,17 @@ def _compared(found: tuple[Any, Any], exact: tuple[Any, Any]) -> dict[str, float
     return {"logps": float(logps), "gradient": float(gradient)}
 
 
-def resume(part: Part, place: Place, tell: Tell) -> None:
+def resume(part: Part, place: Place, report: Report) -> None:
     """A training that was ended and taken up, against one that was not; that also twice.
 
-    Where a kernel has no deterministic form, those two tell how much is its rounding.
+    Where a kernel has no deterministic form, those two show how much is its rounding.
     """
     try:
         with _deterministic():
-            tell({"deterministic": True} | _resumed(part, place, place.output / "exact"))
+            report({"deterministic": True} | _resumed(part, place, place.output / "exact"))
     except RuntimeError as error:
         why = {"deterministic": False, "why": str(error)[:500]}
-        tell(why | _resumed(part, place, place.output / "usual"))
+        report(why | _resumed(part, place, place.output / "usual"))
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import material
 
 from cpt.files import atomic_folder
 
-Tell = Callable[[dict[str, Any]], None]
-"""A part calls it with all that it knows whenever it knows more: the last that it told remains if
+Report = Callable[[dict[str, Any]], None]
+"""A part calls it with all that it knows whenever it knows more: the last report remains if
 it fails or is ended."""
 
 

@@ -20,16 +20,16 @@ from typing import Any
 from unittest.mock import patch
 
 import material
-from gpu_parts import Part, Place, Tell, folder_of, log_of, trained
+from gpu_parts import Part, Place, Report, folder_of, log_of, trained
 
 import cpt
 
 LN_2 = 0.693147
 MEANS = ("tokens_per_second", "mfu", "mfu_exact", "padding")
-"""What of the log is told, as means over the steps behind the first."""
+"""What of the log is reported, as means over the steps behind the first."""
 
 
-def train(part: Part, place: Place, tell: Tell) -> None:
+def train(part: Part, place: Place, report: Report) -> None:
     """A few steps: tokens a second, MFU, most memory, the first loss; no model is written."""
     began, folder = time.perf_counter(), folder_of(part, place, weights=False)
 
@@ -38,7 +38,7 @@ def train(part: Part, place: Place, tell: Tell) -> None:
             _switch_watch(event, step)
         if event == "cpt_metrics_logged":
             seconds = {"seconds": time.perf_counter() - began, "waits": dict(waits)}
-            tell(_speed(log_of(place.output)) | {"memory": _peak(place.device)} | seconds)
+            report(_speed(log_of(place.output)) | {"memory": _peak(place.device)} | seconds)
             if step == place.steps:
                 raise InterruptedError
 
@@ -128,7 +128,7 @@ def _peak(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def trl(part: Part, place: Place, tell: Tell) -> None:
+def trl(part: Part, place: Place, report: Report) -> None:
     """`training.py`: both trainers step by step in turn, TRL with its best flags."""
     pairs = place.scratch / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(row) + "\n" for row in _rows(place)), encoding="utf-8")
@@ -137,7 +137,7 @@ def trl(part: Part, place: Place, tell: Tell) -> None:
     line += ["--flags", "best", "--steps", "3", "--batch", "4" if place.small else "16"]
     line += ["--max-length", "2048"]
     ended = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=False)
-    tell({"told": ended.stdout.splitlines()})
+    report({"printed": ended.stdout.splitlines()})
     if ended.returncode:
         raise SystemExit(ended.returncode)
 

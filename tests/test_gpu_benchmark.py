@@ -40,20 +40,20 @@ def gpu() -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def told(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def reported(gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("CPT_CACHE", str(tmp_path / "cache"))
 
-    def tell(name: str) -> list[dict[str, Any]]:
+    def report(name: str) -> list[dict[str, Any]]:
         options = argparse.Namespace(part=name, scratch=tmp_path, device="cpu", small=True)
         said: list[str] = []
         gpu.do(options, lambda found: said.append(json_text(found)))
         return [json.loads(line) for line in said]
 
-    return tell
+    return report
 
 
-def test_every_path_is_compared_with_the_plain_one(told: Any) -> None:
-    said = told("paths")
+def test_every_path_is_compared_with_the_plain_one(reported: Any) -> None:
+    said = reported("paths")
     assert all(list(said[-1])[: len(found)] == list(found) for found in said)
     assert [len(found) for found in said] == list(range(2, 3 + len(PATHS)))
     assert said[-1]["layout"]["packed"] and isinstance(said[-1]["varlen"], bool)
@@ -63,24 +63,24 @@ def test_every_path_is_compared_with_the_plain_one(told: Any) -> None:
 
 
 @pytest.mark.parametrize("part", ["first step, packed", "first step, padded", "float8", "lora"])
-def test_a_training_begins_at_ln_2_and_its_speed_is_told(told: Any, part: str) -> None:
+def test_a_training_begins_at_ln_2_and_its_speed_is_reported(reported: Any, part: str) -> None:
     if part == "float8":
         pytest.importorskip("torchao.float8")
-    *_, found = said = told(part)
+    *_, found = said = reported(part)
     assert found["first_loss_is_ln_2"] and found["tokens_per_second"] > 0 and found["memory"] > 1e8
     assert (found["padding"] > 0) is (part == "first step, padded")
     assert [found["steps"] for found in said] == [1, 2, 3]
 
 
-def test_a_resumed_training_is_compared_with_an_unbroken_one(told: Any) -> None:
+def test_a_resumed_training_is_compared_with_an_unbroken_one(reported: Any) -> None:
     same = {"loss": 0.0, "weight": 0.0}
     resumed = {"steps": 3, "resumed_at_step": 3, "resumed": same, "twice": same}
-    assert told("resume") == [{"deterministic": True} | resumed]
+    assert reported("resume") == [{"deterministic": True} | resumed]
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_kernel_without_a_deterministic_form_is_told(
-    gpu: ModuleType, told: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_kernel_without_a_deterministic_form_is_reported(
+    gpu: ModuleType, reported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[str] = []
 
@@ -92,7 +92,7 @@ def test_a_kernel_without_a_deterministic_form_is_told(
 
     monkeypatch.setattr(gpu.gpu_exact, "_resumed", resumed)
     why = {"deterministic": False, "why": "no deterministic form"}
-    assert told("resume") == [why | {"steps": 3}]
+    assert reported("resume") == [why | {"steps": 3}]
     assert runs == ["exact", "usual"]
 
 
@@ -163,7 +163,7 @@ def test_a_part_that_fails_is_written_down(gpu: ModuleType, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("status", "why"), [(None, "not done after 9 s"), (-11, "exit status -11")]
 )
-def test_what_a_part_told_before_it_ended_is_kept(
+def test_what_a_part_reported_before_it_ended_is_kept(
     gpu: ModuleType, monkeypatch: pytest.MonkeyPatch, status: int | None, why: str
 ) -> None:
     out = '{"padded": 1}\n{"padded": 1, "packed": 2}\n3\n{"padded": 1, "pa'
@@ -171,8 +171,8 @@ def test_what_a_part_told_before_it_ended_is_kept(
     options = argparse.Namespace(device="cpu", small=True, scratch=Path("none"))
     part = gpu.Part(do="paths", shape="small")
     asked = {"shape": "small", "options": {}}
-    told = {"padded": 1, "packed": 2, "failed": why, "said": ["a", "b"]}
-    assert gpu._run("paths", part, options, 9.0) == asked | told
+    reported = {"padded": 1, "packed": 2, "failed": why, "said": ["a", "b"]}
+    assert gpu._run("paths", part, options, 9.0) == asked | reported
 
 
 def test_a_missing_library_costs_its_own_parts_alone(

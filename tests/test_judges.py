@@ -24,6 +24,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+import cpt_judges
 from cpt import CptError, Message, Missing, NoPair, Prompt, Responder, Response, Verdict
 from cpt.asking import Asker
 from cpt.testing import (
@@ -34,6 +35,7 @@ from cpt.testing import (
     Scripted,
     fake_prompts,
 )
+from cpt_judges import reward_model as reward_models
 from cpt_judges.judged import Judged
 from cpt_judges.llm import Llm
 from cpt_judges.reward_model import RewardModel, Scorer, answered
@@ -377,6 +379,13 @@ def conversations() -> list[tuple[Prompt, int]]:
 def scores(model: Path, batch_tokens: int = 4096) -> list[float]:
     scorer = Scorer(model=str(model), dtype="auto", device="cpu", batch_tokens=batch_tokens)
     return [float(answer.text) for answer in scorer.answer_all(conversations())]
+
+
+def test_models_that_were_asked_are_let_go_when_a_stage_ends(classifier: Path) -> None:
+    scores(classifier)
+    assert reward_models._load.cache_info().currsize
+    cpt_judges.cpt_stage_ended()
+    assert not reward_models._load.cache_info().currsize
 
 
 @pytest.mark.parametrize("pad", [None, 1, 0])

@@ -134,3 +134,20 @@ def test_when_it_is_used(
     assert not varlen.usable(query.as_subclass(torch.Tensor), query, dropout, softcap)
     monkeypatch.setattr(varlen, "AVAILABLE", False)
     assert not varlen.usable(query, query, dropout, softcap)
+
+
+def test_where_the_kernel_cannot_be_used_keys_are_repeated_for_all_heads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On an accelerator, where only the slowest kernels take fewer heads of keys."""
+    asked = []
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, **options: object) -> Tensor:
+        asked.append((key.shape[1], value.shape[1], options["enable_gqa"]))
+        return query
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attend)
+    query, key = (torch.empty(1, heads, 5, 8, device="meta") for heads in (4, 2))
+    sequence = PackedSequence((Segment(2), Segment(3)), None)
+    packed_attention(nn.Module(), query, key, key, None, cpt_packed=sequence)
+    assert asked == [(4, 4, False)] * 2

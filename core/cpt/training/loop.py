@@ -186,13 +186,13 @@ def _backward(state: State) -> list[tuple[MicroBatch, Tensor]]:
     filler = micro_batches(repeated, plan.corpus, state.max_tokens, state.layout)
     read = _tokens_read(state, local)
     computed = []
-    parts = is_sharded(accelerator)  # without syncing each process would keep whole gradients
+    sharded = is_sharded(accelerator)  # without syncing each process would keep whole gradients
     for number in range(count):
         is_filler = number >= len(local)
         micro_batch = filler[0] if is_filler else local[number]
         last = number == count - 1
         accelerator.sync_gradients = last  # at the last one DeepSpeed takes its step
-        with nullcontext() if last or parts else accelerator.no_sync(state.wrapped_module):
+        with nullcontext() if last or sharded else accelerator.no_sync(state.wrapped_module):
             losses = weighted_losses(state, micro_batch, mismatched, is_filler=is_filler)
             # Processes average their gradients; the mean is over the pairs of all of them.
             share = 0.0 if is_filler else accelerator.num_processes / len(batch)

@@ -80,8 +80,9 @@ def _computed_in(plan: Plan, accelerator: Accelerator) -> str:
     options = plan.options
     held = "" if options.weights == "fp32" else f" of {options.weights}"
     # What is gathered from its parts in bf16 is not cast back between its layers.
-    parts = is_sharded(accelerator) and plan.reference == plan.folder
-    return f"{options.precision}{held}" + (" in parts" * (parts and options.precision != "fp32"))
+    sharded = is_sharded(accelerator) and plan.reference == plan.folder
+    where = " in parts" if sharded and options.precision != "fp32" else ""
+    return f"{options.precision}{held}{where}"
 
 
 def scorer_of(plan: Plan, accelerator: Accelerator, module: SequenceLogps) -> Scorer:

@@ -8,7 +8,7 @@ computed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -57,15 +57,15 @@ def token_logps(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
     return result
 
 
-def kept_at_most(device: str) -> int:
-    """Bytes of probabilities that are kept on a type of device."""
-    return KEEP.get(device, KEEP["cuda"])
+def at_most(limits: Mapping[str, int], device: str) -> int:
+    """The bytes that are allowed on a type of device; unknown ones are as large as CUDA's."""
+    return limits.get(device, limits["cuda"])
 
 
 def chunks(tokens: int, vocabulary: int, device: torch.device) -> list[slice]:
     """Cut tokens into chunks of nearly one size, whose fp32 logits fit into `CHUNK`."""
     # Of one size: a short last chunk would use another matrix kernel, whose last bit differs.
-    largest = max(1, CHUNK.get(device.type, CHUNK["cuda"]) // (4 * vocabulary))
+    largest = max(1, at_most(CHUNK, device.type) // (4 * vocabulary))
     count = -(-tokens // largest)
     edges = [tokens * number // count for number in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
@@ -158,7 +158,7 @@ class _Call:
 
     def buffer(self) -> Tensor:
         """Memory for probabilities of the first tokens: as many whole chunks as `KEEP` allows."""
-        limit = kept_at_most(self.weight.device.type) // (
+        limit = at_most(KEEP, self.weight.device.type) // (
             len(self.weight) * self.weight.element_size()
         )
         tokens = max((chunk.stop for chunk in self.chunks if chunk.stop <= limit), default=0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cpt.training.data.packing import Layout
 from cpt.training.forward.architecture import backbone_of, costs_of, why_not_packed
 from cpt.training.forward.flops import Work
-from cpt.training.forward.head import CHUNK, kept_at_most
+from cpt.training.forward.head import CHUNK, KEEP, at_most
 from cpt.training.forward.loading.model import config_of, lora_targets
 from cpt.training.optimizer.adamw import AT_ONCE, needs_torchao
 from cpt.training.options import Training
@@ -128,11 +128,11 @@ class Sketch:
     def _head(self, answers: int, device: str) -> float:
         item = 4 if self.options.precision == "fp32" else 2
         logits = 4 * answers * self.vocabulary
-        chunk = min(logits, CHUNK.get(device, CHUNK["cuda"]))
+        chunk = min(logits, at_most(CHUNK, device))
         cast = chunk * item / 4 if item < 4 else 0
         if not self.head_trained:
             return chunk + cast
-        kept = min(kept_at_most(device), answers * self.vocabulary * item)
+        kept = min(at_most(KEEP, device), answers * self.vocabulary * item)
         return max(chunk + cast + kept, kept + 2 * 4 * self.vocabulary * self.width)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
-
 import torch
 from torch import Tensor
 
 from cpt.training.data.inputs import ModelInputs, copied
+from cpt.training.forward.attention.varlen import offsets
 
 
 def boundaries(inputs: ModelInputs) -> dict[str, Tensor]:
@@ -18,10 +17,10 @@ def boundaries(inputs: ModelInputs) -> dict[str, Tensor]:
     """
     device = inputs.input_ids.device
     lengths = [segment.length for segment in inputs.segments]
-    offsets = copied([0, *accumulate(lengths)], device, torch.int32)
+    begins = offsets(lengths, device)
     numbers = [number for number, length in enumerate(lengths) for _ in range(length)]
     return {
-        "cu_seq_lens_q": offsets,
-        "cu_seq_lens_k": offsets,
+        "cu_seq_lens_q": begins,
+        "cu_seq_lens_k": begins,
         "seq_idx": copied(numbers, device, torch.int32)[None],
     }

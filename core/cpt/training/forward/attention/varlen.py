@@ -50,8 +50,8 @@ class Varlen:
         lengths = [segment.length for segment in segments if segment.length]
         prefixes = any(segment.prefix is not None for segment in segments)
         return cls(
-            cu_seqlens_q=_offsets(lengths, device),
-            cu_seqlens_k=_offsets([len(indices) for indices in keys], device),
+            cu_seqlens_q=offsets(lengths, device),
+            cu_seqlens_k=offsets([len(indices) for indices in keys], device),
             gather=copied([*chain(*keys)], device) if prefixes else None,
             max_seqlen_q=max(lengths),
             max_seqlen_k=max(len(indices) for indices in keys),
@@ -108,5 +108,6 @@ def _tokens(segments: Sequence[Segment], starts: Sequence[int], number: int | No
     return range(starts[number], starts[number] + segments[number].length)
 
 
-def _offsets(lengths: Sequence[int], device: torch.device) -> Tensor:
+def offsets(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """Where sequences of these lengths begin, and the end. Shape (lengths + 1,)."""
     return copied([0, *accumulate(lengths)], device, torch.int32)

@@ -14,7 +14,7 @@ from cpt.errors import CptError
 from cpt.models import torchao
 from cpt.training.options import Weights
 
-HAS_FLOAT8 = (8, 9)
+FLOAT8_CAPABILITY = (8, 9)
 """Compute capability of the first GPUs that multiply in float8."""
 MULTIPLE = 16
 """What both sizes of a matrix must be multiples of to be multiplied in float8."""
@@ -82,7 +82,7 @@ def _take_hooks(layer: nn.Module, before: nn.Module) -> None:
 
 
 def _refuse_without_float8(device: torch.device) -> None:
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < HAS_FLOAT8:
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CAPABILITY:
         raise CptError(
             f"train.precision fp8: {torch.cuda.get_device_name(device)} does not multiply in "
             "float8, which GPUs do from the L40 and the H100 on; use bf16."
